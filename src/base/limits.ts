@@ -1,0 +1,24 @@
+// Every bound in one table, each with its reason. Input is hostile: a limit is checked before memory
+// is allocated for what it bounds.
+
+/** The bounds that skipway puts on what it is given. Bytes and counts. */
+export const limits = {
+  /** A protobuf message cannot be longer (protobuf documentation, "Proto Limits"): 2 GiB. */
+  modelBytesMax: 2_147_483_647,
+  /** Ten times the largest graph in public model collections. */
+  nodesMax: 1_000_000,
+  /** The runtime refuses tensors of higher rank long before. */
+  rankMax: 64,
+  /** Nested If/Loop/Scan bodies; real exports stay below five. */
+  subgraphDepthMax: 32,
+  /** JSON request body: a 224x224x3 image as JSON is 3 MB; a batch of sixteen fits. */
+  requestBytesMax: 67_108_864,
+  /** Nested arrays in a JSON tensor: as deep as the highest rank, and the request around it. */
+  jsonDepthMax: 72,
+  /** Requests waiting for one model process. Beyond it a client is told to come back. */
+  queueRequestsMax: 256,
+  /** Bytes of tensors waiting for one model process. */
+  queueBytesMax: 268_435_456,
+  /** One frame between the server and a model process. */
+  frameBytesMax: 536_870_912,
+} as const;

@@ -1,0 +1,129 @@
+// The one representation of a network: an immutable graph in static single assignment form. Every
+// value has one producer (a node, a graph input or an initializer) and is known by its name, as in
+// the ONNX file. Passes return new graphs; weights are shared by reference. Knows nothing of protobuf.
+
+import type { DType } from "./dtype.ts";
+import type { Shape } from "./shape.ts";
+import type { TensorRef } from "./tensor.ts";
+
+/** Name of a value: unique in its graph and the graphs inside it. */
+export type ValueName = string;
+
+/** What is known of a value. */
+export interface ValueType {
+  readonly dtype: DType;
+  /** undefined: nothing is known, not even the rank. */
+  readonly shape: Shape | undefined;
+}
+
+/** An edge: one producer, any number of uses. */
+export interface Value extends ValueType {
+  readonly name: ValueName;
+}
+
+/** An integer of an ONNX attribute; bigint only where a number would not be exact. */
+export type AttributeInt = number | bigint;
+
+/** A static argument of a node. `opaque` keeps what skipway does not look into, byte for byte. */
+export type Attribute =
+  | { readonly kind: "int"; readonly value: AttributeInt }
+  | { readonly kind: "ints"; readonly value: readonly AttributeInt[] }
+  | { readonly kind: "float"; readonly value: number }
+  | { readonly kind: "floats"; readonly value: readonly number[] }
+  | { readonly kind: "string"; readonly value: string }
+  | { readonly kind: "strings"; readonly value: readonly string[] }
+  | { readonly kind: "tensor"; readonly value: TensorRef }
+  | { readonly kind: "graph"; readonly value: Graph }
+  | { readonly kind: "graphs"; readonly value: readonly Graph[] }
+  | { readonly kind: "reference"; readonly attribute: string; readonly bytes: Uint8Array }
+  | { readonly kind: "opaque"; readonly bytes: Uint8Array };
+
+/** Attributes by name. */
+export type Attributes = ReadonlyMap<string, Attribute>;
+
+/** One application of an op. An empty input or output name is an argument left out. */
+export interface Node {
+  /** As in the file; made up and unique where the file gives none. */
+  readonly name: string;
+  readonly op: string;
+  /** "" is the standard ONNX domain. */
+  readonly domain: string;
+  readonly inputs: readonly ValueName[];
+  readonly outputs: readonly ValueName[];
+  readonly attributes: Attributes;
+}
+
+/** A network, or the body of a control-flow node. Nodes are in topological order. */
+export interface Graph {
+  readonly name: string;
+  readonly inputs: readonly Value[];
+  readonly outputs: readonly Value[];
+  readonly nodes: readonly Node[];
+  readonly initializers: ReadonlyMap<ValueName, TensorRef>;
+  /** What the file, or shape inference, says of values that are neither inputs nor outputs. */
+  readonly values: ReadonlyMap<ValueName, Value>;
+  /** Version of each operator set, by domain. */
+  readonly opsets: ReadonlyMap<string, number>;
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+/** No attributes. */
+export const NO_ATTRIBUTES: Attributes = new Map();
+
+/** Attribute of an integer, or of a list of integers. */
+export function int(value: number): Attribute {
+  return { kind: "int", value };
+}
+/** Attribute of a list of integers. */
+export function ints(value: readonly number[]): Attribute {
+  return { kind: "ints", value };
+}
+/** Attribute of a float. */
+export function float(value: number): Attribute {
+  return { kind: "float", value };
+}
+/** Attribute of a string. */
+export function string(value: string): Attribute {
+  return { kind: "string", value };
+}
+
+function safe(value: AttributeInt): number {
+  if (typeof value === "number") return value;
+  return value > 0n ? Number.MAX_SAFE_INTEGER : Number.MIN_SAFE_INTEGER;
+}
+
+/** An integer attribute; values beyond safe integers saturate (they mean "to the end" in Slice). */
+export function intAttribute(node: Node, name: string): number | undefined;
+export function intAttribute(node: Node, name: string, fallback: number): number;
+export function intAttribute(node: Node, name: string, fallback?: number): number | undefined {
+  const attribute = node.attributes.get(name);
+  return attribute?.kind === "int" ? safe(attribute.value) : fallback;
+}
+
+/** A list-of-integers attribute, saturated as in `intAttribute`. */
+export function intsAttribute(node: Node, name: string): readonly number[] | undefined {
+  const attribute = node.attributes.get(name);
+  return attribute?.kind === "ints" ? attribute.value.map(safe) : undefined;
+}
+
+/** A float attribute. */
+export function floatAttribute(node: Node, name: string, fallback: number): number {
+  const attribute = node.attributes.get(name);
+  return attribute?.kind === "float" ? attribute.value : fallback;
+}
+
+/** A string attribute. */
+export function stringAttribute(node: Node, name: string, fallback: string): string {
+  const attribute = node.attributes.get(name);
+  return attribute?.kind === "string" ? attribute.value : fallback;
+}
+
+/** The graphs in a node's attributes: branches of an If, the body of a Loop or Scan. */
+export function subgraphs(node: Node): readonly Graph[] {
+  const found: Graph[] = [];
+  for (const attribute of node.attributes.values()) {
+    if (attribute.kind === "graph") found.push(attribute.value);
+    if (attribute.kind === "graphs") found.push(...attribute.value);
+  }
+  return found;
+}

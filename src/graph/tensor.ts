@@ -1,0 +1,117 @@
+// Tensors with data: a dtype, a shape of numbers and little-endian bytes in row-major order. Weights
+// stay views of the file that they were read from; nothing here copies without need.
+
+import { assert, present } from "../base/assert.ts";
+import { type DType, dtypeBytes } from "./dtype.ts";
+import { elementCount } from "./shape.ts";
+
+/**
+ * Where the elements are. `absent`: the file declares dims without bytes (a skeleton export).
+ * `external`: in another file, by the confined path that the model names.
+ */
+export type TensorData =
+  | { readonly kind: "bytes"; readonly bytes: Uint8Array }
+  | { readonly kind: "strings"; readonly values: readonly Uint8Array[] }
+  | {
+      readonly kind: "external";
+      readonly location: string;
+      readonly offset: number;
+      readonly length: number | undefined;
+    }
+  | { readonly kind: "absent" };
+
+/** A tensor, or the promise of one. Shapes are static; sizes agree with the data. */
+export interface TensorRef {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: TensorData;
+}
+
+/** A tensor whose bytes are here: what is fed to and fetched from a session. */
+export interface Tensor extends TensorRef {
+  readonly data: { readonly kind: "bytes"; readonly bytes: Uint8Array };
+}
+
+/** Makes a tensor of bytes; asserts that the size agrees with dtype and shape. */
+export function tensor(dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor {
+  const count = present(elementCount(shape), "tensor shapes are static");
+  assert(
+    bytes.byteLength === dtypeBytes(dtype, count),
+    `tensor of ${dtype}[${shape.join(",")}] needs ${dtypeBytes(dtype, count)} bytes, got ${bytes.byteLength}`,
+  );
+  return { dtype, shape, data: { kind: "bytes", bytes } };
+}
+
+/** The bytes of a typed array, without a copy. */
+export function bytesOf(array: ArrayBufferView): Uint8Array {
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+}
+
+/** A float32 tensor over the given numbers; a Float32Array is taken as it is. */
+export function float32(shape: readonly number[], values: ArrayLike<number>): Tensor {
+  const array = values instanceof Float32Array ? values : Float32Array.from(values);
+  return tensor("float32", shape, bytesOf(array));
+}
+
+/** An int64 tensor of safe integers. */
+export function int64(shape: readonly number[], values: readonly number[]): Tensor {
+  return tensor("int64", shape, bytesOf(BigInt64Array.from(values, (v) => BigInt(v))));
+}
+
+/** A scalar float32. */
+export function scalar(value: number): Tensor {
+  return float32([], [value]);
+}
+
+/** Whether the elements are at hand. */
+export function hasBytes(ref: TensorRef): ref is Tensor {
+  return ref.data.kind === "bytes";
+}
+
+function aligned(bytes: Uint8Array, size: number): Uint8Array {
+  return bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+}
+
+/** A float32 view of a float32 tensor; copies only where the bytes are not aligned. */
+export function float32Values(t: Tensor): Float32Array {
+  assert(t.dtype === "float32", `float32 values of a ${t.dtype} tensor`);
+  const bytes = aligned(t.data.bytes, 4);
+  return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+}
+
+/** An int64 view of an int64 tensor; copies only where the bytes are not aligned. */
+export function int64Values(t: Tensor): BigInt64Array {
+  assert(t.dtype === "int64", `int64 values of a ${t.dtype} tensor`);
+  const bytes = aligned(t.data.bytes, 8);
+  return new BigInt64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8);
+}
+
+/**
+ * Elements of an int64, int32, float32, float64, bool or 8/16-bit integer tensor as numbers, or
+ * undefined for other types and for tensors whose data is not here. For small constants.
+ */
+export function numbersOf(ref: TensorRef): number[] | undefined {
+  if (!hasBytes(ref)) return undefined;
+  const b = ref.data.bytes.slice();
+  switch (ref.dtype) {
+    case "int64":
+      return Array.from(new BigInt64Array(b.buffer), Number);
+    case "int32":
+      return Array.from(new Int32Array(b.buffer));
+    case "float32":
+      return Array.from(new Float32Array(b.buffer));
+    case "float64":
+      return Array.from(new Float64Array(b.buffer));
+    case "int8":
+      return Array.from(new Int8Array(b.buffer));
+    case "uint8":
+    case "bool":
+      return Array.from(b);
+    case "int16":
+      return Array.from(new Int16Array(b.buffer));
+    case "uint16":
+      return Array.from(new Uint16Array(b.buffer));
+    default:
+      return undefined;
+  }
+}
