@@ -1,6 +1,7 @@
 // A model: a graph with what the file says around it.
 
 import type { Graph } from "../graph/graph.ts";
+import type { ModelProto } from "./proto/onnx_pb.js";
 
 /** A model-local function, kept as the file has it until the canonical form inlines it. */
 export interface ModelFunction {
@@ -17,6 +18,8 @@ export interface Model {
   readonly irVersion: number;
   readonly producer: { readonly name: string; readonly version: string };
   readonly functions: readonly ModelFunction[];
+  /** Where it was read from, if it was. */
+  readonly path?: string;
   /**
    * Writes the model to one file, atomically: the file is whole or not there.
    *
@@ -24,3 +27,6 @@ export interface Model {
    */
   save(path: string): Promise<void>;
 }
+
+/** The messages that models were read from: what the graph does not model is written back from there. */
+export const origins: WeakMap<Model, ModelProto> = new WeakMap();

@@ -1,0 +1,28 @@
+// Types of one node's outputs, asked of the op table.
+
+import type { Node, ValueName, ValueType } from "../graph/graph.ts";
+import type { TensorRef } from "../graph/tensor.ts";
+import { opOf } from "../ops/index.ts";
+
+/** What is known of values around a node. */
+export interface KnownValues {
+  typeOf(name: ValueName): ValueType | undefined;
+  constantOf(name: ValueName): TensorRef | undefined;
+}
+
+/** Types of the outputs in order; undefined where the op is unknown or says nothing. */
+export function inferNode(
+  node: Node,
+  opset: number,
+  known: KnownValues,
+): readonly (ValueType | undefined)[] {
+  const op = opOf(node);
+  if (op === undefined) return [];
+  const nameOf = (i: number): ValueName => node.inputs[i] ?? "";
+  return op.shape({
+    node,
+    opset,
+    input: (i) => (nameOf(i) === "" ? undefined : known.typeOf(nameOf(i))),
+    constant: (i) => (nameOf(i) === "" ? undefined : known.constantOf(nameOf(i))),
+  });
+}

@@ -1,0 +1,100 @@
+// A graph builder that knows the types of what it builds: each node's outputs are inferred through the
+// op table the moment it is added. Layers, gradient rules and the training program are written on it.
+
+import { assert, present } from "../base/assert.ts";
+import { type EmitOptions, GraphBuilder } from "../graph/build.ts";
+import type { DType } from "../graph/dtype.ts";
+import type { Graph, Node, Value, ValueName, ValueType } from "../graph/graph.ts";
+import type { Shape } from "../graph/shape.ts";
+import { hasBytes, type TensorRef } from "../graph/tensor.ts";
+import type { Emitter } from "../ops/op.ts";
+import { inferNode } from "./infer-node.ts";
+
+/** Constants up to this size are shared when they are equal. */
+const SHARED_BYTES_MAX = 256;
+
+/** Builds graphs for one version of the standard operator set. */
+export class TypedBuilder implements Emitter {
+  readonly #builder: GraphBuilder;
+  readonly #opset: number;
+  readonly #shared = new Map<string, ValueName>();
+
+  /** Starts from an existing graph, or empty. */
+  constructor(base?: Graph, opset: number = base?.opsets.get("") ?? 20) {
+    this.#builder = new GraphBuilder(base);
+    this.#opset = opset;
+  }
+
+  /** Declares a graph input. */
+  input(name: ValueName, dtype: DType, shape: Shape): ValueName {
+    return this.#builder.input(name, dtype, shape);
+  }
+
+  /** Adds a weight under a name that must be free. */
+  initializer(name: ValueName, ref: TensorRef): ValueName {
+    return this.#builder.initializer(name, ref);
+  }
+
+  constant(ref: TensorRef, stem = "constant"): ValueName {
+    if (!hasBytes(ref) || ref.data.bytes.byteLength > SHARED_BYTES_MAX) {
+      return this.#builder.initializer(this.#builder.unique(stem), ref);
+    }
+    const key = `${ref.dtype}[${ref.shape.join()}]${Buffer.from(ref.data.bytes).toString("latin1")}`;
+    const known = this.#shared.get(key);
+    if (known !== undefined) return known;
+    const name = this.#builder.initializer(this.#builder.unique(stem), ref);
+    this.#shared.set(key, name);
+    return name;
+  }
+
+  emit(op: string, inputs: readonly ValueName[], options?: EmitOptions): ValueName {
+    return present(this.emitAll(op, inputs, options)[0], `${op} has an output`);
+  }
+
+  emitAll(op: string, inputs: readonly ValueName[], options?: EmitOptions): readonly ValueName[] {
+    const node = this.#builder.emit(op, inputs, options);
+    this.#infer(node);
+    return node.outputs;
+  }
+
+  /** Adds a node as it is; its outputs are typed where they are not yet. */
+  append(node: Node): void {
+    this.#builder.append(node);
+    this.#infer(node);
+  }
+
+  #infer(node: Node): void {
+    const types = inferNode(node, this.#opset, {
+      typeOf: (name) => this.typeOf(name),
+      constantOf: (name) => this.constantOf(name),
+    });
+    for (const [i, type] of types.entries()) {
+      const name = node.outputs[i] ?? "";
+      if (name === "" || type === undefined || this.typeOf(name)?.shape !== undefined) continue;
+      this.#builder.setType(name, type);
+    }
+  }
+
+  typeOf(name: ValueName): ValueType | undefined {
+    return this.#builder.typeOf(name);
+  }
+
+  constantOf(name: ValueName): TensorRef | undefined {
+    return this.#builder.constantOf(name);
+  }
+
+  /** Marks a value as a graph output. */
+  output(value: Value): void {
+    assert(value.name !== "", "a graph output has a name");
+    this.#builder.output(value);
+  }
+
+  /** The finished graph. */
+  finish(
+    name: string,
+    opsets: ReadonlyMap<string, number>,
+    metadata?: ReadonlyMap<string, string>,
+  ): Graph {
+    return this.#builder.finish(name, opsets, metadata);
+  }
+}

@@ -1,0 +1,35 @@
+// The table of all ops that skipway knows. Adding one: its object in the file of its family.
+
+import type { Node } from "../graph/graph.ts";
+import { convolutions } from "./conv.ts";
+import { elementwise } from "./elementwise.ts";
+import { indexings } from "./indexing.ts";
+import { losses } from "./loss.ts";
+import { matmuls } from "./matmul.ts";
+import { movements } from "./movement.ts";
+import { norms } from "./norm.ts";
+import type { OpDef } from "./op.ts";
+import { pools } from "./pool.ts";
+import { reductions } from "./reduce.ts";
+
+const ALL: readonly OpDef[] = [
+  ...elementwise,
+  ...matmuls,
+  ...convolutions,
+  ...pools,
+  ...norms,
+  ...reductions,
+  ...movements,
+  ...indexings,
+  ...losses,
+];
+
+/** Ops by `domain/type`; the standard domain is empty. */
+export const OPS: ReadonlyMap<string, OpDef> = new Map(
+  ALL.map((op) => [`${op.domain}/${op.type}`, op]),
+);
+
+/** The op of a node, or undefined for one that skipway does not know. */
+export function opOf(node: Node): OpDef | undefined {
+  return OPS.get(`${node.domain}/${node.op}`);
+}

@@ -1,0 +1,189 @@
+// Ops that choose elements by index, and those that make tensors out of shapes and constants.
+
+import { type Attribute, intAttribute, type ValueName } from "../graph/graph.ts";
+import { type Dim, normalizeAxis, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
+import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
+import type { GradientContext, OpDef, ShapeContext, ShapeRule } from "./op.ts";
+import { defineOp, free, integers, perOutput, typed } from "./rules.ts";
+
+function selecting(type: string, shape: ShapeRule): OpDef {
+  return defineOp(type, { shape, cost: perOutput(0), gradient: "unsupported" });
+}
+
+function making(type: string, shape: ShapeRule): OpDef {
+  return defineOp(type, { shape, cost: free, gradient: "zero" });
+}
+
+function axisOf(c: ShapeContext, rank: number, fallback = 0): number | undefined {
+  return normalizeAxis(intAttribute(c.node, "axis", fallback), rank);
+}
+
+/** The dims that a tensor of `count` sizes asks for, as far as they are known. */
+function dimsOf(c: ShapeContext, i: number): Shape | undefined {
+  const known = integers(c.constant(i));
+  if (known !== undefined) return known;
+  const rank = c.input(i)?.shape?.[0];
+  return typeof rank === "number" ? Array.from({ length: rank }, () => UNKNOWN_DIM) : undefined;
+}
+
+const gather = selecting("Gather", (c) => {
+  const x = c.input(0)?.shape;
+  const indices = c.input(1)?.shape;
+  const axis = x && axisOf(c, x.length);
+  if (x === undefined || indices === undefined || axis === undefined) {
+    return [typed(c.input(0)?.dtype, undefined)];
+  }
+  return [typed(c.input(0)?.dtype, [...x.slice(0, axis), ...indices, ...x.slice(axis + 1)])];
+});
+
+const gatherElements = selecting("GatherElements", (c) => [
+  typed(c.input(0)?.dtype, c.input(1)?.shape),
+]);
+
+const gatherNd = selecting("GatherND", (c) => {
+  const x = c.input(0)?.shape;
+  const indices = c.input(1)?.shape;
+  const depth = indices?.at(-1);
+  const batch = intAttribute(c.node, "batch_dims", 0);
+  if (x === undefined || indices === undefined || typeof depth !== "number") {
+    return [typed(c.input(0)?.dtype, undefined)];
+  }
+  return [typed(c.input(0)?.dtype, [...indices.slice(0, -1), ...x.slice(batch + depth)])];
+});
+
+const oneHot = making("OneHot", (c) => {
+  const indices = c.input(0)?.shape;
+  const depth: Dim = integers(c.constant(1))?.[0] ?? UNKNOWN_DIM;
+  if (indices === undefined) return [typed(c.input(2)?.dtype, undefined)];
+  const axis = axisOf(c, indices.length + 1, -1) ?? indices.length;
+  return [typed(c.input(2)?.dtype, indices.toSpliced(axis, 0, depth))];
+});
+
+const shapeOp = making("Shape", (c) => {
+  const rank = c.input(0)?.shape?.length;
+  if (rank === undefined) return [typed("int64", [UNKNOWN_DIM])];
+  const all = Array.from({ length: rank }, (_, i) => i);
+  const kept = all.slice(intAttribute(c.node, "start", 0), intAttribute(c.node, "end"));
+  return [typed("int64", [kept.length])];
+});
+
+const size = making("Size", () => [typed("int64", [])]);
+
+const constantOfShape = making("ConstantOfShape", (c) => {
+  const value = c.node.attributes.get("value");
+  const dtype = value?.kind === "tensor" ? value.value.dtype : "float32";
+  return [typed(dtype, dimsOf(c, 0))];
+});
+
+const constant = making("Constant", (c) => {
+  const [kind, attribute] = [...c.node.attributes][0] ?? [];
+  if (attribute?.kind === "tensor") return [typed(attribute.value.dtype, attribute.value.shape)];
+  switch (kind) {
+    case "value_float":
+      return [typed("float32", [])];
+    case "value_int":
+      return [typed("int64", [])];
+    case "value_string":
+      return [typed("string", [])];
+    case "value_floats":
+      return [typed("float32", [length(attribute)])];
+    case "value_ints":
+      return [typed("int64", [length(attribute)])];
+    case "value_strings":
+      return [typed("string", [length(attribute)])];
+    default:
+      return [undefined];
+  }
+});
+
+function length(attribute: Attribute | undefined): Dim {
+  const listed = attribute !== undefined && "value" in attribute && Array.isArray(attribute.value);
+  return listed ? attribute.value.length : UNKNOWN_DIM;
+}
+
+const range = making("Range", (c) => {
+  const [start, limit, delta] = [0, 1, 2].map((i) => integers(c.constant(i))?.[0]);
+  const known = start !== undefined && limit !== undefined && delta !== undefined && delta !== 0;
+  const count = known ? Math.max(0, Math.ceil((limit - start) / delta)) : UNKNOWN_DIM;
+  return [typed(c.input(0)?.dtype, [count])];
+});
+
+const nonZero = making("NonZero", (c) => [
+  typed("int64", [c.input(0)?.shape?.length ?? UNKNOWN_DIM, UNKNOWN_DIM]),
+]);
+
+const eyeLike = making("EyeLike", (c) => {
+  const code = intAttribute(c.node, "dtype");
+  const dtype = code === undefined ? c.input(0)?.dtype : DTYPE_CODES.get(code);
+  return [typed(dtype, c.input(0)?.shape)];
+});
+
+const random = (type: string): OpDef =>
+  making(type, (c) => {
+    const code = intAttribute(c.node, "dtype");
+    const like = type.endsWith("Like");
+    const shape = c.node.attributes.get("shape");
+    const dims = shape?.kind === "ints" ? shape.value.map(Number) : undefined;
+    const dtype =
+      code === undefined ? (like ? c.input(0)?.dtype : "float32") : DTYPE_CODES.get(code);
+    return [typed(dtype, like ? c.input(0)?.shape : dims)];
+  });
+
+const scatterElements = selecting("ScatterElements", (c) => [c.input(0)]);
+const scatterNd = selecting("ScatterND", (c) => [c.input(0)]);
+
+const topK = selecting("TopK", (c) => {
+  const x = c.input(0)?.shape;
+  const axis = x && axisOf(c, x.length, -1);
+  const k: Dim = intAttribute(c.node, "k") ?? integers(c.constant(1))?.[0] ?? UNKNOWN_DIM;
+  const shape = x && axis !== undefined ? x.with(axis, k) : undefined;
+  return [typed(c.input(0)?.dtype, shape), typed("int64", shape)];
+});
+
+const compress = selecting("Compress", (c) => {
+  const x = c.input(0)?.shape;
+  const along = intAttribute(c.node, "axis");
+  const axis = x && along !== undefined ? normalizeAxis(along, x.length) : undefined;
+  if (along === undefined) return [typed(c.input(0)?.dtype, [UNKNOWN_DIM])];
+  return [
+    typed(c.input(0)?.dtype, x && axis !== undefined ? x.with(axis, UNKNOWN_DIM) : undefined),
+  ];
+});
+
+/** Sums along an axis; its gradient is the same sum from the other end. */
+const cumSum = defineOp("CumSum", {
+  shape: (c) => [c.input(0)],
+  cost: perOutput(1),
+  gradient: (context, [dy]) => (dy === undefined ? [] : [cumSumGradient(context, dy), undefined]),
+});
+
+function cumSumGradient(context: GradientContext, dy: ValueName): ValueName {
+  const { node } = context;
+  const reverse = intAttribute(node, "reverse", 0) === 0 ? 1 : 0;
+  const attributes = new Map(node.attributes).set("reverse", { kind: "int", value: reverse });
+  return context.emit("CumSum", [dy, node.inputs[1] ?? ""], { attributes });
+}
+
+const einsum = selecting("Einsum", (c) => [typed(c.input(0)?.dtype, undefined)]);
+
+/** All ops of this family. */
+export const indexings: readonly OpDef[] = [
+  gather,
+  gatherElements,
+  gatherNd,
+  oneHot,
+  shapeOp,
+  size,
+  constantOfShape,
+  constant,
+  range,
+  nonZero,
+  eyeLike,
+  ...["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"].map(random),
+  scatterElements,
+  scatterNd,
+  topK,
+  compress,
+  cumSum,
+  einsum,
+];

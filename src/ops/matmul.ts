@@ -1,0 +1,116 @@
+// Matrix products.
+
+import { float, floatAttribute, int, intAttribute, type ValueName } from "../graph/graph.ts";
+import { broadcast, type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
+import { scalar } from "../graph/tensor.ts";
+import type { GradientContext, OpDef, ShapeContext } from "./op.ts";
+import {
+  costOf,
+  defineOp,
+  knownShape,
+  noGradient,
+  transpose,
+  typed,
+  unbroadcast,
+} from "./rules.ts";
+
+function matmulShape(a: Shape | undefined, b: Shape | undefined): Shape | undefined {
+  if (a === undefined || b === undefined || a.length === 0 || b.length === 0) return undefined;
+  const batch = broadcast(a.slice(0, -2), b.slice(0, -2));
+  if (batch === undefined) return undefined;
+  const rows = a.length > 1 ? [a[a.length - 2] ?? UNKNOWN_DIM] : [];
+  const columns = b.length > 1 ? [b[b.length - 1] ?? UNKNOWN_DIM] : [];
+  return [...batch, ...rows, ...columns];
+}
+
+/** Swaps the last two axes. */
+function swapLast(context: GradientContext, x: ValueName): ValueName {
+  const rank = knownShape(context, x, context.node).length;
+  const perm = Array.from({ length: rank }, (_, i) => i);
+  perm.splice(rank - 2, 2, rank - 1, rank - 2);
+  return transpose(context, x, perm);
+}
+
+const matmul = defineOp("MatMul", {
+  shape: (c) => [typed(c.input(0)?.dtype, matmulShape(c.input(0)?.shape, c.input(1)?.shape))],
+  cost: costOf((_node, [a], [y]) => product(y?.shape, a?.shape?.at(-1))),
+  saves: { inputs: [0, 1], outputs: [] },
+  gradient: (context, [dy]) => {
+    const [a = "", b = ""] = context.node.inputs;
+    if (dy === undefined) return [undefined, undefined];
+    const ranks = [a, b].map((x) => knownShape(context, x, context.node).length);
+    // One-dimensional operands have no axes to swap; none of our layers makes them.
+    if (ranks.some((rank) => rank < 2)) throw rankError(context);
+    const da = context.wants(0)
+      ? unbroadcast(context, context.emit("MatMul", [dy, swapLast(context, b)]), a, context.node)
+      : undefined;
+    const db = context.wants(1)
+      ? unbroadcast(context, context.emit("MatMul", [swapLast(context, a), dy]), b, context.node)
+      : undefined;
+    return [da, db];
+  },
+});
+
+function product(shape: Shape | undefined, inner: Dim | undefined): number | undefined {
+  if (typeof inner !== "number") return undefined;
+  let count = 2 * inner;
+  for (const dim of shape ?? [UNKNOWN_DIM]) {
+    if (typeof dim !== "number") return undefined;
+    count *= dim;
+  }
+  return count;
+}
+
+function gemmShape(c: ShapeContext): Shape | undefined {
+  const a = c.input(0)?.shape;
+  const b = c.input(1)?.shape;
+  if (a?.length !== 2 || b?.length !== 2) return undefined;
+  const rows = a[intAttribute(c.node, "transA", 0) === 0 ? 0 : 1] ?? UNKNOWN_DIM;
+  const columns = b[intAttribute(c.node, "transB", 0) === 0 ? 1 : 0] ?? UNKNOWN_DIM;
+  return [rows, columns];
+}
+
+const gemm = defineOp("Gemm", {
+  shape: (c) => [typed(c.input(0)?.dtype, gemmShape(c))],
+  cost: costOf((node, [a], [y]) =>
+    product(y?.shape, a?.shape?.[intAttribute(node, "transA", 0) === 0 ? 1 : 0]),
+  ),
+  saves: { inputs: [0, 1], outputs: [] },
+  gradient: (context, [dy]) => {
+    if (dy === undefined) return [undefined, undefined, undefined];
+    const { node } = context;
+    const [a = "", b = "", bias = ""] = node.inputs;
+    const alpha = floatAttribute(node, "alpha", 1);
+    const transA = intAttribute(node, "transA", 0) !== 0;
+    const transB = intAttribute(node, "transB", 0) !== 0;
+    const gemmOf = (x: ValueName, tx: boolean, y: ValueName, ty: boolean): ValueName =>
+      context.emit("Gemm", [x, y], {
+        attributes: {
+          alpha: float(alpha),
+          transA: int(tx ? 1 : 0),
+          transB: int(ty ? 1 : 0),
+        },
+      });
+    // y = A'B' with A' = Aᵀ if transA: dA' = dy B'ᵀ, dB' = A'ᵀ dy, each transposed back.
+    const da = transA ? () => gemmOf(b, transB, dy, true) : () => gemmOf(dy, false, b, !transB);
+    const db = transB ? () => gemmOf(dy, true, a, transA) : () => gemmOf(a, !transA, dy, false);
+    return [
+      context.wants(0) ? da() : undefined,
+      context.wants(1) ? db() : undefined,
+      bias !== "" && context.wants(2) ? gemmBias(context, dy, bias) : undefined,
+    ];
+  },
+});
+
+function gemmBias(context: GradientContext, dy: ValueName, bias: ValueName): ValueName {
+  const summed = unbroadcast(context, dy, bias, context.node);
+  const beta = floatAttribute(context.node, "beta", 1);
+  return beta === 1 ? summed : context.emit("Mul", [summed, context.constant(scalar(beta))]);
+}
+
+function rankError(context: GradientContext): Error {
+  return noGradient(context.node, "an operand has fewer than two axes");
+}
+
+/** All ops of this family. */
+export const matmuls: readonly OpDef[] = [matmul, gemm];

@@ -1,0 +1,494 @@
+// Ops that move, view or choose elements without computing: reshaping, slicing, joining. Index ops
+// (gather, scatter) stand in indexing.ts.
+
+import { intAttribute, intsAttribute, stringAttribute, type ValueName } from "../graph/graph.ts";
+import {
+  broadcast,
+  type Dim,
+  isStatic,
+  normalizeAxis,
+  type Shape,
+  UNKNOWN_DIM,
+} from "../graph/shape.ts";
+import { int64 } from "../graph/tensor.ts";
+import type { GradientContext, GradientRule, OpDef, ShapeContext, ShapeRule } from "./op.ts";
+import {
+  defineOp,
+  free,
+  integers,
+  knownShape,
+  noGradient,
+  perOutput,
+  reshapeLike,
+  shapeConstant,
+  staticShape,
+  transpose,
+  typed,
+  unbroadcast,
+} from "./rules.ts";
+
+/** The gradient of a view is the same view backwards. */
+const reshapeBack: GradientRule = (context, [dy]) =>
+  dy === undefined ? [] : [reshapeLike(context, dy, context.node.inputs[0] ?? "")];
+
+/** Integers of input `i`, else of an attribute: where newer and older operator sets have them. */
+function argument(c: ShapeContext, i: number, attribute: string): readonly number[] | undefined {
+  const fromInput = (c.node.inputs[i] ?? "") !== "";
+  return fromInput ? integers(c.constant(i)) : intsAttribute(c.node, attribute);
+}
+
+function view(type: string, shape: (c: ShapeContext) => Shape | undefined): OpDef {
+  return defineOp(type, {
+    shape: (c) => [typed(c.input(0)?.dtype, shape(c))],
+    cost: free,
+    gradient: reshapeBack,
+  });
+}
+
+/** Dims of a reshape: 0 copies, -1 takes what is left. */
+function reshaped(c: ShapeContext): Shape | undefined {
+  const target = argument(c, 1, "shape");
+  const x = c.input(0)?.shape;
+  if (target === undefined) {
+    const rank = c.input(1)?.shape?.[0];
+    return typeof rank === "number" ? Array.from({ length: rank }, () => UNKNOWN_DIM) : undefined;
+  }
+  const copyZero = intAttribute(c.node, "allowzero", 0) === 0;
+  const dims = target.map((dim, axis): Dim => {
+    if (dim === 0 && copyZero) return x?.[axis] ?? UNKNOWN_DIM;
+    return dim;
+  });
+  const free = dims.indexOf(-1);
+  if (free < 0) return dims;
+  const rest = dims.filter((_, axis) => axis !== free);
+  return dims.with(free, remaining(x, rest));
+}
+
+/** The dim that makes the element counts agree; a symbol left over on both sides cancels. */
+function remaining(x: Shape | undefined, rest: Shape): Dim {
+  if (x === undefined || x.includes(UNKNOWN_DIM) || rest.includes(UNKNOWN_DIM)) return UNKNOWN_DIM;
+  const left = [...x];
+  for (const dim of rest) {
+    const same = typeof dim === "string" ? left.indexOf(dim) : -1;
+    if (typeof dim === "string" && same < 0) return UNKNOWN_DIM;
+    if (same >= 0) left.splice(same, 1);
+  }
+  const symbols = left.filter((dim) => typeof dim === "string");
+  const product = (dims: Shape): number =>
+    dims.reduce<number>((a, dim) => (typeof dim === "number" ? a * dim : a), 1);
+  const size = product(left) / product(rest);
+  if (symbols.length === 0) return Number.isInteger(size) ? size : UNKNOWN_DIM;
+  return symbols.length === 1 && size === 1 ? (symbols[0] ?? UNKNOWN_DIM) : UNKNOWN_DIM;
+}
+
+const reshape = view("Reshape", reshaped);
+
+const flatten = view("Flatten", (c) => {
+  const x = c.input(0)?.shape;
+  if (x === undefined) return undefined;
+  const axis = intAttribute(c.node, "axis", 1);
+  const at = axis < 0 ? axis + x.length : axis;
+  return [remaining(x.slice(0, at), []), remaining(x.slice(at), [])];
+});
+
+const squeeze = view("Squeeze", (c) => {
+  const x = c.input(0)?.shape;
+  if (x === undefined) return undefined;
+  const given = argument(c, 1, "axes");
+  if (given === undefined) {
+    const byInput = (c.node.inputs[1] ?? "") !== "";
+    return byInput || !isStatic(x) ? undefined : x.filter((dim) => dim !== 1);
+  }
+  const axes = given.map((axis) => normalizeAxis(axis, x.length));
+  return x.filter((_, axis) => !axes.includes(axis));
+});
+
+const unsqueeze = view("Unsqueeze", (c) => {
+  const x = c.input(0)?.shape;
+  const given = argument(c, 1, "axes");
+  if (x === undefined || given === undefined) return undefined;
+  const rank = x.length + given.length;
+  const axes = given.map((axis) => normalizeAxis(axis, rank));
+  const rest = [...x];
+  return Array.from(
+    { length: rank },
+    (_, axis): Dim => (axes.includes(axis) ? 1 : (rest.shift() ?? UNKNOWN_DIM)),
+  );
+});
+
+function permutation(node: ShapeContext["node"], rank: number): readonly number[] {
+  return intsAttribute(node, "perm") ?? Array.from({ length: rank }, (_, i) => rank - 1 - i);
+}
+
+const transposeOp = defineOp("Transpose", {
+  shape: (c) => {
+    const x = c.input(0)?.shape;
+    const perm = x && permutation(c.node, x.length);
+    return [
+      typed(
+        c.input(0)?.dtype,
+        perm?.map((axis) => x?.[axis] ?? UNKNOWN_DIM),
+      ),
+    ];
+  },
+  cost: perOutput(0),
+  gradient: (context, [dy]) => {
+    if (dy === undefined) return [];
+    const rank = knownShape(context, context.node.inputs[0] ?? "", context.node).length;
+    const perm = permutation(context.node, rank);
+    return [
+      transpose(
+        context,
+        dy,
+        Array.from({ length: rank }, (_, i) => perm.indexOf(i)),
+      ),
+    ];
+  },
+});
+
+const expand = defineOp("Expand", {
+  shape: (c) => {
+    const target = integers(c.constant(1));
+    const x = c.input(0)?.shape;
+    const shape = x && target && broadcast(x, target);
+    return [typed(c.input(0)?.dtype, shape)];
+  },
+  cost: perOutput(0),
+  gradient: (context, [dy]) =>
+    dy === undefined ? [] : [unbroadcast(context, dy, context.node.inputs[0] ?? "", context.node)],
+});
+
+const tile = defineOp("Tile", {
+  shape: (c) => {
+    const repeats = integers(c.constant(1));
+    const shape = c.input(0)?.shape?.map((dim, axis): Dim => {
+      const times = repeats?.[axis];
+      if (times === 1) return dim;
+      return typeof dim === "number" && times !== undefined ? dim * times : UNKNOWN_DIM;
+    });
+    return [typed(c.input(0)?.dtype, shape)];
+  },
+  cost: perOutput(0),
+  gradient: "unsupported",
+});
+
+/** A slice along one axis, bounds as given. */
+interface Cut {
+  readonly axis: number;
+  readonly start: number;
+  readonly end: number;
+  readonly step: number;
+}
+
+function cutsOf(
+  rank: number,
+  parts: {
+    starts: readonly number[] | undefined;
+    ends: readonly number[] | undefined;
+    axes: readonly number[] | undefined;
+    steps: readonly number[] | undefined;
+  },
+): readonly Cut[] | undefined {
+  const { starts, ends, axes, steps } = parts;
+  if (starts === undefined || ends === undefined) return undefined;
+  return starts.map((start, i) => ({
+    axis: normalizeAxis(axes?.[i] ?? i, rank) ?? i,
+    start,
+    end: ends[i] ?? 0,
+    step: steps?.[i] ?? 1,
+  }));
+}
+
+/** Start and number of elements that a cut takes of an axis (ONNX Slice-13, clamping). */
+function range(cut: Cut, size: number): { start: number; count: number } {
+  const { step } = cut;
+  const at = (bound: number): number => (bound < 0 ? bound + size : bound);
+  const low = step > 0 ? 0 : -1;
+  const high = step > 0 ? size : size - 1;
+  const start = Math.min(Math.max(at(cut.start), step > 0 ? 0 : 0), high);
+  const end = Math.min(Math.max(at(cut.end), low), high + (step > 0 ? 0 : 1));
+  return { start, count: Math.max(0, Math.ceil((end - start) / step)) };
+}
+
+const sliceShape: ShapeRule = (c) => {
+  const x = c.input(0)?.shape;
+  if (x === undefined) return [typed(c.input(0)?.dtype, undefined)];
+  const known = (i: number): boolean =>
+    (c.node.inputs[i] ?? "") === "" || c.constant(i) !== undefined;
+  const axes = argument(c, 3, "axes");
+  if (!known(3))
+    return [
+      typed(
+        c.input(0)?.dtype,
+        x.map(() => UNKNOWN_DIM),
+      ),
+    ];
+  const starts = argument(c, 1, "starts");
+  const cuts = cutsOf(x.length, {
+    starts,
+    ends: argument(c, 2, "ends"),
+    axes,
+    steps: argument(c, 4, "steps"),
+  });
+  const dims: Dim[] = [...x];
+  if (cuts === undefined || !known(4)) {
+    const touched = axes?.map((axis) => normalizeAxis(axis, x.length));
+    for (const axis of dims.keys()) {
+      if (touched === undefined || touched.includes(axis)) dims[axis] = UNKNOWN_DIM;
+    }
+  } else {
+    for (const cut of cuts) dims[cut.axis] = cutDim(cut, x[cut.axis] ?? UNKNOWN_DIM);
+  }
+  return [typed(c.input(0)?.dtype, dims)];
+};
+
+function cutDim(cut: Cut, size: Dim): Dim {
+  if (typeof size === "number") return range(cut, size).count;
+  const whole = cut.start === 0 && cut.step === 1 && cut.end >= 2 ** 31 - 1;
+  return whole ? size : UNKNOWN_DIM;
+}
+
+/** dx: dy with zeros around it. */
+function sliceGradient(context: GradientContext, dy: ValueName): ValueName {
+  const { node } = context;
+  const constant = (i: number): readonly number[] | undefined => {
+    const name = node.inputs[i] ?? "";
+    return name === "" ? undefined : integers(context.constantOf(name));
+  };
+  const shape = staticShape(context, node.inputs[0] ?? "", node);
+  const cuts = cutsOf(shape.length, {
+    starts: constant(1),
+    ends: constant(2),
+    axes: constant(3),
+    steps: constant(4),
+  });
+  if (cuts === undefined || cuts.some((cut) => cut.step !== 1)) {
+    throw noGradient(node, "only slices with constant bounds and steps of 1 are differentiated");
+  }
+  const before = shape.map(() => 0);
+  const after = shape.map(() => 0);
+  for (const cut of cuts) {
+    const size = shape[cut.axis] ?? 0;
+    const { start, count } = range(cut, size);
+    before[cut.axis] = start;
+    after[cut.axis] = size - start - count;
+  }
+  return context.emit("Pad", [dy, shapeConstant(context, [...before, ...after])]);
+}
+
+const slice = defineOp("Slice", {
+  shape: sliceShape,
+  cost: perOutput(0),
+  gradient: (context, [dy]) => (dy === undefined ? [] : [sliceGradient(context, dy)]),
+});
+
+const concat = defineOp("Concat", {
+  shape: (c) => {
+    const shapes = c.node.inputs.map((_, i) => c.input(i)?.shape);
+    const first = shapes.find((shape) => shape !== undefined);
+    const axis = first && normalizeAxis(intAttribute(c.node, "axis", 0), first.length);
+    if (first === undefined || axis === undefined) return [typed(c.input(0)?.dtype, undefined)];
+    let total: Dim = 0;
+    for (const shape of shapes) {
+      const dim: Dim = shape?.[axis] ?? UNKNOWN_DIM;
+      total = typeof dim === "number" && typeof total === "number" ? total + dim : UNKNOWN_DIM;
+    }
+    const dims = first.map((dim, i): Dim => {
+      if (i === axis) return total;
+      return shapes.find((shape) => typeof shape?.[i] === "number")?.[i] ?? dim;
+    });
+    return [typed(c.input(0)?.dtype, dims)];
+  },
+  cost: perOutput(0),
+  gradient: (context, [dy]) => {
+    if (dy === undefined) return [];
+    const { node } = context;
+    const rank = knownShape(context, dy, node).length;
+    const axis = normalizeAxis(intAttribute(node, "axis", 0), rank) ?? 0;
+    const sizes = node.inputs.map((name) => staticShape(context, name, node)[axis] ?? 0);
+    const sizesInput = context.constant(int64([sizes.length], sizes), "sizes");
+    return context.emitAll("Split", [dy, sizesInput], {
+      outputCount: sizes.length,
+      attributes: { axis: { kind: "int", value: axis } },
+    });
+  },
+});
+
+const split = defineOp("Split", {
+  shape: (c) => {
+    const x = c.input(0);
+    const axis = x?.shape && normalizeAxis(intAttribute(c.node, "axis", 0), x.shape.length);
+    const sizes = argument(c, 1, "split");
+    const count = c.node.outputs.length;
+    return c.node.outputs.map((_, i) => {
+      if (x?.shape === undefined || axis === undefined) return typed(x?.dtype, undefined);
+      return typed(x.dtype, x.shape.with(axis, part(c, sizes, x.shape[axis], { i, count })));
+    });
+  },
+  cost: perOutput(0),
+  gradient: (context, dy) => {
+    const { node } = context;
+    // An output that does not reach the loss contributes zeros of its own shape.
+    const parts = node.outputs.map((name, i) => dy[i] ?? zerosLike(context, name));
+    const axis = intAttribute(node, "axis", 0);
+    return [context.emit("Concat", parts, { attributes: { axis: { kind: "int", value: axis } } })];
+  },
+});
+
+function part(
+  c: ShapeContext,
+  sizes: readonly number[] | undefined,
+  whole: Dim | undefined,
+  { i, count }: { i: number; count: number },
+): Dim {
+  if ((c.node.inputs[1] ?? "") !== "" || sizes !== undefined) return sizes?.[i] ?? UNKNOWN_DIM;
+  if (typeof whole !== "number") return UNKNOWN_DIM;
+  const each = Math.ceil(whole / count);
+  return Math.max(0, Math.min(each, whole - i * each));
+}
+
+function zerosLike(context: GradientContext, name: ValueName): ValueName {
+  const shape = shapeConstant(context, staticShape(context, name, context.node));
+  return context.emit("ConstantOfShape", [shape]);
+}
+
+const pad = defineOp("Pad", {
+  shape: (c) => {
+    const x = c.input(0)?.shape;
+    const pads = argument(c, 1, "pads");
+    if (x === undefined) return [typed(c.input(0)?.dtype, undefined)];
+    const axes = padAxes(x.length, integers(c.constant(3)));
+    const byUnknownAxes = (c.node.inputs[3] ?? "") !== "" && c.constant(3) === undefined;
+    const dims = x.map((dim, axis): Dim => {
+      if (byUnknownAxes || pads === undefined) return UNKNOWN_DIM;
+      const i = axes.indexOf(axis);
+      if (i < 0) return dim;
+      const added = (pads[i] ?? 0) + (pads[i + axes.length] ?? 0);
+      if (added === 0) return dim;
+      return typeof dim === "number" ? dim + added : UNKNOWN_DIM;
+    });
+    return [typed(c.input(0)?.dtype, dims)];
+  },
+  cost: perOutput(0),
+  gradient: (context, [dy]) => (dy === undefined ? [] : [padGradient(context, dy)]),
+});
+
+function padAxes(rank: number, given: readonly number[] | undefined): readonly number[] {
+  const all = Array.from({ length: rank }, (_, axis) => axis);
+  return given === undefined ? all : given.map((axis) => normalizeAxis(axis, rank) ?? 0);
+}
+
+function padGradient(context: GradientContext, dy: ValueName): ValueName {
+  const { node } = context;
+  const constant = (i: number): readonly number[] | undefined => {
+    const name = node.inputs[i] ?? "";
+    return name === "" ? undefined : integers(context.constantOf(name));
+  };
+  const pads = constant(1);
+  if (stringAttribute(node, "mode", "constant") !== "constant" || pads === undefined) {
+    throw noGradient(node, "only constant padding of a constant width is differentiated");
+  }
+  const shape = staticShape(context, node.inputs[0] ?? "", node);
+  const axes = padAxes(shape.length, constant(3));
+  const starts = axes.map((_, i) => pads[i] ?? 0);
+  const ends = axes.map((axis, i) => (pads[i] ?? 0) + (shape[axis] ?? 0));
+  return context.emit(
+    "Slice",
+    [dy, starts, ends, axes].map((x) => (typeof x === "string" ? x : shapeConstant(context, x))),
+  );
+}
+
+const depthToSpace = defineOp("DepthToSpace", {
+  shape: (c) => [typed(c.input(0)?.dtype, blocked(c, true))],
+  cost: perOutput(0),
+  gradient: "unsupported",
+});
+
+const spaceToDepth = defineOp("SpaceToDepth", {
+  shape: (c) => [typed(c.input(0)?.dtype, blocked(c, false))],
+  cost: perOutput(0),
+  gradient: "unsupported",
+});
+
+function blocked(c: ShapeContext, toSpace: boolean): Shape | undefined {
+  const x = c.input(0)?.shape;
+  const size = intAttribute(c.node, "blocksize", 1);
+  if (x?.length !== 4) return undefined;
+  const scale = (dim: Dim | undefined, factor: number): Dim =>
+    typeof dim === "number" ? dim * factor : UNKNOWN_DIM;
+  const space = toSpace ? size : 1 / size;
+  return [
+    x[0] ?? UNKNOWN_DIM,
+    scale(x[1], 1 / (space * space)),
+    scale(x[2], space),
+    scale(x[3], space),
+  ];
+}
+
+/** Resize and Upsample: sizes if given, else scales, rounded down (ONNX Resize-19). */
+function resized(c: ShapeContext): Shape | undefined {
+  const x = c.input(0)?.shape;
+  const upsample = c.node.op === "Upsample";
+  const sizes = upsample ? undefined : integers(c.constant(3));
+  const scalesAt = upsample || c.opset < 11 ? 1 : 2;
+  const scales = floats(c, "scales") ?? integers(c.constant(scalesAt));
+  if (x === undefined) return undefined;
+  if (
+    c.node.attributes.has("axes") ||
+    stringAttribute(c.node, "keep_aspect_ratio_policy", "stretch") !== "stretch"
+  ) {
+    return x.map(() => UNKNOWN_DIM);
+  }
+  if (sizes?.length === x.length) return sizes;
+  return x.map((dim, axis): Dim => {
+    const scale = scales?.length === x.length ? scales[axis] : undefined;
+    if (scale === 1) return dim;
+    if (scale === undefined || typeof dim !== "number") return UNKNOWN_DIM;
+    return Math.floor(Math.fround(dim * scale));
+  });
+}
+
+function floats(c: ShapeContext, name: string): readonly number[] | undefined {
+  const attribute = c.node.attributes.get(name);
+  return attribute?.kind === "floats" ? attribute.value : undefined;
+}
+
+const resize = (type: string): OpDef =>
+  defineOp(type, {
+    shape: (c) => [typed(c.input(0)?.dtype, resized(c))],
+    cost: perOutput(4),
+    gradient: "unsupported",
+  });
+
+const trilu = defineOp("Trilu", {
+  shape: (c) => [c.input(0)],
+  cost: perOutput(0),
+  gradient: (context, [dy]) => {
+    if (dy === undefined) return [];
+    const [, k = ""] = context.node.inputs;
+    const attributes = {
+      upper: { kind: "int" as const, value: intAttribute(context.node, "upper", 1) },
+    };
+    return [context.emit("Trilu", k === "" ? [dy] : [dy, k], { attributes })];
+  },
+});
+
+/** All ops of this family. */
+export const movements: readonly OpDef[] = [
+  reshape,
+  flatten,
+  squeeze,
+  unsqueeze,
+  transposeOp,
+  expand,
+  tile,
+  slice,
+  concat,
+  split,
+  pad,
+  depthToSpace,
+  spaceToDepth,
+  resize("Resize"),
+  resize("Upsample"),
+  trilu,
+];

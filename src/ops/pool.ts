@@ -1,0 +1,69 @@
+// Pooling.
+
+import type { ValueName } from "../graph/graph.ts";
+import { type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
+import { scalar } from "../graph/tensor.ts";
+import type { GradientContext, OpDef, ShapeContext, ShapeRule } from "./op.ts";
+import { defineOp, perInput, SAVES_NOTHING, shapeConstant, staticShape, typed } from "./rules.ts";
+import { ceilMode, windowOf, windowOutput } from "./window.ts";
+
+function pooled(c: ShapeContext): Shape | undefined {
+  const x = c.input(0)?.shape;
+  if (x === undefined || x.length < 3) return undefined;
+  const window = windowOf(c.node, undefined, x.slice(2));
+  const spatial =
+    window === undefined
+      ? x.slice(2).map(() => UNKNOWN_DIM)
+      : windowOutput(window, x.slice(2), ceilMode(c.node));
+  return [x[0] ?? UNKNOWN_DIM, x[1] ?? UNKNOWN_DIM, ...spatial];
+}
+
+const globalShape: ShapeRule = (c) => {
+  const x = c.input(0)?.shape;
+  return [
+    typed(
+      c.input(0)?.dtype,
+      x?.map((dim, axis) => (axis < 2 ? dim : 1)),
+    ),
+  ];
+};
+
+const maxPool = defineOp("MaxPool", {
+  shape: (c) => [typed(c.input(0)?.dtype, pooled(c)), typed("int64", pooled(c))],
+  cost: perInput(1),
+  // Its backward needs where each maximum was.
+  saves: { inputs: [0], outputs: [1] },
+  gradient: "unsupported",
+});
+
+const averagePool = defineOp("AveragePool", {
+  shape: (c) => [typed(c.input(0)?.dtype, pooled(c))],
+  cost: perInput(1),
+  gradient: "unsupported",
+});
+
+/** Every pixel gets the same share of dy. */
+function globalAverageGradient(context: GradientContext, dy: ValueName): ValueName {
+  const [x = ""] = context.node.inputs;
+  const shape = staticShape(context, x, context.node);
+  const pixels = shape.slice(2).reduce((a, b) => a * b, 1);
+  const share = context.emit("Mul", [dy, context.constant(scalar(1 / pixels))]);
+  return context.emit("Expand", [share, shapeConstant(context, shape)]);
+}
+
+const globalAveragePool = defineOp("GlobalAveragePool", {
+  shape: globalShape,
+  cost: perInput(1),
+  saves: SAVES_NOTHING,
+  gradient: (context, [dy]) => [dy === undefined ? undefined : globalAverageGradient(context, dy)],
+});
+
+const globalMaxPool = defineOp("GlobalMaxPool", {
+  shape: globalShape,
+  cost: perInput(1),
+  saves: { inputs: [0], outputs: [0] },
+  gradient: "unsupported",
+});
+
+/** All ops of this family. */
+export const pools: readonly OpDef[] = [maxPool, averagePool, globalAveragePool, globalMaxPool];

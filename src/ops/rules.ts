@@ -1,0 +1,196 @@
+// Parts that many op definitions share: shape rules, cost rules, and small gradient constructions.
+
+import { diagnostic } from "../base/diagnostic.ts";
+import { SkipwayError } from "../base/errors.ts";
+import { type DType, dtypeBytes } from "../graph/dtype.ts";
+import type { Node, ValueName, ValueType } from "../graph/graph.ts";
+import { ints } from "../graph/graph.ts";
+import { broadcast, type Dim, elementCount, type Shape } from "../graph/shape.ts";
+import { int64, numbersOf, type TensorRef } from "../graph/tensor.ts";
+import type {
+  Cost,
+  CostRule,
+  Emitter,
+  OpDef,
+  SavedForBackward,
+  ShapeContext,
+  ShapeRule,
+} from "./op.ts";
+
+/** Backward reads nothing of the forward. */
+export const SAVES_NOTHING: SavedForBackward = { inputs: [], outputs: [] };
+
+/** The output is typed as the first input. */
+export const sameAsInput: ShapeRule = (context) => [context.input(0)];
+
+/** The output has the shape that broadcasting all inputs gives, and the first input's type. */
+export const broadcastInputs: ShapeRule = (context) => {
+  const dtype = context.input(0)?.dtype;
+  return dtype === undefined ? [undefined] : [{ dtype, shape: broadcastShape(context) }];
+};
+
+/** As `broadcastInputs`, with truth values. */
+export const broadcastToBool: ShapeRule = (context) => [
+  { dtype: "bool", shape: broadcastShape(context) },
+];
+
+/** The shape that broadcasting the inputs from `first` on gives; undefined where one is unknown. */
+export function broadcastShape(context: ShapeContext, first = 0): Shape | undefined {
+  let shape: Shape | undefined = [];
+  for (let i = first; i < context.node.inputs.length; i++) {
+    const next = context.input(i)?.shape;
+    shape = shape === undefined || next === undefined ? undefined : broadcast(shape, next);
+  }
+  return shape;
+}
+
+/** A type, or undefined where the dtype is unknown. */
+export function typed(dtype: DType | undefined, shape: Shape | undefined): ValueType | undefined {
+  return dtype === undefined ? undefined : { dtype, shape };
+}
+
+/** Bytes of a value whose shape is static. */
+export function valueBytes(type: ValueType | undefined): number | undefined {
+  const count = elementCount(type?.shape);
+  return type === undefined || count === undefined ? undefined : dtypeBytes(type.dtype, count);
+}
+
+function traffic(types: readonly (ValueType | undefined)[]): number | undefined {
+  let total = 0;
+  for (const type of types) {
+    const bytes = valueBytes(type);
+    if (bytes === undefined) return undefined;
+    total += bytes;
+  }
+  return total;
+}
+
+/** Cost with a given number of flops for each element of the first output. */
+export function perOutput(flopsEach: number): CostRule {
+  return costOf((_node, _inputs, outputs) => {
+    const count = elementCount(outputs[0]?.shape);
+    return count === undefined ? undefined : count * flopsEach;
+  });
+}
+
+/** Cost with a given number of flops for each element of the first input. */
+export function perInput(flopsEach: number): CostRule {
+  return costOf((_node, inputs) => {
+    const count = elementCount(inputs[0]?.shape);
+    return count === undefined ? undefined : count * flopsEach;
+  });
+}
+
+/** No arithmetic and, as a view, no traffic. */
+export const free: CostRule = (): Cost => ({ flops: 0, bytes: 0 });
+
+/** A cost rule from its arithmetic; traffic is every input and output once. */
+export function costOf(
+  flops: (
+    node: Node,
+    inputs: readonly (ValueType | undefined)[],
+    outputs: readonly (ValueType | undefined)[],
+  ) => number | undefined,
+): CostRule {
+  return (node, inputs, outputs) => {
+    const used = inputs.filter((_, i) => (node.inputs[i] ?? "") !== "");
+    const bytes = traffic([...used, ...outputs]);
+    const count = flops(node, inputs, outputs);
+    return bytes === undefined || count === undefined ? undefined : { flops: count, bytes };
+  };
+}
+
+/** An op of the standard domain, with what most ops share filled in. */
+export function defineOp(
+  type: string,
+  parts: Omit<OpDef, "type" | "domain" | "saves"> & Partial<Pick<OpDef, "domain" | "saves">>,
+): OpDef {
+  return { type, domain: "", saves: SAVES_NOTHING, ...parts };
+}
+
+/** Small integers of a constant input. */
+export function integers(ref: TensorRef | undefined): readonly number[] | undefined {
+  return ref === undefined ? undefined : numbersOf(ref);
+}
+
+/** The static shape of a value, for rules that cannot work without. */
+export function staticShape(context: Emitter, name: ValueName, node: Node): readonly number[] {
+  const shape = context.typeOf(name)?.shape;
+  if (shape?.every((dim) => typeof dim === "number")) return shape as readonly number[];
+  throw noGradient(node, `the shape of "${name}" must be static, it is ${shape ?? "unknown"}`);
+}
+
+/** The known rank and dims of a value; dims may be symbols. */
+export function knownShape(context: Emitter, name: ValueName, node: Node): Shape {
+  const shape = context.typeOf(name)?.shape;
+  if (shape !== undefined) return shape;
+  throw noGradient(node, `the rank of "${name}" must be known`);
+}
+
+/** The error of a gradient that a rule cannot build. */
+export function noGradient(node: Node, why: string): SkipwayError {
+  return SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "gradient/unsupported",
+      severity: "error",
+      where: `node ${node.name} (${node.op})`,
+      text: `its gradient cannot be built: ${why}`,
+      fix: "Fix the model's input shapes, or exclude the initializers behind this node from training.",
+    }),
+  ]);
+}
+
+/** A shape as an int64 constant, for Reshape and Expand. */
+export function shapeConstant(context: Emitter, shape: readonly number[]): ValueName {
+  return context.constant(int64([shape.length], shape), "shape");
+}
+
+/** A reduction over `axes` given as input (opset 18 form; ReduceSum has it since 13). */
+export function reduce(
+  context: Emitter,
+  op: string,
+  x: ValueName,
+  axes: readonly number[],
+  keepDims: boolean,
+): ValueName {
+  return context.emit(op, [x, shapeConstant(context, axes)], {
+    attributes: { keepdims: { kind: "int", value: keepDims ? 1 : 0 } },
+  });
+}
+
+/**
+ * Sums a gradient over the axes along which an operand was broadcast, so that it has the operand's
+ * shape again.
+ */
+export function unbroadcast(
+  context: Emitter,
+  dy: ValueName,
+  operand: ValueName,
+  node: Node,
+): ValueName {
+  const from = knownShape(context, dy, node);
+  const to = knownShape(context, operand, node);
+  const extra = from.length - to.length;
+  const dimOf = (axis: number): Dim => to[axis - extra] ?? 1;
+  const axes = from.map((_, axis) => axis);
+  const summed = axes.filter((axis) => axis < extra || (dimOf(axis) === 1 && from[axis] !== 1));
+  if (summed.length === 0) return dy;
+  const total = reduce(context, "ReduceSum", dy, summed, true);
+  if (extra === 0) return total;
+  const leading = axes.slice(0, extra);
+  return context.emit("Squeeze", [total, shapeConstant(context, leading)]);
+}
+
+/** Gives a gradient the shape of `like`, statically where possible. */
+export function reshapeLike(context: Emitter, dy: ValueName, like: ValueName): ValueName {
+  const shape = context.typeOf(like)?.shape;
+  const target = shape?.every((dim) => typeof dim === "number")
+    ? shapeConstant(context, shape as readonly number[])
+    : context.emit("Shape", [like]);
+  return context.emit("Reshape", [dy, target]);
+}
+
+/** A transposition. */
+export function transpose(context: Emitter, x: ValueName, perm: readonly number[]): ValueName {
+  return context.emit("Transpose", [x], { attributes: { perm: ints(perm) } });
+}

@@ -1,0 +1,96 @@
+// Whether what is fed to a model fits it. Checked before the runtime sees it: the runtime ignores names
+// that it does not know, and says little about the rest.
+
+import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
+import type { ValueType } from "../graph/graph.ts";
+import { formatShape, UNKNOWN_DIM } from "../graph/shape.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import type { Tensors } from "./runner.ts";
+
+/** Every fault of the feeds: unknown and missing names, types, shapes, symbols that disagree. */
+export function checkFeeds(inputs: ReadonlyMap<string, ValueType>, feeds: Tensors): Diagnostic[] {
+  const found: Diagnostic[] = [];
+  const sizes = new Map<string, number>();
+  for (const [name, value] of feeds) {
+    const expected = inputs.get(name);
+    if (expected === undefined) found.push(unknownName("input", name, [...inputs.keys()]));
+    else found.push(...checkOne(name, value, expected, sizes));
+  }
+  for (const [name, expected] of inputs) {
+    if (feeds.has(name)) continue;
+    found.push(
+      fault("input/missing", name, `is missing; the model expects ${formatType(expected)}`),
+    );
+  }
+  return found;
+}
+
+/** Every requested output that the model does not have. */
+export function checkFetches(
+  outputs: ReadonlyMap<string, ValueType>,
+  wanted: readonly string[] | undefined,
+): Diagnostic[] {
+  return (wanted ?? [])
+    .filter((name) => !outputs.has(name))
+    .map((name) => unknownName("output", name, [...outputs.keys()]));
+}
+
+/** `float32[N,1,8,8]`. */
+export function formatType(type: ValueType): string {
+  return `${type.dtype}${formatShape(type.shape)}`;
+}
+
+function checkOne(
+  name: string,
+  value: Tensor,
+  expected: ValueType,
+  sizes: Map<string, number>,
+): Diagnostic[] {
+  const found: Diagnostic[] = [];
+  const wanted = `the model expects ${formatType(expected)}`;
+  if (value.dtype !== expected.dtype) {
+    found.push(fault("input/dtype", name, `has type ${value.dtype}; ${wanted}`));
+  }
+  const { shape } = expected;
+  if (shape === undefined) return found;
+  const given = formatShape(value.shape);
+  if (shape.length !== value.shape.length) {
+    return [...found, fault("input/shape", name, `has shape ${given}; ${wanted}`)];
+  }
+  for (const [axis, dim] of shape.entries()) {
+    const size = value.shape[axis] ?? 0;
+    if (typeof dim === "number" && dim !== size) {
+      found.push(fault("input/shape", name, `has shape ${given}; ${wanted}`));
+      break;
+    }
+    if (typeof dim === "number" || dim === UNKNOWN_DIM) continue;
+    const before = sizes.get(dim);
+    if (before !== undefined && before !== size) {
+      found.push(
+        fault("input/shape", name, `has ${size} for "${dim}", another input has ${before}`),
+      );
+    }
+    sizes.set(dim, size);
+  }
+  return found;
+}
+
+function unknownName(kind: "input" | "output", name: string, known: readonly string[]): Diagnostic {
+  return diagnostic({
+    id: `${kind}/unknown-name`,
+    severity: "error",
+    where: `${kind} "${name}"`,
+    text: `the model has no ${kind} of this name; it has ${known.map((n) => `"${n}"`).join(", ")}`,
+    fix: `Use one of the model's own names.`,
+  });
+}
+
+function fault(id: string, name: string, text: string): Diagnostic {
+  return diagnostic({
+    id,
+    severity: "error",
+    where: `input "${name}"`,
+    text,
+    fix: "Send a tensor of the type and shape that the model expects.",
+  });
+}
