@@ -68,8 +68,13 @@ export function hasBytes(ref: TensorRef): ref is Tensor {
   return ref.data.kind === "bytes";
 }
 
+/** Bytes of their own, aligned. (`slice` of a Node Buffer would be a view.) */
+export function copyBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
+}
+
 function aligned(bytes: Uint8Array, size: number): Uint8Array {
-  return bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  return bytes.byteOffset % size === 0 ? bytes : copyBytes(bytes);
 }
 
 /** A float32 view of a float32 tensor; copies only where the bytes are not aligned. */
@@ -92,7 +97,7 @@ export function int64Values(t: Tensor): BigInt64Array {
  */
 export function numbersOf(ref: TensorRef): number[] | undefined {
   if (!hasBytes(ref)) return undefined;
-  const b = ref.data.bytes.slice();
+  const b = copyBytes(ref.data.bytes);
   switch (ref.dtype) {
     case "int64":
       return Array.from(new BigInt64Array(b.buffer), Number);

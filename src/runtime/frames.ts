@@ -5,7 +5,7 @@ import { assert } from "../base/assert.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { type DType, dtypeBytes } from "../graph/dtype.ts";
-import { type Tensor, tensor } from "../graph/tensor.ts";
+import { copyBytes, type Tensor, tensor } from "../graph/tensor.ts";
 import type { Tensors } from "./runner.ts";
 
 /** u32 length of the header, u32 of the body, little-endian. */
@@ -113,7 +113,7 @@ function parseFrame(text: Uint8Array, body: Uint8Array): Frame {
   // Both ends of the pipe are this file; the sizes that matter are checked by `tensor` below.
   const { header, entries } = parsed as { header: Record<string, unknown>; entries: Entry[] };
   assert(Array.isArray(entries), "a frame lists its tensors");
-  const aligned = body.byteOffset % ALIGNMENT === 0 ? body : body.slice();
+  const aligned = body.byteOffset % ALIGNMENT === 0 ? body : copyBytes(body);
   const tensors = new Map<string, Tensor>();
   for (const { name, dtype, shape, offset } of entries) {
     const count = shape.reduce((a, b) => a * b, 1);

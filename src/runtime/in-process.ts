@@ -6,7 +6,7 @@ import { messageOf, SkipwayError } from "../base/errors.ts";
 import type { DType } from "../graph/dtype.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { type Dim, UNKNOWN_DIM } from "../graph/shape.ts";
-import { bytesOf, type Tensor } from "../graph/tensor.ts";
+import { bytesOf, copyBytes, type Tensor } from "../graph/tensor.ts";
 import { checkFeeds, checkFetches } from "./feeds.ts";
 import { processMemory } from "./memory-probe.ts";
 import { loadOrt, type Ort } from "./ort.ts";
@@ -143,7 +143,7 @@ function toOrt(ort: Ort, value: Tensor): OrtTensor {
   const ArrayType = ARRAYS[dtype];
   const size = ArrayType.BYTES_PER_ELEMENT;
   const given = value.data.bytes;
-  const bytes = given.byteOffset % size === 0 ? given : given.slice();
+  const bytes = given.byteOffset % size === 0 ? given : copyBytes(given);
   const data = new ArrayType(
     bytes.buffer as ArrayBuffer,
     bytes.byteOffset,

@@ -3,7 +3,14 @@
 
 import { assert } from "../base/assert.ts";
 import type { Graph, ValueName } from "../graph/graph.ts";
-import { bytesOf, float32, float32Values, hasBytes, type Tensor } from "../graph/tensor.ts";
+import {
+  bytesOf,
+  copyBytes,
+  float32,
+  float32Values,
+  hasBytes,
+  type Tensor,
+} from "../graph/tensor.ts";
 
 /** Where one weight lies in the flat vector. */
 export interface Slot {
@@ -60,7 +67,7 @@ export function withWeights(graph: Graph, weights: ReadonlyMap<ValueName, Tensor
     assert(initializers.has(name), `the graph has a weight ${name}`);
     initializers.set(name, {
       ...weight,
-      data: { kind: "bytes", bytes: weight.data.bytes.slice() },
+      data: { kind: "bytes", bytes: copyBytes(weight.data.bytes) },
     });
   }
   return { ...graph, initializers };

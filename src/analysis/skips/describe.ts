@@ -1,0 +1,129 @@
+// What a skip is like once it is found: its kind, its block, the order of norm and activation.
+
+import type { Node, ValueName } from "../../graph/graph.ts";
+import type { Flow, ShortcutStep } from "./flow.ts";
+import type { Fusion, Operand } from "./fusion.ts";
+import type { BlockKind, Found, SkipKind } from "./skip.ts";
+import { grows, isActivation, isNorm, roleOf, shrinks } from "./vocabulary.ts";
+
+/** A shortcut, the operand that it ends in, and the operands that transform. */
+export interface Match {
+  readonly fusion: Fusion;
+  readonly operand: Operand;
+  readonly step: ShortcutStep;
+  /** Most transforms from the source to any other operand. */
+  readonly span: number;
+  readonly branches: readonly Operand[];
+}
+
+/** The row of a match; kind and block may be given where the finder knows better. */
+export function describe(
+  flow: Flow,
+  match: Match,
+  known: { kind?: SkipKind; block?: BlockKind } = {},
+): Found {
+  const { fusion, operand, step, branches } = match;
+  const main = mainPath(flow, match);
+  const encoderDecoder = shrinksThenGrows(main);
+  return {
+    kind: known.kind ?? kindOf(match),
+    source: step.value,
+    merge: fusion.node.name,
+    mergeOutput: fusion.output,
+    operand: operand.position,
+    span: match.span,
+    sign: step.marks.has("negated") ? flip(operand.sign) : operand.sign,
+    scaled: step.marks.has("scaled"),
+    normOnShortcut: step.marks.has("norm"),
+    encoderDecoder,
+    block: known.block ?? blockOf(flow, match, { main, encoderDecoder, branches }),
+    ...orderOf(flow, match, main),
+    shortcut: step.nodes.toReversed().map((node) => node.name),
+    main: main.map((node) => node.name),
+  };
+}
+
+function flip(sign: 1 | -1): 1 | -1 {
+  return sign === 1 ? -1 : 1;
+}
+
+/** The nodes between source and merge that are not the shortcut's own. */
+function mainPath(flow: Flow, { step, branches }: Match): Node[] {
+  const own = new Set(step.nodes);
+  const nodes = new Set<Node>();
+  for (const branch of branches) {
+    for (const node of flow.between(step.value, branch.value)) if (!own.has(node)) nodes.add(node);
+  }
+  const at = (node: Node): number => flow.index.positions.get(node) ?? 0;
+  return [...nodes].sort((a, b) => at(a) - at(b));
+}
+
+function kindOf({ fusion, step }: Match): SkipKind {
+  if (fusion.form === "concat") return "concat";
+  if (step.transforms > 0) return "projection";
+  if (step.marks.has("resampled")) return "resampled";
+  if (step.marks.has("padded")) return "padded";
+  if (step.marks.has("pooled")) return "pooled";
+  return "identity";
+}
+
+/** Down and up again on the main path: an encoder and its decoder lie between. */
+function shrinksThenGrows(main: readonly Node[]): boolean {
+  const down = main.findIndex(shrinks);
+  return down >= 0 && main.slice(down + 1).some(grows);
+}
+
+function blockOf(
+  flow: Flow,
+  { fusion, step }: Match,
+  seen: { main: readonly Node[]; encoderDecoder: boolean; branches: readonly Operand[] },
+): BlockKind {
+  if (seen.encoderDecoder) return "unet";
+  if (fusion.form === "concat") return step.marks.has("sliced") ? "partial" : "concat";
+  const attends = seen.main.some((node) => isAttention(flow, node));
+  const multiplies = seen.main.some((node) => node.op === "MatMul" || node.op === "Gemm");
+  const convolves = seen.main.some((node) => node.op.includes("Conv"));
+  const sequence = multiplies && !convolves;
+  if (seen.branches.length > 1 && (attends || sequence)) return "parallel";
+  if (attends) return "attention";
+  return sequence && seen.main.some(isActivation) ? "mlp" : "additive";
+}
+
+/** Activations multiplied with activations behind a softmax, or one node that is all of it. */
+function isAttention(flow: Flow, node: Node): boolean {
+  if (node.op.includes("Attention")) return true;
+  if (node.op !== "MatMul" || flow.activationInputs(node).length < 2) return false;
+  return node.inputs.some((name) =>
+    flow.shortcut(name, false).some((step) => flow.producer(step.value)?.op === "Softmax"),
+  );
+}
+
+function orderOf(
+  flow: Flow,
+  { fusion, step, branches }: Match,
+  main: readonly Node[],
+): Pick<Found, "activation" | "norm"> {
+  const first = main.find((node) => node.inputs.includes(step.value) && !isPlain(flow, node));
+  const last = branches.map((branch) => flow.producer(branch.value)).find(Boolean);
+  const [after] = sole(flow, fusion.output);
+  const fused = fusion.node.op.endsWith("LayerNormalization");
+  const preNorm = first !== undefined && isNorm(first);
+  const postNorm = fused || (after !== undefined && isNorm(after));
+  const innerEnd = last !== undefined && isNorm(last) && last !== first;
+  const pre = first !== undefined && (isNorm(first) || isActivation(first));
+  const post = fusion.node.op === "FusedConv" || (after !== undefined && isActivation(after));
+  return {
+    activation: post ? "post" : pre ? "pre" : "none",
+    norm: postNorm ? "post" : preNorm && innerEnd ? "sandwich" : preNorm ? "pre" : "none",
+  };
+}
+
+/** Moves or scales only; a normalisation by running statistics counts as a norm here. */
+function isPlain(flow: Flow, node: Node): boolean {
+  return roleOf(node, flow.activationInputs(node).length) === "transparent" && !isNorm(node);
+}
+
+function sole(flow: Flow, name: ValueName): Node[] {
+  const uses = flow.index.uses.get(name) ?? [];
+  return flow.useCount(name) === 1 ? uses.map((use) => use.node) : [];
+}

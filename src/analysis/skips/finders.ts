@@ -1,0 +1,126 @@
+// The kinds of skips, most special first. A finder looks at one merge and says which skips end there.
+
+import type { Node, ValueName } from "../../graph/graph.ts";
+import { describe, type Match } from "./describe.ts";
+import type { Flow } from "./flow.ts";
+import type { Fusion, Operand } from "./fusion.ts";
+import type { Found } from "./skip.ts";
+
+/** Finds the skips that end in a merge; an empty list leaves it to the next finder. */
+export type Finder = (flow: Flow, fusion: Fusion) => readonly Found[];
+
+const GATES = new Set(["Sigmoid", "HardSigmoid", "Softmax", "Tanh"]);
+
+/** The nearest source of a shortcut into an operand that another operand reaches through more transforms. */
+function matchOf(flow: Flow, fusion: Fusion, operand: Operand, linear: boolean): Match | undefined {
+  const others = fusion.operands.filter((other) => other !== operand);
+  for (const step of flow.shortcut(operand.value, linear)) {
+    // Only a value that is read twice can start two paths.
+    if (flow.useCount(step.value) < 2) continue;
+    const transforms = step.transforms + operand.fusedTransforms;
+    const lengths = others.map((other) => {
+      const length = flow.longest(step.value, other.value);
+      return length === undefined ? undefined : length + other.fusedTransforms;
+    });
+    const branches = others.filter((_, i) => (lengths[i] ?? 0) > transforms);
+    const span = Math.max(0, ...lengths.map((length) => length ?? 0));
+    if (branches.length > 0) return { fusion, operand, step, span, branches };
+  }
+  return undefined;
+}
+
+/** y = x + f(x), also with a projection, a pooling or padding on the shortcut: one skip per source. */
+export const additive: Finder = (flow, fusion) => {
+  if (fusion.form !== "additive") return [];
+  const best = new Map<ValueName, Match>();
+  for (const operand of fusion.operands) {
+    const match = matchOf(flow, fusion, operand, operand.fusedTransforms === 0);
+    if (match === undefined) continue;
+    const before = best.get(match.step.value);
+    if (before === undefined || match.step.transforms < before.step.transforms) {
+      best.set(match.step.value, match);
+    }
+  }
+  return [...best.values()].map((match) =>
+    describe(flow, match, isGatedResidual(flow, match) ? { kind: "gated" } : {}),
+  );
+};
+
+/** y = [x, f(x)]: one skip per Concat. A pooled shortcut counts beside exactly one transforming branch. */
+export const concatenated: Finder = (flow, fusion) => {
+  if (fusion.form !== "concat") return [];
+  for (const operand of fusion.operands) {
+    const match = matchOf(flow, fusion, operand, false);
+    if (match === undefined) continue;
+    if (match.step.marks.has("pooled") && match.branches.length !== 1) continue;
+    return [describe(flow, match)];
+  }
+  return [];
+};
+
+/**
+ * y = g·h(x) + (1 - g)·x, with a gate computed from x (Srivastava, Greff and Schmidhuber 2015,
+ * equation 3).
+ */
+export const highway: Finder = (flow, fusion) => {
+  const [a, b] = fusion.operands;
+  if (fusion.form !== "additive" || fusion.operands.length !== 2 || !a || !b) return [];
+  const [left, right] = [productOf(flow, a.value), productOf(flow, b.value)];
+  if (left === undefined || right === undefined) return [];
+  for (const [carry, other, operand] of [
+    [right, left, b],
+    [left, right, a],
+  ] as const) {
+    for (const [gate, x] of [carry, carry.toReversed()] as const) {
+      const open =
+        gate === undefined ? undefined : other.find((name) => sumToOne(flow, name, gate));
+      const h = other.find((name) => name !== open);
+      if (open === undefined || x === undefined || h === undefined) continue;
+      const steps = flow.shortcut(x, false);
+      const step = steps.find((one) => (flow.longest(one.value, h) ?? 0) > 0);
+      if (step === undefined) continue;
+      const branch: Operand = { value: h, position: 0, sign: 1, fusedTransforms: 0 };
+      const span = flow.longest(step.value, h) ?? 1;
+      const match: Match = { fusion, operand, step, span, branches: [branch] };
+      return [describe(flow, match, { kind: "gated", block: "highway" })];
+    }
+  }
+  return [];
+};
+
+/** The finders, in order: the first that finds something decides. */
+export const FINDERS: readonly Finder[] = [highway, additive, concatenated];
+
+/** The two activation factors of a product. */
+function productOf(flow: Flow, value: ValueName): readonly ValueName[] | undefined {
+  const node = flow.producer(value);
+  if (node?.op !== "Mul") return undefined;
+  const inputs = flow.activationInputs(node);
+  return inputs.length === 2 ? inputs : undefined;
+}
+
+/** Whether one of two values is 1 minus the other. */
+function sumToOne(flow: Flow, a: ValueName, b: ValueName): boolean {
+  const minus = (whole: ValueName, part: ValueName): boolean => {
+    const node: Node | undefined = flow.producer(whole);
+    if (node?.op !== "Sub") return false;
+    return node.inputs[1] === part && !flow.activations.has(node.inputs[0] ?? "");
+  };
+  return minus(a, b) || minus(b, a);
+}
+
+/**
+ * y = x + g(x)·f(x): the gate is computed from the source. A gate computed from f(x), as in
+ * squeeze-and-excitation, makes the skip no gated one.
+ */
+function isGatedResidual(flow: Flow, { step, branches }: Match): boolean {
+  return branches.some((branch) => {
+    const factors = productOf(flow, branch.value);
+    if (factors === undefined) return false;
+    return [factors, factors.toReversed()].some(([gate = "", content = ""]) => {
+      if (!GATES.has(flow.producer(gate)?.op ?? "")) return false;
+      const around = flow.longest(step.value, gate, content);
+      return around !== undefined && (flow.longest(step.value, content) ?? 0) > 0;
+    });
+  });
+}

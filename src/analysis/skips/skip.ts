@@ -1,0 +1,111 @@
+// One row of the census, and the census. The fields are public: they stand in the JSON document.
+
+import type { Diagnostic } from "../../base/diagnostic.ts";
+import type { ValueName } from "../../graph/graph.ts";
+
+/** What the shortcut of a skip is made of. */
+export type SkipKind =
+  | "identity"
+  | "pooled"
+  | "padded"
+  | "resampled"
+  | "projection"
+  | "concat"
+  | "gated"
+  | "conditional"
+  | "recurrent"
+  | "multi-stream";
+
+/** What kind of block the skip closes. */
+export type BlockKind =
+  | "additive"
+  | "dense"
+  | "highway"
+  | "unet"
+  | "attention"
+  | "mlp"
+  | "parallel"
+  | "partial"
+  | "concat"
+  | "conditional"
+  | "recurrent";
+
+/** One skip connection: operand `operand` of `merge` is reached from `source` by a shortcut. */
+export interface Skip {
+  /** Position in the census, `s1`, `s2`, …: stable for one file. */
+  readonly id: string;
+  readonly kind: SkipKind;
+  readonly encoderDecoder: boolean;
+  readonly source: ValueName;
+  /** Name of the node that joins shortcut and main path. */
+  readonly merge: string;
+  readonly operand: number;
+  /** Most transforms on the main path. */
+  readonly span: number;
+  /** Nodes from source to merge in file order. */
+  readonly distance: number;
+  /** Size of the source, for the batch of the census; undefined where a dim is unknown. */
+  readonly bytes: number | undefined;
+  readonly block: BlockKind;
+  readonly activation: "pre" | "post" | "none";
+  readonly norm: "pre" | "post" | "sandwich" | "none";
+  /** +1, or -1 where the shortcut is subtracted. */
+  readonly sign: 1 | -1;
+  readonly scaled: boolean;
+  /** The stretch in which the source lives for this skip alone; undefined if there is none. */
+  readonly aliveOnlyForSkip: { readonly from: string; readonly until: string } | undefined;
+  readonly atPeak: boolean;
+  readonly hazards: readonly Diagnostic[];
+  /** Names of the nodes of shortcut, main path and merge. */
+  readonly nodes: {
+    readonly shortcut: readonly string[];
+    readonly main: readonly string[];
+    readonly merge: string;
+  };
+}
+
+/** How many skips of which kind. Each counts once in `total`; `encoderDecoder` counts some again. */
+export interface SkipCounts {
+  readonly total: number;
+  /** Identity, pooled, padded, resampled and scaled shortcuts into a sum. */
+  readonly additiveIdentity: number;
+  readonly additiveProjection: number;
+  readonly concat: number;
+  readonly gated: number;
+  readonly encoderDecoder: number;
+  readonly conditional: number;
+  readonly recurrent: number;
+  readonly multiStream: number;
+}
+
+/** Every skip of a graph. */
+export interface Census {
+  /** Batch size for which bytes are given. */
+  readonly batch: number;
+  readonly skips: readonly Skip[];
+  readonly counts: SkipCounts;
+  /** Direct links from layer to layer that the concatenations of dense blocks make. */
+  readonly denseLinks: number;
+  /** Merges that look like skips and are none. */
+  readonly notSkips: readonly { readonly node: string; readonly reason: string }[];
+  readonly hazards: readonly Diagnostic[];
+}
+
+/** A skip as its finder sees it; the census adds sizes and memory. */
+export interface Found {
+  readonly kind: SkipKind;
+  readonly source: ValueName;
+  readonly merge: string;
+  readonly mergeOutput: ValueName;
+  readonly operand: number;
+  readonly span: number;
+  readonly sign: 1 | -1;
+  readonly scaled: boolean;
+  readonly normOnShortcut: boolean;
+  readonly encoderDecoder: boolean;
+  readonly block: BlockKind;
+  readonly activation: Skip["activation"];
+  readonly norm: Skip["norm"];
+  readonly shortcut: readonly string[];
+  readonly main: readonly string[];
+}
