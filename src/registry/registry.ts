@@ -1,0 +1,302 @@
+// The registry: versions of models by content, and aliases that move between them. Versions never
+// change; every move of an alias is an event, so what served at any time is a query.
+
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Kysely, Selectable, Transaction } from "kysely";
+import { type Clock, systemClock } from "../base/clock.ts";
+import { diagnostic } from "../base/diagnostic.ts";
+import { SkipwayError } from "../base/errors.ts";
+import { Blobs, diskRefused } from "./blobs.ts";
+import type { Digest } from "./digest.ts";
+import { openStore, type Tables, type VersionTable } from "./store.ts";
+
+/** What is known of a version besides its bytes. */
+export interface VersionMetadata {
+  /** Who or what made it. */
+  readonly createdBy: string;
+  readonly dataDigest?: Digest;
+  readonly seed?: number;
+  /** Commit of the code that made it. */
+  readonly commit?: string;
+  readonly metrics: Readonly<Record<string, number>>;
+  readonly notes?: readonly string[];
+}
+
+/** A version of a model. */
+export interface ModelVersion {
+  readonly model: string;
+  readonly version: number;
+  readonly digest: Digest;
+  readonly bytes: number;
+  readonly createdMs: number;
+  readonly metadata: VersionMetadata;
+  /** Digests of what belongs to it, by role: `golden`, `training`, `picture`, … */
+  readonly attachments: Readonly<Record<string, Digest>>;
+}
+
+/** One move of an alias. */
+export interface AliasEvent {
+  readonly alias: string;
+  readonly version: number;
+  readonly atMs: number;
+  readonly actor: string;
+  readonly reason: string;
+}
+
+/** What comes with a file that is registered. */
+export interface PushOptions {
+  readonly metadata: VersionMetadata;
+  readonly attachments?: ReadonlyMap<string, Uint8Array>;
+}
+
+const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/;
+
+/** Models, versions and aliases in a folder. */
+export class Registry implements AsyncDisposable {
+  readonly #db: Kysely<Tables>;
+  readonly #blobs: Blobs;
+  readonly #clock: Clock;
+
+  private constructor(db: Kysely<Tables>, blobs: Blobs, clock: Clock) {
+    this.#db = db;
+    this.#blobs = blobs;
+    this.#clock = clock;
+  }
+
+  /**
+   * Opens the registry in a folder, which is created.
+   *
+   * @throws SkipwayError `environment` when the folder cannot be written or its store not be opened.
+   */
+  static async open(folder: string, options: { clock?: Clock } = {}): Promise<Registry> {
+    try {
+      await mkdir(folder, { recursive: true });
+    } catch (cause) {
+      throw diskRefused(folder, cause);
+    }
+    const db = await openStore(join(folder, "registry.db"));
+    return new Registry(db, new Blobs(join(folder, "blobs")), options.clock ?? systemClock);
+  }
+
+  /**
+   * Registers a file as the next version of a model. The same bytes again are the version that they
+   * are already, and `created` is false.
+   */
+  async push(
+    model: string,
+    file: Uint8Array,
+    options: PushOptions,
+  ): Promise<{ version: ModelVersion; created: boolean }> {
+    checkName("model", model);
+    // Blobs first: a kill between the two leaves files that nothing names, never a name without file.
+    const digest = await this.#blobs.write(file);
+    const attachments: Record<string, Digest> = {};
+    for (const [role, bytes] of options.attachments ?? []) {
+      attachments[role] = await this.#blobs.write(bytes);
+    }
+    return this.#write(async (db) => {
+      const existing = await db
+        .selectFrom("versions")
+        .selectAll()
+        .where("model", "=", model)
+        .where("digest", "=", digest)
+        .executeTakeFirst();
+      if (existing !== undefined) return { version: versionOf(existing), created: false };
+      const last = await db
+        .selectFrom("versions")
+        .select((e) => e.fn.max("version").as("version"))
+        .where("model", "=", model)
+        .executeTakeFirst();
+      const row: VersionTable = {
+        model,
+        version: Number(last?.version ?? 0) + 1,
+        digest,
+        bytes: file.byteLength,
+        created_ms: this.#clock.nowMs(),
+        metadata: JSON.stringify(options.metadata),
+        attachments: JSON.stringify(attachments),
+      };
+      await db.insertInto("versions").values(row).execute();
+      return { version: versionOf(row), created: true };
+    });
+  }
+
+  /** Points an alias to a version; no event if it points there already. */
+  async setAlias(
+    model: string,
+    alias: string,
+    version: number,
+    by: { actor: string; reason: string },
+  ): Promise<void> {
+    checkName("alias", alias);
+    if ((await this.version(model, version)) === undefined) throw unknownVersion(model, version);
+    await this.#write(async (db) => {
+      const now = await lastEvent(db, model, alias);
+      if (now?.version === version) return;
+      const event = { model, alias, version, at_ms: this.#clock.nowMs(), ...by };
+      await db.insertInto("alias_events").values(event).execute();
+    });
+  }
+
+  /** The version that an alias points to. */
+  async resolve(model: string, alias: string): Promise<ModelVersion | undefined> {
+    const event = await lastEvent(this.#db, model, alias);
+    return event === undefined ? undefined : this.version(model, event.version);
+  }
+
+  /** The version that an alias pointed to at a time. */
+  async aliasAt(model: string, alias: string, atMs: number): Promise<number | undefined> {
+    const event = await this.#db
+      .selectFrom("alias_events")
+      .select("version")
+      .where("model", "=", model)
+      .where("alias", "=", alias)
+      .where("at_ms", "<=", atMs)
+      .orderBy("id", "desc")
+      .executeTakeFirst();
+    return event?.version;
+  }
+
+  /** Every move of an alias, oldest first. */
+  async aliasEvents(model: string, alias: string): Promise<AliasEvent[]> {
+    const rows = await this.#db
+      .selectFrom("alias_events")
+      .selectAll()
+      .where("model", "=", model)
+      .where("alias", "=", alias)
+      .orderBy("id")
+      .execute();
+    return rows.map(({ version, at_ms, actor, reason }) => ({
+      alias,
+      version,
+      atMs: at_ms,
+      actor,
+      reason,
+    }));
+  }
+
+  /** One version. */
+  async version(model: string, version: number): Promise<ModelVersion | undefined> {
+    const row = await this.#db
+      .selectFrom("versions")
+      .selectAll()
+      .where("model", "=", model)
+      .where("version", "=", version)
+      .executeTakeFirst();
+    return row === undefined ? undefined : versionOf(row);
+  }
+
+  /** All versions of a model, oldest first. */
+  async versions(model: string): Promise<ModelVersion[]> {
+    const rows = await this.#db
+      .selectFrom("versions")
+      .selectAll()
+      .where("model", "=", model)
+      .orderBy("version")
+      .execute();
+    return rows.map(versionOf);
+  }
+
+  /** Names of all models. */
+  async models(): Promise<string[]> {
+    const rows = await this.#db.selectFrom("versions").select("model").distinct().execute();
+    return rows.map((row) => row.model).sort();
+  }
+
+  /** Where each alias of a model points. */
+  async aliases(model: string): Promise<ReadonlyMap<string, number>> {
+    const rows = await this.#db
+      .selectFrom("alias_events")
+      .select(["alias", "version"])
+      .where("model", "=", model)
+      .orderBy("id")
+      .execute();
+    return new Map(rows.map((row) => [row.alias, row.version]));
+  }
+
+  /**
+   * The file of a version, its digest checked now.
+   *
+   * @throws SkipwayError `input` `registry/digest-mismatch` when it was changed.
+   */
+  async modelPath(version: ModelVersion): Promise<string> {
+    await this.#blobs.read(version.digest);
+    return this.#blobs.path(version.digest);
+  }
+
+  /** The bytes of a version's file, checked. */
+  modelBytes(version: ModelVersion): Promise<Uint8Array> {
+    return this.#blobs.read(version.digest);
+  }
+
+  /** What belongs to a version in a role, checked; undefined if there is nothing. */
+  async attachment(version: ModelVersion, role: string): Promise<Uint8Array | undefined> {
+    const digest = version.attachments[role];
+    return digest === undefined ? undefined : this.#blobs.read(digest);
+  }
+
+  async close(): Promise<void> {
+    await this.#db.destroy();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #write<T>(work: (db: Transaction<Tables>) => Promise<T>): Promise<T> {
+    return this.#db.transaction().execute(work);
+  }
+}
+
+async function lastEvent(
+  db: Kysely<Tables> | Transaction<Tables>,
+  model: string,
+  alias: string,
+): Promise<{ version: number } | undefined> {
+  return db
+    .selectFrom("alias_events")
+    .select("version")
+    .where("model", "=", model)
+    .where("alias", "=", alias)
+    .orderBy("id", "desc")
+    .executeTakeFirst();
+}
+
+function versionOf(row: Selectable<VersionTable>): ModelVersion {
+  return {
+    model: row.model,
+    version: row.version,
+    digest: row.digest,
+    bytes: row.bytes,
+    createdMs: row.created_ms,
+    // Written by `push` from these types.
+    metadata: JSON.parse(row.metadata) as VersionMetadata,
+    attachments: JSON.parse(row.attachments) as Record<string, Digest>,
+  };
+}
+
+function checkName(kind: string, name: string): void {
+  if (NAME.test(name)) return;
+  throw SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "registry/name",
+      severity: "error",
+      where: `${kind} "${name.slice(0, 64)}"`,
+      text: "is no name: letters, digits, dot, hyphen and underscore, at most 128, no dot in front",
+      fix: "Rename the file, or choose another name.",
+    }),
+  ]);
+}
+
+function unknownVersion(model: string, version: number): SkipwayError {
+  return SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "registry/unknown-version",
+      severity: "error",
+      where: `${model} version ${version}`,
+      text: "is not in the registry",
+      fix: "Register the model first.",
+    }),
+  ]);
+}

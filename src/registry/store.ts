@@ -1,0 +1,116 @@
+// The relational side of the registry: versions, and the events that moved aliases. libSQL in a file,
+// through kysely, in SQL that a server would take too.
+
+import { type Generated, Kysely, type Migration, Migrator, SqliteDialect } from "kysely";
+import Database from "libsql";
+import { diagnostic } from "../base/diagnostic.ts";
+import { messageOf, SkipwayError } from "../base/errors.ts";
+
+/** A version of a model; it never changes. */
+export interface VersionTable {
+  model: string;
+  version: number;
+  digest: string;
+  bytes: number;
+  created_ms: number;
+  /** JSON. */
+  metadata: string;
+  /** JSON: digests by role. */
+  attachments: string;
+}
+
+/** One move of an alias; the last one tells where it points. */
+export interface AliasEventTable {
+  id: Generated<number>;
+  model: string;
+  alias: string;
+  version: number;
+  at_ms: number;
+  actor: string;
+  reason: string;
+}
+
+/** The tables. */
+export interface Tables {
+  versions: VersionTable;
+  alias_events: AliasEventTable;
+}
+
+const MIGRATIONS: Readonly<Record<string, Migration>> = {
+  "1-versions-and-aliases": {
+    async up(db: Kysely<Tables>) {
+      await db.schema
+        .createTable("versions")
+        .addColumn("model", "text", (column) => column.notNull())
+        .addColumn("version", "integer", (column) => column.notNull())
+        .addColumn("digest", "text", (column) => column.notNull())
+        .addColumn("bytes", "integer", (column) => column.notNull())
+        .addColumn("created_ms", "integer", (column) => column.notNull())
+        .addColumn("metadata", "text", (column) => column.notNull())
+        .addColumn("attachments", "text", (column) => column.notNull())
+        .addPrimaryKeyConstraint("versions_key", ["model", "version"])
+        .addUniqueConstraint("versions_content", ["model", "digest"])
+        .execute();
+      await db.schema
+        .createTable("alias_events")
+        .addColumn("id", "integer", (column) => column.primaryKey().autoIncrement())
+        .addColumn("model", "text", (column) => column.notNull())
+        .addColumn("alias", "text", (column) => column.notNull())
+        .addColumn("version", "integer", (column) => column.notNull())
+        .addColumn("at_ms", "integer", (column) => column.notNull())
+        .addColumn("actor", "text", (column) => column.notNull())
+        .addColumn("reason", "text", (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createIndex("alias_events_by_alias")
+        .on("alias_events")
+        .columns(["model", "alias", "id"])
+        .execute();
+    },
+  },
+};
+
+/**
+ * Opens the database file and brings its tables up to date.
+ *
+ * @throws SkipwayError `environment` for a file that is no database, is locked, or comes from a newer
+ * skipway.
+ */
+export async function openStore(file: string): Promise<Kysely<Tables>> {
+  let db: Kysely<Tables> | undefined;
+  try {
+    const database = new Database(file);
+    database.pragma("journal_mode = WAL");
+    // What was acknowledged survives a power cut.
+    database.pragma("synchronous = FULL");
+    database.pragma("busy_timeout = 5000");
+    db = new Kysely<Tables>({ dialect: new SqliteDialect({ database }) });
+    const migrator = new Migrator({
+      db,
+      provider: { getMigrations: () => Promise.resolve({ ...MIGRATIONS }) },
+    });
+    const { error } = await migrator.migrateToLatest();
+    if (error !== undefined) throw error;
+    return db;
+  } catch (cause) {
+    await db?.destroy();
+    throw unusable(file, cause);
+  }
+}
+
+function unusable(file: string, cause: unknown): SkipwayError {
+  const text = messageOf(cause);
+  const newer = text.includes("corrupted migrations");
+  const found = diagnostic({
+    id: newer ? "registry/newer-store" : "registry/unusable-store",
+    severity: "error",
+    where: file,
+    text: newer
+      ? "the store was written by a newer skipway"
+      : `the store cannot be opened: ${text}`,
+    fix: newer
+      ? "Update skipway, or name another folder with --data DIR."
+      : "Stop other processes that use it, restore it from a copy, or name another folder with --data DIR.",
+  });
+  return new SkipwayError("environment", found.text, { cause, diagnostics: [found] });
+}

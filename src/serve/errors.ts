@@ -1,0 +1,81 @@
+// How a refusal is answered: one place maps what went wrong to a status of HTTP.
+
+import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
+import { SkipwayError } from "../base/errors.ts";
+
+/** Why a request got no answer of the model: the label of the failure counters. */
+export type FailureReason =
+  | "invalid"
+  | "queue-full"
+  | "process-died"
+  | "not-ready"
+  | "canceled"
+  | "runtime";
+
+/** A request that is refused or failed. */
+export class RequestError extends Error {
+  readonly status: number;
+  readonly reason: FailureReason;
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(
+    status: number,
+    reason: FailureReason,
+    message: string,
+    options: { retryAfterSeconds?: number; cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "RequestError";
+    this.status = status;
+    this.reason = reason;
+    this.retryAfterSeconds = options.retryAfterSeconds;
+  }
+}
+
+/** A client's status for "went away before the answer" (nginx); it only stands in counters and logs. */
+export const CLIENT_CLOSED = 499;
+
+/** All findings in one paragraph, each with its fix once. */
+export function sentenceOf(diagnostics: readonly Diagnostic[]): string {
+  const faults = diagnostics.map((one) => `${one.where}: ${one.text}`);
+  const fixes = new Set(diagnostics.map((one) => one.fix).filter((fix) => fix !== undefined));
+  return [...faults.map((text) => `${text}.`), ...fixes].join(" ");
+}
+
+/** What a failure of the model's session means for the request. */
+export function requestErrorOf(error: unknown, signal?: AbortSignal): RequestError {
+  if (error instanceof RequestError) return error;
+  if (signal?.aborted) return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
+  if (error instanceof SkipwayError) {
+    const [first] = error.diagnostics;
+    const text = error.diagnostics.length > 0 ? sentenceOf(error.diagnostics) : error.message;
+    if (error.code === "input") return new RequestError(400, "invalid", text, { cause: error });
+    if (first?.id === "runtime/process-died" || first?.id === "runtime/closed") {
+      const options = { retryAfterSeconds: 1, cause: error };
+      return new RequestError(503, "process-died", text, options);
+    }
+    return new RequestError(500, "runtime", text, { cause: error });
+  }
+  return new RequestError(500, "runtime", "the model failed", { cause: error });
+}
+
+/** The error of a port that cannot be listened on. */
+export function portError(host: string, port: number, cause: unknown): SkipwayError {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  const inUse = code === "EADDRINUSE";
+  const found = diagnostic({
+    id: inUse ? "serve/port-in-use" : "serve/port",
+    severity: "error",
+    where: `${host}:${port}`,
+    text: inUse
+      ? "another process listens on this port already, perhaps another skipway"
+      : `the port cannot be listened on (${code || String(cause)})`,
+    fix: inUse
+      ? `Stop the other process, or choose another port with --port ${port + 1}.`
+      : "Choose another host or port with --host and --port.",
+  });
+  return new SkipwayError("environment", `${found.where}: ${found.text}`, {
+    cause,
+    diagnostics: [found],
+  });
+}

@@ -1,0 +1,111 @@
+// The Open Inference Protocol v2 over REST: health, metadata, inference. JSON tensors.
+
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { encodeInferResponse, parseInferRequest, tensorMetadata } from "../wire/infer.ts";
+import { parseJson } from "../wire/parse-json.ts";
+import { endpoint } from "./endpoint.ts";
+import { RequestError, sentenceOf } from "./errors.ts";
+import type { ModelHost } from "./model-host.ts";
+
+/** What the routes need of the server. */
+export interface OipSource {
+  readonly version: string;
+  /** The host of a model, the newest version if none is named. */
+  find(name: string, version: string | undefined): ModelHost | undefined;
+  versionsOf(name: string): readonly number[];
+  ready(): boolean;
+}
+
+interface ModelParams {
+  readonly name: string;
+  readonly version?: string;
+}
+
+/** Adds the protocol's routes. */
+export function registerOip(app: FastifyInstance, source: OipSource): void {
+  const server = {
+    name: "skipway",
+    version: source.version,
+    extensions: ["parameters"],
+  };
+  for (const url of ["/v2", "/v2/"]) endpoint(app, "GET", url, async () => server);
+  endpoint(app, "GET", "/v2/health/live", async () => ({ live: true }));
+  endpoint(app, "GET", "/v2/health/ready", async (_request, reply) => {
+    const ready = source.ready();
+    await reply.code(ready ? 200 : 400).send(ready ? { ready } : { ready, error: "not ready" });
+  });
+  for (const model of ["/v2/models/:name", "/v2/models/:name/versions/:version"]) {
+    endpoint(app, "GET", model, async (request) => metadataOf(source, paramsOf(request)));
+    endpoint(app, "GET", `${model}/ready`, async (request, reply) => {
+      const { name } = paramsOf(request);
+      const ready = hostOf(source, paramsOf(request)).state === "ready";
+      const error = ready ? {} : { error: `model ${name} is not ready` };
+      await reply.code(ready ? 200 : 400).send({ name, ready, ...error });
+    });
+    endpoint(app, "POST", `${model}/infer`, (request, reply) => infer(source, request, reply));
+  }
+}
+
+function paramsOf(request: FastifyRequest): ModelParams {
+  // The route patterns above give these two names.
+  return request.params as ModelParams;
+}
+
+function hostOf(source: OipSource, { name, version }: ModelParams): ModelHost {
+  const host = source.find(name, version);
+  if (host !== undefined) return host;
+  const what = version === undefined ? "" : ` in version "${version.slice(0, 128)}"`;
+  throw new RequestError(404, "invalid", `there is no model "${name.slice(0, 128)}"${what} here`);
+}
+
+function metadataOf(source: OipSource, params: ModelParams): Record<string, unknown> {
+  const host = hostOf(source, params);
+  return {
+    name: host.model.name,
+    versions: source.versionsOf(host.model.name).map(String),
+    platform: "onnx_onnxv1",
+    inputs: tensorMetadata(host.inputs),
+    outputs: tensorMetadata(host.outputs),
+    properties: { digest: host.model.digest },
+  };
+}
+
+async function infer(
+  source: OipSource,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  const host = hostOf(source, paramsOf(request));
+  const parsed = readRequest(host, request);
+  const aborted = new AbortController();
+  reply.raw.once("close", () => {
+    if (!reply.raw.writableEnded) aborted.abort();
+  });
+  const outputs = await host.infer(parsed.inputs, {
+    outputs: parsed.outputs,
+    signal: aborted.signal,
+  });
+  const { name: model, version } = host.model;
+  await reply
+    .type("application/json")
+    .send(encodeInferResponse({ model, version, id: parsed.id, outputs }));
+}
+
+function readRequest(host: ModelHost, request: FastifyRequest) {
+  const refuse = (text: string): never => {
+    host.countFailure("invalid");
+    throw new RequestError(400, "invalid", text);
+  };
+  if (request.headers["inference-header-content-length"] !== undefined) {
+    refuse(
+      "binary tensors are not taken here: send the tensors as JSON, without the header Inference-Header-Content-Length",
+    );
+  }
+  if (typeof request.body !== "string" || request.body === "") {
+    return refuse('the body is empty; send {"inputs": […]} as JSON');
+  }
+  const json = parseJson(request.body);
+  if ("fault" in json) return refuse(`the body is no JSON: ${json.fault}`);
+  const parsed = parseInferRequest(json.value);
+  return "faults" in parsed ? refuse(sentenceOf(parsed.faults)) : parsed.request;
+}

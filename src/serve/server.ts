@@ -1,0 +1,215 @@
+// The server: one HTTP port for the protocol, the metrics and whatever else is registered on the same
+// app; one process for each model behind it.
+
+import { randomUUID } from "node:crypto";
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import { diagnostic } from "../base/diagnostic.ts";
+import { SkipwayError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
+import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
+import { endpoint } from "./endpoint.ts";
+import { CLIENT_CLOSED, portError, RequestError } from "./errors.ts";
+import { serverMetrics } from "./metrics.ts";
+import { ModelHost, type ModelStats, type ServedModel } from "./model-host.ts";
+import { registerOip } from "./oip-routes.ts";
+
+/** How a server is set up. */
+export interface ServerOptions {
+  /** Version of skipway, for the server's metadata. */
+  readonly version: string;
+  readonly runner?: ChildRunner;
+}
+
+/** Where a server listens. */
+export interface ListenOptions {
+  /** Default 127.0.0.1. */
+  readonly host?: string;
+  /** 0 chooses a free one. */
+  readonly port: number;
+  /** Take requests from other machines, although there are no tokens and no TLS. */
+  readonly allowRemote?: boolean;
+}
+
+const LOOPBACK = new Set(["127.0.0.1", "localhost", "::1"]);
+
+/** Serves models until it is stopped. */
+export class ModelServer {
+  /** The HTTP application; routes may be added before `listen`. */
+  readonly app: FastifyInstance;
+  readonly #hosts = new Map<string, ModelHost>();
+  readonly #runner: ChildRunner;
+  readonly #listeners = new Set<() => void>();
+  #draining = false;
+
+  constructor(options: ServerOptions) {
+    this.#runner = options.runner ?? childProcessRunner();
+    this.app = buildApp();
+    registerOip(this.app, {
+      version: options.version,
+      find: (name, version) => this.#find(name, version),
+      versionsOf: (name) => this.#named(name).map((host) => host.model.version),
+      ready: () => this.ready(),
+    });
+    endpoint(this.app, "GET", "/metrics", async (request, reply) => {
+      const format = formatFor(request.headers.accept);
+      const families = serverMetrics([...this.#hosts.values()]);
+      await reply.header("content-type", CONTENT_TYPES[format]).send(expose(families, format));
+    });
+  }
+
+  /**
+   * Loads a model and serves it.
+   *
+   * @throws SkipwayError when it does not load, or does not answer as recorded.
+   */
+  async serve(model: ServedModel): Promise<ModelHost> {
+    const host = new ModelHost(model, {
+      runner: this.#runner,
+      onState: () => this.#notify(),
+    });
+    await host.start();
+    this.#hosts.set(`${model.name}/${model.version}`, host);
+    this.#notify();
+    return host;
+  }
+
+  /** Calls back whenever the state of a model changes; gives a function that ends it. */
+  onState(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** What each model has done and does. */
+  stats(): readonly ModelStats[] {
+    return [...this.#hosts.values()].map((host) => host.stats());
+  }
+
+  /** Whether every model answers. */
+  ready(): boolean {
+    const hosts = [...this.#hosts.values()];
+    return !this.#draining && hosts.length > 0 && hosts.every((host) => host.state === "ready");
+  }
+
+  /**
+   * Starts to listen; returns the address.
+   *
+   * @throws SkipwayError `environment` when the port is in use, `usage` for a host that other machines
+   * reach.
+   */
+  async listen(options: ListenOptions): Promise<string> {
+    const { host = "127.0.0.1", port, allowRemote = false } = options;
+    if (!LOOPBACK.has(host) && !allowRemote) throw remoteHost(host);
+    if (!allowRemote) refuseForeignHosts(this.app);
+    try {
+      return await this.app.listen({ host, port });
+    } catch (cause) {
+      throw portError(host, port, cause);
+    }
+  }
+
+  /** Stops: not ready at once, what is under way finishes, then the processes end. */
+  async stop(): Promise<void> {
+    this.#draining = true;
+    this.#notify();
+    await this.app.close();
+    await Promise.all([...this.#hosts.values()].map((host) => host.stop()));
+  }
+
+  #named(name: string): ModelHost[] {
+    return [...this.#hosts.values()].filter((host) => host.model.name === name);
+  }
+
+  #find(name: string, version: string | undefined): ModelHost | undefined {
+    if (version !== undefined) return this.#hosts.get(`${name}/${version}`);
+    return this.#named(name).toSorted((a, b) => b.model.version - a.model.version)[0];
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+function buildApp(): FastifyInstance {
+  const app = fastify({
+    bodyLimit: limits.requestBytesMax,
+    requestIdHeader: "x-request-id",
+    genReqId: () => randomUUID(),
+    routerOptions: { maxParamLength: 256 },
+    // Connections that are idle must not hold up the end of the server.
+    forceCloseConnections: "idle",
+  });
+  // Clients send JSON under many content types or none at all: the protocol's routes read text.
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
+  app.addHook("onRequest", async (request, reply) => {
+    reply.header("x-request-id", request.id.slice(0, 128));
+    reply.header("x-content-type-options", "nosniff");
+  });
+  app.setNotFoundHandler(async (request, reply) => {
+    await reply.code(404).send({ error: `there is nothing at ${request.url.slice(0, 256)}` });
+  });
+  app.setErrorHandler(answerError);
+  return app;
+}
+
+async function answerError(
+  error: unknown,
+  _request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  if (error instanceof RequestError) {
+    if (error.status === CLIENT_CLOSED) {
+      reply.hijack();
+      return;
+    }
+    if (error.retryAfterSeconds !== undefined) reply.header("retry-after", error.retryAfterSeconds);
+    await reply.code(error.status).send({ error: error.message });
+    return;
+  }
+  const status = error instanceof Error && "statusCode" in error ? Number(error.statusCode) : 500;
+  await reply.code(status).send({ error: textFor(status) });
+}
+
+/** Errors of the HTTP layer, in our own words: inner messages stay inside. */
+function textFor(status: number): string {
+  if (status === 413) {
+    return `the body is larger than ${limits.requestBytesMax} bytes; send fewer rows in one request`;
+  }
+  if (status === 408) return "the request took too long to arrive";
+  return status < 500 ? "the request is not valid HTTP for this server" : "internal error";
+}
+
+/** A page of another site can make a browser talk to this port, but not under our own name. */
+function refuseForeignHosts(app: FastifyInstance): void {
+  app.addHook("onRequest", async (request) => {
+    if (LOOPBACK.has(nameOf(request.headers.host)) && ownOrigin(request.headers)) return;
+    const text = "requests from other sites are refused: use http://127.0.0.1 or http://localhost";
+    throw new RequestError(403, "invalid", text);
+  });
+}
+
+/** A request that changes or computes something for a page must come from our own page. */
+function ownOrigin(headers: FastifyRequest["headers"]): boolean {
+  const { origin, host } = headers;
+  return origin === undefined || origin === `http://${host ?? ""}`;
+}
+
+function nameOf(host: string | undefined): string {
+  return (host ?? "")
+    .replace(/:\d+$/, "")
+    .replace(/^\[(.*)\]$/, "$1")
+    .toLowerCase();
+}
+
+function remoteHost(host: string): SkipwayError {
+  return SkipwayError.fromDiagnostics("usage", [
+    diagnostic({
+      id: "serve/remote-host",
+      severity: "error",
+      where: `--host ${host}`,
+      text: "other machines could reach this address, and there are no tokens and no TLS yet",
+      fix: "Leave --host out, or add --allow-remote if a proxy in front takes care of both.",
+    }),
+  ]);
+}
