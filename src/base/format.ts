@@ -27,6 +27,6 @@ export function formatSeconds(seconds: number): string {
 }
 
 /** `"train-loss"` padded or cut to a width, for tables. */
-export function fit(text: string, width: number): string {
+export function fitWidth(text: string, width: number): string {
   return text.length <= width ? text.padEnd(width) : `${text.slice(0, Math.max(0, width - 1))}…`;
 }

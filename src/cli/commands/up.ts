@@ -1,0 +1,271 @@
+// `skipway up`: the main job. A model (the starter, trained now if there is none, or a given file) goes
+// through census, check and registration, and is served with its dashboard.
+
+import { readFile } from "node:fs/promises";
+import { basename, extname, resolve } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
+import type { Census } from "../../analysis/skips/skip.ts";
+import { systemClock } from "../../base/clock.ts";
+import { diagnostic } from "../../base/diagnostic.ts";
+import { messageOf, SkipwayError } from "../../base/errors.ts";
+import { formatSeconds } from "../../base/format.ts";
+import type { TrainingRecord } from "../../dashboard/api.ts";
+import { registerDashboard } from "../../dashboard/routes.ts";
+import type { Graph } from "../../graph/graph.ts";
+import { loadModel } from "../../onnx/read.ts";
+import { codeCommit } from "../../registry/commit.ts";
+import { type CheckReport, decodeGolden } from "../../registry/gate.ts";
+import { type ModelVersion, Registry } from "../../registry/registry.ts";
+import { ModelServer } from "../../serve/server.ts";
+import { digits } from "../../train/data.ts";
+import { type CommonOptions, type Io, quietIo } from "../io.ts";
+import { styled } from "../render/style.ts";
+import { type Released, release, showCensus, showRegistered, showReport } from "../up/release.ts";
+import { dashboardSource } from "../up/source.ts";
+import { trainTwins } from "../up/twins.ts";
+import { packageVersion } from "../version.ts";
+
+interface UpOptions extends CommonOptions {
+  readonly data: string;
+  readonly port: number;
+  readonly host: string;
+  readonly allowRemote?: boolean;
+  readonly once?: boolean;
+  readonly seed: number;
+}
+
+/** The starter model's name in the registry. */
+const STARTER = "digits";
+/** Share of the holdout digits that a starter must get right: any less and the training went wrong. */
+const ACCURACY_FLOOR = 0.9;
+
+/** Adds the command. */
+export function addUp(program: Command, io: Io): void {
+  program
+    .command("up")
+    .description("the main job: model, census, check, register, serve, dashboard")
+    .argument(
+      "[model]",
+      "an ONNX file; without one the starter model, trained now if there is none",
+    )
+    .option("--data <dir>", "skipway's own folder", ".skipway")
+    .option("--port <number>", "HTTP port", portNumber, 8080)
+    .option("--host <name>", "address to listen on", "127.0.0.1")
+    .option("--allow-remote", "let other machines reach it, without tokens and TLS")
+    .option("--once", "do all but stay up")
+    .option("--seed <number>", "seed of a training", Number, 1)
+    .option("--json", "print one JSON document at the end of --once")
+    .option("--quiet", "no progress")
+    .addHelpText("after", "\nExample:\n  $ skipway up model.onnx --port 9000\n")
+    .action((model: string | undefined, options: UpOptions) => up(io, model, options));
+}
+
+function portNumber(text: string): number {
+  const port = Number(text);
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  throw new InvalidArgumentError("a port is a number from 0 to 65535");
+}
+
+/** Runs the main job; resolves when it is done or has been stopped. */
+export async function up(given: Io, model: string | undefined, options: UpOptions): Promise<void> {
+  const io = options.quiet === true ? quietIo(given) : given;
+  const started = systemClock.monotonicMs();
+  const folder = resolve(options.data);
+  await using registry = await Registry.open(folder);
+  const ready =
+    model === undefined
+      ? await starterModel(io, registry, folder, options.seed)
+      : await givenModel(io, registry, folder, model);
+  const server = new ModelServer({ version: packageVersion() });
+  try {
+    const address = await startServing(io, { registry, server, ready, options });
+    io.err(`Ready in ${formatSeconds((systemClock.monotonicMs() - started) / 1000)}.\n`);
+    if (options.once === true) {
+      if (options.json === true) given.out(`${JSON.stringify(document(ready), null, 2)}\n`);
+      return;
+    }
+    io.err(`\n  ${styled("bold", address, io.color)}  dashboard\n`);
+    io.err(`  ${address}/v2/models/${ready.version.model}  Open Inference Protocol\n`);
+    io.err("\nCtrl-C stops it.\n");
+    await untilAborted(io.signal);
+    io.err("\nStopping: requests under way are finished.\n");
+  } finally {
+    await server.stop();
+  }
+}
+
+interface Ready extends Released {
+  readonly training: (TrainingRecord & { readonly seconds: number }) | undefined;
+}
+
+async function starterModel(
+  io: Io,
+  registry: Registry,
+  folder: string,
+  seed: number,
+): Promise<Ready> {
+  const stored = await registry.resolve(STARTER, "stable");
+  if (stored !== undefined) return storedModel(io, registry, stored);
+  const twins = await trainTwins(io, { folder: resolve(folder, "training"), seed });
+  const { residual, plain } = twins.record;
+  const commit = await codeCommit(process.cwd());
+  const data = await digits();
+  const released = await release(
+    io,
+    registry,
+    {
+      name: STARTER,
+      file: twins.file,
+      path: resolve(folder, "training", `residual-${seed}.onnx`),
+      metadata: {
+        createdBy: "skipway up",
+        dataDigest: twins.dataDigest,
+        seed,
+        ...(commit === undefined ? {} : { commit }),
+        metrics: {
+          loss: residual.losses.at(-1) ?? Number.NaN,
+          accuracy: residual.accuracy.right / residual.accuracy.count,
+          plainLoss: plain.losses.at(-1) ?? Number.NaN,
+          plainAccuracy: plain.accuracy.right / plain.accuracy.count,
+        },
+      },
+      training: twins.record,
+      holdout: { data, floor: ACCURACY_FLOOR },
+    },
+    folder,
+  );
+  return { ...released, training: { ...twins.record, seconds: twins.seconds } };
+}
+
+/** A version that went through all this before: its file is checked against its digest, no more. */
+async function storedModel(io: Io, registry: Registry, version: ModelVersion): Promise<Ready> {
+  const json = async (role: string): Promise<unknown> =>
+    JSON.parse(Buffer.from((await registry.attachment(version, role)) ?? "null").toString("utf8"));
+  await registry.modelPath(version);
+  // Written by `release` from these types.
+  const census = (await json("census")) as Census;
+  const report = (await json("check")) as CheckReport;
+  showRegistered(io, version, false);
+  showCensus(io, census);
+  showReport(io, report);
+  return { version, created: false, census, report, training: undefined };
+}
+
+async function givenModel(
+  io: Io,
+  registry: Registry,
+  folder: string,
+  path: string,
+): Promise<Ready> {
+  const absolute = resolve(path);
+  const model = await loadModel(absolute);
+  refuseExternal(model.graph, path);
+  const file = await readBytes(absolute);
+  io.err(
+    `${styled("bold", "Model", io.color)}  ${path}: no recorded answers are known yet, they are recorded now\n`,
+  );
+  const released = await release(
+    io,
+    registry,
+    {
+      name: modelName(path),
+      file,
+      path: absolute,
+      metadata: { createdBy: "skipway up", metrics: {}, notes: [`from ${basename(path)}`] },
+    },
+    folder,
+  );
+  return { ...released, training: undefined };
+}
+
+async function readBytes(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new SkipwayError("input", `${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** The file's base name, with what cannot stand in an address replaced. */
+function modelName(path: string): string {
+  const name = basename(path, extname(path)).replaceAll(/[^A-Za-z0-9._-]+/g, "-");
+  return name.replace(/^[.-]+/, "").slice(0, 128) || "model";
+}
+
+function refuseExternal(graph: Graph, path: string): void {
+  const external = [...graph.initializers.values()].some((ref) => ref.data.kind === "external");
+  if (!external) return;
+  throw SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "registry/external-data",
+      severity: "error",
+      where: path,
+      text: "keeps weights in other files, and the registry stores models of one file so far",
+      fix: "Save the model as one file: onnx.save(onnx.load(path), out), for models below 2 GB.",
+    }),
+  ]);
+}
+
+async function startServing(
+  io: Io,
+  parts: { registry: Registry; server: ModelServer; ready: Ready; options: UpOptions },
+): Promise<string> {
+  const { registry, server, ready, options } = parts;
+  const { version } = ready;
+  const golden = await registry.attachment(version, "golden");
+  io.err(
+    `${styled("bold", "Serve", io.color)}  ${version.model} version ${version.version} in a process of its own\n`,
+  );
+  const host = await server.serve({
+    name: version.model,
+    version: version.version,
+    path: await registry.modelPath(version),
+    digest: version.digest,
+    ...(golden === undefined ? {} : { probe: decodeGolden(golden) }),
+  });
+  await registerDashboard(
+    server.app,
+    dashboardSource(registry, server, {
+      served: [{ version, host }],
+      version: packageVersion(),
+      startedMs: systemClock.nowMs(),
+    }),
+  );
+  const { port, host: name, allowRemote = false, once = false } = options;
+  // A run that does not stay up needs no particular port.
+  return server.listen({ host: name, port: once ? 0 : port, allowRemote });
+}
+
+function document(ready: Ready): Record<string, unknown> {
+  const { version, census, report, training } = ready;
+  const twin = (one: TrainingRecord["residual"]): Record<string, number> => ({
+    loss: one.losses.at(-1) ?? Number.NaN,
+    accuracy: one.accuracy.right / one.accuracy.count,
+    gradientRatio: one.gradientRatio,
+  });
+  return {
+    schema: "skipway.up/1",
+    model: {
+      name: version.model,
+      version: version.version,
+      digest: version.digest,
+      alias: "stable",
+    },
+    ...(training === undefined
+      ? {}
+      : {
+          training: {
+            seconds: training.seconds,
+            residual: twin(training.residual),
+            plain: twin(training.plain),
+          },
+        }),
+    census: { counts: census.counts },
+    check: report,
+  };
+}
+
+function untilAborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((done) => signal.addEventListener("abort", () => done(), { once: true }));
+}

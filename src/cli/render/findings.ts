@@ -1,0 +1,49 @@
+// Errors and findings as people read them: what, where, why, what to do. The only place that does.
+
+import type { Diagnostic, Severity } from "../../base/diagnostic.ts";
+import { type ErrorCode, messageOf, SkipwayError } from "../../base/errors.ts";
+import { type Style, styled } from "./style.ts";
+
+const STYLES: Readonly<Record<Severity, Style>> = { error: "red", warning: "yellow", info: "blue" };
+
+/** The lines of a finding. */
+export function findingLines(one: Diagnostic, color: boolean): string[] {
+  const head = `${styled(STYLES[one.severity], one.severity, color)} ${one.id}  ${one.where}`;
+  return [
+    head,
+    `  ${one.text}`,
+    ...one.notes.map((note) => `  note: ${note}`),
+    ...(one.fix === undefined ? [] : [`  ${styled("bold", "fix:", color)} ${one.fix}`]),
+  ];
+}
+
+/** The lines of anything that was thrown. */
+export function errorLines(error: unknown, color: boolean): string[] {
+  if (error instanceof SkipwayError && error.diagnostics.length > 0) {
+    return error.diagnostics.flatMap((one) => findingLines(one, color));
+  }
+  const head = styled("red", "error", color);
+  if (error instanceof SkipwayError && error.code !== "internal") {
+    return [`${head} ${error.message}`];
+  }
+  return [
+    `${head} ${messageOf(error)}`,
+    "  This is a defect of skipway. Please report it with what you did and this text:",
+    ...(error instanceof Error ? (error.stack ?? "").split("\n").slice(1, 4) : []),
+  ];
+}
+
+/** Exit codes, as in the manual: docs/guide/command-line.md. */
+export const EXIT: Readonly<Record<ErrorCode, number>> = {
+  check: 1,
+  usage: 2,
+  input: 3,
+  environment: 4,
+  internal: 4,
+  interrupted: 130,
+};
+
+/** The exit code of anything that was thrown. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof SkipwayError ? EXIT[error.code] : EXIT.internal;
+}

@@ -1,0 +1,180 @@
+// The middle of the main job: census, check and registration of a model file. What is decided here is
+// stored beside the version, so that the next start only has to read it.
+
+import { rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { census } from "../../analysis/census.ts";
+import { drawSkips } from "../../analysis/draw.ts";
+import { bindBatch, inferenceMemory } from "../../analysis/memory.ts";
+import type { Census } from "../../analysis/skips/skip.ts";
+import { diagnostic } from "../../base/diagnostic.ts";
+import { SkipwayError } from "../../base/errors.ts";
+import { inferShapes } from "../../canonical/infer-shapes.ts";
+import type { TrainingRecord } from "../../dashboard/api.ts";
+import { float32 } from "../../graph/tensor.ts";
+import { readModel } from "../../onnx/read.ts";
+import {
+  type CheckReport,
+  checkModel,
+  encodeGolden,
+  type Golden,
+  recordGolden,
+} from "../../registry/gate.ts";
+import type { ModelVersion, Registry, VersionMetadata } from "../../registry/registry.ts";
+import { childProcessRunner } from "../../runtime/child-process.ts";
+import { memoryLimitBytes } from "../../runtime/memory-probe.ts";
+import type { Session } from "../../runtime/runner.ts";
+import type { Dataset } from "../../train/data.ts";
+import type { Io } from "../io.ts";
+import { censusSummary, censusTable } from "../render/census.ts";
+import { styled } from "../render/style.ts";
+
+/** Share of the machine's memory that a model may plan with: the rest is for the system and others. */
+const BUDGET_SHARE = 0.5;
+/** The batch for which memory is predicted. */
+const CHECK_BATCH = 32;
+/** Golden digits that are recorded after a training. */
+const GOLDEN_COUNT = 16;
+
+/** A model on its way into the registry. */
+export interface Candidate {
+  readonly name: string;
+  readonly file: Uint8Array;
+  /** Where it came from, for messages. */
+  readonly path: string;
+  readonly metadata: VersionMetadata;
+  readonly training?: TrainingRecord;
+  readonly holdout?: { readonly data: Dataset; readonly floor: number };
+}
+
+/** A model in the registry, with what was found on the way. */
+export interface Released {
+  readonly version: ModelVersion;
+  readonly created: boolean;
+  readonly census: Census;
+  readonly report: CheckReport;
+}
+
+/**
+ * Takes a candidate through census, check and registration, and points `stable` at it.
+ *
+ * @throws SkipwayError `check` when a rule fails; nothing is registered then.
+ */
+export async function release(
+  io: Io,
+  registry: Registry,
+  candidate: Candidate,
+  folder: string,
+): Promise<Released> {
+  const { graph } = readModel(candidate.file, { path: candidate.path });
+  const shaped = inferShapes(graph);
+  const found = census(shaped);
+  const picture = drawSkips(bindBatch(shaped, 1), found, inferenceMemory(shaped, { batch: 1 }), {
+    title: candidate.name,
+  });
+  const { report, golden } = await check(io, candidate, shaped);
+  const attachments = new Map([
+    ["picture", Buffer.from(picture)],
+    ["census", Buffer.from(JSON.stringify(found))],
+    ["check", Buffer.from(JSON.stringify(report))],
+  ]);
+  if (golden !== undefined) attachments.set("golden", Buffer.from(encodeGolden(golden)));
+  if (candidate.training !== undefined) {
+    attachments.set("training", Buffer.from(JSON.stringify(candidate.training)));
+  }
+  showCensus(io, found);
+  const svg = join(folder, `${candidate.name}-skips.svg`);
+  await writeWhole(svg, picture);
+  io.err(`  picture: ${svg}\n`);
+  showReport(io, report);
+  if (!report.passed) throw failedCheck(candidate, report);
+  const { name, file, metadata } = candidate;
+  const { version, created } = await registry.push(name, file, { metadata, attachments });
+  await registry.setAlias(name, "stable", version.version, {
+    actor: "skipway up",
+    reason: "passed the release checks",
+  });
+  showRegistered(io, version, created);
+  return { version, created, census: found, report };
+}
+
+/** Prints the census. */
+export function showCensus(io: Io, found: Census): void {
+  io.err(`${styled("bold", "Census", io.color)}  ${censusSummary(found)}\n`);
+  for (const line of censusTable(found, io.columns - 2)) io.err(`  ${line}\n`);
+  for (const hazard of found.hazards) io.err(`  ${hazard.severity}: ${hazard.text}\n`);
+}
+
+/** Prints the answers of the gate. */
+export function showReport(io: Io, report: CheckReport): void {
+  io.err(`${styled("bold", "Check", io.color)}\n`);
+  for (const { id, passed, text } of report.rules) {
+    const mark = passed ? styled("green", "pass", io.color) : styled("red", "FAIL", io.color);
+    io.err(`  ${mark}  ${id.padEnd(9)} ${text}\n`);
+  }
+}
+
+/** Prints what the registry made of it. */
+export function showRegistered(io: Io, version: ModelVersion, created: boolean): void {
+  const what = created ? "" : " (the same content as before: no new version)";
+  io.err(
+    `${styled("bold", "Register", io.color)}  ${version.model} version ${version.version}, alias stable${what}\n  ${version.digest}\n`,
+  );
+}
+
+async function check(
+  io: Io,
+  candidate: Candidate,
+  graph: Parameters<typeof checkModel>[0]["graph"],
+): Promise<{ report: CheckReport; golden: Golden | undefined }> {
+  const session = await childProcessRunner().load(
+    candidate.training === undefined ? { path: candidate.path } : { bytes: candidate.file },
+    { signal: io.signal },
+  );
+  try {
+    const golden = await goldenFor(session, candidate);
+    const report = await checkModel({
+      graph,
+      session,
+      memoryBudgetBytes: memoryLimitBytes() * BUDGET_SHARE,
+      batch: CHECK_BATCH,
+      golden,
+      holdout: candidate.holdout,
+    });
+    return { report, golden };
+  } finally {
+    await session.close();
+  }
+}
+
+/** The answers to the first digits of the holdout, or of seeded inputs for a model from elsewhere. */
+async function goldenFor(session: Session, candidate: Candidate): Promise<Golden | undefined> {
+  const data = candidate.holdout?.data;
+  if (data === undefined) return recordGolden(session);
+  const size = data.input.shape.reduce((a, b) => a * b, 1);
+  const images = data.holdout.inputs.slice(0, GOLDEN_COUNT * size);
+  const input = float32([GOLDEN_COUNT, ...data.input.shape], images);
+  return recordGolden(session, new Map([[data.input.name, input]]));
+}
+
+function failedCheck(candidate: Candidate, report: CheckReport): SkipwayError {
+  const failed = report.rules.filter((rule) => !rule.passed);
+  return SkipwayError.fromDiagnostics(
+    "check",
+    failed.map((rule) =>
+      diagnostic({
+        id: `check/${rule.id}`,
+        severity: "error",
+        where: candidate.path,
+        text: `the release is stopped: ${rule.text}`,
+        fix: "Mend the model and start again; nothing was registered and the alias stable stays where it was.",
+      }),
+    ),
+  );
+}
+
+async function writeWhole(path: string, text: string): Promise<void> {
+  const aside = `${path}.${process.pid}.tmp`;
+  await writeFile(aside, text);
+  await rename(aside, path);
+}

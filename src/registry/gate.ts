@@ -1,0 +1,181 @@
+// The release gate: what must hold before a model is registered. Each rule says what it measured; one
+// that fails stops the release with its reason.
+
+import { census } from "../analysis/census.ts";
+import { inferenceMemory } from "../analysis/memory.ts";
+import { mergeDiagnostics } from "../analysis/merges.ts";
+import { formatBytes } from "../base/format.ts";
+import { Random } from "../base/random.ts";
+import { inferShapes } from "../canonical/infer-shapes.ts";
+import type { Graph, ValueType } from "../graph/graph.ts";
+import { isStatic, type Shape } from "../graph/shape.ts";
+import { bytesOf, float32Values, type Tensor, tensor } from "../graph/tensor.ts";
+import type { Session, Tensors } from "../runtime/runner.ts";
+import type { Dataset } from "../train/data.ts";
+import { evaluate } from "../train/evaluate.ts";
+import { decodeSafetensors, encodeSafetensors } from "../train/safetensors.ts";
+
+/** One rule's answer. */
+export interface RuleResult {
+  readonly id: "shapes" | "memory" | "golden" | "accuracy";
+  readonly passed: boolean;
+  readonly text: string;
+}
+
+/** The answer of the gate. */
+export interface CheckReport {
+  readonly passed: boolean;
+  readonly rules: readonly RuleResult[];
+}
+
+/** Inputs with the outputs that were recorded for them. */
+export interface Golden {
+  readonly inputs: Tensors;
+  readonly outputs: Tensors;
+}
+
+/** What a model is checked against. Rules without their evidence do not run. */
+export interface CheckOptions {
+  readonly graph: Graph;
+  /** The saved file, loaded. */
+  readonly session: Session;
+  /** Bytes that activations may take at `batch`. */
+  readonly memoryBudgetBytes: number;
+  readonly batch: number;
+  readonly golden?: Golden | undefined;
+  readonly holdout?: { readonly data: Dataset; readonly floor: number } | undefined;
+}
+
+/** Relative distance to a recorded answer that other kernels may cause. */
+const TOLERANCE = 1e-4;
+
+/** Checks a model. */
+export async function checkModel(options: CheckOptions): Promise<CheckReport> {
+  const rules: RuleResult[] = [shapesRule(options.graph), memoryRule(options)];
+  if (options.golden !== undefined) rules.push(await goldenRule(options.session, options.golden));
+  if (options.holdout !== undefined) {
+    rules.push(await accuracyRule(options.session, options.holdout));
+  }
+  return { passed: rules.every((rule) => rule.passed), rules };
+}
+
+function shapesRule(graph: Graph): RuleResult {
+  const shaped = inferShapes(graph);
+  const found = mergeDiagnostics(shaped);
+  const [first] = found;
+  const merges = census(shaped).counts.total;
+  return {
+    id: "shapes",
+    passed: first === undefined,
+    text:
+      first === undefined
+        ? `the operands of every merge fit (${merges} skips)`
+        : `${first.where}: ${first.text}. ${first.fix ?? ""}`,
+  };
+}
+
+function memoryRule({ graph, memoryBudgetBytes, batch }: CheckOptions): RuleResult {
+  const memory = inferenceMemory(graph, { batch });
+  const total = memory.peakBytes + memory.weightsBytes;
+  const unknown =
+    memory.unknown === 0
+      ? ""
+      : `; ${memory.unknown} values have no known size and count as nothing`;
+  const sizes = `${formatBytes(memory.peakBytes)} of activations at batch ${batch} and ${formatBytes(memory.weightsBytes)} of weights`;
+  return {
+    id: "memory",
+    passed: total <= memoryBudgetBytes,
+    text: `${sizes}, of ${formatBytes(memoryBudgetBytes)} allowed${unknown}`,
+  };
+}
+
+async function goldenRule(session: Session, golden: Golden): Promise<RuleResult> {
+  const outputs = await session.run(golden.inputs, { outputs: [...golden.outputs.keys()] });
+  let worst = 0;
+  for (const [name, expected] of golden.outputs) {
+    worst = Math.max(worst, distance(outputs.get(name), expected));
+  }
+  const count = [...golden.inputs.values()][0]?.shape[0] ?? 1;
+  return {
+    id: "golden",
+    passed: worst <= TOLERANCE,
+    text: `${count} recorded answers replayed on the saved file, largest relative difference ${worst.toExponential(1)} (at most ${TOLERANCE})`,
+  };
+}
+
+/** Largest relative difference of two tensors; infinite where they cannot be compared. */
+function distance(found: Tensor | undefined, expected: Tensor): number {
+  if (found?.dtype !== expected.dtype || found.shape.join() !== expected.shape.join()) {
+    return Number.POSITIVE_INFINITY;
+  }
+  if (found.dtype !== "float32") {
+    const same = Buffer.compare(found.data.bytes, expected.data.bytes) === 0;
+    return same ? 0 : Number.POSITIVE_INFINITY;
+  }
+  const [a, b] = [float32Values(found), float32Values(expected)];
+  return b.reduce((worst, value, i) => {
+    const other = a[i] ?? Number.NaN;
+    if (Object.is(other, value)) return worst;
+    const difference = Math.abs(other - value) / (1 + Math.abs(value));
+    return Number.isNaN(difference) ? Number.POSITIVE_INFINITY : Math.max(worst, difference);
+  }, 0);
+}
+
+async function accuracyRule(
+  session: Session,
+  holdout: { data: Dataset; floor: number },
+): Promise<RuleResult> {
+  const { right, count } = await evaluate(session, holdout.data, holdout.data.holdout);
+  const share = right / count;
+  return {
+    id: "accuracy",
+    passed: share >= holdout.floor,
+    text: `${right} of ${count} holdout examples right (${(100 * share).toFixed(1)} %), at least ${(100 * holdout.floor).toFixed(0)} % needed`,
+  };
+}
+
+/**
+ * Records golden answers: the model's own outputs for seeded inputs. Undefined where the inputs are of
+ * a kind for which none can be made up (token ids, or symbolic sizes other than the batch).
+ */
+export async function recordGolden(
+  session: Session,
+  inputs?: Tensors,
+): Promise<Golden | undefined> {
+  const given = inputs ?? seededInputs(session.inputs);
+  if (given === undefined) return undefined;
+  return { inputs: given, outputs: await session.run(given) };
+}
+
+function seededInputs(types: ReadonlyMap<string, ValueType>): Tensors | undefined {
+  const random = new Random(1);
+  const inputs = new Map<string, Tensor>();
+  for (const [name, { dtype, shape }] of types) {
+    const sizes: Shape | undefined = shape?.map((dim, axis) => (axis === 0 && typeof dim === "string" ? 1 : dim));
+    if (dtype !== "float32" || sizes === undefined || !isStatic(sizes)) return undefined;
+    const count = sizes.reduce((a, b) => a * b, 1);
+    const values = Float32Array.from({ length: count }, () => random.uniform());
+    inputs.set(name, tensor(dtype, sizes, bytesOf(values)));
+  }
+  return inputs;
+}
+
+/** Golden answers as the bytes of a safetensors file: `input.NAME` and `output.NAME`. */
+export function encodeGolden(golden: Golden): Uint8Array {
+  const tensors = new Map<string, Tensor>();
+  for (const [name, value] of golden.inputs) tensors.set(`input.${name}`, value);
+  for (const [name, value] of golden.outputs) tensors.set(`output.${name}`, value);
+  return encodeSafetensors(tensors, new Map());
+}
+
+/** Reads golden answers back. @throws SkipwayError `input` for a broken file. */
+export function decodeGolden(bytes: Uint8Array): Golden {
+  const { tensors } = decodeSafetensors(bytes);
+  const part = (prefix: string): Tensors =>
+    new Map(
+      [...tensors].flatMap(([name, value]) =>
+        name.startsWith(prefix) ? [[name.slice(prefix.length), value] as const] : [],
+      ),
+    );
+  return { inputs: part("input."), outputs: part("output.") };
+}
