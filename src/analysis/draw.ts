@@ -24,7 +24,7 @@ const KINDS: Readonly<Record<SkipKind, readonly [light: string, dark: string, da
 };
 
 const MARGIN = 28;
-const HEAD = 64;
+const HEAD = 82;
 const BAND = 84;
 const PITCH_MAX = 13;
 const WIDTH_MIN = 760;
@@ -55,7 +55,7 @@ export function drawSkips(
   const step = (width - 2 * MARGIN) / (count + 1);
   const frame: Frame = {
     width,
-    height: base + 60 + BAND + 34,
+    height: base + 44 + BAND + 30,
     pitch: step,
     base,
     x: (position) => MARGIN + (position + 1.5) * step,
@@ -91,7 +91,7 @@ function style(): string {
     ".transform{fill:#1f2328}.other{fill:#8c959f}.merge{fill:#fff;stroke:#1f2328;stroke-width:1.5}",
     ".memory{fill:#1f6feb22;stroke:#1f6feb}.peak{stroke:#c2410c;stroke-dasharray:3 3}",
     `${colours(0)}${dashes}`,
-    ".skip:hover{opacity:1;stroke-width:5px}",
+    ".skip:hover{opacity:1;stroke-width:6px}",
     "@media (prefers-color-scheme:dark){",
     ".paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9198a1}.line{stroke:#656c76}",
     ".transform{fill:#e6edf3}.other{fill:#656c76}.merge{fill:#0d1117;stroke:#e6edf3}",
@@ -161,7 +161,7 @@ function mainPath(graph: Graph, frame: Frame): string {
 function arcElement(arc: PlacedArc, frame: Frame, all: readonly PlacedArc[]): string {
   const { skip } = arc;
   const most = all.reduce((max, one) => Math.max(max, one.skip.bytes ?? 0), 1);
-  const width = 1.4 + 4.6 * Math.sqrt((skip.bytes ?? 0) / most);
+  const width = 1.2 + 3 * Math.sqrt((skip.bytes ?? 0) / most);
   const [x1, x2] = [round(frame.x(arc.from)), round(frame.x(arc.to))];
   const y = frame.base - 6;
   const top = round(y - arc.height * (4 / 3));

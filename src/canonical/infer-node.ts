@@ -1,13 +1,16 @@
 // Types of one node's outputs, asked of the op table.
 
 import type { Node, ValueName, ValueType } from "../graph/graph.ts";
-import type { TensorRef } from "../graph/tensor.ts";
+import type { Dim } from "../graph/shape.ts";
+import { numbersOf, type TensorRef } from "../graph/tensor.ts";
 import { opOf } from "../ops/index.ts";
 
 /** What is known of values around a node. */
 export interface KnownValues {
   typeOf(name: ValueName): ValueType | undefined;
   constantOf(name: ValueName): TensorRef | undefined;
+  /** Entries of a list of integers that is computed from shapes. */
+  entriesOf?(name: ValueName): readonly Dim[] | undefined;
 }
 
 /** Types of the outputs in order; undefined where the op is unknown or says nothing. */
@@ -24,5 +27,10 @@ export function inferNode(
     opset,
     input: (i) => (nameOf(i) === "" ? undefined : known.typeOf(nameOf(i))),
     constant: (i) => (nameOf(i) === "" ? undefined : known.constantOf(nameOf(i))),
+    entries: (i) => {
+      const constant = nameOf(i) === "" ? undefined : known.constantOf(nameOf(i));
+      const numbers = constant === undefined ? undefined : numbersOf(constant);
+      return numbers ?? known.entriesOf?.(nameOf(i));
+    },
   });
 }

@@ -25,6 +25,7 @@ export function inferShapes(graph: Graph, sizes: ReadonlyMap<string, number> = n
     const types = inferNode(node, opset, {
       typeOf,
       constantOf: (name) => graph.initializers.get(name) ?? contents.get(name)?.tensor,
+      entriesOf: (name) => contents.get(name)?.entries,
     });
     for (const [i, type] of types.entries()) {
       const name = node.outputs[i] ?? "";

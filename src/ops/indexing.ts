@@ -20,7 +20,7 @@ function axisOf(c: ShapeContext, rank: number, fallback = 0): number | undefined
 
 /** The dims that a tensor of `count` sizes asks for, as far as they are known. */
 function dimsOf(c: ShapeContext, i: number): Shape | undefined {
-  const known = integers(c.constant(i));
+  const known = c.entries(i);
   if (known !== undefined) return known;
   const rank = c.input(i)?.shape?.[0];
   return typeof rank === "number" ? Array.from({ length: rank }, () => UNKNOWN_DIM) : undefined;

@@ -47,7 +47,7 @@ function view(type: string, shape: (c: ShapeContext) => Shape | undefined): OpDe
 
 /** Dims of a reshape: 0 copies, -1 takes what is left. */
 function reshaped(c: ShapeContext): Shape | undefined {
-  const target = argument(c, 1, "shape");
+  const target = c.node.inputs.length > 1 ? c.entries(1) : intsAttribute(c.node, "shape");
   const x = c.input(0)?.shape;
   if (target === undefined) {
     const rank = c.input(1)?.shape?.[0];
@@ -59,7 +59,8 @@ function reshaped(c: ShapeContext): Shape | undefined {
     return dim;
   });
   const free = dims.indexOf(-1);
-  if (free < 0) return dims;
+  // An unknown entry may be the -1 itself.
+  if (free < 0 || target.includes(UNKNOWN_DIM)) return dims.map((dim) => (dim === -1 ? "?" : dim));
   const rest = dims.filter((_, axis) => axis !== free);
   return dims.with(free, remaining(x, rest));
 }
@@ -148,7 +149,7 @@ const transposeOp = defineOp("Transpose", {
 
 const expand = defineOp("Expand", {
   shape: (c) => {
-    const target = integers(c.constant(1));
+    const target = c.entries(1);
     const x = c.input(0)?.shape;
     const shape = x && target && broadcast(x, target);
     return [typed(c.input(0)?.dtype, shape)];

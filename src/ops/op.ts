@@ -3,6 +3,7 @@
 
 import type { EmitOptions } from "../graph/build.ts";
 import type { Node, ValueName, ValueType } from "../graph/graph.ts";
+import type { Dim } from "../graph/shape.ts";
 import type { TensorRef } from "../graph/tensor.ts";
 
 /** What a shape rule may look at: types and constants of the inputs, by position. */
@@ -14,6 +15,8 @@ export interface ShapeContext {
   input(i: number): ValueType | undefined;
   /** Elements of an integer or small constant input `i`, where they are known. */
   constant(i: number): TensorRef | undefined;
+  /** Entries of a list of integers, such as the target of a Reshape; they may be symbols. */
+  entries(i: number): readonly Dim[] | undefined;
 }
 
 /** Types of the outputs, in order; undefined where unknown. Symbolic, and never wrong. */

@@ -151,7 +151,9 @@ function seededInputs(types: ReadonlyMap<string, ValueType>): Tensors | undefine
   const random = new Random(1);
   const inputs = new Map<string, Tensor>();
   for (const [name, { dtype, shape }] of types) {
-    const sizes: Shape | undefined = shape?.map((dim, axis) => (axis === 0 && typeof dim === "string" ? 1 : dim));
+    const sizes: Shape | undefined = shape?.map((dim, axis) =>
+      axis === 0 && typeof dim === "string" ? 1 : dim,
+    );
     if (dtype !== "float32" || sizes === undefined || !isStatic(sizes)) return undefined;
     const count = sizes.reduce((a, b) => a * b, 1);
     const values = Float32Array.from({ length: count }, () => random.uniform());

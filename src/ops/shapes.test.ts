@@ -1,0 +1,221 @@
+import { describe, expect, test } from "vitest";
+import { TypedBuilder } from "../canonical/typed-builder.ts";
+import type { DType } from "../graph/dtype.ts";
+import { type Attribute, float, int, ints, string } from "../graph/graph.ts";
+import { isStatic, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
+import { bytesOf, float32, int64, type Tensor, tensor } from "../graph/tensor.ts";
+import { modelOf } from "../onnx/onnx-model.ts";
+import { encodeModel } from "../onnx/write.ts";
+import { inProcessRunner } from "../runtime/in-process.ts";
+
+// Each row is run by the real runtime. The rule must give the shape that came out, and with a symbolic
+// first dim nothing that contradicts it.
+
+type Input = readonly number[] | Tensor;
+
+interface Row {
+  readonly op: string;
+  readonly inputs: readonly Input[];
+  readonly attributes?: Readonly<Record<string, Attribute>>;
+  readonly outputs?: number;
+  /** Dims that only the data decides. */
+  readonly unknown?: boolean;
+  readonly dtype?: DType;
+}
+
+const list = (...values: number[]): Tensor => int64([values.length], values);
+const scalarInt = (value: number): Tensor => int64([], [value]);
+const mask = (...values: number[]): Tensor =>
+  tensor("bool", [values.length], Uint8Array.from(values));
+const image = [2, 4, 7, 9];
+const window = { kernel_shape: ints([3, 2]), strides: ints([2, 1]), pads: ints([1, 0, 0, 1]) };
+
+const ROWS: readonly Row[] = [
+  {
+    op: "Add",
+    inputs: [
+      [2, 1, 3],
+      [4, 1],
+    ],
+  },
+  { op: "Greater", inputs: [[2, 3], [3]] },
+  { op: "Where", inputs: [mask(1, 0, 1), [2, 3], [1]] },
+  { op: "Max", inputs: [[2, 3], [3], [2, 1]] },
+  { op: "Cast", inputs: [[2, 3]], attributes: { to: int(7) } },
+  {
+    op: "MatMul",
+    inputs: [
+      [2, 3, 4],
+      [4, 5],
+    ],
+  },
+  { op: "MatMul", inputs: [[4], [2, 4, 5]] },
+  { op: "MatMul", inputs: [[3, 4], [4]] },
+  {
+    op: "Gemm",
+    inputs: [
+      [4, 3],
+      [5, 4],
+    ],
+    attributes: { transA: int(1), transB: int(1) },
+  },
+  { op: "Conv", inputs: [image, [6, 4, 3, 2]], attributes: window },
+  {
+    op: "Conv",
+    inputs: [image, [8, 2, 3, 3]],
+    attributes: { group: int(2), dilations: ints([2, 2]) },
+  },
+  {
+    op: "Conv",
+    inputs: [image, [6, 4, 3, 3]],
+    attributes: { auto_pad: string("SAME_LOWER"), strides: ints([2, 2]) },
+  },
+  {
+    op: "ConvTranspose",
+    inputs: [image, [4, 3, 3, 3]],
+    attributes: { strides: ints([2, 2]), output_padding: ints([1, 0]), pads: ints([1, 1, 0, 1]) },
+  },
+  { op: "ConvTranspose", inputs: [image, [4, 3, 2, 2]], attributes: { group: int(2) } },
+  { op: "MaxPool", inputs: [image], attributes: window, outputs: 2 },
+  { op: "MaxPool", inputs: [image], attributes: { ...window, ceil_mode: int(1) } },
+  {
+    op: "AveragePool",
+    inputs: [image],
+    attributes: { kernel_shape: ints([2, 2]), strides: ints([2, 2]), ceil_mode: int(1) },
+  },
+  { op: "GlobalAveragePool", inputs: [image] },
+  { op: "BatchNormalization", inputs: [image, [4], [4], [4], [4]] },
+  { op: "LayerNormalization", inputs: [[2, 3, 4], [4]], attributes: { axis: int(-1) } },
+  { op: "Softmax", inputs: [[2, 5]] },
+  ...["ReduceSum", "ReduceMean", "ReduceMax", "ReduceL2"].flatMap((op) => [
+    { op, inputs: [[2, 3, 4], list(-1)] },
+    { op, inputs: [[2, 3, 4], list(0, 2)], attributes: { keepdims: int(0) } },
+    { op, inputs: [[2, 3]] },
+  ]),
+  { op: "ArgMax", inputs: [[2, 3, 4]], attributes: { axis: int(1), keepdims: int(0) } },
+  { op: "Reshape", inputs: [[2, 6], list(0, 2, -1)] },
+  { op: "Flatten", inputs: [[2, 3, 4]], attributes: { axis: int(-1) } },
+  { op: "Squeeze", inputs: [[2, 1, 3, 1], list(-1, 1)] },
+  { op: "Unsqueeze", inputs: [[2, 3], list(0, -1)] },
+  { op: "Transpose", inputs: [[2, 3, 4]] },
+  { op: "Expand", inputs: [[3, 1], list(2, 1, 4)] },
+  { op: "Tile", inputs: [[2, 3], list(2, 1)] },
+  { op: "Slice", inputs: [[5, 6], list(-2, 5), list(9, 0), list(0, 1), list(1, -2)] },
+  { op: "Slice", inputs: [[5, 6], list(-1), list(-100), list(1), list(-1)] },
+  { op: "Slice", inputs: [[5, 6], list(4), list(2), list(0)] },
+  {
+    op: "Concat",
+    inputs: [
+      [2, 3],
+      [2, 4],
+    ],
+    attributes: { axis: int(-1) },
+  },
+  { op: "Split", inputs: [[7, 2], list(3, 4)], outputs: 2 },
+  { op: "Split", inputs: [[7, 2]], attributes: { num_outputs: int(3) }, outputs: 3 },
+  { op: "Pad", inputs: [[3, 4], list(1, 0, 2, 1)] },
+  { op: "Pad", inputs: [[3, 4], list(2, -1), float32([], [0]), list(1)] },
+  {
+    op: "Gather",
+    inputs: [[4, 3], tensor("int64", [2, 2], bytesOf(BigInt64Array.of(0n, 1n, 2n, 0n)))],
+    attributes: { axis: int(1) },
+  },
+  { op: "GatherElements", inputs: [[3, 3], int64([2, 3], [0, 1, 2, 0, 0, 1])] },
+  { op: "GatherND", inputs: [[3, 4, 5], int64([2, 2], [0, 1, 2, 3])] },
+  { op: "OneHot", inputs: [list(0, 2, 1), scalarInt(4), float32([2], [0, 1])] },
+  { op: "Shape", inputs: [[2, 3, 4]], attributes: { start: int(1) } },
+  { op: "Size", inputs: [[2, 3, 4]] },
+  { op: "ConstantOfShape", inputs: [list(2, 3)] },
+  { op: "Range", inputs: [scalarInt(1), scalarInt(8), scalarInt(3)] },
+  { op: "NonZero", inputs: [[2, 3]], unknown: true },
+  { op: "TopK", inputs: [[2, 5], list(3)], outputs: 2 },
+  { op: "Compress", inputs: [[3, 2], mask(1, 0, 1)], attributes: { axis: int(0) }, unknown: true },
+  { op: "CumSum", inputs: [[2, 3], scalarInt(1)] },
+  { op: "Trilu", inputs: [[3, 3]] },
+  { op: "DepthToSpace", inputs: [[1, 8, 2, 3]], attributes: { blocksize: int(2) } },
+  { op: "SpaceToDepth", inputs: [[1, 2, 4, 6]], attributes: { blocksize: int(2) } },
+  {
+    op: "Resize",
+    inputs: [image, float32([0], []), float32([4], [1, 1, 2, 1.5])],
+    attributes: { mode: string("nearest") },
+  },
+  { op: "Resize", inputs: [image, float32([0], []), float32([0], []), list(2, 4, 3, 5)] },
+  {
+    op: "Einsum",
+    inputs: [
+      [2, 3],
+      [3, 4],
+    ],
+    attributes: { equation: string("ij,jk->ik") },
+    unknown: true,
+  },
+  { op: "Dropout", inputs: [[2, 3]], outputs: 2 },
+  { op: "SoftmaxCrossEntropyLoss", inputs: [[3, 4], list(1, 0, 2)], outputs: 2 },
+  {
+    op: "SoftmaxCrossEntropyLoss",
+    inputs: [[3, 4], list(1, 0, 2)],
+    attributes: { reduction: string("none") },
+  },
+  { op: "LeakyRelu", inputs: [[2]], attributes: { alpha: float(0.1) } },
+];
+
+function isTensor(input: Input): input is Tensor {
+  return !Array.isArray(input);
+}
+
+function build(row: Row, symbolic: boolean) {
+  const builder = new TypedBuilder();
+  const feeds = new Map<string, Tensor>();
+  const names = row.inputs.map((input, i) => {
+    if (isTensor(input)) return builder.constant(input, `c${i}`);
+    const shape: Shape = symbolic && i === 0 ? ["N", ...input.slice(1)] : input;
+    const count = input.reduce((a, b) => a * b, 1);
+    feeds.set(
+      `x${i}`,
+      float32(
+        input,
+        Float32Array.from({ length: count }, (_, k) => 0.1 + k),
+      ),
+    );
+    return builder.input(`x${i}`, "float32", shape);
+  });
+  const outputs = builder.emitAll(row.op, names, {
+    ...(row.attributes && { attributes: row.attributes }),
+    outputCount: row.outputs ?? 1,
+  });
+  const types = outputs.map((name) => builder.typeOf(name));
+  outputs.forEach((name, i) => {
+    builder.output({ name, dtype: types[i]?.dtype ?? "float32", shape: undefined });
+  });
+  return { graph: builder.finish("case", new Map([["", 20]])), feeds, outputs, types };
+}
+
+describe("shape rules against the runtime", () => {
+  test.each(ROWS.map((row, i) => [`${i} ${row.op}`, row] as const))("%s", async (_name, row) => {
+    const fixed = build(row, false);
+    const bytes = encodeModel(modelOf(fixed.graph));
+    await using session = await inProcessRunner().load({ bytes });
+    const found = await session.run(fixed.feeds);
+    const symbols = build(row, true).types;
+    for (const [i, name] of fixed.outputs.entries()) {
+      const truth = found.get(name) as Tensor;
+      const rule = fixed.types[i];
+      expect(rule?.dtype).toBe(truth.dtype);
+      if (row.unknown === true) {
+        for (const [axis, dim] of (rule?.shape ?? []).entries()) {
+          if (typeof dim === "number") expect(dim).toBe(truth.shape[axis]);
+          else expect(dim).toBe(UNKNOWN_DIM);
+        }
+      } else {
+        expect(isStatic(rule?.shape)).toBe(true);
+        expect(rule?.shape).toEqual(truth.shape);
+      }
+      const symbolic = symbols[i]?.shape;
+      if (symbolic === undefined) continue;
+      expect(symbolic.length).toBe(truth.shape.length);
+      for (const [axis, dim] of symbolic.entries()) {
+        if (typeof dim === "number") expect(dim).toBe(truth.shape[axis]);
+      }
+    }
+  });
+});
