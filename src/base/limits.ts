@@ -9,8 +9,11 @@ export const limits = {
   nodesMax: 1_000_000,
   /** The runtime refuses tensors of higher rank long before. */
   rankMax: 64,
-  /** Nested If/Loop/Scan bodies; real exports stay below five. */
-  subgraphDepthMax: 32,
+  /**
+   * Nested If/Loop/Scan bodies; real exports stay below five. Three messages each, so this is reached
+   * before the protobuf reader's own limit of 100 nested messages.
+   */
+  subgraphDepthMax: 24,
   /** JSON request body: a 224x224x3 image as JSON is 3 MB; a batch of sixteen fits. */
   requestBytesMax: 67_108_864,
   /** Nested arrays in a JSON tensor: as deep as the highest rank, and the request around it. */

@@ -11,7 +11,8 @@ import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { formatSeconds } from "../../base/format.ts";
 import type { TrainingRecord } from "../../dashboard/api.ts";
 import { registerDashboard } from "../../dashboard/routes.ts";
-import type { Graph } from "../../graph/graph.ts";
+import { externalLocations } from "../../onnx/external-data.ts";
+import type { Model } from "../../onnx/model.ts";
 import { loadModel } from "../../onnx/read.ts";
 import { codeCommit } from "../../registry/commit.ts";
 import { type CheckReport, decodeGolden } from "../../registry/gate.ts";
@@ -159,7 +160,7 @@ async function givenModel(
 ): Promise<Ready> {
   const absolute = resolve(path);
   const model = await loadModel(absolute);
-  refuseExternal(model.graph, path);
+  refuseExternal(model, path);
   const file = await readBytes(absolute);
   io.err(
     `${styled("bold", "Model", io.color)}  ${path}: no recorded answers are known yet, they are recorded now\n`,
@@ -192,15 +193,15 @@ function modelName(path: string): string {
   return name.replace(/^[.-]+/, "").slice(0, 128) || "model";
 }
 
-function refuseExternal(graph: Graph, path: string): void {
-  const external = [...graph.initializers.values()].some((ref) => ref.data.kind === "external");
-  if (!external) return;
+function refuseExternal(model: Model, path: string): void {
+  const locations = externalLocations(model);
+  if (locations.length === 0) return;
   throw SkipwayError.fromDiagnostics("input", [
     diagnostic({
       id: "registry/external-data",
       severity: "error",
       where: path,
-      text: "keeps weights in other files, and the registry stores models of one file so far",
+      text: `keeps tensors in other files (${locations.slice(0, 3).join(", ")}), and the registry takes models of one file so far`,
       fix: "Save the model as one file: onnx.save(onnx.load(path), out), for models below 2 GB.",
     }),
   ]);

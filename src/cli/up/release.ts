@@ -127,10 +127,7 @@ async function check(
   candidate: Candidate,
   graph: Parameters<typeof checkModel>[0]["graph"],
 ): Promise<{ report: CheckReport; golden: Golden | undefined }> {
-  const session = await childProcessRunner().load(
-    candidate.training === undefined ? { path: candidate.path } : { bytes: candidate.file },
-    { signal: io.signal },
-  );
+  const session = await childProcessRunner().load({ bytes: candidate.file }, { signal: io.signal });
   try {
     const golden = await goldenFor(session, candidate);
     const report = await checkModel({
