@@ -55,6 +55,19 @@ describe("inferShapes", () => {
     expect(shapeOf(graph, "z")).toEqual([2, 7]);
   });
 
+  test("values keep their own names, whatever rule typed them", () => {
+    const graph = inferShapes(exportedFlatten());
+    for (const [name, value] of graph.values) expect(value.name).toBe(name);
+    expect(graph.outputs.map((value) => value.name)).toEqual(["y"]);
+    const b = new GraphBuilder();
+    b.input("x", "float32", [2]);
+    b.emit("Relu", ["x"], { outputs: ["y"] });
+    b.output({ name: "y", dtype: "float32", shape: undefined });
+    const relu = inferShapes(b.finish("g", OPSETS));
+    expect(relu.values.get("y")?.name).toBe("y");
+    expect(relu.outputs[0]?.name).toBe("y");
+  });
+
   test("says nothing of an unknown op", () => {
     const b = new GraphBuilder();
     b.input("x", "float32", [2]);

@@ -52,9 +52,12 @@ function inputOf(graph: Graph, name: ValueName): Value | undefined {
 
 /** What two statements about one value say together; a number wins over a symbol over unknown. */
 function merge(declared: ValueType | undefined, inferred: ValueType): ValueType {
-  if (declared?.shape === undefined) return inferred;
-  const shape = inferred.shape;
-  if (shape === undefined || shape.length !== declared.shape.length) return declared;
+  // A rule may hand on a whole value, name included: only the type is taken.
+  const { dtype, shape } = inferred;
+  if (declared?.shape === undefined) return { dtype, shape };
+  if (shape === undefined || shape.length !== declared.shape.length) {
+    return { dtype: declared.dtype, shape: declared.shape };
+  }
   const dims: Shape = shape.map((dim, axis) => {
     const said = declared.shape?.[axis] ?? UNKNOWN_DIM;
     if (typeof dim === "number") return dim;

@@ -4,6 +4,7 @@
 import { census } from "../analysis/census.ts";
 import { inferenceMemory } from "../analysis/memory.ts";
 import { mergeDiagnostics } from "../analysis/merges.ts";
+import { SkipwayError } from "../base/errors.ts";
 import { formatBytes } from "../base/format.ts";
 import { Random } from "../base/random.ts";
 import { inferShapes } from "../canonical/infer-shapes.ts";
@@ -142,9 +143,17 @@ export async function recordGolden(
   session: Session,
   inputs?: Tensors,
 ): Promise<Golden | undefined> {
-  const given = inputs ?? seededInputs(session.inputs);
-  if (given === undefined) return undefined;
-  return { inputs: given, outputs: await session.run(given) };
+  if (inputs !== undefined) return { inputs, outputs: await session.run(inputs) };
+  const seeded = seededInputs(session.inputs);
+  if (seeded === undefined) return undefined;
+  try {
+    return { inputs: seeded, outputs: await session.run(seeded) };
+  } catch (error) {
+    // Made-up inputs may not fit the model's inner shapes: that says nothing about the model.
+    if (error instanceof SkipwayError && error.diagnostics[0]?.id === "runtime/failed")
+      return undefined;
+    throw error;
+  }
 }
 
 function seededInputs(types: ReadonlyMap<string, ValueType>): Tensors | undefined {

@@ -52,6 +52,9 @@ export interface PushOptions {
 
 const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/;
 
+/** How often a write is begun before another writer is too much. */
+const WRITE_ATTEMPTS = 20;
+
 /** Models, versions and aliases in a folder. */
 export class Registry implements AsyncDisposable {
   readonly #db: Kysely<Tables>;
@@ -244,9 +247,21 @@ export class Registry implements AsyncDisposable {
     return this.close();
   }
 
-  #write<T>(work: (db: Transaction<Tables>) => Promise<T>): Promise<T> {
-    return this.#db.transaction().execute(work);
+  /** A transaction; begun again when another process wrote between its first read and its first write. */
+  async #write<T>(work: (db: Transaction<Tables>) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#db.transaction().execute(work);
+      } catch (error) {
+        if (attempt >= WRITE_ATTEMPTS || !isBusy(error)) throw error;
+        await new Promise((resolve) => setTimeout(resolve, attempt * 10));
+      }
+    }
   }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && "code" in error && String(error.code).startsWith("SQLITE_BUSY");
 }
 
 async function lastEvent(

@@ -37,7 +37,8 @@ async function load(model: ModelSource, options: SessionOptions = {}): Promise<S
     interOpNumThreads: 1,
     enableMemPattern: options.memoryPattern ?? true,
     graphOptimizationLevel: "all" as const,
-    logSeverityLevel: 3 as const,
+    // Errors come back as exceptions; the same text on stderr would be noise.
+    logSeverityLevel: 4 as const,
   };
   try {
     const session =
@@ -194,10 +195,15 @@ function failedRun(cause: unknown): SkipwayError {
     id: "runtime/failed",
     severity: "error",
     where: "run",
-    text: `ONNX Runtime failed: ${messageOf(cause)}`,
+    text: `ONNX Runtime failed: ${withoutSourcePath(messageOf(cause))}`,
     fix: "If memory ran out, send a smaller batch; else the inputs do not fit the model's inner shapes.",
   });
   return new SkipwayError("environment", found.text, { cause, diagnostics: [found] });
+}
+
+/** The runtime's messages name files of the machine that it was built on: nobody's business here. */
+function withoutSourcePath(text: string): string {
+  return text.replaceAll(/\/onnxruntime_src\/\S+(?: onnxruntime::\S+\([^)]*\))? ?/g, "");
 }
 
 function unsupportedType(what: string): SkipwayError {

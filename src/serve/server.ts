@@ -31,6 +31,7 @@ export interface ListenOptions {
   readonly allowRemote?: boolean;
 }
 
+const IDLE_CHECK_MS = 50;
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "::1"]);
 
 /** Serves models until it is stopped. */
@@ -112,7 +113,10 @@ export class ModelServer {
   async stop(): Promise<void> {
     this.#draining = true;
     this.#notify();
+    // A connection that becomes idle after the end has begun would be kept open for a minute.
+    const timer = setInterval(() => this.app.server.closeIdleConnections(), IDLE_CHECK_MS);
     await this.app.close();
+    clearInterval(timer);
     await Promise.all([...this.#hosts.values()].map((host) => host.stop()));
   }
 

@@ -9,8 +9,9 @@ export type ParsedJson = { readonly value: unknown } | { readonly fault: string 
 
 /** Whether a number literal of sixteen or more digits occurs, which may be one that would be rounded. */
 const LONG_INTEGER = /\d{16}/;
-/** Strings, and integers long enough to be rounded. Alternatives never overlap: linear time. */
-const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
+/** Strings and whole numbers. The alternatives never overlap: linear time. */
+const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+const ROUNDED_INTEGER = /^-?\d{16,}$/;
 const MARK = "\u0000skipway-exact:";
 
 /** Parses a request body. */
@@ -22,7 +23,7 @@ export function parseJson(text: string): ParsedJson {
   try {
     if (!LONG_INTEGER.test(text)) return { value: JSON.parse(text) };
     const marked = text.replace(TOKENS, (token) =>
-      token.startsWith('"') ? token : JSON.stringify(MARK + token),
+      ROUNDED_INTEGER.test(token) ? JSON.stringify(MARK + token) : token,
     );
     return { value: JSON.parse(marked, revive) };
   } catch (error) {

@@ -1,0 +1,374 @@
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { idsOf } from "../../test/contracts/runner.ts";
+import {
+  affineModel,
+  brittleModel,
+  slowModel,
+  tinyClassifier,
+  unknownOpModel,
+} from "../../test/models.ts";
+import { limits } from "../base/limits.ts";
+import { float32 } from "../graph/tensor.ts";
+import { afterDeath, NO_FAILURES } from "./restart.ts";
+import { ModelServer } from "./server.ts";
+
+// A real server with real processes, over real HTTP.
+
+let folder = "";
+const servers: ModelServer[] = [];
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "skipway-serve-"));
+  const models = {
+    affine: affineModel(),
+    slow: slowModel(60),
+    brittle: brittleModel(),
+    tiny: tinyClassifier(),
+    bad: unknownOpModel(),
+  };
+  for (const [name, bytes] of Object.entries(models)) await writeFile(join(folder, name), bytes);
+});
+afterEach(async () => {
+  for (const server of servers.splice(0)) await server.stop();
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function start(
+  name = "affine",
+  versions = [1],
+): Promise<{ server: ModelServer; at: string }> {
+  const server = new ModelServer({ version: "1.2.3" });
+  servers.push(server);
+  for (const version of versions) {
+    await server.serve({ name, version, path: join(folder, name), digest: `sha256:${version}` });
+  }
+  return { server, at: await server.listen({ port: 0 }) };
+}
+
+const body = {
+  id: "42",
+  inputs: [{ name: "x", shape: [1, 3], datatype: "FP32", data: [1, 2, 3] }],
+};
+
+async function post(url: string, content: unknown, headers: Record<string, string> = {}) {
+  const text = typeof content === "string" ? content : JSON.stringify(content);
+  const response = await fetch(url, { method: "POST", body: text, headers });
+  const raw = await response.text();
+  return {
+    status: response.status,
+    headers: response.headers,
+    json: JSON.parse(raw) as Record<string, unknown>,
+  };
+}
+
+async function get(url: string) {
+  const response = await fetch(url);
+  return {
+    status: response.status,
+    headers: response.headers,
+    json: (await response.json()) as Record<string, unknown>,
+  };
+}
+
+describe("Open Inference Protocol", () => {
+  test("health, metadata and inference", async () => {
+    const { at } = await start("affine", [1, 2]);
+    for (const root of ["/v2", "/v2/"]) {
+      expect(await get(at + root)).toMatchObject({
+        status: 200,
+        json: { name: "skipway", version: "1.2.3" },
+      });
+    }
+    expect((await get(`${at}/v2/health/live`)).json).toEqual({ live: true });
+    expect((await get(`${at}/v2/health/ready`)).json).toEqual({ ready: true });
+    expect((await get(`${at}/v2/models/affine/ready`)).json).toEqual({
+      name: "affine",
+      ready: true,
+    });
+    expect((await get(`${at}/v2/models/affine/versions/1`)).json).toEqual({
+      name: "affine",
+      versions: ["1", "2"],
+      platform: "onnx_onnxv1",
+      inputs: [{ name: "x", datatype: "FP32", shape: [-1, 3] }],
+      outputs: [
+        { name: "y", datatype: "FP32", shape: [-1, 3] },
+        { name: "z", datatype: "FP32", shape: [-1, 3] },
+      ],
+      properties: { digest: "sha256:1" },
+    });
+    const answer = await post(`${at}/v2/models/affine/infer`, {
+      ...body,
+      outputs: [{ name: "y" }],
+    });
+    expect(answer).toMatchObject({
+      status: 200,
+      json: {
+        model_name: "affine",
+        model_version: "2",
+        id: "42",
+        outputs: [{ name: "y", datatype: "FP32", shape: [1, 3], data: [3, 5, 7] }],
+      },
+    });
+    expect(
+      (await post(`${at}/v2/models/affine/versions/1/infer`, body)).json["model_version"],
+    ).toBe("1");
+  });
+
+  test.each<[string, unknown, number, RegExp]>([
+    [
+      "a wrong name",
+      { inputs: [{ ...body.inputs[0], name: "q" }] },
+      400,
+      /no input of this name; it has "x".*"x": is missing/,
+    ],
+    [
+      "a wrong shape",
+      { inputs: [{ ...body.inputs[0], shape: [3, 1] }] },
+      400,
+      /expects float32\[N,3\]/,
+    ],
+    ["a wrong type", { inputs: [{ ...body.inputs[0], datatype: "INT32" }] }, 400, /has type int32/],
+    [
+      "too few elements",
+      { inputs: [{ ...body.inputs[0], data: [1] }] },
+      400,
+      /3 elements, its data 1/,
+    ],
+    ["an unknown output", { ...body, outputs: [{ name: "q" }] }, 400, /it has "y", "z"/],
+    ["broken JSON", '{"inputs": [', 400, /no JSON: .*/],
+    ["no body", "", 400, /body is empty/],
+    ["deep nesting", `{"inputs": ${"[".repeat(500)}${"]".repeat(500)}}`, 400, /deeper than/],
+  ])("%s is answered with what is expected", async (_what, content, status, why) => {
+    const { at, server } = await start();
+    const answer = await post(`${at}/v2/models/affine/infer`, content);
+    expect(answer.status).toBe(status);
+    expect(answer.json["error"]).toMatch(why);
+    expect(server.stats()[0]?.failures).toEqual({ invalid: 1 });
+    expect((await post(`${at}/v2/models/affine/infer`, body)).status).toBe(200);
+  });
+
+  test("unknown models, versions, addresses and methods", async () => {
+    const { at } = await start();
+    expect(await get(`${at}/v2/models/none`)).toMatchObject({
+      status: 404,
+      json: { error: expect.stringContaining('no model "none"') },
+    });
+    expect((await post(`${at}/v2/models/affine/versions/9/infer`, body)).status).toBe(404);
+    expect(await get(`${at}/v3`)).toMatchObject({
+      status: 404,
+      json: { error: expect.any(String) },
+    });
+    expect((await get(`${at}/v2/models/${encodeURIComponent("../../etc")}`)).status).toBe(404);
+    const wrong = await get(`${at}/v2/models/affine/infer`);
+    expect(wrong).toMatchObject({ status: 405, json: { error: "this address takes POST only" } });
+    expect(wrong.headers.get("allow")).toBe("POST");
+  });
+
+  test("any content type, or none, is read as JSON; binary tensors are refused with the reason", async () => {
+    const { at } = await start();
+    const url = `${at}/v2/models/affine/infer`;
+    for (const type of [
+      "application/json",
+      "text/plain",
+      "application/octet-stream",
+      "application/x-www-form-urlencoded",
+    ]) {
+      expect((await post(url, body, { "content-type": type })).status).toBe(200);
+    }
+    const binary = await post(url, body, { "inference-header-content-length": "10" });
+    expect(binary).toMatchObject({
+      status: 400,
+      json: { error: expect.stringContaining("as JSON") },
+    });
+  });
+
+  test("a body beyond the limit is refused without being kept", async () => {
+    const { at } = await start();
+    const response = await fetch(`${at}/v2/models/affine/infer`, {
+      method: "POST",
+      body: "x".repeat(1000),
+      headers: { "content-length": "1000" },
+    });
+    expect(response.status).toBe(400);
+    const large = await post(
+      `${at}/v2/models/affine/infer`,
+      " ".repeat(limits.requestBytesMax + 1),
+    ).catch(() => undefined);
+    if (large !== undefined) expect(large.status).toBe(413);
+  });
+
+  test("a failure inside the runtime names no path of the machine", async () => {
+    const { at } = await start("brittle");
+    const inputs = [{ name: "x", shape: [5], datatype: "FP32", data: [1, 2, 3, 4, 5] }];
+    const { status, json } = await post(`${at}/v2/models/brittle/infer`, { inputs });
+    expect(status).toBe(500);
+    expect(json["error"]).toMatch(/cannot be reshaped/);
+    expect(json["error"]).not.toMatch(/onnxruntime_src|\.cc|\.h:/);
+  });
+
+  test("request ids come back, or are made", async () => {
+    const { at } = await start();
+    const own = await post(`${at}/v2/models/affine/infer`, body, { "x-request-id": "mine" });
+    expect(own.headers.get("x-request-id")).toBe("mine");
+    expect((await get(`${at}/v2`)).headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
+  });
+});
+
+describe("bad luck", () => {
+  test("kill -9 of the model's process: in flight 503, restarted, the next request works", async () => {
+    const { at, server } = await start("slow");
+    const url = `${at}/v2/models/slow/infer`;
+    const inputs = [{ name: "x", shape: [1], datatype: "FP32", data: [1] }];
+    const flying = [post(url, { inputs }), post(url, { inputs })];
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    process.kill(server.stats()[0]?.pid ?? -1, "SIGKILL");
+    for (const answer of await Promise.all(flying)) {
+      expect(answer.status).toBe(503);
+      expect(answer.headers.get("retry-after")).toBe("1");
+      expect(answer.json["error"]).toMatch(/ended by signal SIGKILL/);
+    }
+    expect((await post(url, { inputs })).status).toBe(200);
+    expect(server.stats()[0]).toMatchObject({
+      state: "ready",
+      restarts: 1,
+      requests: 1,
+      failures: { "process-died": 2 },
+    });
+  });
+
+  test("a port in use says so and what to do", async () => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await once(other, "listening");
+    const { port } = other.address() as AddressInfo;
+    const server = new ModelServer({ version: "0" });
+    servers.push(server);
+    expect(await idsOf(server.listen({ port }))).toEqual(["serve/port-in-use"]);
+    other.close();
+  });
+
+  test("an address that other machines reach is refused unless asked for", async () => {
+    const server = new ModelServer({ version: "0" });
+    servers.push(server);
+    expect(await idsOf(server.listen({ host: "0.0.0.0", port: 0 }))).toEqual(["serve/remote-host"]);
+    expect(await server.listen({ host: "0.0.0.0", port: 0, allowRemote: true })).toMatch(/^http/);
+  });
+
+  test("a page of another site is refused, whatever it calls this host", async () => {
+    const { at } = await start();
+    const url = `${at}/v2/models/affine/infer`;
+    expect((await post(url, body, { origin: "https://evil.example" })).status).toBe(403);
+    expect((await post(url, body, { origin: at })).status).toBe(200);
+    const { hostname, port } = new URL(at);
+    const { request } = await import("node:http");
+    const status = await new Promise<number | undefined>((resolve) => {
+      request({ hostname, port, path: "/v2", headers: { host: "evil.example" } }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      }).end();
+    });
+    expect(status).toBe(403);
+  });
+
+  test("a client that goes away leaves the queue, and is counted", async () => {
+    const { at, server } = await start("slow");
+    const inputs = [{ name: "x", shape: [1], datatype: "FP32", data: [1] }];
+    const first = post(`${at}/v2/models/slow/infer`, { inputs });
+    const gone = new AbortController();
+    const second = fetch(`${at}/v2/models/slow/infer`, {
+      method: "POST",
+      body: JSON.stringify({ inputs }),
+      signal: gone.signal,
+    });
+    setTimeout(() => gone.abort(), 100);
+    await expect(second).rejects.toThrow();
+    expect((await first).status).toBe(200);
+    expect(server.stats()[0]).toMatchObject({
+      requests: 1,
+      failures: { canceled: 1 },
+      queued: 0,
+      inFlight: 0,
+    });
+  });
+
+  test("too many waiting requests are refused at once, the others are answered", async () => {
+    const { at, server } = await start("slow");
+    const inputs = [{ name: "x", shape: [1], datatype: "FP32", data: [1] }];
+    const gone = new AbortController();
+    const send = () =>
+      fetch(`${at}/v2/models/slow/infer`, {
+        method: "POST",
+        body: JSON.stringify({ inputs }),
+        signal: gone.signal,
+      })
+        .then((response) => response.status)
+        .catch(() => 0);
+    const flying = Array.from({ length: limits.queueRequestsMax + 5 }, send);
+    while ((server.stats()[0]?.failures["queue-full"] ?? 0) < 5)
+      await new Promise((r) => setTimeout(r, 10));
+    gone.abort();
+    expect((await Promise.all(flying)).filter((status) => status === 429)).toHaveLength(5);
+  });
+
+  test("stop finishes what is under way and then refuses", async () => {
+    const { at, server } = await start("slow");
+    const inputs = [{ name: "x", shape: [1], datatype: "FP32", data: [1] }];
+    const flying = post(`${at}/v2/models/slow/infer`, { inputs });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const { pid = -1 } = server.stats()[0] ?? {};
+    await server.stop();
+    expect((await flying).status).toBe(200);
+    await expect(fetch(`${at}/v2`)).rejects.toThrow();
+    expect(() => process.kill(pid, 0)).toThrow();
+  });
+
+  test("a model that the runtime refuses, and one that does not answer as recorded, are not served", async () => {
+    const server = new ModelServer({ version: "0" });
+    servers.push(server);
+    const model = (name: string) => ({ name, version: 1, path: join(folder, name), digest: "" });
+    expect(await idsOf(server.serve(model("bad")))).toEqual(["runtime/refused"]);
+    const probe = {
+      inputs: new Map([["x", float32([1, 3], [1, 2, 3])]]),
+      outputs: new Map([["y", float32([1, 3], [3, 5, 8])]]),
+    };
+    expect(await idsOf(server.serve({ ...model("affine"), probe }))).toEqual([
+      "serve/probe-mismatch",
+    ]);
+    expect(server.ready()).toBe(false);
+  });
+});
+
+describe("metrics", () => {
+  test("count exactly what clients saw", async () => {
+    const { at } = await start();
+    for (let i = 0; i < 7; i++) await post(`${at}/v2/models/affine/infer`, body);
+    for (let i = 0; i < 3; i++) await post(`${at}/v2/models/affine/infer`, "{");
+    const text = await (await fetch(`${at}/metrics`)).text();
+    const labels = 'model="affine",version="1"';
+    expect(text).toContain(`skipway_requests_total{${labels}} 7`);
+    expect(text).toContain(`skipway_request_failures_total{${labels},reason="invalid"} 3`);
+    expect(text).toContain(`skipway_request_duration_seconds_count{${labels}} 7`);
+    expect(text).toContain(`skipway_model_ready{${labels}} 1`);
+    const open = await fetch(`${at}/metrics`, {
+      headers: { accept: "application/openmetrics-text" },
+    });
+    expect(open.headers.get("content-type")).toContain("openmetrics");
+    expect((await open.text()).endsWith("# EOF\n")).toBe(true);
+  });
+});
+
+describe("restarts", () => {
+  test("at once after a first death, then after longer pauses up to a bound", () => {
+    let state = NO_FAILURES;
+    const delays = Array.from({ length: 10 }, () => {
+      const next = afterDeath(state, 50);
+      state = next.state;
+      return next.delayMs;
+    });
+    expect(delays).toEqual([0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+    expect(afterDeath(state, 60_000).delayMs).toBe(0);
+  });
+});

@@ -1,0 +1,155 @@
+// What every engine promises, as one suite of tests that each of them runs.
+
+import { describe, expect, test } from "vitest";
+import { SkipwayError } from "../../src/base/errors.ts";
+import type { DType } from "../../src/graph/dtype.ts";
+import { dtypeBytes } from "../../src/graph/dtype.ts";
+import { float32, float32Values, int64, type Tensor, tensor } from "../../src/graph/tensor.ts";
+import type { Runner, Tensors } from "../../src/runtime/runner.ts";
+import { affineModel, brittleModel, identityModel, pairModel, unknownOpModel } from "../models.ts";
+
+const DTYPES: readonly DType[] = [
+  ...(["float32", "float64", "float16", "bool"] as const),
+  ...(["int8", "int16", "int32", "int64"] as const),
+  ...(["uint8", "uint16", "uint32", "uint64"] as const),
+];
+
+function x(...values: number[]): Tensors {
+  return new Map([["x", float32([values.length / 3, 3], values)]]);
+}
+
+/** Ids of the findings that a promise is rejected with. */
+export async function idsOf(work: Promise<unknown>): Promise<string[]> {
+  const error = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(SkipwayError);
+  return error instanceof SkipwayError ? error.diagnostics.map((one) => one.id) : [];
+}
+
+/** Runs the suite against an engine. */
+export function runnerContract(name: string, open: () => Runner): void {
+  describe(`runner contract: ${name}`, () => {
+    test("computes, with a symbolic batch", async () => {
+      await using session = await open().load({ bytes: affineModel() });
+      expect([...session.inputs]).toEqual([["x", { dtype: "float32", shape: ["N", 3] }]]);
+      expect([...session.outputs.keys()]).toEqual(["y", "z"]);
+      for (const rows of [1, 4]) {
+        const values = Array.from({ length: 3 * rows }, (_, i) => i - 1);
+        const found = await session.run(x(...values));
+        expect(found.get("y")?.shape).toEqual([rows, 3]);
+        expect([...float32Values(found.get("y") as Tensor)]).toEqual(values.map((v) => 2 * v + 1));
+      }
+    });
+
+    test("computes the outputs that are asked for, under their own names", async () => {
+      await using session = await open().load({ bytes: affineModel() });
+      const found = await session.run(x(1, 2, 3), { outputs: ["z"] });
+      expect([...found.keys()]).toEqual(["z"]);
+      expect([...float32Values(found.get("z") as Tensor)]).toEqual([-1, -2, -3]);
+    });
+
+    test.each(DTYPES)("carries %s bit by bit", async (dtype) => {
+      await using session = await open().load({ bytes: identityModel(dtype, ["N"]) });
+      const bytes = Uint8Array.from({ length: dtypeBytes(dtype, 5) }, (_, i) =>
+        dtype === "bool" ? i % 2 : (i * 37 + 1) % 120,
+      );
+      const found = await session.run(new Map([["x", tensor(dtype, [5], bytes)]]));
+      expect(found.get("y")?.dtype).toBe(dtype);
+      expect(Buffer.from(found.get("y")?.data.bytes ?? [])).toEqual(Buffer.from(bytes));
+    });
+
+    test("takes bytes that are not aligned", async () => {
+      await using session = await open().load({ bytes: identityModel("float32", [2]) });
+      const store = new Uint8Array(9);
+      store.set(new Uint8Array(Float32Array.of(1.5, -2).buffer), 1);
+      const found = await session.run(new Map([["x", tensor("float32", [2], store.subarray(1))]]));
+      expect([...float32Values(found.get("y") as Tensor)]).toEqual([1.5, -2]);
+    });
+
+    test("tells every fault of a request, and goes on", async () => {
+      await using session = await open().load({ bytes: affineModel() });
+      const wrong = new Map([
+        ["y", float32([1], [0])],
+        ["x", int64([1, 4], [1, 2, 3, 4])],
+      ]);
+      expect(await idsOf(session.run(wrong))).toEqual([
+        "input/unknown-name",
+        "input/dtype",
+        "input/shape",
+      ]);
+      expect(await idsOf(session.run(new Map()))).toEqual(["input/missing"]);
+      expect(await idsOf(session.run(x(1, 2, 3), { outputs: ["no"] }))).toEqual([
+        "output/unknown-name",
+      ]);
+      expect((await session.run(x(1, 2, 3))).size).toBe(2);
+    });
+
+    test("the same symbol is the same size", async () => {
+      await using session = await open().load({ bytes: pairModel() });
+      const feeds = new Map([
+        ["a", float32([2], [1, 2])],
+        ["b", float32([3], [1, 2, 3])],
+      ]);
+      expect(await idsOf(session.run(feeds))).toEqual(["input/shape"]);
+    });
+
+    test.each([
+      ["text", Buffer.from("no model at all")],
+      ["an unknown op", unknownOpModel()],
+      ["nothing", new Uint8Array()],
+    ])("refuses %s as a model", async (_what, bytes) => {
+      expect(await idsOf(open().load({ bytes }))).toEqual(["runtime/refused"]);
+    });
+
+    test("refuses a path where nothing is", async () => {
+      expect(await idsOf(open().load({ path: "/no/such/model.onnx" }))).toEqual([
+        "runtime/refused",
+      ]);
+    });
+
+    test("a run that fails inside fails alone", async () => {
+      await using session = await open().load({ bytes: brittleModel() });
+      const odd = new Map([["x", float32([5], [1, 2, 3, 4, 5])]]);
+      expect(await idsOf(session.run(odd))).toEqual(["runtime/failed"]);
+      const even = new Map([["x", float32([8], [1, 2, 3, 4, 5, 6, 7, 8])]]);
+      expect((await session.run(even)).get("y")?.shape).toEqual([2, 4]);
+    });
+
+    test("runs that are asked for together give each its own answer", async () => {
+      await using session = await open().load({ bytes: affineModel() });
+      const found = await Promise.all(
+        Array.from({ length: 20 }, (_, i) => session.run(x(i, i, i), { outputs: ["y"] })),
+      );
+      expect(found.map((one) => float32Values(one.get("y") as Tensor)[0])).toEqual(
+        Array.from({ length: 20 }, (_, i) => 2 * i + 1),
+      );
+    });
+
+    test("a run that is given up rejects with the reason; others go on", async () => {
+      await using session = await open().load({ bytes: affineModel() });
+      const controller = new AbortController();
+      const runs = Array.from({ length: 5 }, (_, i) =>
+        session.run(x(1, 2, 3), i === 4 ? { signal: controller.signal } : {}),
+      );
+      controller.abort(new Error("no longer wanted"));
+      await expect(runs[4]).rejects.toThrow("no longer wanted");
+      expect((await Promise.all(runs.slice(0, 4))).length).toBe(4);
+    });
+
+    test("a closed session refuses to run, and may be closed again", async () => {
+      const session = await open().load({ bytes: affineModel() });
+      await session.close();
+      await session.close();
+      expect(await idsOf(session.run(x(1, 2, 3)))).toEqual(["runtime/closed"]);
+    });
+
+    test("says how much memory it holds", async () => {
+      await using session = await open().load({ bytes: affineModel() });
+      const { residentBytes, peakResidentBytes } = await session.memory();
+      expect(residentBytes).toBeGreaterThan(10_000_000);
+      expect(peakResidentBytes).toBeGreaterThanOrEqual(residentBytes * 0.9);
+    });
+  });
+}

@@ -1,0 +1,117 @@
+// Small models for tests that run something.
+
+import { GraphBuilder } from "../src/graph/build.ts";
+import type { DType } from "../src/graph/dtype.ts";
+import { int, ints } from "../src/graph/graph.ts";
+import type { Shape } from "../src/graph/shape.ts";
+import { float32, int64 } from "../src/graph/tensor.ts";
+import { modelOf } from "../src/onnx/onnx-model.ts";
+import { encodeModel } from "../src/onnx/write.ts";
+
+const OPSETS = new Map([["", 20]]);
+
+/** y = 2x + 1 over `[N, 3]`, and z = -x. */
+export function affineModel(): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("x", "float32", ["N", 3]);
+  b.initializer("two", float32([], [2]));
+  b.initializer("one", float32([], [1]));
+  b.emit("Mul", ["x", "two"], { outputs: ["m"] });
+  b.emit("Add", ["m", "one"], { outputs: ["y"] });
+  b.emit("Neg", ["x"], { outputs: ["z"] });
+  b.output({ name: "y", dtype: "float32", shape: ["N", 3] });
+  b.output({ name: "z", dtype: "float32", shape: ["N", 3] });
+  return encodeModel(modelOf(b.finish("affine", OPSETS)));
+}
+
+/** The value as it is. */
+export function identityModel(dtype: DType, shape: Shape): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("x", dtype, shape);
+  b.emit("Identity", ["x"], { outputs: ["y"] });
+  b.output({ name: "y", dtype, shape });
+  return encodeModel(modelOf(b.finish("identity", OPSETS)));
+}
+
+/** Two inputs that share a symbol. */
+export function pairModel(): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("a", "float32", ["N"]);
+  b.input("b", "float32", ["N"]);
+  b.emit("Add", ["a", "b"], { outputs: ["y"] });
+  b.output({ name: "y", dtype: "float32", shape: ["N"] });
+  return encodeModel(modelOf(b.finish("pair", OPSETS)));
+}
+
+/** A model with an op that no runtime has. */
+export function unknownOpModel(): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("x", "float32", [1]);
+  b.emit("NoSuchOp", ["x"], { outputs: ["y"], domain: "nowhere" });
+  b.output({ name: "y", dtype: "float32", shape: [1] });
+  return encodeModel(
+    modelOf(
+      b.finish(
+        "unknown",
+        new Map([
+          ["", 20],
+          ["nowhere", 1],
+        ]),
+      ),
+    ),
+  );
+}
+
+/** Reshapes to four columns inside, whatever comes in: a run of odd sizes fails in the runtime. */
+export function brittleModel(): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("x", "float32", ["N"]);
+  b.initializer("to", int64([2], [-1, 4]));
+  b.emit("Reshape", ["x", "to"], { outputs: ["y"] });
+  b.output({ name: "y", dtype: "float32", shape: ["M", 4] });
+  return encodeModel(modelOf(b.finish("brittle", OPSETS)));
+}
+
+/** Multiplies large matrices `rounds` times in a Loop: about a second for 40 rounds on one core. */
+export function slowModel(rounds: number): Uint8Array {
+  const size = 700;
+  const body = new GraphBuilder();
+  body.input("i", "int64", []);
+  body.input("go", "bool", []);
+  body.input("h", "float32", [size, size]);
+  body.emit("Identity", ["go"], { outputs: ["go.next"] });
+  body.emit("MatMul", ["h", "h"], { outputs: ["hh"] });
+  body.emit("Tanh", ["hh"], { outputs: ["h.next"] });
+  body.output({ name: "go.next", dtype: "bool", shape: [] });
+  body.output({ name: "h.next", dtype: "float32", shape: [size, size] });
+  const b = new GraphBuilder();
+  b.input("x", "float32", ["N"]);
+  b.initializer("rounds", int64([], [rounds]));
+  b.initializer("square", int64([2], [size, size]));
+  b.emit("ReduceSum", ["x"], { outputs: ["s"], attributes: { keepdims: int(0) } });
+  b.emit("Expand", ["s", "square"], { outputs: ["h0"] });
+  b.emit("Loop", ["rounds", "", "h0"], {
+    outputs: ["h"],
+    attributes: { body: { kind: "graph", value: body.finish("body", OPSETS) } },
+  });
+  b.emit("ReduceMean", ["h"], { outputs: ["y"], attributes: { keepdims: int(0) } });
+  b.output({ name: "y", dtype: "float32", shape: [] });
+  return encodeModel(modelOf(b.finish("slow", OPSETS)));
+}
+
+/** A small convolution over digits `[N, 1, 8, 8]`, scores `[N, 10]`. */
+export function tinyClassifier(): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("image", "float32", ["N", 1, 8, 8]);
+  b.initializer(
+    "w",
+    float32(
+      [10, 1, 8, 8],
+      Array.from({ length: 640 }, (_, i) => ((i * 7) % 13) / 13 - 0.5),
+    ),
+  );
+  b.emit("Conv", ["image", "w"], { outputs: ["c"], attributes: { kernel_shape: ints([8, 8]) } });
+  b.emit("Flatten", ["c"], { outputs: ["logits"], attributes: { axis: int(1) } });
+  b.output({ name: "logits", dtype: "float32", shape: ["N", 10] });
+  return encodeModel(modelOf(b.finish("tiny", OPSETS)));
+}
