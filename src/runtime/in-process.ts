@@ -81,7 +81,6 @@ class InProcessSession implements Session {
 
   async #compute(feeds: Tensors, options: RunOptions): Promise<Tensors> {
     options.signal?.throwIfAborted();
-    if (this.#closed) throw closed();
     const given: Record<string, OrtTensor> = {};
     for (const [name, value] of feeds) given[name] = toOrt(this.#ort, value);
     try {

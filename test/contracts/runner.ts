@@ -145,6 +145,13 @@ export function runnerContract(name: string, open: () => Runner): void {
       expect(await idsOf(session.run(x(1, 2, 3)))).toEqual(["runtime/closed"]);
     });
 
+    test("what was asked before the close is answered", async () => {
+      const session = await open().load({ bytes: affineModel() });
+      const runs = [x(1, 2, 3), x(4, 5, 6)].map((feeds) => session.run(feeds));
+      await session.close();
+      expect((await Promise.all(runs)).map((found) => found.size)).toEqual([2, 2]);
+    });
+
     test("says how much memory it holds", async () => {
       await using session = await open().load({ bytes: affineModel() });
       const { residentBytes, peakResidentBytes } = await session.memory();

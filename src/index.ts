@@ -1,0 +1,14 @@
+// The front page: the few names with which everything begins. Subpaths carry the rest.
+
+import * as nn from "./nn/index.ts";
+
+export { census } from "./analysis/census.ts";
+export type { Census, Skip, SkipCounts, SkipKind } from "./analysis/skips/skip.ts";
+export type { Diagnostic } from "./base/diagnostic.ts";
+export { SkipwayError } from "./base/errors.ts";
+export type { Graph, Node, Value } from "./graph/graph.ts";
+export type { Model } from "./onnx/model.ts";
+export { loadModel } from "./onnx/read.ts";
+export { type Dataset, datasets } from "./train/data.ts";
+export { type TrainingRun, type TrainOptions, train } from "./train/train.ts";
+export { nn };
