@@ -57,13 +57,15 @@ const WRITE_ATTEMPTS = 20;
 
 /** Models, versions and aliases in a folder. */
 export class Registry implements AsyncDisposable {
+  readonly #folder: string;
   readonly #db: Kysely<Tables>;
   readonly #blobs: Blobs;
   readonly #clock: Clock;
 
-  private constructor(db: Kysely<Tables>, blobs: Blobs, clock: Clock) {
+  private constructor(folder: string, db: Kysely<Tables>, clock: Clock) {
+    this.#folder = folder;
     this.#db = db;
-    this.#blobs = blobs;
+    this.#blobs = new Blobs(join(folder, "blobs"));
     this.#clock = clock;
   }
 
@@ -79,7 +81,7 @@ export class Registry implements AsyncDisposable {
       throw diskRefused(folder, cause);
     }
     const db = await openStore(join(folder, "registry.db"));
-    return new Registry(db, new Blobs(join(folder, "blobs")), options.clock ?? systemClock);
+    return new Registry(folder, db, options.clock ?? systemClock);
   }
 
   /**
@@ -247,21 +249,31 @@ export class Registry implements AsyncDisposable {
     return this.close();
   }
 
+  #refused(error: unknown): unknown {
+    return sqliteCode(error) === "" ? error : diskRefused(this.#folder, error);
+  }
+
   /** A transaction; begun again when another process wrote between its first read and its first write. */
   async #write<T>(work: (db: Transaction<Tables>) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#db.transaction().execute(work);
       } catch (error) {
-        if (attempt >= WRITE_ATTEMPTS || !isBusy(error)) throw error;
+        if (attempt >= WRITE_ATTEMPTS || !isBusy(error)) throw this.#refused(error);
         await new Promise((resolve) => setTimeout(resolve, attempt * 10));
       }
     }
   }
 }
 
+/** The code of an error of SQLite, such as SQLITE_FULL. */
+function sqliteCode(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return code.startsWith("SQLITE_") ? code : "";
+}
+
 function isBusy(error: unknown): boolean {
-  return error instanceof Error && "code" in error && String(error.code).startsWith("SQLITE_BUSY");
+  return sqliteCode(error).startsWith("SQLITE_BUSY");
 }
 
 async function lastEvent(

@@ -19,6 +19,7 @@ import { type CheckReport, decodeGolden } from "../../registry/gate.ts";
 import { type ModelVersion, Registry } from "../../registry/registry.ts";
 import { ModelServer } from "../../serve/server.ts";
 import { digits } from "../../train/data.ts";
+import { STARTER_EPOCHS } from "../../train/starter.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
 import { styled } from "../render/style.ts";
 import { type Released, release, showCensus, showRegistered, showReport } from "../up/release.ts";
@@ -33,6 +34,7 @@ interface UpOptions extends CommonOptions {
   readonly allowRemote?: boolean;
   readonly once?: boolean;
   readonly seed: number;
+  readonly epochs: number;
 }
 
 /** The starter model's name in the registry. */
@@ -50,21 +52,25 @@ export function addUp(program: Command, io: Io): void {
       "an ONNX file; without one the starter model, trained now if there is none",
     )
     .option("--data <dir>", "skipway's own folder", ".skipway")
-    .option("--port <number>", "HTTP port", portNumber, 8080)
+    .option("--port <number>", "HTTP port", wholeNumber(0, 65_535), 8080)
     .option("--host <name>", "address to listen on", "127.0.0.1")
     .option("--allow-remote", "let other machines reach it, without tokens and TLS")
     .option("--once", "do all but stay up")
-    .option("--seed <number>", "seed of a training", Number, 1)
+    .option("--seed <number>", "seed of a training", wholeNumber(0, 4_294_967_295), 1)
+    .option("--epochs <number>", "epochs of a training", wholeNumber(1, 1000), STARTER_EPOCHS)
     .option("--json", "print one JSON document at the end of --once")
     .option("--quiet", "no progress")
     .addHelpText("after", "\nExample:\n  $ skipway up model.onnx --port 9000\n")
     .action((model: string | undefined, options: UpOptions) => up(io, model, options));
 }
 
-function portNumber(text: string): number {
-  const port = Number(text);
-  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
-  throw new InvalidArgumentError("a port is a number from 0 to 65535");
+/** Reads a whole number between two bounds. */
+function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() !== "" && Number.isInteger(value) && value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`it is a whole number from ${min} to ${max}`);
+  };
 }
 
 /** Runs the main job; resolves when it is done or has been stopped. */
@@ -75,7 +81,7 @@ export async function up(given: Io, model: string | undefined, options: UpOption
   await using registry = await Registry.open(folder);
   const ready =
     model === undefined
-      ? await starterModel(io, registry, folder, options.seed)
+      ? await starterModel(io, registry, folder, options)
       : await givenModel(io, registry, folder, model);
   const server = new ModelServer({ version: packageVersion() });
   try {
@@ -103,11 +109,11 @@ async function starterModel(
   io: Io,
   registry: Registry,
   folder: string,
-  seed: number,
+  { seed, epochs }: Pick<UpOptions, "seed" | "epochs">,
 ): Promise<Ready> {
   const stored = await registry.resolve(STARTER, "stable");
   if (stored !== undefined) return storedModel(io, registry, stored);
-  const twins = await trainTwins(io, { folder: resolve(folder, "training"), seed });
+  const twins = await trainTwins(io, { folder: resolve(folder, "training"), seed, epochs });
   const { residual, plain } = twins.record;
   const commit = await codeCommit(process.cwd());
   const data = await digits();

@@ -13,6 +13,7 @@ import { inferShapes } from "../../canonical/infer-shapes.ts";
 import type { TrainingRecord } from "../../dashboard/api.ts";
 import { float32 } from "../../graph/tensor.ts";
 import { readModel } from "../../onnx/read.ts";
+import { diskRefused } from "../../registry/blobs.ts";
 import {
   type CheckReport,
   checkModel,
@@ -172,6 +173,10 @@ function failedCheck(candidate: Candidate, report: CheckReport): SkipwayError {
 
 async function writeWhole(path: string, text: string): Promise<void> {
   const aside = `${path}.${process.pid}.tmp`;
-  await writeFile(aside, text);
-  await rename(aside, path);
+  try {
+    await writeFile(aside, text);
+    await rename(aside, path);
+  } catch (cause) {
+    throw diskRefused(path, cause);
+  }
 }

@@ -7,7 +7,7 @@ import { SkipwayError } from "../../base/errors.ts";
 import { formatBytes, formatSeconds } from "../../base/format.ts";
 import type { TrainingRecord, TwinRecord } from "../../dashboard/api.ts";
 import { digits } from "../../train/data.ts";
-import { STARTER_EPOCHS, type TwinResult } from "../../train/starter.ts";
+import type { TwinResult } from "../../train/starter.ts";
 import type { StepProgress } from "../../train/train.ts";
 import { trainInProcess } from "../../train/worker.ts";
 import type { Io } from "../io.ts";
@@ -37,9 +37,9 @@ const PLOT_HEIGHT = 10;
  */
 export async function trainTwins(
   io: Io,
-  options: { folder: string; seed: number; epochs?: number },
+  options: { folder: string; seed: number; epochs: number },
 ): Promise<TrainedTwins> {
-  const { folder, seed, epochs = STARTER_EPOCHS } = options;
+  const { folder, seed, epochs } = options;
   await mkdir(folder, { recursive: true });
   const data = await digits();
   const view = new TwinView(io, epochs);
