@@ -2,7 +2,6 @@
 // docs/design/census.md; the finders are in skips/.
 
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
-import { inferShapes } from "../canonical/infer-shapes.ts";
 import type { Graph, Node } from "../graph/graph.ts";
 import { indexOf, typeOf } from "../graph/query.ts";
 import { opOf } from "../ops/index.ts";
@@ -24,7 +23,7 @@ import type { Census, Found, Skip, SkipCounts } from "./skips/skip.ts";
  */
 export function census(graph: Graph, options: { batch?: number } = {}): Census {
   const batch = options.batch ?? 1;
-  const bound = bindBatch(inferShapes(graph), batch);
+  const bound = bindBatch(graph, batch);
   const { found, links, notSkips } = search(bound);
   const memory = inferenceMemory(bound, { batch });
   const peakValues = new Set(memory.atPeak.map(({ value }) => value));

@@ -149,7 +149,9 @@ function mainPath(graph: Graph, frame: Frame): string {
     const side = round(size * 2);
     return `<rect class="transform" x="${round(x - size)}" y="${round(y - size)}" width="${side}" height="${side}">${tip}</rect>`;
   });
-  const [first] = graph.inputs.filter((value) => (uses.get(value.name)?.length ?? 0) > 0);
+  const [first] = graph.inputs.filter(
+    ({ name }) => !graph.initializers.has(name) && (uses.get(name)?.length ?? 0) > 0,
+  );
   const last = graph.outputs[0];
   const ends = [
     `<text class="soft" x="${round(frame.x(-1))}" y="${y + 20}" font-size="11">${escapeXml(first?.name ?? "")}</text>`,

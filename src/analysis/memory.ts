@@ -1,6 +1,7 @@
 // Memory of inference: which activations are alive when, in the order of the file. Values that are
 // views of another share its storage. Weights are counted apart.
 
+import { canonicalize } from "../canonical/canonical.ts";
 import { inferShapes } from "../canonical/infer-shapes.ts";
 import { dtypeBytes } from "../graph/dtype.ts";
 import type { Graph, Node, ValueName } from "../graph/graph.ts";
@@ -32,14 +33,17 @@ export interface Lifetime {
 
 const VIEWS = new Set(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"]);
 
-/** The graph with the first symbolic dim of its inputs set to the batch. */
+/** The canonical graph with the first symbolic dim of its inputs set to the batch. */
 export function bindBatch(graph: Graph, batch: number): Graph {
   const symbols = graph.inputs
     .filter((value) => !graph.initializers.has(value.name))
     .map((value) => value.shape?.[0])
     .filter((dim) => typeof dim === "string" && dim !== "?");
   const [symbol] = symbols;
-  return inferShapes(graph, new Map(typeof symbol === "string" ? [[symbol, batch]] : []));
+  return inferShapes(
+    canonicalize(graph),
+    new Map(typeof symbol === "string" ? [[symbol, batch]] : []),
+  );
 }
 
 /** Peak memory and liveness of a graph, run in file order. */
@@ -66,7 +70,7 @@ export function inferenceMemory(graph: Graph, options: { batch?: number } = {}):
     .sort((a, b) => b.bytes - a.bytes);
   return {
     batch,
-    weightsBytes: weightsBytes(graph),
+    weightsBytes: weightsBytes(bound),
     peakBytes: peak,
     peakNode: bound.nodes[peakAt]?.name ?? "",
     timeline,

@@ -86,8 +86,3 @@ export function typeOf(graph: Graph, name: ValueName): ValueType | undefined {
   const weight = graph.initializers.get(name);
   return weight ?? graph.outputs.find((value) => value.name === name);
 }
-
-/** Graph inputs that must be fed: those without a default among the initializers. */
-export function feedsOf(graph: Graph): readonly Value[] {
-  return graph.inputs.filter((value) => !graph.initializers.has(value.name));
-}

@@ -1,6 +1,5 @@
 // Is this a graph at all? Run on what comes out of a file and after every pass.
 
-import { assert } from "../base/assert.ts";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import type { Graph, ValueName } from "./graph.ts";
 import { subgraphs } from "./graph.ts";
@@ -34,12 +33,6 @@ export function graphDiagnostics(
     if (!defined.has(value.name)) found.push(missing("graph outputs", value.name));
   }
   return found;
-}
-
-/** Asserts that a pass of ours left a sound graph. */
-export function verify(graph: Graph, when: string): void {
-  const first = graphDiagnostics(graph)[0];
-  assert(first === undefined, `${when}: ${first?.where}: ${first?.text}`);
 }
 
 function missing(where: string, name: ValueName): Diagnostic {

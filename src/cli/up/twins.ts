@@ -180,9 +180,9 @@ class TwinView {
 
   #lines(): string[] {
     const { residual, plain } = this.#last;
-    const any = residual ?? plain;
-    if (any === undefined) return [];
-    const done = ((residual?.step ?? 0) + (plain?.step ?? 0)) / (2 * any.steps);
+    const latest = residual ?? plain;
+    if (latest === undefined) return [];
+    const done = ((residual?.step ?? 0) + (plain?.step ?? 0)) / (2 * latest.steps);
     const width = Math.min(this.#io.columns - 2, 96);
     const paint = (text: string, curve: number): string =>
       styled(curve === 0 ? "blue" : "yellow", text, this.#io.color);
@@ -191,18 +191,18 @@ class TwinView {
         { name: "with skips", values: this.#losses.residual, heavy: true },
         { name: "without", values: this.#losses.plain },
       ],
-      { width, height: PLOT_HEIGHT, points: any.steps, low: 0.005, high: 3 },
+      { width, height: PLOT_HEIGHT, points: latest.steps, low: 0.005, high: 3 },
       paint,
     );
     const rate = (residual?.imagesPerSecond ?? 0) + (plain?.imagesPerSecond ?? 0);
-    const batch = (1437 * this.#epochs) / any.steps;
-    const left = rate > 0 ? ((1 - done) * 2 * any.steps * batch) / rate : Number.NaN;
+    const batch = (1437 * this.#epochs) / latest.steps;
+    const left = rate > 0 ? ((1 - done) * 2 * latest.steps * batch) / rate : Number.NaN;
     const shown = (twin: Twin): string =>
       (this.#losses[twin].findLast(Number.isFinite) ?? Number.NaN).toFixed(3);
     return [
       ...plot,
       `  loss (log)   ${paint("━", 0)} with skips ${shown("residual")}   ${paint("╌", 1)} without ${shown("plain")}`,
-      `  ${bar(done, 30)} epoch ${any.epoch + 1}/${this.#epochs}  ${rate.toFixed(0)} images/s  ${formatSeconds(Math.max(0, left))} left`,
+      `  ${bar(done, 30)} epoch ${latest.epoch + 1}/${this.#epochs}  ${rate.toFixed(0)} images/s  ${formatSeconds(Math.max(0, left))} left`,
     ];
   }
 }

@@ -1,0 +1,56 @@
+// The graph as analysis reads it: shapes inferred, and what depends on no input counted as a weight, as
+// the runtime does before the first run. Some exporters write every weight as a node.
+
+import type { Graph, Node, ValueName } from "../graph/graph.ts";
+import { subgraphs } from "../graph/graph.ts";
+import { typeOf } from "../graph/query.ts";
+import { isStatic } from "../graph/shape.ts";
+import type { TensorRef } from "../graph/tensor.ts";
+import { inferShapes } from "./infer-shapes.ts";
+
+/** Ops that give something else each time. */
+const RANDOM = new Set([
+  ...["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"],
+  ...["Bernoulli", "Multinomial"],
+]);
+
+/** The canonical form. Idempotent; the same graph back if there is nothing to do. */
+export function canonicalize(graph: Graph): Graph {
+  return withoutConstantNodes(inferShapes(graph));
+}
+
+/**
+ * Turns nodes that depend on no graph input into initializers of the same name, type and shape. Their
+ * elements are there if the file has them, else `absent`: analysis needs their sizes.
+ */
+function withoutConstantNodes(graph: Graph): Graph {
+  const initializers = new Map<ValueName, TensorRef>(graph.initializers);
+  const outputs = new Set(graph.outputs.map((value) => value.name));
+  const nodes = graph.nodes.filter((node) => {
+    const folded = constantOutputs(graph, node, initializers);
+    if (folded === undefined || node.outputs.some((name) => outputs.has(name))) return true;
+    for (const [name, ref] of folded) initializers.set(name, ref);
+    return false;
+  });
+  return nodes.length === graph.nodes.length ? graph : { ...graph, nodes, initializers };
+}
+
+function constantOutputs(
+  graph: Graph,
+  node: Node,
+  constants: ReadonlyMap<ValueName, TensorRef>,
+): readonly (readonly [ValueName, TensorRef])[] | undefined {
+  if (RANDOM.has(node.op) || subgraphs(node).length > 0) return undefined;
+  if (!node.inputs.every((name) => name === "" || constants.has(name))) return undefined;
+  const value = node.attributes.get("value");
+  const given = node.op === "Constant" && value?.kind === "tensor" ? value.value : undefined;
+  const found: (readonly [ValueName, TensorRef])[] = [];
+  for (const name of node.outputs) {
+    if (name === "") continue;
+    const type = typeOf(graph, name);
+    if (type === undefined || !isStatic(type.shape)) return undefined;
+    const { dtype, shape } = type;
+    found.push([name, given ?? { dtype, shape, data: { kind: "absent" } }]);
+  }
+  return found;
+}

@@ -1,0 +1,44 @@
+import { readFile } from "node:fs/promises";
+import { expect, test } from "vitest";
+
+// What the package offers from outside. A change here is a change for users: look at the diff.
+
+test("the package's entry points exist, with their types", async () => {
+  const { exports } = JSON.parse(await readFile("package.json", "utf8")) as {
+    exports: Record<string, string | Record<string, string>>;
+  };
+  for (const entry of Object.values(exports)) {
+    for (const path of typeof entry === "string" ? [entry] : Object.values(entry)) {
+      expect((await readFile(path)).length).toBeGreaterThan(0);
+    }
+  }
+});
+
+test("the names of the front page", async () => {
+  const front: Record<string, unknown> = await import("skipway");
+  expect(Object.keys(front).sort()).toMatchInlineSnapshot(`
+    [
+      "SkipwayError",
+      "census",
+      "datasets",
+      "loadModel",
+      "nn",
+      "train",
+    ]
+  `);
+  expect(Object.keys(front["nn"] ?? {}).sort()).toMatchInlineSnapshot(`
+    [
+      "batchNorm",
+      "buildNet",
+      "conv",
+      "dense",
+      "flatten",
+      "globalPool",
+      "layer",
+      "relu",
+      "residual",
+      "sequential",
+      "sgd",
+    ]
+  `);
+});
