@@ -20,6 +20,14 @@ function jsonOf(text: string): unknown {
   return parsed.value;
 }
 
+/** With the integers that are kept in full rounded, as JSON.parse rounds them. */
+function rounded(value: unknown): unknown {
+  if (value instanceof ExactNumber) return Number(value.text);
+  if (Array.isArray(value)) return value.map(rounded);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, rounded(one)]));
+}
+
 function requestOf(body: unknown) {
   return parseInferRequest(jsonOf(JSON.stringify(body)));
 }
@@ -30,7 +38,8 @@ describe("JSON of requests", () => {
   test("is JSON: whatever JSON.parse says of numbers that it does not round", () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
-        expect(jsonOf(JSON.stringify(value))).toEqual(JSON.parse(JSON.stringify(value)));
+        const text = JSON.stringify(value);
+        expect(rounded(jsonOf(text))).toEqual(JSON.parse(text));
       }),
     );
   });
