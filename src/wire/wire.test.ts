@@ -11,7 +11,7 @@ import {
 } from "../graph/tensor.ts";
 import { datatypeOf, dtypeOf } from "./datatype.ts";
 import { encodeInferResponse, parseInferRequest, tensorMetadata } from "./infer.ts";
-import { type ExactNumber, tensorFromJson, tensorToJson } from "./json-tensor.ts";
+import { ExactNumber, tensorFromJson, tensorToJson } from "./json-tensor.ts";
 import { parseJson } from "./parse-json.ts";
 
 function jsonOf(text: string): unknown {
