@@ -163,6 +163,8 @@ describe("the home page", () => {
     });
     await narrow.goto(at);
     await narrow.getByText("15 skip connections").waitFor();
+    await narrow.locator(".uplot canvas").waitFor();
+    await narrow.locator(".examples button").last().waitFor();
     const { wide, paper } = await narrow.evaluate(() => ({
       wide: document.documentElement.scrollWidth,
       paper: getComputedStyle(document.body).backgroundColor,

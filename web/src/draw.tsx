@@ -119,7 +119,10 @@ function Examples({ choose }: { choose: (digit: readonly number[]) => void }) {
   if (examples === undefined) return null;
   return (
     <>
-      <p class="note">or take one that the model never saw:</p>
+      <p class="note">
+        The writers of the digits that it learned from crossed their 7s and gave their 1s a serif.
+        Or take one that the model never saw:
+      </p>
       <div class="examples">
         {examples.digits.map(({ label, pixels }) => (
           <button

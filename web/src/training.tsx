@@ -31,22 +31,24 @@ export function Training({ model }: { model: ModelCard }) {
         <span>training loss (log scale) by epoch</span>
       </div>
       <Curves record={record} />
-      <table>
-        <thead>
-          <tr>
-            <th scope="col" />
-            <th scope="col">last loss</th>
-            <th scope="col">holdout accuracy</th>
-            <th scope="col">gradient first / last block</th>
-            <th scope="col">images/s</th>
-            <th scope="col">peak memory</th>
-          </tr>
-        </thead>
-        <tbody>
-          <Row name="with skips" twin={record.residual} />
-          <Row name="without" twin={record.plain} />
-        </tbody>
-      </table>
+      <div class="wide">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col" />
+              <th scope="col">last loss</th>
+              <th scope="col">holdout accuracy</th>
+              <th scope="col">gradient first / last block</th>
+              <th scope="col">images/s</th>
+              <th scope="col">peak memory</th>
+            </tr>
+          </thead>
+          <tbody>
+            <Row name="with skips" twin={record.residual} />
+            <Row name="without" twin={record.plain} />
+          </tbody>
+        </table>
+      </div>
     </section>
   );
 }
@@ -108,7 +110,10 @@ function optionsFor(width: number): uPlot.Options {
     cursor: { show: false },
     legend: { show: false },
     scales: { x: { time: false }, y: { distr: 3 } },
-    axes: [axis, { ...axis, size: 56 }],
+    axes: [
+      { ...axis, incrs: [1, 2, 5, 10, 20, 50, 100] },
+      { ...axis, size: 56 },
+    ],
     series: [
       {},
       { stroke: colour("--blue"), width: 2.5 },
