@@ -4,6 +4,8 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { GraphBuilder } from "../src/graph/build.ts";
+import { modelOf } from "../src/onnx/onnx-model.ts";
 import { alive, childrenOf, Running, skipway, until } from "./cli.ts";
 import { tinyClassifier, unknownOpModel } from "./models.ts";
 
@@ -121,7 +123,11 @@ describe("a model from elsewhere", () => {
     const running = new Running(["up", file, "--data", data, "--port", "0"]);
     const at = await address(running);
     expect(
-      (await running.says(/no recorded answers are known yet, they are recorded now/)).length,
+      (
+        await running.says(
+          /no recorded answers are known yet: those to made-up inputs are recorded now/,
+        )
+      ).length,
     ).toBe(1);
     expect((await classify(at, "my-model-1-")).status).toBe(200);
     running.kill("SIGTERM");
@@ -181,6 +187,26 @@ describe("bad input and bad luck", () => {
     expect(err).toContain(id);
     expect(err).toContain("fix:");
     expect(out + err).not.toMatch(/\n\s+at .*\.js:\d+/);
+  });
+
+  test("a model that was exported without its weights, or with some of them in other files", async () => {
+    const external = { kind: "external" as const, location: "../secret", offset: 0, length: 4 };
+    for (const [data, id] of [
+      [{ kind: "absent" as const }, "onnx/weights-absent"],
+      [external, "registry/external-data"],
+    ] as const) {
+      const b = new GraphBuilder();
+      b.input("x", "float32", [1]);
+      b.initializer("w", { dtype: "float32", shape: [1], data });
+      b.emit("Add", ["x", "w"], { outputs: ["y"] });
+      b.output({ name: "y", dtype: "float32", shape: [1] });
+      const file = join(root, "incomplete.onnx");
+      await modelOf(b.finish("g", new Map([["", 20]]))).save(file);
+      const { code, err } = await skipway("up", file, "--once", "--data", join(root, "bad"));
+      expect(code).toBe(3);
+      expect(err).toContain(id);
+      expect((await skipway("census", file)).code).toBe(0);
+    }
   });
 
   test("a training that does not reach the accuracy is not released", async () => {

@@ -26,15 +26,15 @@ export function census(graph: Graph, options: { batch?: number } = {}): Census {
   const bound = bindBatch(graph, batch);
   const { found, links, notSkips } = search(bound);
   const memory = inferenceMemory(bound, { batch });
-  const peakValues = new Set(memory.atPeak.map(({ value }) => value));
+  const positions = new Map(bound.nodes.map((node, position) => [node.name, position]));
+  // Several moments may tie for the peak: a skip that stands at any of them stands at the peak.
+  const peaks = memory.timeline.flatMap(({ bytes }, i) => (bytes === memory.peakBytes ? [i] : []));
   const skips = found.map((skip, i) => {
     const alone = aliveAlone(bound, skip);
-    const atPeak = alone !== undefined && peakValues.has(skip.source);
-    return rowOf(bound, skip, {
-      id: `s${i + 1}`,
-      alone,
-      atPeak: atPeak && spans(bound, alone, memory.peakNode),
-    });
+    const [from, until] = [positions.get(alone?.from ?? ""), positions.get(alone?.until ?? "")];
+    const atPeak =
+      from !== undefined && until !== undefined && peaks.some((at) => from < at && at <= until);
+    return rowOf(bound, skip, { id: `s${i + 1}`, alone, atPeak });
   });
   return {
     batch,
@@ -127,13 +127,6 @@ function aliveAlone(graph: Graph, skip: Found): Skip["aliveOnlyForSkip"] {
   const until = mine.toSorted((a, b) => at(b) - at(a))[0];
   if (last === undefined || until === undefined || at(until) <= at(last)) return undefined;
   return { from: last.name, until: until.name };
-}
-
-function spans(graph: Graph, alone: Skip["aliveOnlyForSkip"], node: string): boolean {
-  if (alone === undefined) return false;
-  const names = graph.nodes.map((one) => one.name);
-  const at = names.indexOf(node);
-  return names.indexOf(alone.from) < at && at <= names.indexOf(alone.until);
 }
 
 function countsOf(skips: readonly Skip[]): SkipCounts {

@@ -6,6 +6,7 @@ import { inferShapes } from "../canonical/infer-shapes.ts";
 import { dtypeBytes } from "../graph/dtype.ts";
 import type { Graph, Node, ValueName } from "../graph/graph.ts";
 import { indexOf, typeOf } from "../graph/query.ts";
+import { UNKNOWN_DIM } from "../graph/shape.ts";
 import { valueBytes } from "../ops/rules.ts";
 
 /** Liveness of a graph for one batch size. */
@@ -35,15 +36,18 @@ const VIEWS = new Set(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity",
 
 /** The canonical graph with the first symbolic dim of its inputs set to the batch. */
 export function bindBatch(graph: Graph, batch: number): Graph {
-  const symbols = graph.inputs
+  const symbol = batchSymbol(graph);
+  const sizes = new Map(symbol === undefined ? [] : [[symbol, batch]]);
+  return inferShapes(canonicalize(graph), sizes);
+}
+
+/** The symbol that stands for the batch: the first dim of an input, if it is one. */
+export function batchSymbol(graph: Graph): string | undefined {
+  return graph.inputs
     .filter((value) => !graph.initializers.has(value.name))
     .map((value) => value.shape?.[0])
-    .filter((dim) => typeof dim === "string" && dim !== "?");
-  const [symbol] = symbols;
-  return inferShapes(
-    canonicalize(graph),
-    new Map(typeof symbol === "string" ? [[symbol, batch]] : []),
-  );
+    .find((dim) => typeof dim === "string" && dim !== UNKNOWN_DIM)
+    ?.toString();
 }
 
 /** Peak memory and liveness of a graph, run in file order. */

@@ -2,7 +2,7 @@
 // that fails stops the release with its reason.
 
 import { census } from "../analysis/census.ts";
-import { inferenceMemory } from "../analysis/memory.ts";
+import { batchSymbol, inferenceMemory } from "../analysis/memory.ts";
 import { mergeDiagnostics } from "../analysis/merges.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { formatBytes } from "../base/format.ts";
@@ -82,7 +82,8 @@ function memoryRule({ graph, memoryBudgetBytes, batch }: CheckOptions): RuleResu
     memory.unknown === 0
       ? ""
       : `; ${memory.unknown} values have no known size and count as nothing`;
-  const sizes = `${formatBytes(memory.peakBytes)} of activations at batch ${batch} and ${formatBytes(memory.weightsBytes)} of weights`;
+  const at = batchSymbol(graph) === undefined ? "at its fixed sizes" : `at batch ${batch}`;
+  const sizes = `${formatBytes(memory.peakBytes)} of activations ${at} and ${formatBytes(memory.weightsBytes)} of weights`;
   return {
     id: "memory",
     passed: total <= memoryBudgetBytes,

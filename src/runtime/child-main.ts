@@ -22,7 +22,9 @@ async function handle({ header, tensors }: Frame): Promise<void> {
     case "load": {
       const bytes = tensors.get("model")?.data.bytes;
       const source: ModelSource =
-        bytes === undefined ? { path: String(header["path"]) } : { bytes };
+        bytes === undefined
+          ? { path: String(header["path"]) }
+          : { bytes, name: String(header["name"] ?? "model") };
       session = await inProcessRunner().load(source, optionsOf(header["options"]));
       send({ kind: "loaded", inputs: [...session.inputs], outputs: [...session.outputs] });
       return;

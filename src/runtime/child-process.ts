@@ -58,7 +58,7 @@ async function load(model: ModelSource, options: SessionOptions = {}): Promise<C
     const header = {
       kind: "load",
       options: { threads, memoryPattern },
-      ...("path" in model ? { path: model.path } : {}),
+      ...("path" in model ? { path: model.path } : { name: model.name }),
     };
     const sent: Tensors = new Map(
       bytes === undefined ? [] : [["model", tensor("uint8", [bytes.byteLength], bytes)]],

@@ -178,12 +178,12 @@ function dimOf(dim: number | string): Dim {
 }
 
 function refusedModel(model: ModelSource, cause: unknown): SkipwayError {
-  const where = "path" in model ? model.path : "model";
+  const where = "path" in model ? model.path : (model.name ?? "model");
   const found = diagnostic({
     id: "runtime/refused",
     severity: "error",
     where,
-    text: `ONNX Runtime refuses the model: ${messageOf(cause)}`,
+    text: `ONNX Runtime refuses the model: ${withoutSourcePath(messageOf(cause)).trim()}`,
     fix: "Check that every op of the model exists in ONNX Runtime 1.30, and export it again.",
   });
   return new SkipwayError("input", `${where}: ${found.text}`, { cause, diagnostics: [found] });

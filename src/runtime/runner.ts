@@ -5,7 +5,13 @@ import type { ValueType } from "../graph/graph.ts";
 import type { Tensor } from "../graph/tensor.ts";
 
 /** Where a model comes from: a file, or its bytes. */
-export type ModelSource = { readonly path: string } | { readonly bytes: Uint8Array };
+export type ModelSource =
+  | { readonly path: string }
+  | {
+      readonly bytes: Uint8Array;
+      /** What messages call it. */
+      readonly name?: string;
+    };
 
 /** How a session is set up. */
 export interface SessionOptions {

@@ -14,6 +14,7 @@ import { registerDashboard } from "../../dashboard/routes.ts";
 import { externalLocations } from "../../onnx/external-data.ts";
 import type { Model } from "../../onnx/model.ts";
 import { loadModel } from "../../onnx/read.ts";
+import { absentWeights } from "../../onnx/weights.ts";
 import { codeCommit } from "../../registry/commit.ts";
 import { type CheckReport, decodeGolden } from "../../registry/gate.ts";
 import { type ModelVersion, Registry } from "../../registry/registry.ts";
@@ -25,7 +26,7 @@ import { styled } from "../render/style.ts";
 import { type Released, release, showCensus, showRegistered, showReport } from "../up/release.ts";
 import { dashboardSource } from "../up/source.ts";
 import { trainTwins } from "../up/twins.ts";
-import { packageVersion } from "../version.ts";
+import { packageRoot, packageVersion } from "../version.ts";
 
 interface UpOptions extends CommonOptions {
   readonly data: string;
@@ -115,7 +116,7 @@ async function starterModel(
   if (stored !== undefined) return storedModel(io, registry, stored);
   const twins = await trainTwins(io, { folder: resolve(folder, "training"), seed, epochs });
   const { residual, plain } = twins.record;
-  const commit = await codeCommit(process.cwd());
+  const commit = await codeCommit(packageRoot());
   const data = await digits();
   const released = await release(
     io,
@@ -166,11 +167,9 @@ async function givenModel(
 ): Promise<Ready> {
   const absolute = resolve(path);
   const model = await loadModel(absolute);
-  refuseExternal(model, path);
+  refuseIncomplete(model, path);
   const file = await readBytes(absolute);
-  io.err(
-    `${styled("bold", "Model", io.color)}  ${path}: no recorded answers are known yet, they are recorded now\n`,
-  );
+  io.err(`${styled("bold", "Model", io.color)}  ${path}\n`);
   const released = await release(
     io,
     registry,
@@ -199,7 +198,10 @@ function modelName(path: string): string {
   return name.replace(/^[.-]+/, "").slice(0, 128) || "model";
 }
 
-function refuseExternal(model: Model, path: string): void {
+/** A model that is to be served must be all there, in one file. */
+function refuseIncomplete(model: Model, path: string): void {
+  const absent = absentWeights(model);
+  if (absent.length > 0) throw weightsAbsent(path, absent);
   const locations = externalLocations(model);
   if (locations.length === 0) return;
   throw SkipwayError.fromDiagnostics("input", [
@@ -275,4 +277,16 @@ function document(ready: Ready): Record<string, unknown> {
 function untilAborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((done) => signal.addEventListener("abort", () => done(), { once: true }));
+}
+
+function weightsAbsent(path: string, absent: readonly string[]): SkipwayError {
+  return SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "onnx/weights-absent",
+      severity: "error",
+      where: path,
+      text: `was exported without the values of its weights (${absent.length} of them, such as "${absent[0]}"), so it cannot run`,
+      fix: "Export it with its weights (export_params=True). `skipway census` reads it as it is.",
+    }),
+  ]);
 }

@@ -34,6 +34,7 @@ export function plotLines(
   paint: (text: string, curve: number) => string = (text) => text,
 ): string[] {
   const columns = Math.max(8, options.width - LABEL - 2);
+  const labels = axisLabels(options);
   const grids = curves.map((curve) => gridOf(curve, { ...options, width: columns }));
   return Array.from({ length: options.height }, (_, row) => {
     const cells = Array.from({ length: columns }, (_, column) => {
@@ -42,15 +43,23 @@ export function plotLines(
       const bits = grids.reduce((all, grid) => all | (grid[row]?.[column] ?? 0), 0);
       return paint(String.fromCodePoint(0x2800 + bits), owner);
     });
-    return `${axisLabel(row, options)} │${cells.join("").trimEnd()}`;
+    return `${(labels.get(row) ?? "").padStart(LABEL)} │${cells.join("").trimEnd()}`;
   });
 }
 
-function axisLabel(row: number, { height, low, high }: PlotOptions): string {
-  const share = 1 - row / Math.max(1, height - 1);
-  const value = low * (high / low) ** share;
-  const shown = row % 2 === 0 || row === height - 1;
-  return shown ? value.toPrecision(2).padStart(LABEL) : " ".repeat(LABEL);
+/** Labels by row: 1 and 3 of each decade, at the row that lies nearest. */
+function axisLabels({ height, low, high }: PlotOptions): Map<number, string> {
+  const labels = new Map<number, string>();
+  for (let decade = Math.floor(Math.log10(low)); decade <= Math.log10(high); decade++) {
+    for (const digit of [1, 3]) {
+      const value = digit * 10 ** decade;
+      const share = Math.log(value / low) / Math.log(high / low);
+      if (share < -0.01 || share > 1.01) continue;
+      const row = Math.round((1 - share) * (height - 1));
+      labels.set(row, Number(value.toPrecision(1)).toString());
+    }
+  }
+  return labels;
 }
 
 function gridOf(curve: Curve, options: PlotOptions): number[][] {

@@ -73,6 +73,10 @@ export async function release(
   const picture = drawSkips(bindBatch(shaped, 1), found, inferenceMemory(shaped, { batch: 1 }), {
     title: candidate.name,
   });
+  showCensus(io, found);
+  const svg = join(folder, `${candidate.name}-skips.svg`);
+  await writeWhole(svg, picture);
+  io.err(`  picture: ${svg}\n`);
   const { report, golden } = await check(io, candidate, shaped);
   const attachments = new Map([
     ["picture", Buffer.from(picture)],
@@ -83,11 +87,8 @@ export async function release(
   if (candidate.training !== undefined) {
     attachments.set("training", Buffer.from(JSON.stringify(candidate.training)));
   }
-  showCensus(io, found);
-  const svg = join(folder, `${candidate.name}-skips.svg`);
-  await writeWhole(svg, picture);
-  io.err(`  picture: ${svg}\n`);
   showReport(io, report);
+  if (candidate.training === undefined) io.err(`  ${goldenNote(golden)}\n`);
   if (!report.passed) throw failedCheck(candidate, report);
   const { name, file, metadata } = candidate;
   const { version, created } = await registry.push(name, file, { metadata, attachments });
@@ -128,7 +129,10 @@ async function check(
   candidate: Candidate,
   graph: Parameters<typeof checkModel>[0]["graph"],
 ): Promise<{ report: CheckReport; golden: Golden | undefined }> {
-  const session = await childProcessRunner().load({ bytes: candidate.file }, { signal: io.signal });
+  const session = await childProcessRunner().load(
+    { bytes: candidate.file, name: candidate.path },
+    { signal: io.signal },
+  );
   try {
     const golden = await goldenFor(session, candidate);
     const report = await checkModel({
@@ -143,6 +147,13 @@ async function check(
   } finally {
     await session.close();
   }
+}
+
+/** What is known of a model's answers before it was ever checked. */
+function goldenNote(golden: Golden | undefined): string {
+  return golden === undefined
+    ? "no recorded answers are known, and none can be recorded: its inputs cannot be made up"
+    : "no recorded answers are known yet: those to made-up inputs are recorded now";
 }
 
 /** The answers to the first digits of the holdout, or of seeded inputs for a model from elsewhere. */
