@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { GraphBuilder } from "../graph/build.ts";
 import { type Graph, int, type ValueName } from "../graph/graph.ts";
-import { float32, int64 } from "../graph/tensor.ts";
+import { int64 } from "../graph/tensor.ts";
 import { inferShapes } from "./infer-shapes.ts";
 
 const OPSETS = new Map([["", 20]]);
@@ -80,12 +80,16 @@ describe("inferShapes", () => {
     const b = new GraphBuilder();
     b.input("x", "float32", [7, 2]);
     b.initializer("i0", int64([1], [0]));
-    b.initializer("two", float32([1], [2]));
+    b.initializer("two", int64([1], [2]));
     b.emit("Shape", ["x"], { outputs: ["s"] });
     b.emit("Gather", ["s", "i0"], { outputs: ["n"] });
-    b.emit("Cast", ["n"], { outputs: ["f"], attributes: { to: int(1) } });
-    b.emit("Div", ["f", "two"], { outputs: ["half"] });
-    b.emit("Cast", ["half"], { outputs: ["target"], attributes: { to: int(7) } });
+    for (const name of ["n", "two"]) {
+      b.emit("Cast", [name], { outputs: [`${name}.float`], attributes: { to: int(1) } });
+    }
+    // 7 / 2 · 2 is 7 in floats, 6 in integers.
+    b.emit("Div", ["n.float", "two.float"], { outputs: ["half"] });
+    b.emit("Mul", ["half", "two.float"], { outputs: ["whole"] });
+    b.emit("Cast", ["whole"], { outputs: ["target"], attributes: { to: int(7) } });
     b.emit("ConstantOfShape", ["target"], { outputs: ["y"] });
     b.output({ name: "y", dtype: "float32", shape: undefined });
     expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toEqual(["?"]);

@@ -99,6 +99,12 @@ const ROWS: readonly Row[] = [
   { op: "Conv", inputs: [image, [4, 3, 1, 1]], label: "1x1" },
   {
     op: "Conv",
+    inputs: [image, [2, 3, 3, 2]],
+    attributes: at({ pads: ints([0, 1, 2, 0]), dilations: ints([1, 2]) }),
+    label: "stride 1, uneven pads",
+  },
+  {
+    op: "Conv",
     inputs: [image, [2, 3, 3, 3]],
     attributes: at({ strides: ints([2, 2]), pads: ints([1, 1, 1, 1]) }),
     label: "stride 2",

@@ -110,6 +110,14 @@ describe("registry", () => {
     );
   });
 
+  test("pointing an alias where it points already is no event", async () => {
+    await using registry = await Registry.open(fresh());
+    for (const content of ["one", "two"]) await registry.push("m", bytes(content), { metadata });
+    for (const version of [1, 1, 2, 2, 1]) await registry.setAlias("m", "stable", version, by);
+    const events = await registry.aliasEvents("m", "stable");
+    expect(events.map((event) => event.version)).toEqual([1, 2, 1]);
+  });
+
   test("what an alias pointed to at a time is a query", async () => {
     let now = 1000;
     const clock = { nowMs: () => now, monotonicMs: () => now };

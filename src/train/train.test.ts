@@ -127,7 +127,8 @@ describe("the training graph", () => {
     });
     const [batch] = [...epochBatches(data, 0, { batch: 8, seed: 1, augment: "none" })];
     if (batch === undefined) throw new Error("a batch");
-    const weights = gatherFlat(graph, program.parameters);
+    // Biases start at 0, where a wrong decay would not show.
+    const weights = gatherFlat(graph, program.parameters).map((w, i) => w + Math.cos(i) / 10);
     const momentum = Float32Array.from(weights, (_, i) => Math.sin(i) / 50);
     const found = await session.run(
       new Map([
