@@ -145,9 +145,11 @@ describe("bad input and bad luck", () => {
     const other = createServer().listen(0, "127.0.0.1");
     await once(other, "listening");
     const { port } = other.address() as AddressInfo;
-    const { code, err } = await skipway("up", "--data", data, "--port", String(port));
+    // Also where there is nothing yet: it is said before the training, not after.
+    const { code, err } = await skipway("up", "--data", join(root, "new"), "--port", String(port));
     other.close();
     expect(code).toBe(4);
+    expect(err).not.toContain("Train");
     expect(err).toContain("serve/port-in-use");
     expect(err).toContain(`choose another port with --port ${port + 1}`);
   });
@@ -219,6 +221,16 @@ describe("bad input and bad luck", () => {
     const findings = (JSON.parse(doctor.out) as { findings: { id: string; text: string }[] })
       .findings;
     expect(findings.find((one) => one.id === "store")?.text).toContain("0 models");
+  });
+
+  test("kill -9 during training leaves no process behind and no noise", async () => {
+    const running = new Running(["up", "--once", "--data", join(root, "killed"), ...EPOCHS]);
+    await running.says(/epoch 1\/3/);
+    const pids = await childrenOf(running.process.pid);
+    running.kill("SIGKILL");
+    const { err } = await running.done;
+    await until(() => !pids.some(alive));
+    expect(err).not.toMatch(/EPIPE|\n\s+at /);
   });
 
   test("Ctrl-C during training says what is kept, and the next start goes on from there", async () => {

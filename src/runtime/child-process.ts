@@ -8,6 +8,7 @@ import { builtEntry } from "../base/entry.ts";
 import { type ErrorCode, messageOf, SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { tensor } from "../graph/tensor.ts";
+import { closedSession } from "./closed.ts";
 import { checkFeeds, checkFetches } from "./feeds.ts";
 import { encodeFrame, type Frame, FrameReader } from "./frames.ts";
 import type {
@@ -183,7 +184,7 @@ class ChildProcessSession implements ChildSession {
 
   async run(feeds: Tensors, options: RunOptions = {}): Promise<Tensors> {
     options.signal?.throwIfAborted();
-    if (this.#closed) throw closed();
+    if (this.#closed) throw closedSession();
     const faults = [
       ...checkFeeds(this.inputs, feeds),
       ...checkFetches(this.outputs, options.outputs),
@@ -255,16 +256,4 @@ function notStarted(cause: Error): SkipwayError {
     fix: "Check the limits on processes and memory of this machine (ulimit -a).",
   });
   return new SkipwayError("environment", found.text, { cause, diagnostics: [found] });
-}
-
-function closed(): SkipwayError {
-  return SkipwayError.fromDiagnostics("environment", [
-    diagnostic({
-      id: "runtime/closed",
-      severity: "error",
-      where: "session",
-      text: "the session is closed",
-      fix: "Load the model again.",
-    }),
-  ]);
 }

@@ -7,6 +7,7 @@ import type { DType } from "../graph/dtype.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { type Dim, UNKNOWN_DIM } from "../graph/shape.ts";
 import { bytesOf, copyBytes, type Tensor } from "../graph/tensor.ts";
+import { closedSession } from "./closed.ts";
 import { checkFeeds, checkFetches } from "./feeds.ts";
 import { processMemory } from "./memory-probe.ts";
 import { loadOrt, type Ort } from "./ort.ts";
@@ -68,7 +69,7 @@ class InProcessSession implements Session {
 
   async run(feeds: Tensors, options: RunOptions = {}): Promise<Tensors> {
     options.signal?.throwIfAborted();
-    if (this.#closed) throw closed();
+    if (this.#closed) throw closedSession();
     const faults = [
       ...checkFeeds(this.inputs, feeds),
       ...checkFetches(this.outputs, options.outputs),
@@ -214,16 +215,4 @@ function unsupportedType(what: string): SkipwayError {
     fix: "Add a Cast to float32 or an integer type at this end of the model.",
   });
   return SkipwayError.fromDiagnostics("input", [found]);
-}
-
-function closed(): SkipwayError {
-  return SkipwayError.fromDiagnostics("environment", [
-    diagnostic({
-      id: "runtime/closed",
-      severity: "error",
-      where: "session",
-      text: "the session is closed",
-      fix: "Load the model again.",
-    }),
-  ]);
 }

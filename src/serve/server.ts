@@ -2,6 +2,7 @@
 // app; one process for each model behind it.
 
 import { randomUUID } from "node:crypto";
+import { createServer } from "node:net";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
@@ -31,6 +32,7 @@ export interface ListenOptions {
   readonly allowRemote?: boolean;
 }
 
+const DEFAULT_HOST = "127.0.0.1";
 const IDLE_CHECK_MS = 50;
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "::1"]);
 
@@ -99,8 +101,8 @@ export class ModelServer {
    * reach.
    */
   async listen(options: ListenOptions): Promise<string> {
-    const { host = "127.0.0.1", port, allowRemote = false } = options;
-    if (!LOOPBACK.has(host) && !allowRemote) throw remoteHost(host);
+    const { host = DEFAULT_HOST, port, allowRemote = false } = options;
+    refuseRemote(options);
     if (!allowRemote) refuseForeignHosts(this.app);
     try {
       return await this.app.listen({ host, port });
@@ -206,8 +208,24 @@ function nameOf(host: string | undefined): string {
     .toLowerCase();
 }
 
-function remoteHost(host: string): SkipwayError {
-  return SkipwayError.fromDiagnostics("usage", [
+/**
+ * Whether a server could listen there now: asked before work that would be in vain.
+ *
+ * @throws SkipwayError as `listen` would.
+ */
+export async function checkAddress(options: ListenOptions): Promise<void> {
+  refuseRemote(options);
+  const { host = DEFAULT_HOST, port } = options;
+  await new Promise<void>((resolve, reject) => {
+    const probe = createServer();
+    probe.once("error", (cause) => reject(portError(host, port, cause)));
+    probe.listen({ host, port }, () => probe.close(() => resolve()));
+  });
+}
+
+function refuseRemote({ host = DEFAULT_HOST, allowRemote = false }: ListenOptions): void {
+  if (LOOPBACK.has(host) || allowRemote) return;
+  throw SkipwayError.fromDiagnostics("usage", [
     diagnostic({
       id: "serve/remote-host",
       severity: "error",

@@ -13,7 +13,10 @@ process.on("SIGINT", () => undefined);
 process.on("disconnect", () => process.exit(0));
 
 function send(message: WorkerMessage): void {
-  process.send?.(message);
+  // A write to a parent that has just died fails before the disconnection is noticed.
+  process.send?.(message, undefined, undefined, (error) => {
+    if (error !== null) process.exit(0);
+  });
 }
 
 async function main(): Promise<void> {

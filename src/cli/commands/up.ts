@@ -18,7 +18,7 @@ import { absentWeights } from "../../onnx/weights.ts";
 import { codeCommit } from "../../registry/commit.ts";
 import { type CheckReport, decodeGolden } from "../../registry/gate.ts";
 import { type ModelVersion, Registry } from "../../registry/registry.ts";
-import { ModelServer } from "../../serve/server.ts";
+import { checkAddress, type ListenOptions, ModelServer } from "../../serve/server.ts";
 import { digits } from "../../train/data.ts";
 import { STARTER_EPOCHS } from "../../train/starter.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
@@ -79,6 +79,7 @@ export async function up(given: Io, model: string | undefined, options: UpOption
   const io = options.quiet === true ? quietIo(given) : given;
   const started = systemClock.monotonicMs();
   const folder = resolve(options.data);
+  await checkAddress(addressOf(options));
   await using registry = await Registry.open(folder);
   const ready =
     model === undefined
@@ -240,9 +241,12 @@ async function startServing(
       startedMs: systemClock.nowMs(),
     }),
   );
-  const { port, host: name, allowRemote = false, once = false } = options;
-  // A run that does not stay up needs no particular port.
-  return server.listen({ host: name, port: once ? 0 : port, allowRemote });
+  return server.listen(addressOf(options));
+}
+
+/** Where to listen; a run that does not stay up needs no particular port. */
+function addressOf({ host, port, allowRemote = false, once = false }: UpOptions): ListenOptions {
+  return { host, port: once ? 0 : port, allowRemote };
 }
 
 function document(ready: Ready): Record<string, unknown> {
