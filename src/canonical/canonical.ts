@@ -6,7 +6,8 @@ import { subgraphs } from "../graph/graph.ts";
 import { typeOf } from "../graph/query.ts";
 import { isStatic } from "../graph/shape.ts";
 import type { TensorRef } from "../graph/tensor.ts";
-import { inferShapes } from "./infer-shapes.ts";
+import { decideBranches } from "./decide.ts";
+import { inlineFunctions } from "./inline.ts";
 
 /** Ops that give something else each time. */
 const RANDOM = new Set([
@@ -14,9 +15,14 @@ const RANDOM = new Set([
   ...["Bernoulli", "Multinomial"],
 ]);
 
-/** The canonical form. Idempotent; the same graph back if there is nothing to do. */
+/**
+ * The canonical form: functions in the place of their calls, decided branches in the place of their
+ * `If`, constants as weights. Idempotent; the same graph back if there is nothing to do.
+ *
+ * @throws SkipwayError `input` for functions that unfold without end.
+ */
 export function canonicalize(graph: Graph): Graph {
-  return withoutConstantNodes(inferShapes(graph));
+  return withoutConstantNodes(decideBranches(inlineFunctions(graph)));
 }
 
 /**
@@ -41,7 +47,7 @@ function constantOutputs(
   constants: ReadonlyMap<ValueName, TensorRef>,
 ): readonly (readonly [ValueName, TensorRef])[] | undefined {
   if (RANDOM.has(node.op) || subgraphs(node).length > 0) return undefined;
-  if (!node.inputs.every((name) => name === "" || constants.has(name))) return undefined;
+  if (!dependsOnConstants(graph, node, constants)) return undefined;
   const value = node.attributes.get("value");
   const given = node.op === "Constant" && value?.kind === "tensor" ? value.value : undefined;
   const found: (readonly [ValueName, TensorRef])[] = [];
@@ -53,4 +59,17 @@ function constantOutputs(
     found.push([name, given ?? { dtype, shape, data: { kind: "absent" } }]);
   }
   return found;
+}
+
+/** Whether what a node gives is known before the first run. */
+function dependsOnConstants(
+  graph: Graph,
+  node: Node,
+  constants: ReadonlyMap<ValueName, TensorRef>,
+): boolean {
+  const [first = ""] = node.inputs;
+  // Of these, only the shape or the type of an operand matters.
+  if (node.op === "Shape" || node.op === "Size") return isStatic(typeOf(graph, first)?.shape);
+  const read = node.op === "CastLike" ? [first] : node.inputs;
+  return read.every((name) => name === "" || constants.has(name));
 }

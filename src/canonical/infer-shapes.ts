@@ -1,9 +1,10 @@
 // Shape inference over a whole graph: one pass in topological order, each node by its own rule. What a
 // file declares is kept where inference knows less.
 
-import type { Graph, Value, ValueName, ValueType } from "../graph/graph.ts";
+import type { Graph, Node, Value, ValueName, ValueType } from "../graph/graph.ts";
 import { indexOf } from "../graph/query.ts";
 import { bindShape, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
+import type { TensorRef } from "../graph/tensor.ts";
 import { inferNode } from "./infer-node.ts";
 import { type Content, propagate } from "./propagate.ts";
 
@@ -11,39 +12,80 @@ import { type Content, propagate } from "./propagate.ts";
  * Types for every value that the op table can give one. `sizes` puts numbers in place of symbolic dims
  * everywhere, inputs and outputs included. The same graph back if there is nothing to add.
  */
-export function inferShapes(graph: Graph, sizes: ReadonlyMap<string, number> = new Map()): Graph {
-  const bind = (value: Value): Value => bindValue(value, sizes);
-  const inputs = mapSame(graph.inputs, bind);
-  const values = new Map<ValueName, Value>();
-  for (const value of graph.values.values()) values.set(value.name, bind(value));
-  for (const value of inputs) values.set(value.name, value);
-  const contents = new Map<ValueName, Content>();
-  const typeOf = (name: ValueName): ValueType | undefined =>
-    values.get(name) ?? graph.initializers.get(name);
-  const opset = graph.opsets.get("") ?? 1;
-  for (const node of graph.nodes) {
-    const types = inferNode(node, opset, {
+export function inferShapes(graph: Graph, sizes?: ReadonlyMap<string, number>): Graph {
+  const inference = new Inference(graph, sizes);
+  for (const node of graph.nodes) inference.visit(node);
+  return inference.finish(graph.nodes);
+}
+
+/** Shape inference node by node, for passes that change the graph as they go. */
+export class Inference {
+  readonly #graph: Graph;
+  readonly #bind: (value: Value) => Value;
+  readonly #inputs: readonly Value[];
+  readonly #values = new Map<ValueName, Value>();
+  readonly #initializers: Map<ValueName, TensorRef>;
+  readonly #contents = new Map<ValueName, Content>();
+  readonly #opset: number;
+
+  constructor(graph: Graph, sizes: ReadonlyMap<string, number> = new Map()) {
+    this.#graph = graph;
+    this.#bind = (value) => bindValue(value, sizes);
+    this.#inputs = mapSame(graph.inputs, this.#bind);
+    for (const value of graph.values.values()) this.#values.set(value.name, this.#bind(value));
+    for (const value of this.#inputs) this.#values.set(value.name, value);
+    this.#initializers = new Map(graph.initializers);
+    this.#opset = graph.opsets.get("") ?? 1;
+  }
+
+  /** Types the outputs of a node whose inputs were visited before. */
+  visit(node: Node): void {
+    const typeOf = (name: ValueName): ValueType | undefined =>
+      this.#values.get(name) ?? this.#initializers.get(name);
+    const types = inferNode(node, this.#opset, {
       typeOf,
-      constantOf: (name) => graph.initializers.get(name) ?? contents.get(name)?.tensor,
-      entriesOf: (name) => contents.get(name)?.entries,
+      constantOf: (name) => this.#initializers.get(name) ?? this.#contents.get(name)?.tensor,
+      entriesOf: (name) => this.#contents.get(name)?.entries,
     });
     for (const [i, type] of types.entries()) {
       const name = node.outputs[i] ?? "";
       if (name === "" || type === undefined) continue;
-      values.set(name, { name, ...merge(values.get(name), type) });
+      this.#values.set(name, { name, ...merge(this.#values.get(name), type) });
     }
-    propagate(node, { typeOf, initializers: graph.initializers, contents });
+    propagate(node, { typeOf, initializers: this.#initializers, contents: this.#contents });
   }
-  const outputs = mapSame(graph.outputs, (value) => {
-    const inferred = values.get(value.name);
-    return bind(inferred === undefined ? value : { ...value, ...merge(value, inferred) });
-  });
-  const known = graph.values;
-  const same =
-    inputs === graph.inputs &&
-    outputs === graph.outputs &&
-    [...values].every(([name, value]) => sameType(value, known.get(name) ?? inputOf(graph, name)));
-  return same ? graph : { ...graph, inputs, outputs, values };
+
+  /** A constant that has come in with nodes that are new. */
+  addInitializer(name: ValueName, ref: TensorRef): void {
+    this.#initializers.set(name, ref);
+  }
+
+  /** The single number that a value holds, if it is known. */
+  numberOf(name: ValueName): number | undefined {
+    const content = this.#contents.get(name);
+    const [entry] = content?.entries ?? [];
+    return content?.entries.length === 1 && typeof entry === "number" ? entry : undefined;
+  }
+
+  /** The graph with these nodes and all that was found; the same graph if that is nothing new. */
+  finish(nodes: readonly Node[]): Graph {
+    const graph = this.#graph;
+    const outputs = mapSame(graph.outputs, (value) => {
+      const inferred = this.#values.get(value.name);
+      return this.#bind(inferred === undefined ? value : { ...value, ...merge(value, inferred) });
+    });
+    const same =
+      nodes === graph.nodes &&
+      this.#inputs === graph.inputs &&
+      outputs === graph.outputs &&
+      [...this.#values].every(([name, value]) =>
+        sameType(value, graph.values.get(name) ?? inputOf(graph, name)),
+      );
+    if (same) return graph;
+    const initializers =
+      this.#initializers.size === graph.initializers.size ? graph.initializers : this.#initializers;
+    return { ...graph, inputs: this.#inputs, outputs, nodes, initializers, values: this.#values };
+  }
 }
 
 function inputOf(graph: Graph, name: ValueName): Value | undefined {

@@ -3,7 +3,14 @@
 
 import type { Node, ValueName, ValueType } from "../graph/graph.ts";
 import { intAttribute, intsAttribute } from "../graph/graph.ts";
-import { type Dim, isStatic, normalizeAxis, UNKNOWN_DIM } from "../graph/shape.ts";
+import {
+  type Dim,
+  elementCount,
+  isStatic,
+  normalizeAxis,
+  type Shape,
+  UNKNOWN_DIM,
+} from "../graph/shape.ts";
 import { int64, numbersOf, type TensorRef } from "../graph/tensor.ts";
 
 /** Longest list of integers that is followed; a shape is shorter. */
@@ -34,8 +41,9 @@ export function propagate(node: Node, known: Followed): void {
   }
 }
 
-/** int32 and int64: a cast to a float would change what a division gives. */
-const INTEGER_CODES = new Set([6, 7]);
+/** int32, int64 and bool: a cast to a float would change what a division gives. */
+const INTEGER_CODES = new Set([6, 7, 9]);
+const INTEGER_TYPES = new Set(["int32", "int64", "bool"]);
 
 type Lookup = (i: number) => Content | undefined;
 type Rule = (node: Node, input: Lookup, known: Followed) => Content | undefined;
@@ -48,7 +56,8 @@ function contentOf(name: ValueName, known: Followed): Content | undefined {
 }
 
 function contentOfTensor(ref: TensorRef): Content | undefined {
-  if (ref.shape.length > 1 || !ref.dtype.startsWith("int")) return undefined;
+  const integral = ref.dtype.startsWith("int") || ref.dtype === "bool";
+  if (ref.shape.length > 1 || !integral) return undefined;
   if ((ref.shape[0] ?? 1) > ENTRIES_MAX) return undefined;
   const entries = numbersOf(ref);
   if (entries === undefined) return undefined;
@@ -77,6 +86,19 @@ function arithmetic(apply: (a: number, b: number) => number): Rule {
     });
     return content(entries, a.rank === 0 && b.rank === 0 ? 0 : 1);
   };
+}
+
+function negated(data: Content | undefined): Content | undefined {
+  if (data === undefined) return undefined;
+  const entries = data.entries.map((entry) =>
+    typeof entry === "number" ? Number(entry === 0) : UNKNOWN_DIM,
+  );
+  return content(entries, data.rank);
+}
+
+function sizeOf(shape: Shape | undefined): Content | undefined {
+  const count = elementCount(shape);
+  return count === undefined ? undefined : content([count], 0);
 }
 
 const shapeRule: Rule = (node, _input, known) => {
@@ -172,6 +194,18 @@ const RULES: Readonly<Record<string, Rule>> = {
   Mul: arithmetic((a, b) => a * b),
   // ONNX integer division truncates.
   Div: arithmetic((a, b) => (b === 0 ? Number.NaN : Math.trunc(a / b))),
+  // Truth values are 0 and 1.
+  Equal: arithmetic((a, b) => Number(a === b)),
+  Greater: arithmetic((a, b) => Number(a > b)),
+  GreaterOrEqual: arithmetic((a, b) => Number(a >= b)),
+  Less: arithmetic((a, b) => Number(a < b)),
+  LessOrEqual: arithmetic((a, b) => Number(a <= b)),
+  And: arithmetic((a, b) => Number(a !== 0 && b !== 0)),
+  Or: arithmetic((a, b) => Number(a !== 0 || b !== 0)),
+  Not: (_node, input) => negated(input(0)),
+  Size: (node, _input, known) => sizeOf(known.typeOf(node.inputs[0] ?? "")?.shape),
+  CastLike: (node, input, known) =>
+    INTEGER_TYPES.has(known.typeOf(node.inputs[1] ?? "")?.dtype ?? "") ? input(0) : undefined,
   Cast: (node, input) => (INTEGER_CODES.has(intAttribute(node, "to", 0)) ? input(0) : undefined),
   Identity: (_node, input) => input(0),
   Shape: shapeRule,

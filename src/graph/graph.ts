@@ -53,6 +53,16 @@ export interface Node {
   readonly attributes: Attributes;
 }
 
+/** A function of the model: nodes that a call stands for, with the attributes that it passes on. */
+export interface GraphFunction {
+  readonly inputs: readonly ValueName[];
+  readonly outputs: readonly ValueName[];
+  readonly nodes: readonly Node[];
+  /** Values of attributes that a call may leave out. */
+  readonly defaults: Attributes;
+  readonly opsets: ReadonlyMap<string, number>;
+}
+
 /** A network, or the body of a control-flow node. Nodes are in topological order. */
 export interface Graph {
   readonly name: string;
@@ -65,6 +75,8 @@ export interface Graph {
   /** Version of each operator set, by domain. */
   readonly opsets: ReadonlyMap<string, number>;
   readonly metadata: ReadonlyMap<string, string>;
+  /** Functions that nodes call, by `domain/op`; left out where there are none. */
+  readonly functions?: ReadonlyMap<string, GraphFunction>;
 }
 
 /** No attributes. */

@@ -5,13 +5,22 @@ import { toBinary } from "@bufbuild/protobuf";
 import { diagnostic } from "../base/diagnostic.ts";
 import { limits } from "../base/limits.ts";
 import type { DType } from "../graph/dtype.ts";
-import type { Attribute, AttributeInt, Graph, Node, Value, ValueName } from "../graph/graph.ts";
+import type {
+  Attribute,
+  AttributeInt,
+  Graph,
+  GraphFunction,
+  Node,
+  Value,
+  ValueName,
+} from "../graph/graph.ts";
 import { type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import type { TensorRef } from "../graph/tensor.ts";
 import { DTYPE_CODES } from "./dtype-codes.ts";
 import {
   type AttributeProto,
   AttributeProtoSchema,
+  type FunctionProto,
   type GraphProto,
   type NodeProto,
   AttributeProto_AttributeType as Type,
@@ -68,6 +77,41 @@ export function graphFrom(proto: GraphProto, setting: GraphSetting): Graph {
   };
   origins.graphs.set(graph, proto);
   return graph;
+}
+
+/** The functions of a model, by `domain/op`. Calls of one another are bounded when they are inlined. */
+export function functionsFrom(
+  protos: readonly FunctionProto[],
+  setting: GraphSetting,
+): Map<string, GraphFunction> {
+  const functions = new Map<string, GraphFunction>();
+  for (const proto of protos) {
+    const names = new Set<string>();
+    const inner = { ...setting, depth: 1 };
+    functions.set(`${proto.domain === "ai.onnx" ? "" : proto.domain}/${proto.name}`, {
+      inputs: proto.input,
+      outputs: proto.output,
+      nodes: proto.node.map((node) => nodeFrom(node, names, inner)),
+      defaults: new Map(
+        proto.attributeProto.map((attribute) => [attribute.name, attributeFrom(attribute, inner)]),
+      ),
+      opsets: new Map(
+        proto.opsetImport.map(({ domain, version }) => [
+          domain === "ai.onnx" ? "" : domain,
+          Number(version),
+        ]),
+      ),
+    });
+  }
+  return functions;
+}
+
+/** The graph with functions, still known as read from the same message. */
+export function withFunctions(graph: Graph, functions: ReadonlyMap<string, GraphFunction>): Graph {
+  const proto = origins.graphs.get(graph);
+  const called: Graph = { ...graph, functions };
+  if (proto !== undefined) origins.graphs.set(called, proto);
+  return called;
 }
 
 function nodeFrom(proto: NodeProto, names: Set<string>, setting: GraphSetting): Node {

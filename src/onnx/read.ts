@@ -8,7 +8,7 @@ import { messageOf, SkipwayError } from "../base/errors.ts";
 import { formatBytes } from "../base/format.ts";
 import { limits } from "../base/limits.ts";
 import { graphDiagnostics } from "../graph/verify.ts";
-import { graphFrom } from "./graph-from.ts";
+import { functionsFrom, graphFrom, withFunctions } from "./graph-from.ts";
 import type { Model } from "./model.ts";
 import { OnnxModel } from "./onnx-model.ts";
 import { FunctionProtoSchema, type ModelProto, ModelProtoSchema } from "./proto/onnx_pb.js";
@@ -43,7 +43,10 @@ export function readModel(bytes: Uint8Array, options: { path?: string } = {}): M
     proto.opsetImport.map(({ domain, version }) => [plainDomain(domain), Number(version)]),
   );
   const metadata = new Map(proto.metadataProps.map(({ key, value }) => [key, value]));
-  const graph = graphFrom(graphProto, { opsets, metadata, report: (one) => found.push(one) });
+  const setting = { opsets, metadata, report: (one: Diagnostic) => found.push(one) };
+  const functions = functionsFrom(proto.functions, setting);
+  const main = graphFrom(graphProto, setting);
+  const graph = functions.size === 0 ? main : withFunctions(main, functions);
   if (found.length === 0) found.push(...graphDiagnostics(graph));
   if (found.length > 0) {
     throw SkipwayError.fromDiagnostics(

@@ -180,6 +180,12 @@ const cast = defineOp("Cast", {
   gradient: "unsupported",
 });
 
+const castLike = defineOp("CastLike", {
+  shape: ({ input }) => [typed(input(1)?.dtype, input(0)?.shape)],
+  cost: perOutput(1),
+  gradient: "unsupported",
+});
+
 const where = defineOp("Where", {
   shape: (context) => [typed(context.input(1)?.dtype, broadcastShape(context))],
   cost: perOutput(1),
@@ -224,6 +230,7 @@ export const elementwise: readonly OpDef[] = [
   leakyRelu,
   identity,
   cast,
+  castLike,
   where,
   dropout,
   ...["Erf", "Gelu", "Elu", "Selu", "Celu", "Softplus", "Softsign", "HardSigmoid"].map(unsupported),

@@ -69,7 +69,9 @@ export class Flow {
 
   /** The activation operands of a node; operands that say where or how much are none. */
   activationInputs(node: Node): ValueName[] {
-    return node.inputs.filter((name) => this.#activations.has(name));
+    // The second operand of CastLike lends its type, nothing else.
+    const read = node.op === "CastLike" ? node.inputs.slice(0, 1) : node.inputs;
+    return read.filter((name) => this.#activations.has(name));
   }
 
   /** The node that makes a value. */

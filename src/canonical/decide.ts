@@ -1,0 +1,54 @@
+// Branches that are decided before the first run: an `If` whose condition follows from shapes is replaced
+// by the branch that is taken. Exporters leave such questions ("is there a batch axis?") in the file.
+
+import type { Graph, Node, ValueName } from "../graph/graph.ts";
+import { Inference } from "./infer-shapes.ts";
+import { renamed } from "./inline.ts";
+
+/** The graph with shapes inferred and every decided `If` replaced; the same graph if nothing changes. */
+export function decideBranches(graph: Graph): Graph {
+  const inference = new Inference(graph);
+  const nodes: Node[] = [];
+  let decided = false;
+  // What is still to be visited, the next node last: a branch may hold further branches.
+  const open = graph.nodes.toReversed();
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    const condition = node.op === "If" ? inference.numberOf(node.inputs[0] ?? "") : undefined;
+    const taken = condition === undefined ? undefined : branchOf(node, condition !== 0);
+    if (taken === undefined) {
+      inference.visit(node);
+      nodes.push(node);
+      continue;
+    }
+    decided = true;
+    const inside = inPlaceOf(node, taken);
+    for (const [name, ref] of inside.initializers) inference.addInitializer(name, ref);
+    open.push(...inside.nodes.toReversed());
+  }
+  return inference.finish(decided ? nodes : graph.nodes);
+}
+
+function branchOf(node: Node, condition: boolean): Graph | undefined {
+  const attribute = node.attributes.get(condition ? "then_branch" : "else_branch");
+  return attribute?.kind === "graph" ? attribute.value : undefined;
+}
+
+/** A branch with names of its own: those of another branch in the same graph may be the same. */
+function inPlaceOf(node: Node, branch: Graph): Pick<Graph, "nodes" | "initializers"> {
+  const own = new Set([
+    ...branch.initializers.keys(),
+    ...branch.nodes.flatMap((one) => one.outputs),
+  ]);
+  const rename = (name: ValueName): ValueName =>
+    name !== "" && own.has(name) ? `${node.name}/${name}` : name;
+  const results = node.outputs.flatMap((output, i): Node[] => {
+    if (output === "") return [];
+    const inputs = [rename(branch.outputs[i]?.name ?? "")];
+    const name = `${node.name}/${output}`;
+    return [{ name, op: "Identity", domain: "", inputs, outputs: [output], attributes: new Map() }];
+  });
+  return {
+    nodes: [...branch.nodes.map((one) => renamed(one, rename, node.name)), ...results],
+    initializers: new Map([...branch.initializers].map(([name, ref]) => [rename(name), ref])),
+  };
+}
