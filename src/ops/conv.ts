@@ -18,9 +18,10 @@ import {
 } from "./rules.ts";
 import { type Window, windowOf, windowOutput } from "./window.ts";
 
-function convShape(c: ShapeContext): Shape | undefined {
+/** The shape of a convolution of input 0 with the weight at a position among the inputs. */
+export function convShape(c: ShapeContext, weightAt = 1): Shape | undefined {
   const x = c.input(0)?.shape;
-  const w = c.input(1)?.shape;
+  const w = c.input(weightAt)?.shape;
   if (x === undefined || w === undefined || x.length < 3) return undefined;
   const window = windowOf(c.node, w.slice(2), x.slice(2));
   const spatial =

@@ -211,6 +211,9 @@ const joined = (type: string): OpDef =>
     saves: BOTH,
   });
 
+const joinedIntegers = (type: string): OpDef =>
+  defineOp(type, { shape: broadcastInputs, cost: perOutput(1), gradient: "zero" });
+
 /** All ops of this family. */
 export const elementwise: readonly OpDef[] = [
   add,
@@ -237,6 +240,11 @@ export const elementwise: readonly OpDef[] = [
   ...["HardSwish", "Mish", "Clip", "Sin", "Cos", "Tan", "Atan", "ThresholdedRelu"].map(unsupported),
   ...["Floor", "Ceil", "Round", "Sign", "Not"].map(constantAlmostEverywhere),
   ...["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"].map(comparison),
-  ...["And", "Or", "Xor", "IsNaN"].map(comparison),
+  ...["And", "Or", "Xor", "IsNaN", "IsInf"].map(comparison),
+  ...["BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"].map(joinedIntegers),
+  constantAlmostEverywhere("BitwiseNot"),
+  ...["Sinh", "Cosh", "Asin", "Acos", "Asinh", "Acosh", "Atanh", "Swish", "Shrink"].map(
+    unsupported,
+  ),
   ...["Min", "Max", "Mean", "Pow", "PRelu", "Mod"].map(joined),
 ];

@@ -1,6 +1,8 @@
 // The table of all ops that skipway knows. Adding one: its object in the file of its family.
 
 import type { Node } from "../graph/graph.ts";
+import { attentions } from "./attention.ts";
+import { contributions } from "./contrib.ts";
 import { convolutions } from "./conv.ts";
 import { elementwise } from "./elementwise.ts";
 import { indexings } from "./indexing.ts";
@@ -10,6 +12,8 @@ import { movements } from "./movement.ts";
 import { norms } from "./norm.ts";
 import type { OpDef } from "./op.ts";
 import { pools } from "./pool.ts";
+import { quantized } from "./quant.ts";
+import { recurrents } from "./recurrent.ts";
 import { reductions } from "./reduce.ts";
 
 const ALL: readonly OpDef[] = [
@@ -22,6 +26,10 @@ const ALL: readonly OpDef[] = [
   ...movements,
   ...indexings,
   ...losses,
+  ...attentions,
+  ...quantized,
+  ...recurrents,
+  ...contributions,
 ];
 
 /** Ops by `domain/type`; the standard domain is empty. */

@@ -1,6 +1,6 @@
 // Ops that choose elements by index, and those that make tensors out of shapes and constants.
 
-import { type Attribute, intAttribute, type ValueName } from "../graph/graph.ts";
+import { type Attribute, intAttribute, stringAttribute, type ValueName } from "../graph/graph.ts";
 import { type Dim, normalizeAxis, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
 import type { GradientContext, OpDef, ShapeContext, ShapeRule } from "./op.ts";
@@ -164,7 +164,26 @@ function cumSumGradient(context: GradientContext, dy: ValueName): ValueName {
   return context.emit("CumSum", [dy, node.inputs[1] ?? ""], { attributes });
 }
 
-const einsum = selecting("Einsum", (c) => [typed(c.input(0)?.dtype, undefined)]);
+const einsum = selecting("Einsum", (c) => [typed(c.input(0)?.dtype, einsumShape(c))]);
+
+/** Dims by their letters; ellipses and equations without a result are left unknown. */
+function einsumShape(c: ShapeContext): Shape | undefined {
+  const equation = stringAttribute(c.node, "equation", "").replaceAll(" ", "");
+  const [left = "", right] = equation.split("->");
+  if (right === undefined || equation.includes(".")) return undefined;
+  const dims = new Map<string, Dim>();
+  for (const [i, letters] of left.split(",").entries()) {
+    const shape = c.input(i)?.shape;
+    for (const [axis, letter] of [...letters].entries()) {
+      const dim = shape?.[axis] ?? UNKNOWN_DIM;
+      // A size of 1 broadcasts against the others of its letter.
+      if (typeof dim === "number" ? dim !== 1 || !dims.has(letter) : !dims.has(letter)) {
+        dims.set(letter, dim);
+      }
+    }
+  }
+  return [...right].map((letter) => dims.get(letter) ?? UNKNOWN_DIM);
+}
 
 /** All ops of this family. */
 export const indexings: readonly OpDef[] = [
@@ -185,5 +204,8 @@ export const indexings: readonly OpDef[] = [
   topK,
   compress,
   cumSum,
+  ...["CumProd", "ReverseSequence", "TensorScatter", "Scatter"].map((type) =>
+    selecting(type, (c) => [c.input(0)]),
+  ),
   einsum,
 ];

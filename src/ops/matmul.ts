@@ -14,7 +14,8 @@ import {
   unbroadcast,
 } from "./rules.ts";
 
-function matmulShape(a: Shape | undefined, b: Shape | undefined): Shape | undefined {
+/** The shape of a product of matrices, with leading axes broadcast. */
+export function matmulShape(a: Shape | undefined, b: Shape | undefined): Shape | undefined {
   if (a === undefined || b === undefined || a.length === 0 || b.length === 0) return undefined;
   const batch = broadcast(a.slice(0, -2), b.slice(0, -2));
   if (batch === undefined) return undefined;

@@ -1,6 +1,7 @@
 // Normalisation, and the softmax family.
 
 import { floatAttribute, intAttribute, type ValueName } from "../graph/graph.ts";
+import { normalizeAxis } from "../graph/shape.ts";
 import { scalar } from "../graph/tensor.ts";
 import type { GradientContext, OpDef, ShapeRule } from "./op.ts";
 import {
@@ -141,12 +142,28 @@ const unsupported = (type: string, saves: readonly number[] = [0]): OpDef =>
     gradient: "unsupported",
   });
 
+/** The normalised axes are 1 in mean and inverse deviation, which are float32 (ONNX LayerNormalization-17). */
+const layerNormalization = defineOp("LayerNormalization", {
+  shape: (c) => {
+    const x = c.input(0);
+    const axis = x?.shape && normalizeAxis(intAttribute(c.node, "axis", -1), x.shape.length);
+    const kept = axis === undefined ? undefined : x?.shape?.map((dim, i) => (i < axis ? dim : 1));
+    return [x, typed("float32", kept), typed("float32", kept)];
+  },
+  cost: perInput(5),
+  saves: { inputs: [0, 1], outputs: [] },
+  gradient: "unsupported",
+});
+
 /** All ops of this family. */
 export const norms: readonly OpDef[] = [
   batchNormalization,
   softmax,
   logSoftmax,
-  unsupported("LayerNormalization", [0, 1]),
+  layerNormalization,
+  unsupported("RMSNormalization", [0, 1]),
+  unsupported("MeanVarianceNormalization"),
+  unsupported("Hardmax"),
   unsupported("InstanceNormalization", [0, 1]),
   unsupported("GroupNormalization", [0, 1]),
   unsupported("LpNormalization"),

@@ -65,5 +65,31 @@ const globalMaxPool = defineOp("GlobalMaxPool", {
   gradient: "unsupported",
 });
 
+const lpPool = defineOp("LpPool", {
+  shape: (c) => [typed(c.input(0)?.dtype, pooled(c))],
+  cost: perInput(2),
+  saves: { inputs: [0], outputs: [0] },
+  gradient: "unsupported",
+});
+
+/** Values of a picture at the places that a grid names: the grid's pixels, the picture's channels. */
+const gridSample = defineOp("GridSample", {
+  shape: (c) => {
+    const [x, grid] = [c.input(0)?.shape, c.input(1)?.shape];
+    const shape = x && grid && [...x.slice(0, 2), ...grid.slice(1, -1)];
+    return [typed(c.input(0)?.dtype, shape)];
+  },
+  cost: perInput(4),
+  saves: { inputs: [0, 1], outputs: [] },
+  gradient: "unsupported",
+});
+
 /** All ops of this family. */
-export const pools: readonly OpDef[] = [maxPool, averagePool, globalAveragePool, globalMaxPool];
+export const pools: readonly OpDef[] = [
+  maxPool,
+  averagePool,
+  globalAveragePool,
+  globalMaxPool,
+  lpPool,
+  gridSample,
+];

@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
 import { TypedBuilder } from "../canonical/typed-builder.ts";
-import type { DType } from "../graph/dtype.ts";
 import { type Attribute, float, int, ints, string } from "../graph/graph.ts";
 import { isStatic, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { bytesOf, float32, int64, type Tensor, tensor } from "../graph/tensor.ts";
@@ -20,9 +19,13 @@ interface Row {
   readonly outputs?: number;
   /** Dims that only the data decides. */
   readonly unknown?: boolean;
-  readonly dtype?: DType;
+  readonly domain?: string;
 }
 
+const OPSETS = new Map([
+  ["", 20],
+  ["com.microsoft", 1],
+]);
 const list = (...values: number[]): Tensor => int64([values.length], values);
 const scalarInt = (value: number): Tensor => int64([], [value]);
 const mask = (...values: number[]): Tensor =>
@@ -141,13 +144,84 @@ const ROWS: readonly Row[] = [
   },
   { op: "Resize", inputs: [image, float32([0], []), float32([0], []), list(2, 4, 3, 5)] },
   {
+    op: "LayerNormalization",
+    inputs: [
+      [2, 3, 4],
+      [3, 4],
+    ],
+    attributes: { axis: int(1) },
+    outputs: 3,
+  },
+  {
+    op: "GridSample",
+    inputs: [
+      [2, 3, 5, 5],
+      [2, 4, 6, 2],
+    ],
+  },
+  { op: "LpPool", inputs: [image], attributes: window },
+  {
+    op: "BitShift",
+    inputs: [
+      tensor("uint8", [2, 1], Uint8Array.of(1, 2)),
+      tensor("uint8", [3], Uint8Array.of(1, 2, 3)),
+    ],
+    attributes: { direction: string("LEFT") },
+  },
+  { op: "DynamicQuantizeLinear", inputs: [[2, 3]], outputs: 3 },
+  {
+    op: "QuantizeLinear",
+    inputs: [[2, 3], float32([], [0.1]), tensor("int8", [], Uint8Array.of(0))],
+  },
+  {
+    op: "GRU",
+    inputs: [
+      [5, 2, 3],
+      [2, 12, 3],
+      [2, 12, 4],
+    ],
+    attributes: { hidden_size: int(4), direction: string("bidirectional") },
+    outputs: 2,
+  },
+  {
+    op: "LSTM",
+    inputs: [
+      [5, 2, 3],
+      [1, 16, 3],
+      [1, 16, 4],
+    ],
+    attributes: { hidden_size: int(4) },
+    outputs: 3,
+  },
+  {
+    op: "SkipLayerNormalization",
+    domain: "com.microsoft",
+    inputs: [[2, 3, 4], [2, 3, 4], [4]],
+    outputs: 4,
+  },
+  {
+    op: "FusedConv",
+    domain: "com.microsoft",
+    inputs: [image, [6, 4, 3, 3]],
+    attributes: { activation: string("Relu") },
+  },
+  { op: "QuickGelu", domain: "com.microsoft", inputs: [[2, 3]] },
+  { op: "Hardmax", inputs: [[2, 3]] },
+  {
+    op: "Einsum",
+    inputs: [
+      [2, 3, 4],
+      [4, 5],
+    ],
+    attributes: { equation: string("bij, jk -> bk") },
+  },
+  {
     op: "Einsum",
     inputs: [
       [2, 3],
       [3, 4],
     ],
     attributes: { equation: string("ij,jk->ik") },
-    unknown: true,
   },
   { op: "Dropout", inputs: [[2, 3]], outputs: 2 },
   { op: "SoftmaxCrossEntropyLoss", inputs: [[3, 4], list(1, 0, 2)], outputs: 2 },
@@ -181,13 +255,14 @@ function build(row: Row, symbolic: boolean) {
   });
   const outputs = builder.emitAll(row.op, names, {
     ...(row.attributes && { attributes: row.attributes }),
+    ...(row.domain && { domain: row.domain }),
     outputCount: row.outputs ?? 1,
   });
   const types = outputs.map((name) => builder.typeOf(name));
   outputs.forEach((name, i) => {
     builder.output({ name, dtype: types[i]?.dtype ?? "float32", shape: undefined });
   });
-  return { graph: builder.finish("case", new Map([["", 20]])), feeds, outputs, types };
+  return { graph: builder.finish("case", OPSETS), feeds, outputs, types };
 }
 
 describe("shape rules against the runtime", () => {
