@@ -1,16 +1,22 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   coresFinding,
+  type Finding,
   findingLines,
   memoryFinding,
   nodeFinding,
 } from "../src/cli/commands/doctor.ts";
+import { printable } from "../src/cli/render/printable.ts";
+import { GraphBuilder } from "../src/graph/build.ts";
 import { starter } from "../src/nn/models/starter.ts";
 import { buildNet } from "../src/nn/net.ts";
 import { modelOf } from "../src/onnx/onnx-model.ts";
+import { Registry } from "../src/registry/registry.ts";
 import { Running, skipway } from "./cli.ts";
 
 let folder = "";
@@ -44,7 +50,9 @@ describe("every command", () => {
     [["cencus"], /unknown command 'cencus'[\s\S]*census/],
     [["up", "--port", "high"], /--port.*whole number from 0 to 65535/],
     [["census"], /missing required argument 'model'/],
-    [["census", "x.onnx", "--batch", "0"], /--batch/],
+    [["census", "x.onnx", "--batch", "0"], /--batch.*whole number from 1 to 1000000/],
+    [["doctor", "--port", "high"], /--port.*whole number from 0 to 65535/],
+    [["doctor", "--port", "70000"], /--port.*whole number from 0 to 65535/],
     [["doctor", "--nonsense"], /unknown option/],
   ])("%j is wrong usage", async (args, why) => {
     const { code, err } = await skipway(...args);
@@ -83,6 +91,67 @@ describe("census", () => {
     });
   });
 
+  test("the digest is that of the file, however its writer laid it out", async () => {
+    // The same model with its first field written after the others: equal content, other bytes.
+    const bytes = await readFile(model);
+    expect(bytes[0]).toBe(0x08);
+    const irVersion = bytes.subarray(0, 2);
+    const other = join(folder, "other.onnx");
+    await writeFile(other, Buffer.concat([bytes.subarray(2), irVersion]));
+    const { out } = await skipway("census", other, "--json");
+    const digest = createHash("sha256")
+      .update(await readFile(other))
+      .digest("hex");
+    expect(JSON.parse(out)).toMatchObject({ model: { digest: `sha256:${digest}` } });
+  });
+
+  test("a model from a pipe has no digest", async () => {
+    const pipe = join(folder, "model-pipe");
+    execFileSync("mkfifo", [pipe]);
+    const running = new Running(["census", pipe, "--json"]);
+    await writeFile(pipe, await readFile(model));
+    expect(JSON.parse((await running.done).out)).toMatchObject({
+      model: { digest: null },
+      counts: { total: 15 },
+    });
+  });
+
+  test("names are whole in a pipe, and their control codes only shown", async () => {
+    const long = `encoder/${"block/".repeat(30)}\u001b]0;title\u0007Relu_output_0`;
+    const b = new GraphBuilder();
+    b.input("x", "float32", [1, 4, 8, 8]);
+    const absent = { kind: "absent" as const };
+    b.initializer("w", { dtype: "float32", shape: [4, 4, 1, 1], data: absent });
+    b.emit("Conv", ["x", "w"], { outputs: ["c"] });
+    b.emit("Add", ["x", "c"], { outputs: ["y"], name: long });
+    b.output({ name: "y", dtype: "float32", shape: [1, 4, 8, 8] });
+    const file = join(folder, "names.onnx");
+    await modelOf(b.finish("g", new Map([["", 20]]))).save(file);
+    const { out } = await skipway("census", file);
+    expect(out).not.toContain("\u001b");
+    expect(out).toContain(printable(long));
+  });
+
+  test("a hazard comes with what to do", async () => {
+    const b = new GraphBuilder();
+    b.input("x", "float32", [1, 4]);
+    b.emit("Nonsense", ["x"], { outputs: ["y"], domain: "some.where" });
+    b.output({ name: "y", dtype: "float32", shape: [1, 4] });
+    const file = join(folder, "unknown.onnx");
+    await modelOf(
+      b.finish(
+        "g",
+        new Map([
+          ["", 20],
+          ["some.where", 1],
+        ]),
+      ),
+    ).save(file);
+    const { code, err } = await skipway("census", file);
+    expect(code).toBe(0);
+    expect(err).toMatch(/^(warning|info) \S+ {2}\S.*\n {2}\S.*\n(.*\n)* {2}fix: \S/);
+  });
+
   test("a file that is no model, and a picture that cannot be written", async () => {
     const text = join(folder, "text.onnx");
     await writeFile(text, "hello");
@@ -95,6 +164,14 @@ describe("census", () => {
     const running = new Running(["census", model, "--json"]);
     running.process.stdout?.destroy();
     expect((await running.done).code).toBe(0);
+  });
+
+  test("nor is one of the progress, and the result comes all the same", async () => {
+    const running = new Running(["census", model, "--svg", join(folder, "again.svg")]);
+    running.process.stderr?.destroy();
+    const { code, out } = await running.done;
+    expect(code).toBe(0);
+    expect(out).toContain("15 skips");
   });
 });
 
@@ -116,6 +193,45 @@ describe("doctor", () => {
     expect(out).toMatch(/^error +store .*\n +.*--data DIR/m);
   });
 
+  test("looks at the store and makes none", async () => {
+    const store = join(folder, "not", "there");
+    const { code, out } = await skipway("doctor", "--data", store);
+    expect(code).toBe(0);
+    expect(out).toMatch(/^ok +store .*no store yet/m);
+    await expect(readdir(join(folder, "not"))).rejects.toThrow();
+  });
+
+  test("looks at every version that an alias points to", async () => {
+    const store = join(folder, "kept");
+    const registry = await Registry.open(store);
+    const metadata = { createdBy: "test", metrics: {} };
+    const by = { actor: "test", reason: "" };
+    for (const [text, alias] of [
+      ["one", "stable"],
+      ["two", "canary"],
+    ] as const) {
+      const { version } = await registry.push("m", Buffer.from(text), { metadata });
+      await registry.setAlias("m", alias, version.version, by);
+      if (alias === "canary") await writeFile(await registry.modelPath(version), "changed");
+    }
+    await registry.close();
+    const { code, out, err } = await skipway("doctor", "--json", "--data", store);
+    expect(code).toBe(4);
+    expect(err).toContain("not well");
+    const { schema, findings } = JSON.parse(out) as { schema: string; findings: Finding[] };
+    expect(schema).toBe("skipway.doctor/1");
+    expect(findings.find((one) => one.id === "store")?.text).toContain("1 model");
+    expect(findings.filter((one) => one.id === "model")).toEqual([
+      { id: "model", state: "ok", text: expect.stringContaining("m version 1 (stable)") },
+      {
+        id: "model",
+        state: "error",
+        text: expect.stringMatching(/m version 2 \(canary\): .*changed/),
+        fix: expect.any(String),
+      },
+    ]);
+  });
+
   test("its judgements", () => {
     expect(nodeFinding("20.19.0").state).toBe("ok");
     expect(nodeFinding("20.18.9")).toMatchObject({
@@ -131,7 +247,18 @@ describe("doctor", () => {
   });
 });
 
-test("colour is for terminals, and NO_COLOR is obeyed", async () => {
+test("colour is for terminals", async () => {
   const { err } = await skipway("census", join(folder, "none.onnx"));
   expect(err).not.toContain("\u001b[");
+});
+
+test("a command that waits or computes is ended at once by Ctrl-C", async () => {
+  const pipe = join(folder, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  const running = new Running(["census", pipe]);
+  // Opens when the command does, so that it is well under way.
+  const end = await open(pipe, "w");
+  running.kill("SIGINT");
+  expect(await running.done).toEqual({ code: null, out: "", err: "" });
+  await end.close();
 });

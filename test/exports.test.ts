@@ -42,3 +42,30 @@ test("the names of the front page", async () => {
     ]
   `);
 });
+
+test("the types of the front page", async () => {
+  const text = await readFile("dist/index.d.ts", "utf8");
+  const types = [...text.matchAll(/^export (type )?\{([^}]*)\}/gm)].flatMap(([, all, names = ""]) =>
+    names
+      .split(",")
+      .map((name) => name.trim())
+      .filter((name) => all !== undefined || name.startsWith("type "))
+      .map((name) => name.replace(/^type /, "")),
+  );
+  expect(types.sort()).toMatchInlineSnapshot(`
+    [
+      "Census",
+      "Dataset",
+      "Diagnostic",
+      "Graph",
+      "Model",
+      "Node",
+      "Skip",
+      "SkipCounts",
+      "SkipKind",
+      "TrainOptions",
+      "TrainingRun",
+      "Value",
+    ]
+  `);
+});

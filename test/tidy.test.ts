@@ -40,6 +40,8 @@ function filesBelow(folder: string, ending: RegExp): string[] {
 const SOURCES = filesBelow("src", /\.ts$/);
 const WEB = filesBelow("web", /\.(ts|tsx)$/);
 const TESTS = [...filesBelow("test", /\.(ts|mjs)$/), ...SOURCES.filter(isTest)];
+/** What runs beside the product: not bound to the layers, but short and with a head. */
+const TOOLS = [...filesBelow("bench", /\.ts$/), ...filesBelow("scripts", /\.ts$/)];
 const PRODUCT = [...SOURCES, ...WEB].filter((path) => !isTest(path));
 const TEXTS = [
   ...readdirSync(".").filter(
@@ -47,6 +49,7 @@ const TEXTS = [
   ),
   ...filesBelow("docs", /\.md$/),
   ...filesBelow("bench", /\.(ts|json)$/),
+  ...filesBelow("scripts", /\.(ts|json)$/),
   ...filesBelow("data", /\.md$/),
   ...[...PRODUCT, ...TESTS],
 ];
@@ -129,7 +132,7 @@ describe("layers", () => {
 });
 
 describe("files", () => {
-  test.each(PRODUCT)("%s is short and says at its head what it is for", (path) => {
+  test.each([...PRODUCT, ...TOOLS])("%s is short and says at its head what it is for", (path) => {
     const lines = textOf(path).split("\n");
     expect(lines.length).toBeLessThanOrEqual(FILE_LINES_MAX);
     if (path.endsWith("config.ts")) return;
@@ -154,7 +157,7 @@ describe("what no file says", () => {
     ["the console", /\bconsole\.\w+\(/, PRODUCT],
     [
       "printing outside cli/",
-      /process\.std(out|err)\.write/,
+      /\bprocess\.std(out|err)\.write|\{[^}]*\bstd(out|err)\b[^}]*\} = process\b/,
       PRODUCT.filter((p) => !p.startsWith("src/cli/") && p !== "src/runtime/child-main.ts"),
     ],
     [
@@ -179,7 +182,9 @@ describe("what no file says", () => {
 
   test("no test is skipped or runs alone", () => {
     for (const path of TESTS) {
-      const found = textOf(path).match(/\b(it|test|describe)\.(only|skip|todo)\b/g);
+      const found = textOf(path).match(
+        /\b(it|test|describe)\.(only|skip|todo|skipIf|runIf|fails)\b/g,
+      );
       if (path !== "test/tidy.test.ts") expect(found, path).toBeNull();
     }
   });

@@ -1,5 +1,5 @@
 // Where a command reads from and writes to: the terminal of a person, the pipe of a program, or the
-// memory of a test.
+// memory of a test. Results and progress go to different streams, which may lead to different places.
 
 /** The streams and settings of a command. */
 export interface Io {
@@ -9,9 +9,13 @@ export interface Io {
   err(text: string): void;
   /** Whether progress may be redrawn in place. */
   readonly live: boolean;
+  /** Whether progress and errors are coloured, and the columns that they have. */
   readonly color: boolean;
   readonly columns: number;
-  /** Aborted by Ctrl-C or SIGTERM. */
+  /** The same for results. What is no terminal has room for any width. */
+  readonly outColor: boolean;
+  readonly outColumns: number;
+  /** Aborted by Ctrl-C or SIGTERM, for a command that has something to bring to an end then. */
   readonly signal: AbortSignal;
 }
 
@@ -21,21 +25,43 @@ export interface CommonOptions {
   readonly quiet?: boolean;
 }
 
+/** What a process has of streams and settings. */
+interface Host {
+  readonly stdout: Stream;
+  readonly stderr: Stream;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+interface Stream {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+  on(event: "error", listener: (error: NodeJS.ErrnoException) => void): unknown;
+}
+
+/** Columns of progress where nobody says how many there are. */
+const COLUMNS = 100;
+
 /** The terminal that the process was started in. */
-export function processIo(signal: AbortSignal): Io {
-  const { stdout, stderr, env } = process;
-  const colorWanted = env["NO_COLOR"] === undefined || env["NO_COLOR"] === "";
+export function processIo(signal: AbortSignal, host: Host = process): Io {
+  const { stdout, stderr, env } = host;
+  const terminal = env["TERM"] !== "dumb";
+  const color = terminal && (env["NO_COLOR"] ?? "") === "";
   // A reader that has gone (`| head`) is the end of the output, not an error.
-  stdout.on("error", (error: NodeJS.ErrnoException) => {
+  stdout.on("error", (error) => {
     if (error.code === "EPIPE") process.exit(0);
     throw error;
   });
+  // Work goes on when nobody reads its progress: the result is elsewhere.
+  stderr.on("error", () => undefined);
   return {
     out: (text) => void stdout.write(text),
     err: (text) => void stderr.write(text),
-    live: stderr.isTTY === true && env["TERM"] !== "dumb",
-    color: stderr.isTTY === true && colorWanted && env["TERM"] !== "dumb",
-    columns: stderr.columns ?? 100,
+    live: stderr.isTTY === true && terminal,
+    color: stderr.isTTY === true && color,
+    columns: stderr.columns ?? COLUMNS,
+    outColor: stdout.isTTY === true && color,
+    outColumns: stdout.columns ?? Number.POSITIVE_INFINITY,
     signal,
   };
 }

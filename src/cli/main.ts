@@ -1,16 +1,40 @@
 #!/usr/bin/env node
-// The command line: which commands there are, and what becomes of what they throw.
+// The command line: which commands there are, and what becomes of what they throw. Only the command that
+// was asked for is loaded: the others bring a server, a store and a trainer that it does not need.
 
 import { Command, CommanderError } from "commander";
-import { addCensus } from "./commands/census.ts";
-import { addDoctor } from "./commands/doctor.ts";
-import { addUp } from "./commands/up.ts";
 import { type Io, processIo } from "./io.ts";
 import { EXIT, errorLines, exitCodeOf } from "./render/findings.ts";
 import { packageVersion } from "./version.ts";
 
-/** The program with all its commands. */
-function buildProgram(io: Io): Command {
+interface Entry {
+  load(): Promise<(program: Command, io: Io) => void>;
+  /** Whether it answers to Ctrl-C itself. The others are ended at once, even while they compute. */
+  readonly stopsItself: boolean;
+}
+
+/** The commands, in the order of the help. */
+const COMMANDS: ReadonlyMap<string, Entry> = new Map([
+  ["up", { load: async () => (await import("./commands/up.ts")).addUp, stopsItself: true }],
+  [
+    "census",
+    { load: async () => (await import("./commands/census.ts")).addCensus, stopsItself: false },
+  ],
+  [
+    "doctor",
+    { load: async () => (await import("./commands/doctor.ts")).addDoctor, stopsItself: false },
+  ],
+]);
+
+/** The commands to load: the one that is named first, or all, for the help and for suggestions. */
+function entriesFor(first: string | undefined): readonly Entry[] {
+  if (first === "--version" || first === "-V") return [];
+  const named = COMMANDS.get(first ?? "");
+  return named === undefined ? [...COMMANDS.values()] : [named];
+}
+
+/** The program with these commands. */
+async function buildProgram(io: Io, entries: readonly Entry[]): Promise<Command> {
   const program = new Command("skipway")
     .description("Sees, trains, checks and serves skip-connected neural networks.")
     .version(packageVersion())
@@ -18,7 +42,7 @@ function buildProgram(io: Io): Command {
     .configureOutput({ writeOut: io.out, writeErr: io.err })
     .showHelpAfterError("(add --help for what this command takes)")
     .addHelpText("after", "\nExample:\n  $ skipway up\n");
-  for (const add of [addUp, addCensus, addDoctor]) add(program, io);
+  for (const add of await Promise.all(entries.map((entry) => entry.load()))) add(program, io);
   for (const command of program.commands) command.exitOverride();
   return program;
 }
@@ -35,17 +59,25 @@ function interruptSignal(): AbortSignal {
   return controller.signal;
 }
 
+/** A signal that nobody aborts. */
+function never(): AbortSignal {
+  return new AbortController().signal;
+}
+
 async function main(): Promise<number> {
-  const io = processIo(interruptSignal());
+  const named = COMMANDS.get(process.argv[2] ?? "");
+  const io = processIo(named?.stopsItself === true ? interruptSignal() : never());
   const show = (error: unknown): void => {
     for (const line of errorLines(error, io.color)) io.err(`${line}\n`);
   };
-  process.on("unhandledRejection", (error) => {
-    show(error);
-    process.exit(EXIT.internal);
-  });
+  for (const event of ["unhandledRejection", "uncaughtException"]) {
+    process.on(event, (error: unknown) => {
+      show(error);
+      process.exit(exitCodeOf(error));
+    });
+  }
   try {
-    const program = buildProgram(io);
+    const program = await buildProgram(io, entriesFor(process.argv[2]));
     if (process.argv.length <= 2) program.help();
     await program.parseAsync(process.argv);
     return 0;

@@ -1,24 +1,29 @@
 // `skipway census MODEL`: every skip connection of a model.
 
-import { writeFile } from "node:fs/promises";
-import { type Command, InvalidArgumentError } from "commander";
+import { readFile, stat, writeFile } from "node:fs/promises";
+import type { Command } from "commander";
 import { census } from "../../analysis/census.ts";
 import { drawSkips } from "../../analysis/draw.ts";
 import { bindBatch, inferenceMemory } from "../../analysis/memory.ts";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
+import { type DType, isFloat } from "../../graph/dtype.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { loadModel } from "../../onnx/read.ts";
-import { encodeModel } from "../../onnx/write.ts";
 import { digestOf } from "../../registry/digest.ts";
 import type { CommonOptions, Io } from "../io.ts";
+import { wholeNumber } from "../options.ts";
 import { censusSummary, censusTable } from "../render/census.ts";
+import { findingLines } from "../render/findings.ts";
 
 interface CensusOptions extends CommonOptions {
   readonly svg?: string;
   readonly batch: number;
 }
+
+/** No batch is larger; what is beyond is a slip of the fingers. */
+const BATCH_MAX = 1_000_000;
 
 /** Adds the command. */
 export function addCensus(program: Command, io: Io): void {
@@ -27,17 +32,11 @@ export function addCensus(program: Command, io: Io): void {
     .description("every skip connection of a model")
     .argument("<model>", "an ONNX file")
     .option("--svg <file>", "write a picture of the skips")
-    .option("--batch <number>", "batch size for bytes and memory", batchSize, 1)
+    .option("--batch <number>", "batch size for bytes and memory", wholeNumber(1, BATCH_MAX), 1)
     .option("--json", "print one JSON document")
     .option("--quiet", "only the result")
     .addHelpText("after", "\nExample:\n  $ skipway census model.onnx --svg skips.svg\n")
     .action((path: string, options: CensusOptions) => run(io, path, options));
-}
-
-function batchSize(text: string): number {
-  const batch = Number(text);
-  if (Number.isInteger(batch) && batch >= 1 && batch <= 1_000_000) return batch;
-  throw new InvalidArgumentError("a batch is a whole number from 1 to 1000000");
 }
 
 async function run(io: Io, path: string, options: CensusOptions): Promise<void> {
@@ -51,27 +50,37 @@ async function run(io: Io, path: string, options: CensusOptions): Promise<void> 
     if (options.quiet !== true) io.err(`picture: ${options.svg}\n`);
   }
   if (options.json === true) {
-    const digest = digestOf(encodeModel(model));
+    const digest = await fileDigest(path);
     io.out(`${JSON.stringify(document(graph, found, digest), null, 2)}\n`);
     return;
   }
   io.out(`${path}: ${censusSummary(found)}\n`);
-  for (const line of censusTable(found, io.columns)) io.out(`${line}\n`);
+  for (const line of censusTable(found, io.outColumns)) io.out(`${line}\n`);
   for (const hazard of found.hazards) {
-    io.err(`${hazard.severity} ${hazard.id}  ${hazard.where}\n  ${hazard.text}\n`);
+    for (const line of findingLines(hazard, io.color)) io.err(`${line}\n`);
   }
 }
 
-function document(graph: Graph, found: Census, digest: string): Record<string, unknown> {
+/** Of the file as it lies there: the address under which the registry keeps it. A pipe is read up. */
+async function fileDigest(path: string): Promise<string | null> {
+  return (await stat(path)).isFile() ? digestOf(await readFile(path)) : null;
+}
+
+function document(graph: Graph, found: Census, digest: string | null): Record<string, unknown> {
   let parameters = 0;
   for (const ref of graph.initializers.values()) {
-    if (ref.dtype.startsWith("float")) parameters += ref.shape.reduce((a, b) => a * b, 1);
+    if (isWeight(ref.dtype)) parameters += ref.shape.reduce((a, b) => a * b, 1);
   }
   return {
     schema: "skipway.census/1",
     model: { digest, nodes: graph.nodes.length, parameters, opset: graph.opsets.get("") ?? null },
     ...found,
   };
+}
+
+/** Whether tensors of this type are learned: floats, and the small integers of quantized weights. */
+function isWeight(dtype: DType): boolean {
+  return isFloat(dtype) || /^u?int(2|4|8)$/.test(dtype);
 }
 
 async function write(path: string, text: string): Promise<void> {

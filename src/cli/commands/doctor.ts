@@ -1,15 +1,20 @@
 // `skipway doctor`: what this installation can do on this machine, and what to do where it cannot.
 
+import { constants } from "node:fs";
+import { access, stat } from "node:fs/promises";
 import { createServer } from "node:net";
 import { availableParallelism } from "node:os";
-import { resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/format.ts";
-import { Registry } from "../../registry/registry.ts";
+import { diskRefused } from "../../registry/blobs.ts";
+import { type ModelVersion, Registry } from "../../registry/registry.ts";
 import { memoryLimitBytes } from "../../runtime/memory-probe.ts";
 import { runtimeInfo } from "../../runtime/ort.ts";
 import type { CommonOptions, Io } from "../io.ts";
+import { wholeNumber } from "../options.ts";
+import { printable } from "../render/printable.ts";
 import { type Style, styled } from "../render/style.ts";
 
 /** One line of the doctor. */
@@ -23,9 +28,11 @@ export interface Finding {
 
 interface DoctorOptions extends CommonOptions {
   readonly data: string;
-  readonly port: string;
+  readonly port: number;
 }
 
+/** What a folder holds that is a store. */
+const STORE_FILE = "registry.db";
 const NODE_MIN = [20, 19] as const;
 /** Below this a training of the starter and its server do not fit side by side. */
 const MEMORY_MIN = 1_073_741_824;
@@ -36,7 +43,7 @@ export function addDoctor(program: Command, io: Io): void {
     .command("doctor")
     .description("what this installation can do on this machine")
     .option("--data <dir>", "skipway's own folder", ".skipway")
-    .option("--port <number>", "HTTP port to look at", "8080")
+    .option("--port <number>", "HTTP port to look at", wholeNumber(0, 65_535), 8080)
     .option("--json", "print one JSON document")
     .option("--quiet", "only what is not well")
     .addHelpText("after", "\nExample:\n  $ skipway doctor\n")
@@ -50,12 +57,12 @@ async function run(io: Io, options: DoctorOptions): Promise<void> {
     coresFinding(availableParallelism()),
     memoryFinding(memoryLimitBytes()),
     ...(await storeFindings(resolve(options.data))),
-    await portFinding(Number(options.port)),
+    await portFinding(options.port),
   ];
   if (options.json === true) {
     io.out(`${JSON.stringify({ schema: "skipway.doctor/1", findings }, null, 2)}\n`);
   } else {
-    for (const line of findingLines(findings, options.quiet === true, io.color))
+    for (const line of findingLines(findings, options.quiet === true, io.outColor))
       io.out(`${line}\n`);
   }
   if (findings.some((one) => one.state === "error")) {
@@ -73,8 +80,8 @@ export function findingLines(
   return findings
     .filter((one) => !quiet || one.state !== "ok")
     .flatMap(({ id, state, text, fix }) => [
-      `${styled(styles[state], state.padEnd(7), color)} ${id.padEnd(8)} ${text}`,
-      ...(fix === undefined ? [] : [`                 ${fix}`]),
+      `${styled(styles[state], state.padEnd(7), color)} ${id.padEnd(8)} ${printable(text)}`,
+      ...(fix === undefined ? [] : [`                 ${printable(fix)}`]),
     ]);
 }
 
@@ -97,14 +104,19 @@ async function runtimeFinding(): Promise<Finding> {
     const text = `ONNX Runtime ${version}, execution providers: ${providers.join(", ")}`;
     return { id: "runtime", state: "ok", text };
   } catch (error) {
-    const [found] = error instanceof SkipwayError ? error.diagnostics : [];
-    return {
-      id: "runtime",
-      state: "error",
-      text: found?.text ?? messageOf(error),
-      ...(found?.fix === undefined ? {} : { fix: found.fix }),
-    };
+    return failure("runtime", "", error);
   }
+}
+
+/** What an error says, as a line of the doctor. */
+function failure(id: string, about: string, error: unknown): Finding {
+  const [found] = error instanceof SkipwayError ? error.diagnostics : [];
+  return {
+    id,
+    state: "error",
+    text: `${about}${found?.text ?? messageOf(error)}`,
+    ...(found?.fix === undefined ? {} : { fix: found.fix }),
+  };
 }
 
 /** How many cores there are to train and serve with. */
@@ -115,7 +127,7 @@ export function coresFinding(cores: number): Finding {
     state: few ? "warning" : "ok",
     text: `${cores} ${cores === 1 ? "core" : "cores"}`,
     ...(few
-      ? { fix: "The twins train one after the other's turns: the first start takes twice as long." }
+      ? { fix: "Allow two: on one the twins take turns, and the first start takes twice as long." }
       : {}),
   };
 }
@@ -133,35 +145,76 @@ export function memoryFinding(bytes: number): Finding {
   };
 }
 
+/** The state of the store. It is only looked at: where there is none, none is made. */
 async function storeFindings(folder: string): Promise<Finding[]> {
+  if (!(await exists(join(folder, STORE_FILE)))) return [await noStoreFinding(folder)];
   try {
     await using registry = await Registry.open(folder);
+    const findings: Finding[] = [];
     const models = await registry.models();
-    const findings: Finding[] = [
-      { id: "store", state: "ok", text: `${folder}: ${models.length} models` },
-    ];
-    for (const model of models) findings.push(await modelFinding(registry, model));
-    return findings;
+    for (const model of models) findings.push(...(await modelFindings(registry, model)));
+    const count = `${models.length} ${models.length === 1 ? "model" : "models"}`;
+    return [{ id: "store", state: "ok", text: `${folder}: ${count}` }, ...findings];
   } catch (error) {
-    const [found] = error instanceof SkipwayError ? error.diagnostics : [];
-    const fix = found?.fix;
-    const text = `${folder}: ${found?.text ?? messageOf(error)}`;
-    return [{ id: "store", state: "error", text, ...(fix === undefined ? {} : { fix }) }];
+    return [failure("store", `${folder}: `, error)];
   }
 }
 
-async function modelFinding(registry: Registry, model: string): Promise<Finding> {
-  const stable = await registry.resolve(model, "stable");
-  if (stable === undefined) return { id: "model", state: "ok", text: `${model}: no alias stable` };
-  const name = `${model} version ${stable.version} (stable)`;
+/** Whether a store could be made where there is none. */
+async function noStoreFinding(folder: string): Promise<Finding> {
+  const parent = await nearestFolder(folder);
   try {
-    await registry.modelPath(stable);
-    return { id: "model", state: "ok", text: `${name}: its file is what was registered` };
+    if (!(await stat(parent)).isDirectory()) throw diskRefused(folder, `${parent} is no folder`);
+    await access(parent, constants.W_OK);
+    const text = `${folder}: no store yet, the first \`skipway up\` makes it`;
+    return { id: "store", state: "ok", text };
   } catch (error) {
-    const [found] = error instanceof SkipwayError ? error.diagnostics : [];
-    const fix = found?.fix;
-    const text = `${name}: ${found?.text ?? messageOf(error)}`;
-    return { id: "model", state: "error", text, ...(fix === undefined ? {} : { fix }) };
+    const refused = error instanceof SkipwayError ? error : diskRefused(folder, error);
+    return failure("store", `${folder}: `, refused);
+  }
+}
+
+/** The path itself, or the nearest one above it that there is. */
+async function nearestFolder(path: string): Promise<string> {
+  let nearest = path;
+  while (!(await exists(nearest)) && dirname(nearest) !== nearest) nearest = dirname(nearest);
+  return nearest;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** One line for each version that an alias points to. */
+async function modelFindings(registry: Registry, model: string): Promise<Finding[]> {
+  const aliases = await registry.aliases(model);
+  if (aliases.size === 0) return [{ id: "model", state: "ok", text: `${model}: no alias` }];
+  const findings: Finding[] = [];
+  for (const version of new Set(aliases.values())) {
+    const names = [...aliases].filter(([, at]) => at === version).map(([alias]) => alias);
+    const stored = await registry.version(model, version);
+    const about = `${model} version ${version} (${names.join(", ")}): `;
+    findings.push(await versionFinding(registry, stored, about));
+  }
+  return findings;
+}
+
+async function versionFinding(
+  registry: Registry,
+  version: ModelVersion | undefined,
+  about: string,
+): Promise<Finding> {
+  try {
+    if (version === undefined) throw new SkipwayError("input", "there is no such version");
+    await registry.modelPath(version);
+    return { id: "model", state: "ok", text: `${about}its file is what was registered` };
+  } catch (error) {
+    return failure("model", about, error);
   }
 }
 

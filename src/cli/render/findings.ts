@@ -2,19 +2,26 @@
 
 import type { Diagnostic, Severity } from "../../base/diagnostic.ts";
 import { type ErrorCode, messageOf, SkipwayError } from "../../base/errors.ts";
+import { printable } from "./printable.ts";
 import { type Style, styled } from "./style.ts";
 
 const STYLES: Readonly<Record<Severity, Style>> = { error: "red", warning: "yellow", info: "blue" };
 
-/** The lines of a finding. */
+/** The lines of a finding, which may quote a model file. */
 export function findingLines(one: Diagnostic, color: boolean): string[] {
-  const head = `${styled(STYLES[one.severity], one.severity, color)} ${one.id}  ${one.where}`;
+  const head = `${styled(STYLES[one.severity], one.severity, color)} ${one.id}  ${printable(one.where)}`;
   return [
     head,
-    `  ${one.text}`,
-    ...one.notes.map((note) => `  note: ${note}`),
-    ...(one.fix === undefined ? [] : [`  ${styled("bold", "fix:", color)} ${one.fix}`]),
+    ...indented("", one.text),
+    ...one.notes.flatMap((note) => indented("note: ", note)),
+    ...(one.fix === undefined ? [] : indented(`${styled("bold", "fix:", color)} `, one.fix)),
   ];
+}
+
+/** A text that may have lines of its own, as the messages of the runtime do. */
+function indented(before: string, text: string): string[] {
+  const [first = "", ...rest] = text.trimEnd().split(/\r?\n/).map(printable);
+  return [`  ${before}${first}`, ...rest.map((line) => `    ${line}`)];
 }
 
 /** The lines of anything that was thrown. */
@@ -24,10 +31,10 @@ export function errorLines(error: unknown, color: boolean): string[] {
   }
   const head = styled("red", "error", color);
   if (error instanceof SkipwayError && error.code !== "internal") {
-    return [`${head} ${error.message}`];
+    return [`${head} ${printable(error.message)}`];
   }
   return [
-    `${head} ${messageOf(error)}`,
+    `${head} ${printable(messageOf(error))}`,
     "  This is a defect of skipway. Please report it with what you did and this text:",
     ...(error instanceof Error ? (error.stack ?? "").split("\n").slice(1, 4) : []),
   ];

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { diagnostic } from "../../base/diagnostic.ts";
 import { SkipwayError } from "../../base/errors.ts";
@@ -5,6 +6,7 @@ import type { Io } from "../io.ts";
 import { errorLines, exitCodeOf, findingLines } from "./findings.ts";
 import { bar, LiveArea } from "./live.ts";
 import { plotLines } from "./plot.ts";
+import { printable } from "./printable.ts";
 import { styled } from "./style.ts";
 import { tableLines } from "./table.ts";
 
@@ -27,15 +29,34 @@ describe("tables", () => {
     ]);
   });
 
-  test("give way in the flexible columns where the line is short, and lose no row", () => {
-    const lines = tableLines(columns, rows, 16);
-    expect(lines).toEqual([
+  test("fold the flexible columns where the line is short, after a separator if one is near", () => {
+    expect(tableLines(columns, rows, 16)).toEqual([
       "name        size",
       "──────────  ────",
-      "a-rather-…     7",
+      "a-rather-      7",
+      "long-name",
       "b           1234",
     ]);
-    expect(tableLines(columns, rows, 3)).toHaveLength(4);
+  });
+
+  test("hide nothing, and are no wider than the terminal where names can be folded", () => {
+    const unit = fc.constantFrom("a", "b", "/", "_", "-", "\u001b");
+    const names = fc.array(fc.string({ unit, maxLength: 60 }), { maxLength: 5 });
+    fc.assert(
+      fc.property(names, fc.integer({ min: 12, max: 90 }), (list, width) => {
+        const rows = list.map((one) => [one, "1"]);
+        const lines = tableLines(columns, rows, width).slice(2);
+        for (const line of lines) expect(line.length).toBeLessThanOrEqual(width);
+        expect(lines.join("").replaceAll(/[ 1]/g, "")).toBe(
+          list.map(printable).join("").replaceAll("1", ""),
+        );
+      }),
+    );
+  });
+
+  test("show the codes in a name instead of sending them to the terminal", () => {
+    const lines = tableLines(columns, [["a\u001b[2Jb\nc\u202ed", "1"]], 80);
+    expect(lines[2]).toBe("a\\u{1b}[2Jb\\u{a}c\\u{202e}d     1");
   });
 });
 
@@ -81,6 +102,8 @@ function memoryIo(live: boolean): { io: Io; text: () => string } {
     live,
     color: false,
     columns: 80,
+    outColor: false,
+    outColumns: 80,
     signal: new AbortController().signal,
   };
   return { io, text: () => text };
@@ -135,6 +158,21 @@ describe("findings", () => {
       "  note: a fact",
       "  fix: Do that.",
     ]);
+  });
+
+  test("show control codes, and indent the further lines of a message", () => {
+    const odd = diagnostic({
+      id: "area/what",
+      severity: "warning",
+      where: "node \u001b]0;x\u0007",
+      text: "first\nerror fake/line\u001b[31m\n",
+    });
+    expect(findingLines(odd, false)).toEqual([
+      "warning area/what  node \\u{1b}]0;x\\u{7}",
+      "  first",
+      "    error fake/line\\u{1b}[31m",
+    ]);
+    expect(errorLines(new SkipwayError("input", "\u001b[2J"), false)).toEqual(["error \\u{1b}[2J"]);
   });
 
   test("every error of an input or a machine has no stack trace; a defect says that it is one", () => {

@@ -1,6 +1,8 @@
-// Tables for terminals: columns as wide as what is in them, as long as the line has room.
+// Tables for terminals: columns as wide as what is in them, as long as the line has room. Beyond that
+// cells go on in the next line: a name that is cut cannot be searched for.
 
 import { fitWidth } from "../../base/format.ts";
+import { printable } from "./printable.ts";
 
 /** A column of a table. */
 export interface Column {
@@ -13,26 +15,30 @@ export interface Column {
 const GAP = "  ";
 const NARROWEST = 6;
 
-/** The lines of a table, head first. */
+/** The lines of a table, head first. The cells may be text from a model file. */
 export function tableLines(
   columns: readonly Column[],
   rows: readonly (readonly string[])[],
   width: number,
 ): string[] {
-  const natural = columns.map((column, i) =>
-    Math.max(column.title.length, ...rows.map((row) => row[i]?.length ?? 0)),
+  const cells = rows.map((row) => columns.map((_, i) => printable(row[i] ?? "")));
+  const titles = columns.map((column) => column.title);
+  const natural = titles.map((title, i) =>
+    cells.reduce((widest, row) => Math.max(widest, row[i]?.length ?? 0), title.length),
   );
   const widths = narrowed(columns, natural, width);
-  const line = (cells: readonly string[]): string =>
-    columns
-      .map((column, i) => cell(cells[i] ?? "", widths[i] ?? 0, column.align ?? "left"))
-      .join(GAP)
-      .trimEnd();
-  return [
-    line(columns.map((column) => column.title)),
-    line(widths.map((w) => "─".repeat(w))),
-    ...rows.map(line),
-  ];
+  const lines = (row: readonly string[]): string[] => {
+    const folded = row.map((text, i) => fold(text, widths[i] ?? NARROWEST));
+    const height = folded.reduce((most, parts) => Math.max(most, parts.length), 1);
+    return Array.from({ length: height }, (_, at) =>
+      columns
+        .map(({ align }, i) => cell(folded[i]?.[at] ?? "", widths[i] ?? 0, align ?? "left"))
+        .join(GAP)
+        .trimEnd(),
+    );
+  };
+  const rule = widths.map((w) => "─".repeat(w)).join(GAP);
+  return [...lines(titles), rule, ...cells.flatMap(lines)];
 }
 
 function narrowed(columns: readonly Column[], natural: readonly number[], width: number): number[] {
@@ -50,6 +56,20 @@ function narrowed(columns: readonly Column[], natural: readonly number[], width:
   return widths;
 }
 
+/** The parts of a text that fit into a width, broken after a separator where one comes late enough. */
+function fold(text: string, width: number): string[] {
+  const parts: string[] = [];
+  let from = 0;
+  while (text.length - from > width) {
+    const part = text.slice(from, from + width);
+    const separator = Math.max(...["/", ".", "_", "-", " "].map((one) => part.lastIndexOf(one)));
+    const length = separator >= width / 2 ? separator + 1 : width;
+    parts.push(part.slice(0, length));
+    from += length;
+  }
+  return [...parts, text.slice(from)];
+}
+
 function cell(text: string, width: number, align: "left" | "right"): string {
-  return align === "right" && text.length <= width ? text.padStart(width) : fitWidth(text, width);
+  return align === "right" ? text.padStart(width) : fitWidth(text, width);
 }

@@ -1,0 +1,49 @@
+import { EventEmitter } from "node:events";
+import { describe, expect, test } from "vitest";
+import { processIo, quietIo } from "./io.ts";
+
+class Stream extends EventEmitter {
+  text = "";
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+
+  constructor(columns?: number) {
+    super();
+    if (columns === undefined) return;
+    this.isTTY = true;
+    this.columns = columns;
+  }
+
+  write(text: string): void {
+    this.text += text;
+  }
+}
+
+const { signal } = new AbortController();
+
+describe("where a command writes to", () => {
+  test("each stream is coloured and as wide as what it leads to", () => {
+    const piped = processIo(signal, { stdout: new Stream(), stderr: new Stream(60), env: {} });
+    expect(piped).toMatchObject({ color: true, outColor: false, columns: 60, live: true });
+    expect(piped.outColumns).toBe(Number.POSITIVE_INFINITY);
+    const logged = processIo(signal, { stdout: new Stream(70), stderr: new Stream(), env: {} });
+    expect(logged).toMatchObject({ color: false, outColor: true, outColumns: 70, live: false });
+  });
+
+  test.each([
+    [{ NO_COLOR: "1" }, { color: false, outColor: false, live: true }],
+    [{ NO_COLOR: "" }, { color: true, outColor: true, live: true }],
+    [{ TERM: "dumb" }, { color: false, outColor: false, live: false }],
+  ])("on a terminal with %j", (env, expected) => {
+    const io = processIo(signal, { stdout: new Stream(80), stderr: new Stream(80), env });
+    expect(io).toMatchObject(expected);
+  });
+
+  test("quiet leaves the results", () => {
+    const [stdout, stderr] = [new Stream(80), new Stream(80)];
+    const io = quietIo(processIo(signal, { stdout, stderr, env: {} }));
+    io.err("progress");
+    io.out("result");
+    expect([io.live, stdout.text, stderr.text]).toEqual([false, "result", ""]);
+  });
+});
