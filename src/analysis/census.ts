@@ -161,8 +161,8 @@ function unreadable(graph: Graph): Diagnostic[] {
       id: "census/unknown-op",
       severity: "warning",
       where: [...unknown].slice(0, 8).join(", "),
-      text: `${unknown.size} kinds of nodes are not known to skipway; skips through them are not seen`,
-      fix: "Export the model without model-local functions and custom ops.",
+      text: `${unknown.size} ${unknown.size === 1 ? "op is" : "ops are"} not known to skipway; skips through them are not seen`,
+      fix: "Export the model without custom ops.",
     }),
   ];
 }

@@ -1,6 +1,7 @@
 // From an ONNX file to a model. The input is hostile: sizes are checked before anything is allocated
 // for them, and every fault of the file is reported, not just the first.
 
+import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
@@ -77,27 +78,42 @@ export function readModel(bytes: Uint8Array, options: { path?: string } = {}): M
  * const model = await loadModel("model.onnx");
  */
 export async function loadModel(path: string): Promise<Model> {
-  let bytes: Uint8Array;
+  return readModel(await readBounded(path), { path });
+}
+
+/** The bytes of a file or pipe, never more than a model may have. */
+async function readBounded(path: string): Promise<Uint8Array> {
   try {
-    const { size } = await stat(path);
-    if (size > limits.modelBytesMax) throw tooLarge(path, size);
-    bytes = await readFile(path);
+    const found = await stat(path);
+    if (found.size > limits.modelBytesMax) throw tooLarge(path, found.size);
+    if (found.isFile()) return await readFile(path);
+    if (!found.isFIFO() && !found.isSocket())
+      throw unreadable(path, "it is neither a file nor a pipe");
+    // A pipe does not say how much will come.
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    for await (const chunk of createReadStream(path)) {
+      const bytes: Uint8Array = chunk;
+      size += bytes.byteLength;
+      if (size > limits.modelBytesMax) throw tooLarge(path, size);
+      chunks.push(bytes);
+    }
+    return Buffer.concat(chunks);
   } catch (cause) {
     if (cause instanceof SkipwayError) throw cause;
-    throw new SkipwayError("input", `${path}: ${messageOf(cause)}`, {
-      cause,
-      diagnostics: [
-        diagnostic({
-          id: "onnx/unreadable",
-          severity: "error",
-          where: path,
-          text: `the file cannot be read: ${messageOf(cause)}`,
-          fix: "Check the path and its permissions.",
-        }),
-      ],
-    });
+    throw unreadable(path, cause);
   }
-  return readModel(bytes, { path });
+}
+
+function unreadable(path: string, cause: unknown): SkipwayError {
+  const found = diagnostic({
+    id: "onnx/unreadable",
+    severity: "error",
+    where: path,
+    text: `the file cannot be read: ${messageOf(cause)}`,
+    fix: "Check the path and its permissions.",
+  });
+  return new SkipwayError("input", `${path}: ${messageOf(cause)}`, { cause, diagnostics: [found] });
 }
 
 /** "ai.onnx" is another spelling of the standard domain. */

@@ -280,7 +280,8 @@ describe("files that are no sound model", () => {
 
   test("a missing file and a folder", async () => {
     await expect(loadModel(join(folder, "none.onnx"))).rejects.toThrow(/cannot be read|ENOENT/);
-    await expect(loadModel(folder)).rejects.toThrow();
+    await expect(loadModel(folder)).rejects.toThrow(/neither a file nor a pipe/);
+    await expect(loadModel("/dev/zero")).rejects.toThrow(/neither a file nor a pipe/);
   });
 
   test("a file of another kind on disk names its path", async () => {

@@ -3,7 +3,7 @@
 
 import { readFile } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { systemClock } from "../../base/clock.ts";
 import { diagnostic } from "../../base/diagnostic.ts";
@@ -22,6 +22,7 @@ import { checkAddress, type ListenOptions, ModelServer } from "../../serve/serve
 import { digits } from "../../train/data.ts";
 import { STARTER_EPOCHS } from "../../train/starter.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
+import { wholeNumber } from "../options.ts";
 import { styled } from "../render/style.ts";
 import { type Released, release, showCensus, showRegistered, showReport } from "../up/release.ts";
 import { dashboardSource } from "../up/source.ts";
@@ -63,15 +64,6 @@ export function addUp(program: Command, io: Io): void {
     .option("--quiet", "no progress")
     .addHelpText("after", "\nExample:\n  $ skipway up model.onnx --port 9000\n")
     .action((model: string | undefined, options: UpOptions) => up(io, model, options));
-}
-
-/** Reads a whole number between two bounds. */
-function wholeNumber(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (text.trim() !== "" && Number.isInteger(value) && value >= min && value <= max) return value;
-    throw new InvalidArgumentError(`it is a whole number from ${min} to ${max}`);
-  };
 }
 
 /** Runs the main job; resolves when it is done or has been stopped. */

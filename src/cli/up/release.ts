@@ -28,6 +28,7 @@ import type { Session } from "../../runtime/runner.ts";
 import type { Dataset } from "../../train/data.ts";
 import type { Io } from "../io.ts";
 import { censusSummary, censusTable } from "../render/census.ts";
+import { printable } from "../render/printable.ts";
 import { styled } from "../render/style.ts";
 
 /** Share of the machine's memory that a model may plan with: the rest is for the system and others. */
@@ -104,7 +105,7 @@ export async function release(
 export function showCensus(io: Io, found: Census): void {
   io.err(`${styled("bold", "Census", io.color)}  ${censusSummary(found)}\n`);
   for (const line of censusTable(found, io.columns - 2)) io.err(`  ${line}\n`);
-  for (const hazard of found.hazards) io.err(`  ${hazard.severity}: ${hazard.text}\n`);
+  for (const hazard of found.hazards) io.err(`  ${hazard.severity}: ${printable(hazard.text)}\n`);
 }
 
 /** Prints the answers of the gate. */
@@ -112,7 +113,7 @@ export function showReport(io: Io, report: CheckReport): void {
   io.err(`${styled("bold", "Check", io.color)}\n`);
   for (const { id, passed, text } of report.rules) {
     const mark = passed ? styled("green", "pass", io.color) : styled("red", "FAIL", io.color);
-    io.err(`  ${mark}  ${id.padEnd(9)} ${text}\n`);
+    io.err(`  ${mark}  ${id.padEnd(9)} ${printable(text)}\n`);
   }
 }
 
