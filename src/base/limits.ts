@@ -9,6 +9,8 @@ export const limits = {
   nodesMax: 1_000_000,
   /** The runtime refuses tensors of higher rank long before. */
   rankMax: 64,
+  /** Integers of one constant that shape rules read: more than any Split has parts. */
+  shapeConstantMax: 4096,
   /**
    * Nested If/Loop/Scan bodies; real exports stay below five. Three messages each, so this is reached
    * before the protobuf reader's own limit of 100 nested messages.

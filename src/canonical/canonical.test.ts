@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { GraphBuilder } from "../graph/build.ts";
-import type { Graph } from "../graph/graph.ts";
+import { float, type Graph, int, ints } from "../graph/graph.ts";
 import { float32, int64 } from "../graph/tensor.ts";
 import { graphDiagnostics } from "../graph/verify.ts";
 import { canonicalize } from "./canonical.ts";
+import { inferShapes } from "./infer-shapes.ts";
 
 /** conv(x, ConstantOfShape(…)) + Constant, with a random node beside. */
 function written(): Graph {
@@ -49,5 +50,37 @@ describe("canonicalize", () => {
     b.emit("Neg", ["one"], { outputs: ["y"] });
     b.output({ name: "y", dtype: "float32", shape: [1] });
     expect(canonicalize(b.finish("g", new Map([["", 20]]))).nodes).toHaveLength(1);
+  });
+
+  test("a folded shape keeps its numbers, so that a batch can be bound later", () => {
+    const b = new GraphBuilder();
+    b.input("x", "float32", ["N", 4, 3]);
+    b.emit("Constant", [], { outputs: ["rest"], attributes: { value_ints: ints([2, 6]) } });
+    b.emit("Constant", [], { outputs: ["first"], attributes: { value_ints: ints([0]) } });
+    b.emit("Shape", ["x"], { outputs: ["shape"] });
+    b.emit("Gather", ["shape", "first"], { outputs: ["n"] });
+    b.emit("Add", ["n", "n"], { outputs: ["twice"] });
+    b.emit("Concat", ["twice", "rest"], { outputs: ["target"], attributes: { axis: int(0) } });
+    b.emit("ConstantOfShape", ["target"], { outputs: ["y"] });
+    b.output({ name: "y", dtype: "float32", shape: undefined });
+    const graph = canonicalize(b.finish("g", new Map([["", 20]])));
+    expect(graph.values.get("y")?.shape).toEqual(["?", 2, 6]);
+    const bound = inferShapes(graph, new Map([["N", 5]]));
+    expect(bound.values.get("y")?.shape).toEqual([10, 2, 6]);
+  });
+
+  test("floats in attributes of a Constant are its elements", () => {
+    const b = new GraphBuilder();
+    b.input("x", "float32", [2]);
+    b.emit("Constant", [], {
+      outputs: ["k"],
+      attributes: { value_floats: { kind: "floats", value: [1, 2] } },
+    });
+    b.emit("Constant", [], { outputs: ["one"], attributes: { value_float: float(1.5) } });
+    b.emit("Sum", ["x", "k", "one"], { outputs: ["y"] });
+    b.output({ name: "y", dtype: "float32", shape: undefined });
+    const { initializers } = canonicalize(b.finish("g", new Map([["", 20]])));
+    expect(initializers.get("k")).toEqual(float32([2], [1, 2]));
+    expect(initializers.get("one")).toEqual(float32([], [1.5]));
   });
 });

@@ -5,9 +5,11 @@ import type { Graph, Node, ValueName } from "../graph/graph.ts";
 import { subgraphs } from "../graph/graph.ts";
 import { typeOf } from "../graph/query.ts";
 import { isStatic } from "../graph/shape.ts";
-import type { TensorRef } from "../graph/tensor.ts";
+import { float32, scalar, type TensorRef } from "../graph/tensor.ts";
 import { decideBranches } from "./decide.ts";
 import { inlineFunctions } from "./inline.ts";
+import type { Content, KnownValues } from "./known.ts";
+import { propagate } from "./propagate.ts";
 
 /** Ops that give something else each time. */
 const RANDOM = new Set([
@@ -32,8 +34,15 @@ export function canonicalize(graph: Graph): Graph {
 function withoutConstantNodes(graph: Graph): Graph {
   const initializers = new Map<ValueName, TensorRef>(graph.initializers);
   const outputs = new Set(graph.outputs.map((value) => value.name));
+  const contents = new Map<ValueName, Content>();
+  const known: KnownValues = {
+    typeOf: (name) => typeOf(graph, name),
+    constantOf: (name) => initializers.get(name),
+    contentOf: (name) => contents.get(name),
+  };
   const nodes = graph.nodes.filter((node) => {
-    const folded = constantOutputs(graph, node, initializers);
+    propagate(node, known, contents);
+    const folded = constantOutputs(graph, node, { initializers, contents });
     if (folded === undefined || node.outputs.some((name) => outputs.has(name))) return true;
     for (const [name, ref] of folded) initializers.set(name, ref);
     return false;
@@ -41,21 +50,38 @@ function withoutConstantNodes(graph: Graph): Graph {
   return nodes.length === graph.nodes.length ? graph : { ...graph, nodes, initializers };
 }
 
+/** Where the elements of constants are found. */
+interface Elements {
+  readonly initializers: ReadonlyMap<ValueName, TensorRef>;
+  readonly contents: ReadonlyMap<ValueName, Content>;
+}
+
+/** The tensor in a Constant node. */
+function writtenOut(node: Node): TensorRef | undefined {
+  if (node.op !== "Constant") return undefined;
+  const value = node.attributes.get("value");
+  if (value?.kind === "tensor") return value.value;
+  const single = node.attributes.get("value_float");
+  if (single?.kind === "float") return scalar(single.value);
+  const list = node.attributes.get("value_floats");
+  return list?.kind === "floats" ? float32([list.value.length], list.value) : undefined;
+}
+
 function constantOutputs(
   graph: Graph,
   node: Node,
-  constants: ReadonlyMap<ValueName, TensorRef>,
+  { initializers, contents }: Elements,
 ): readonly (readonly [ValueName, TensorRef])[] | undefined {
   if (RANDOM.has(node.op) || subgraphs(node).length > 0) return undefined;
-  if (!dependsOnConstants(graph, node, constants)) return undefined;
-  const value = node.attributes.get("value");
-  const given = node.op === "Constant" && value?.kind === "tensor" ? value.value : undefined;
+  if (!dependsOnConstants(graph, node, initializers)) return undefined;
   const found: (readonly [ValueName, TensorRef])[] = [];
   for (const name of node.outputs) {
     if (name === "") continue;
     const type = typeOf(graph, name);
     if (type === undefined || !isStatic(type.shape)) return undefined;
     const { dtype, shape } = type;
+    const followed = contents.get(name)?.tensor;
+    const given = writtenOut(node) ?? (followed?.dtype === dtype ? followed : undefined);
     found.push([name, given ?? { dtype, shape, data: { kind: "absent" } }]);
   }
   return found;

@@ -3,29 +3,30 @@
 
 import type { Graph, Node, ValueName } from "../graph/graph.ts";
 import { Inference } from "./infer-shapes.ts";
-import { renamed } from "./inline.ts";
+import { identity, renamed } from "./inline.ts";
 
 /** The graph with shapes inferred and every decided `If` replaced; the same graph if nothing changes. */
 export function decideBranches(graph: Graph): Graph {
   const inference = new Inference(graph);
   const nodes: Node[] = [];
-  let decided = false;
+  let changed = false;
   // What is still to be visited, the next node last: a branch may hold further branches.
   const open = graph.nodes.toReversed();
   for (let node = open.pop(); node !== undefined; node = open.pop()) {
     const condition = node.op === "If" ? inference.numberOf(node.inputs[0] ?? "") : undefined;
     const taken = condition === undefined ? undefined : branchOf(node, condition !== 0);
     if (taken === undefined) {
-      inference.visit(node);
-      nodes.push(node);
+      const visited = inference.visit(node);
+      changed ||= visited !== node;
+      nodes.push(visited);
       continue;
     }
-    decided = true;
+    changed = true;
     const inside = inPlaceOf(node, taken);
     for (const [name, ref] of inside.initializers) inference.addInitializer(name, ref);
-    open.push(...inside.nodes.toReversed());
+    for (const one of inside.nodes.toReversed()) open.push(one);
   }
-  return inference.finish(decided ? nodes : graph.nodes);
+  return inference.finish(changed ? nodes : graph.nodes);
 }
 
 function branchOf(node: Node, condition: boolean): Graph | undefined {
@@ -43,9 +44,8 @@ function inPlaceOf(node: Node, branch: Graph): Pick<Graph, "nodes" | "initialize
     name !== "" && own.has(name) ? `${node.name}/${name}` : name;
   const results = node.outputs.flatMap((output, i): Node[] => {
     if (output === "") return [];
-    const inputs = [rename(branch.outputs[i]?.name ?? "")];
-    const name = `${node.name}/${output}`;
-    return [{ name, op: "Identity", domain: "", inputs, outputs: [output], attributes: new Map() }];
+    const input = rename(branch.outputs[i]?.name ?? "");
+    return [identity(`${node.name}/${output}`, input, output)];
   });
   return {
     nodes: [...branch.nodes.map((one) => renamed(one, rename, node.name)), ...results],

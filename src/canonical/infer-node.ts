@@ -1,17 +1,11 @@
 // Types of one node's outputs, asked of the op table.
 
+import { limits } from "../base/limits.ts";
 import type { Node, ValueName, ValueType } from "../graph/graph.ts";
-import type { Dim } from "../graph/shape.ts";
+import { type Dim, elementCount, UNKNOWN_DIM } from "../graph/shape.ts";
 import { numbersOf, type TensorRef } from "../graph/tensor.ts";
 import { opOf } from "../ops/index.ts";
-
-/** What is known of values around a node. */
-export interface KnownValues {
-  typeOf(name: ValueName): ValueType | undefined;
-  constantOf(name: ValueName): TensorRef | undefined;
-  /** Entries of a list of integers that is computed from shapes. */
-  entriesOf?(name: ValueName): readonly Dim[] | undefined;
-}
+import type { KnownValues } from "./known.ts";
 
 /** Types of the outputs in order; undefined where the op is unknown or says nothing. */
 export function inferNode(
@@ -22,15 +16,37 @@ export function inferNode(
   const op = opOf(node);
   if (op === undefined) return [];
   const nameOf = (i: number): ValueName => node.inputs[i] ?? "";
-  return op.shape({
+  const types = op.shape({
     node,
     opset,
     input: (i) => (nameOf(i) === "" ? undefined : known.typeOf(nameOf(i))),
     constant: (i) => (nameOf(i) === "" ? undefined : known.constantOf(nameOf(i))),
     entries: (i) => {
       const constant = nameOf(i) === "" ? undefined : known.constantOf(nameOf(i));
-      const numbers = constant === undefined ? undefined : numbersOf(constant);
-      return numbers ?? known.entriesOf?.(nameOf(i));
+      const numbers = constant === undefined ? undefined : listOf(constant);
+      return numbers ?? known.contentOf?.(nameOf(i))?.entries;
     },
   });
+  return types.map(plausible);
+}
+
+/** A list of sizes; a longer one is the shape of no tensor. */
+function listOf(ref: TensorRef): number[] | undefined {
+  return (elementCount(ref.shape) ?? 0) > limits.rankMax ? undefined : numbersOf(ref);
+}
+
+/**
+ * Rules compute with what a file claims. A size that is none, because the claim contradicts itself (a
+ * stride of 0, more cut off than there is), is not known.
+ */
+function plausible(type: ValueType | undefined): ValueType | undefined {
+  const shape = type?.shape;
+  if (type === undefined || shape === undefined) return type;
+  if (shape.length > limits.rankMax) return { dtype: type.dtype, shape: undefined };
+  if (shape.every(isSize)) return type;
+  return { dtype: type.dtype, shape: shape.map((dim) => (isSize(dim) ? dim : UNKNOWN_DIM)) };
+}
+
+function isSize(dim: Dim): boolean {
+  return typeof dim === "string" || (Number.isSafeInteger(dim) && dim >= 0);
 }

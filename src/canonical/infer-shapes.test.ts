@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { GraphBuilder } from "../graph/build.ts";
-import { type Graph, int, type ValueName } from "../graph/graph.ts";
-import { int64 } from "../graph/tensor.ts";
+import { type Attribute, type Graph, int, ints, type ValueName } from "../graph/graph.ts";
+import type { Shape } from "../graph/shape.ts";
+import { float32, int64, type Tensor } from "../graph/tensor.ts";
 import { inferShapes } from "./infer-shapes.ts";
 
 const OPSETS = new Map([["", 20]]);
@@ -107,5 +108,102 @@ describe("inferShapes", () => {
     b.emit("Reshape", ["x", "t"], { outputs: ["y"] });
     b.output({ name: "y", dtype: "float32", shape: undefined });
     expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toEqual([2, 6]);
+  });
+});
+
+/** One node over an input and constants. */
+function single(
+  op: string,
+  shape: Shape,
+  constants: readonly Tensor[],
+  { opset = 20, attributes = {} }: { opset?: number; attributes?: Record<string, Attribute> } = {},
+): Shape | undefined {
+  const b = new GraphBuilder();
+  b.input("x", "float32", shape);
+  const names = constants.map((ref, i) => b.initializer(`c${i}`, ref));
+  b.emit(op, ["x", ...names], { outputs: ["y"], attributes });
+  b.output({ name: "y", dtype: "float32", shape: undefined });
+  return shapeOf(inferShapes(b.finish("g", new Map([["", opset]]))), "y");
+}
+
+describe("shapes that are computed in the graph", () => {
+  /** Expand(x, Where(target = -1, Shape(x), target)): how exporters write -1 for "as it is". */
+  test("a -1 that is filled in from another shape", () => {
+    const b = new GraphBuilder();
+    b.input("x", "float32", ["N", 1, 3]);
+    b.initializer("target", int64([3], [-1, 5, -1]));
+    b.initializer("minus", int64([3], [-1, -1, -1]));
+    b.emit("Shape", ["x"], { outputs: ["own"] });
+    b.emit("Equal", ["target", "minus"], { outputs: ["left"] });
+    b.emit("Where", ["left", "own", "target"], { outputs: ["filled"] });
+    b.emit("Expand", ["x", "filled"], { outputs: ["y"] });
+    b.output({ name: "y", dtype: "float32", shape: undefined });
+    expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toEqual(["N", 5, 3]);
+  });
+
+  test("a symbol survives what does not change it, and nothing else", () => {
+    const through = (op: string, operand: number): Shape | undefined => {
+      const b = new GraphBuilder();
+      b.input("x", "float32", ["N"]);
+      b.initializer("k", int64([1], [operand]));
+      b.emit("Shape", ["x"], { outputs: ["n"] });
+      b.emit(op, ["n", "k"], { outputs: ["m"] });
+      b.emit("ConstantOfShape", ["m"], { outputs: ["y"] });
+      b.output({ name: "y", dtype: "float32", shape: undefined });
+      return shapeOf(inferShapes(b.finish("g", OPSETS)), "y");
+    };
+    expect(["Add", "Sub"].map((op) => through(op, 0))).toEqual([["N"], ["N"]]);
+    expect(["Mul", "Div"].map((op) => through(op, 1))).toEqual([["N"], ["N"]]);
+    expect(["Add", "Sub"].map((op) => through(op, 1))).toEqual([["?"], ["?"]]);
+    expect(["Mul", "Div"].map((op) => through(op, 2))).toEqual([["?"], ["?"]]);
+  });
+
+  test("entries are not followed into a matrix", () => {
+    const b = new GraphBuilder();
+    b.input("x", "float32", [4, 6]);
+    b.initializer("axes", int64([2], [0, 1]));
+    b.initializer("zero", int64([], [0]));
+    b.emit("Size", ["x"], { outputs: ["n"] });
+    b.emit("Unsqueeze", ["n", "axes"], { outputs: ["matrix"] });
+    b.emit("Gather", ["matrix", "zero"], { outputs: ["row"] });
+    b.emit("ConstantOfShape", ["row"], { outputs: ["y"] });
+    b.output({ name: "y", dtype: "float32", shape: undefined });
+    expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toEqual(["?"]);
+  });
+});
+
+describe("operator sets", () => {
+  test("before 7, the second operand was spread over named axes of the first", () => {
+    const column = [float32([1], [1])];
+    const attributes = { broadcast: int(1), axis: int(0) };
+    expect(single("Add", [3, 1], [float32([3], [1, 1, 1])], { opset: 6, attributes })).toEqual([
+      3, 1,
+    ]);
+    expect(single("Add", [3, 1], column)).toEqual([3, 1]);
+  });
+});
+
+describe("files that contradict themselves", () => {
+  test("sizes that none can have are not known", () => {
+    expect(single("Pad", [3], [int64([2], [-2, -2])])).toEqual(["?"]);
+    expect(single("Reshape", [6], [int64([2], [-3, 2])])).toEqual(["?", 2]);
+    const attributes = { kernel_shape: ints([2]), strides: ints([0]) };
+    expect(single("MaxPool", [1, 1, 8], [], { attributes })).toEqual([1, 1, "?"]);
+  });
+
+  test("lists far longer than any rank are not gone through", () => {
+    const long = int64(
+      [200_000],
+      Array.from({ length: 200_000 }, (_, i) => i),
+    );
+    for (const op of ["Unsqueeze", "Squeeze", "Reshape", "Expand", "Pad", "ReduceSum"]) {
+      expect(single(op, [2, 3], [long])?.length ?? 0).toBeLessThanOrEqual(64);
+    }
+  });
+
+  test("an op named like a property of every object is an unknown op", () => {
+    for (const op of ["constructor", "toString", "__proto__", "hasOwnProperty"]) {
+      expect(single(op, [2], [])).toBeUndefined();
+    }
   });
 });

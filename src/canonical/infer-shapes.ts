@@ -2,20 +2,33 @@
 // file declares is kept where inference knows less.
 
 import type { Graph, Node, Value, ValueName, ValueType } from "../graph/graph.ts";
-import { indexOf } from "../graph/query.ts";
+import { captures, indexOf } from "../graph/query.ts";
 import { bindShape, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import type { TensorRef } from "../graph/tensor.ts";
+import { bearsOut, enter } from "./bodies.ts";
 import { inferNode } from "./infer-node.ts";
-import { type Content, propagate } from "./propagate.ts";
+import { withBodies } from "./inline.ts";
+import type { Content, KnownValues } from "./known.ts";
+import { propagate } from "./propagate.ts";
 
 /**
  * Types for every value that the op table can give one. `sizes` puts numbers in place of symbolic dims
  * everywhere, inputs and outputs included. The same graph back if there is nothing to add.
  */
 export function inferShapes(graph: Graph, sizes?: ReadonlyMap<string, number>): Graph {
-  const inference = new Inference(graph, sizes);
-  for (const node of graph.nodes) inference.visit(node);
-  return inference.finish(graph.nodes);
+  return inferWithin(graph, { sizes });
+}
+
+/** What surrounds a body: the values of the graphs around it. */
+interface Surroundings {
+  readonly sizes?: ReadonlyMap<string, number> | undefined;
+  readonly outer?: KnownValues;
+}
+
+function inferWithin(graph: Graph, surroundings: Surroundings): Graph {
+  const inference = new Inference(graph, surroundings);
+  const nodes = graph.nodes.map((node) => inference.visit(node));
+  return inference.finish(nodes.every((node, i) => node === graph.nodes[i]) ? graph.nodes : nodes);
 }
 
 /** Shape inference node by node, for passes that change the graph as they go. */
@@ -27,10 +40,15 @@ export class Inference {
   readonly #initializers: Map<ValueName, TensorRef>;
   readonly #contents = new Map<ValueName, Content>();
   readonly #opset: number;
+  readonly #sizes: ReadonlyMap<string, number> | undefined;
+  /** What may be asked for; in a body, the names around it included. */
+  readonly #known: KnownValues;
 
-  constructor(graph: Graph, sizes: ReadonlyMap<string, number> = new Map()) {
+  constructor(graph: Graph, { sizes, outer }: Surroundings = {}) {
     this.#graph = graph;
-    this.#bind = (value) => bindValue(value, sizes);
+    this.#sizes = sizes;
+    this.#known = outer === undefined ? this.#own() : this.#within(outer);
+    this.#bind = (value) => bindValue(value, sizes ?? new Map());
     this.#inputs = mapSame(graph.inputs, this.#bind);
     for (const value of graph.values.values()) this.#values.set(value.name, this.#bind(value));
     for (const value of this.#inputs) this.#values.set(value.name, value);
@@ -38,21 +56,45 @@ export class Inference {
     this.#opset = graph.opsets.get("") ?? 1;
   }
 
-  /** Types the outputs of a node whose inputs were visited before. */
-  visit(node: Node): void {
-    const typeOf = (name: ValueName): ValueType | undefined =>
-      this.#values.get(name) ?? this.#initializers.get(name);
-    const types = inferNode(node, this.#opset, {
-      typeOf,
+  #own(): KnownValues {
+    return {
+      typeOf: (name) => this.#values.get(name) ?? this.#initializers.get(name),
       constantOf: (name) => this.#initializers.get(name) ?? this.#contents.get(name)?.tensor,
-      entriesOf: (name) => this.#contents.get(name)?.entries,
-    });
+      contentOf: (name) => this.#contents.get(name),
+    };
+  }
+
+  /** A name that the body makes itself hides one outside. */
+  #within(outer: KnownValues): KnownValues {
+    const own = this.#own();
+    const free = captures(this.#graph);
+    return {
+      typeOf: (name) => (free.has(name) ? outer : own).typeOf(name),
+      constantOf: (name) => (free.has(name) ? outer : own).constantOf(name),
+      contentOf: (name) => (free.has(name) ? outer : own).contentOf?.(name),
+    };
+  }
+
+  /**
+   * Types the outputs of a node whose inputs were visited before. Gives the node back, with what was
+   * found inside its bodies.
+   */
+  visit(given: Node): Node {
+    const node = withBodies(given, (body) => this.#inside(given, body));
+    const types = inferNode(node, this.#opset, this.#known);
     for (const [i, type] of types.entries()) {
       const name = node.outputs[i] ?? "";
       if (name === "" || type === undefined) continue;
       this.#values.set(name, { name, ...merge(this.#values.get(name), type) });
     }
-    propagate(node, { typeOf, initializers: this.#initializers, contents: this.#contents });
+    propagate(node, this.#known, this.#contents);
+    return node;
+  }
+
+  #inside(node: Node, body: Graph): Graph {
+    const entered = enter(node, body, (name) => this.#known.typeOf(name), this.#opset);
+    const inferred = inferWithin(entered, { sizes: this.#sizes, outer: this.#known });
+    return bearsOut(node, body, inferred) ? inferred : body;
   }
 
   /** A constant that has come in with nodes that are new. */

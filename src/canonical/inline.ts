@@ -12,6 +12,7 @@ import type {
   Node,
   ValueName,
 } from "../graph/graph.ts";
+import { NO_ATTRIBUTES, subgraphs } from "../graph/graph.ts";
 
 /** Calls within calls: real exports stay below ten. A function that calls itself ends here. */
 const DEPTH_MAX = 64;
@@ -25,7 +26,7 @@ const DEPTH_MAX = 64;
 export function inlineFunctions(graph: Graph): Graph {
   const { functions } = graph;
   if (functions === undefined) return graph;
-  const context: Context = { functions, count: { nodes: 0 } };
+  new Unfolding(functions).count(graph.nodes, 0);
   const { functions: _inlined, ...rest } = graph;
   const opsets = new Map(graph.opsets);
   for (const one of functions.values()) {
@@ -33,23 +34,61 @@ export function inlineFunctions(graph: Graph): Graph {
       if (!opsets.has(domain)) opsets.set(domain, version);
     }
   }
-  return { ...rest, opsets, nodes: expand(graph.nodes, context, 0) };
+  return { ...rest, opsets, nodes: expand(graph.nodes, functions, 0) };
 }
 
-interface Context {
-  readonly functions: ReadonlyMap<string, GraphFunction>;
-  readonly count: { nodes: number };
+type Functions = ReadonlyMap<string, GraphFunction>;
+
+function calledBy(node: Node, functions: Functions): GraphFunction | undefined {
+  return functions.get(`${node.domain}/${node.op}`);
 }
 
-function expand(nodes: readonly Node[], context: Context, depth: number): Node[] {
+/**
+ * Counts what nodes unfold to before anything is unfolded: each function once, however often it is
+ * called.
+ */
+class Unfolding {
+  readonly #functions: Functions;
+  readonly #sizes = new Map<GraphFunction, number>();
+
+  constructor(functions: Functions) {
+    this.#functions = functions;
+  }
+
+  /** Number of nodes, those of bodies included. */
+  count(nodes: readonly Node[], depth: number): number {
+    let total = 0;
+    for (const node of nodes) {
+      const called = calledBy(node, this.#functions);
+      if (called === undefined) {
+        total += 1;
+        for (const body of subgraphs(node)) total += this.count(body.nodes, depth);
+      } else {
+        if (depth >= DEPTH_MAX) throw tooMuch(node, "call one another without end");
+        total += this.#sizeOf(called, depth + 1);
+      }
+      if (total > limits.nodesMax) throw tooMuch(node, "unfold beyond the limit");
+    }
+    return total;
+  }
+
+  #sizeOf(called: GraphFunction, depth: number): number {
+    const size = this.#sizes.get(called) ?? this.count(called.nodes, depth);
+    this.#sizes.set(called, size);
+    return size;
+  }
+}
+
+function expand(nodes: readonly Node[], functions: Functions, depth: number): Node[] {
   return nodes.flatMap((node) => {
-    const called = context.functions.get(`${node.domain}/${node.op}`);
+    const called = calledBy(node, functions);
     if (called === undefined) {
-      if (++context.count.nodes > limits.nodesMax) throw tooMuch(node, "unfold beyond the limit");
-      return [withBodies(node, (body) => ({ ...body, nodes: expand(body.nodes, context, depth) }))];
+      return [
+        withBodies(node, (body) => ({ ...body, nodes: expand(body.nodes, functions, depth) })),
+      ];
     }
     if (depth >= DEPTH_MAX) throw tooMuch(node, "call one another without end");
-    return expand(instantiate(node, called), context, depth + 1);
+    return expand(instantiate(node, called), functions, depth + 1);
   });
 }
 
@@ -59,13 +98,33 @@ function instantiate(call: Node, called: GraphFunction): Node[] {
   called.inputs.forEach((name, i) => {
     names.set(name, call.inputs[i] ?? "");
   });
+  const handedOn: Node[] = [];
   called.outputs.forEach((name, i) => {
     const outside = call.outputs[i] ?? "";
     // A result that the caller does not take still needs a name of its own.
-    if (outside !== "") names.set(name, outside);
+    if (outside === "") return;
+    // What is an input too, or was named already, has its name: it is handed on under another.
+    const taken = names.get(name);
+    if (taken === undefined) names.set(name, outside);
+    else handedOn.push(identity(`${call.name}/${outside}`, taken, outside));
   });
   const rename = (name: ValueName): ValueName => names.get(name) ?? `${call.name}/${name}`;
-  return called.nodes.map((node) => renamed(bound(node, call, called.defaults), rename, call.name));
+  const nodes = called.nodes.map((node) =>
+    renamed(bound(node, call, called.defaults), rename, call.name),
+  );
+  return [...nodes, ...handedOn];
+}
+
+/** A node that gives a value a second name. */
+export function identity(name: string, input: ValueName, output: ValueName): Node {
+  return {
+    name,
+    op: "Identity",
+    domain: "",
+    inputs: [input],
+    outputs: [output],
+    attributes: NO_ATTRIBUTES,
+  };
 }
 
 function bound(node: Node, call: Node, defaults: Attributes): Node {
@@ -107,23 +166,27 @@ export function renamed(node: Node, rename: (name: ValueName) => ValueName, pref
   };
 }
 
-/** A node with the graphs in its attributes changed; the same node if it has none. */
+/** A node with the graphs in its attributes changed; the same node if none of them changes. */
 export function withBodies(node: Node, change: (body: Graph) => Graph): Node {
-  const has = [...node.attributes.values()].some(
-    ({ kind }) => kind === "graph" || kind === "graphs",
-  );
-  if (!has) return node;
-  const attributes = new Map<string, Attribute>();
+  let attributes: Map<string, Attribute> | undefined;
   for (const [name, attribute] of node.attributes) {
-    if (attribute.kind === "graph") {
-      attributes.set(name, { kind: "graph", value: change(attribute.value) });
-    } else if (attribute.kind === "graphs") {
-      attributes.set(name, { kind: "graphs", value: attribute.value.map(change) });
-    } else {
-      attributes.set(name, attribute);
-    }
+    const changed = withBody(attribute, change);
+    if (changed === attribute) continue;
+    attributes ??= new Map(node.attributes);
+    attributes.set(name, changed);
   }
-  return { ...node, attributes };
+  return attributes === undefined ? node : { ...node, attributes };
+}
+
+function withBody(attribute: Attribute, change: (body: Graph) => Graph): Attribute {
+  if (attribute.kind === "graph") {
+    const value = change(attribute.value);
+    return value === attribute.value ? attribute : { kind: "graph", value };
+  }
+  if (attribute.kind !== "graphs") return attribute;
+  const value = attribute.value.map(change);
+  const same = value.every((body, i) => body === attribute.value[i]);
+  return same ? attribute : { kind: "graphs", value };
 }
 
 function tooMuch(node: Node, what: string): SkipwayError {

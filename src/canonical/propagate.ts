@@ -9,36 +9,31 @@ import {
   isStatic,
   normalizeAxis,
   type Shape,
+  sameDim,
   UNKNOWN_DIM,
 } from "../graph/shape.ts";
 import { int64, numbersOf, type TensorRef } from "../graph/tensor.ts";
+import type { Content, KnownValues } from "./known.ts";
 
 /** Longest list of integers that is followed; a shape is shorter. */
 const ENTRIES_MAX = 64;
 
-/** Entries of an integer scalar (rank 0) or list (rank 1); `tensor` where all are numbers. */
-export interface Content {
-  readonly entries: readonly Dim[];
-  readonly rank: 0 | 1;
-  readonly tensor: TensorRef | undefined;
-}
-
-/** What is known around a node. `contents` is added to. */
-export interface Followed {
-  typeOf(name: ValueName): ValueType | undefined;
-  readonly initializers: ReadonlyMap<ValueName, TensorRef>;
-  readonly contents: Map<ValueName, Content>;
-}
-
-/** Records what a node's first output holds, where its inputs tell. */
-export function propagate(node: Node, known: Followed): void {
+/** Records in `contents` what a node's first output holds, where its inputs tell. */
+export function propagate(node: Node, known: KnownValues, contents: Map<ValueName, Content>): void {
   const [output = ""] = node.outputs;
-  if (output === "" || node.domain !== "") return;
-  const rule = RULES[node.op];
-  const content = rule?.(node, (i) => contentOf(node.inputs[i] ?? "", known), known);
-  if (content !== undefined && content.entries.length <= ENTRIES_MAX) {
-    known.contents.set(output, content);
-  }
+  const rule = node.domain === "" ? RULES.get(node.op) : undefined;
+  if (output === "" || rule === undefined) return;
+  const found = rule(node, (i) => contentOf(node.inputs[i] ?? "", known), known);
+  const fits = found !== undefined && fitsType(found, known.typeOf(output));
+  if (fits && found.entries.length <= ENTRIES_MAX) contents.set(output, found);
+}
+
+/** Rules know scalars and lists. What inference has typed as something else is neither. */
+function fitsType(found: Content, type: ValueType | undefined): boolean {
+  if (type?.shape === undefined) return true;
+  const [length = 1] = type.shape;
+  if (type.shape.length !== found.rank) return false;
+  return typeof length !== "number" || length === found.entries.length;
 }
 
 /** int32, int64 and bool: a cast to a float would change what a division gives. */
@@ -46,12 +41,12 @@ const INTEGER_CODES = new Set([6, 7, 9]);
 const INTEGER_TYPES = new Set(["int32", "int64", "bool"]);
 
 type Lookup = (i: number) => Content | undefined;
-type Rule = (node: Node, input: Lookup, known: Followed) => Content | undefined;
+type Rule = (node: Node, input: Lookup, known: KnownValues) => Content | undefined;
 
-function contentOf(name: ValueName, known: Followed): Content | undefined {
-  const followed = known.contents.get(name);
+function contentOf(name: ValueName, known: KnownValues): Content | undefined {
+  const followed = known.contentOf?.(name);
   if (followed !== undefined) return followed;
-  const ref = known.initializers.get(name);
+  const ref = known.constantOf(name);
   return ref === undefined ? undefined : contentOfTensor(ref);
 }
 
@@ -69,7 +64,11 @@ function content(entries: readonly Dim[], rank: 0 | 1): Content {
   return { entries, rank, tensor: isStatic(entries) ? int64(shape, entries) : undefined };
 }
 
-function arithmetic(apply: (a: number, b: number) => number): Rule {
+/** `symbolic` says what is known where an entry is a symbol. */
+function arithmetic(
+  apply: (a: number, b: number) => number,
+  symbolic: (a: Dim, b: Dim) => Dim = () => UNKNOWN_DIM,
+): Rule {
   return (_node, input) => {
     const [a, b] = [input(0), input(1)];
     if (a === undefined || b === undefined) return undefined;
@@ -80,12 +79,17 @@ function arithmetic(apply: (a: number, b: number) => number): Rule {
     const at = (c: Content, i: number): Dim => c.entries[c.entries.length === 1 ? 0 : i] ?? "?";
     const entries = Array.from({ length }, (_, i): Dim => {
       const [x, y] = [at(a, i), at(b, i)];
-      if (typeof x !== "number" || typeof y !== "number") return UNKNOWN_DIM;
+      if (typeof x !== "number" || typeof y !== "number") return symbolic(x, y);
       const result = apply(x, y);
       return Number.isSafeInteger(result) ? result : UNKNOWN_DIM;
     });
     return content(entries, a.rank === 0 && b.rank === 0 ? 0 : 1);
   };
+}
+
+/** Min and Max take any number of operands; exporters write two. */
+function binaryOnly(rule: Rule): Rule {
+  return (node, input, known) => (node.inputs.length === 2 ? rule(node, input, known) : undefined);
 }
 
 function negated(data: Content | undefined): Content | undefined {
@@ -144,15 +148,52 @@ const concat: Rule = (node, input) => {
   return content(entries, 1);
 };
 
-const toList: Rule = (_node, input) => {
+/** The same entries as a scalar or a list, whichever inference says that it is. */
+const relabelled: Rule = (node, input, known) => {
   const data = input(0);
-  return data?.rank === 0 ? content(data.entries, 1) : undefined;
+  const rank = known.typeOf(node.outputs[0] ?? "")?.shape?.length;
+  return data !== undefined && (rank === 0 || rank === 1) ? content(data.entries, rank) : undefined;
 };
 
-const toScalar: Rule = (_node, input) => {
-  const data = input(0);
-  return data?.rank === 1 && data.entries.length === 1 ? content(data.entries, 0) : undefined;
+/** Entry by entry from one list or the other, as exporters fill in a -1 of an Expand. */
+const where: Rule = (_node, input) => {
+  const [choice, yes, no] = [input(0), input(1), input(2)];
+  if (choice === undefined || yes === undefined || no === undefined) return undefined;
+  const parts = [choice, yes, no];
+  const length = Math.max(...parts.map((part) => part.entries.length));
+  if (parts.some((part) => ![1, length].includes(part.entries.length))) return undefined;
+  const at = (c: Content, i: number): Dim => c.entries[c.entries.length === 1 ? 0 : i] ?? "?";
+  const entries = Array.from({ length }, (_, i): Dim => {
+    const taken = at(choice, i);
+    if (typeof taken === "number") return at(taken === 0 ? no : yes, i);
+    return sameDim(at(yes, i), at(no, i)) ? at(yes, i) : UNKNOWN_DIM;
+  });
+  return content(entries, parts.some((part) => part.rank === 1) ? 1 : 0);
 };
+
+const negative: Rule = (_node, input) => {
+  const data = input(0);
+  const entries = data?.entries.map((one) => (typeof one === "number" ? -one : UNKNOWN_DIM));
+  return data && entries && content(entries, data.rank);
+};
+
+/** A size is never negative, and equal to itself. */
+function equalDims(a: Dim, b: Dim): Dim {
+  if (sameDim(a, b)) return 1;
+  const negative = [a, b].some((one) => typeof one === "number" && one < 0);
+  return negative && a !== UNKNOWN_DIM && b !== UNKNOWN_DIM ? 0 : UNKNOWN_DIM;
+}
+
+const neutral =
+  (one: number) =>
+  (a: Dim, b: Dim): Dim => {
+    if (b === one) return a;
+    return a === one ? b : UNKNOWN_DIM;
+  };
+const neutralRight =
+  (one: number) =>
+  (a: Dim, b: Dim): Dim =>
+    b === one ? a : UNKNOWN_DIM;
 
 const constant: Rule = (node) => {
   const value = node.attributes.get("value");
@@ -181,6 +222,7 @@ const constantOfShape: Rule = (node, input) => {
 const reduceProduct: Rule = (node, input) => {
   const data = input(0);
   if (data === undefined || !isStatic(data.entries)) return undefined;
+  if (intAttribute(node, "noop_with_empty_axes", 0) !== 0) return undefined;
   const keep = intAttribute(node, "keepdims", 1) !== 0;
   const total = data.entries.reduce((a, b) => a * b, 1);
   return content([total], keep ? data.rank : 0);
@@ -188,14 +230,17 @@ const reduceProduct: Rule = (node, input) => {
 
 const squeezeAxis = (node: Node): boolean => normalizeAxis(intAttribute(node, "axis", 0), 1) === 0;
 
-const RULES: Readonly<Record<string, Rule>> = {
-  Add: arithmetic((a, b) => a + b),
-  Sub: arithmetic((a, b) => a - b),
-  Mul: arithmetic((a, b) => a * b),
+const RULE_OF: Readonly<Record<string, Rule>> = {
+  Add: arithmetic((a, b) => a + b, neutral(0)),
+  Sub: arithmetic((a, b) => a - b, neutralRight(0)),
+  Mul: arithmetic((a, b) => a * b, neutral(1)),
   // ONNX integer division truncates.
-  Div: arithmetic((a, b) => (b === 0 ? Number.NaN : Math.trunc(a / b))),
+  Div: arithmetic((a, b) => (b === 0 ? Number.NaN : Math.trunc(a / b)), neutralRight(1)),
+  Min: binaryOnly(arithmetic(Math.min)),
+  Max: binaryOnly(arithmetic(Math.max)),
+  Neg: negative,
   // Truth values are 0 and 1.
-  Equal: arithmetic((a, b) => Number(a === b)),
+  Equal: arithmetic((a, b) => Number(a === b), equalDims),
   Greater: arithmetic((a, b) => Number(a > b)),
   GreaterOrEqual: arithmetic((a, b) => Number(a >= b)),
   Less: arithmetic((a, b) => Number(a < b)),
@@ -212,9 +257,14 @@ const RULES: Readonly<Record<string, Rule>> = {
   Gather: (node, input, known) => (squeezeAxis(node) ? gather(node, input, known) : undefined),
   Slice: slice,
   Concat: concat,
-  Unsqueeze: toList,
-  Squeeze: toScalar,
+  Unsqueeze: relabelled,
+  Squeeze: relabelled,
+  Reshape: relabelled,
+  Where: where,
   Constant: constant,
   ConstantOfShape: constantOfShape,
   ReduceProd: reduceProduct,
 };
+
+/** A map, so that an op named like a property of all objects is not found. */
+const RULES: ReadonlyMap<string, Rule> = new Map(Object.entries(RULE_OF));

@@ -3,19 +3,7 @@
 import { intAttribute } from "../graph/graph.ts";
 import { type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import type { OpDef, ShapeContext } from "./op.ts";
-import { defineOp, perInput, sameAsInput, typed } from "./rules.ts";
-
-function times(a: Dim | undefined, b: Dim | undefined): Dim {
-  return typeof a === "number" && typeof b === "number" ? a * b : UNKNOWN_DIM;
-}
-
-function over(a: Dim | undefined, b: number): Dim {
-  return typeof a === "number" && b > 0 && a % b === 0 ? a / b : UNKNOWN_DIM;
-}
-
-function plus(a: Dim | undefined, b: Dim | undefined): Dim {
-  return typeof a === "number" && typeof b === "number" ? a + b : UNKNOWN_DIM;
-}
+import { defineOp, overDim, perInput, plusDim, sameAsInput, timesDim, typed } from "./rules.ts";
 
 /** Heads, length and width of an operand `[B, heads, length, width]` or `[B, length, heads·width]`. */
 interface Heads {
@@ -33,7 +21,7 @@ function headsOf(c: ShapeContext, i: number, count: number): Heads | undefined {
     return { batch, heads, length, width };
   }
   if (shape?.length !== 3) return undefined;
-  return { batch, heads: count, length: shape[1] ?? UNKNOWN_DIM, width: over(shape[2], count) };
+  return { batch, heads: count, length: shape[1] ?? UNKNOWN_DIM, width: overDim(shape[2], count) };
 }
 
 /** Y, present key, present value, and the scores. */
@@ -43,10 +31,10 @@ function attentionShapes(c: ShapeContext): readonly (Shape | undefined)[] {
   const [keys, values] = [headsOf(c, 1, keyHeads), headsOf(c, 2, keyHeads)];
   if (queries === undefined || keys === undefined || values === undefined) return [];
   const past = (c.node.inputs[4] ?? "") === "" ? 0 : c.input(4)?.shape?.[2];
-  const total = plus(keys.length, past);
+  const total = plusDim(keys.length, past);
   const flat = c.input(0)?.shape?.length === 3;
   const result = flat
-    ? [queries.batch, queries.length, times(queries.heads, values.width)]
+    ? [queries.batch, queries.length, timesDim(queries.heads, values.width)]
     : [queries.batch, queries.heads, queries.length, values.width];
   return [
     result,
@@ -70,5 +58,56 @@ const rotary = defineOp("RotaryEmbedding", {
   gradient: "unsupported",
 });
 
+/** Attention whose scores are changed by functions in its attributes; heads are always an axis. */
+const flexAttention = defineOp("FlexAttention", {
+  domain: "ai.onnx.preview",
+  shape: (c) => {
+    const [queries, values] = [c.input(0)?.shape, c.input(2)?.shape];
+    const width = values?.at(-1) ?? UNKNOWN_DIM;
+    return [typed(c.input(0)?.dtype, queries && [...queries.slice(0, -1), width])];
+  },
+  cost: perInput(4),
+  saves: { inputs: [0, 1, 2], outputs: [0] },
+  gradient: "unsupported",
+});
+
+/** The result, and the state `[B, heads, key width, value width]`, which is of the type of the past one. */
+const linearAttention = defineOp("LinearAttention", {
+  shape: (c) => {
+    const heads = intAttribute(c.node, "q_num_heads", 0);
+    const keyHeads = intAttribute(c.node, "kv_num_heads", 0);
+    const [keys, values] = [headsOf(c, 1, keyHeads), headsOf(c, 2, keyHeads)];
+    const [batch = UNKNOWN_DIM, length = UNKNOWN_DIM] = c.input(0)?.shape ?? [];
+    if (keys === undefined || values === undefined) return [];
+    const state = [batch, keyHeads, keys.width, values.width];
+    return [
+      typed(c.input(0)?.dtype, [batch, length, timesDim(heads, values.width)]),
+      typed(c.input(3)?.dtype ?? c.input(0)?.dtype, state),
+    ];
+  },
+  cost: perInput(6),
+  saves: { inputs: [0, 1, 2], outputs: [0] },
+  gradient: "unsupported",
+});
+
+/** A depthwise convolution over what came before; its state is one step shorter than the kernel. */
+const causalConv = defineOp("CausalConvWithState", {
+  shape: (c) => {
+    const x = c.input(0)?.shape;
+    const [batch = UNKNOWN_DIM, channels = UNKNOWN_DIM] = x ?? [];
+    const state = x && [batch, channels, plusDim(c.input(1)?.shape?.[2], -1)];
+    return [c.input(0), typed(c.input(0)?.dtype, state)];
+  },
+  cost: perInput(8),
+  saves: { inputs: [0, 1], outputs: [] },
+  gradient: "unsupported",
+});
+
 /** All ops of this family. */
-export const attentions: readonly OpDef[] = [attention, rotary];
+export const attentions: readonly OpDef[] = [
+  attention,
+  rotary,
+  flexAttention,
+  linearAttention,
+  causalConv,
+];

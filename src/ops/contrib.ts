@@ -1,9 +1,12 @@
 // Ops that ONNX Runtime puts in the place of others when it optimises a graph (onnxruntime,
 // docs/ContribOperators.md). Saved graphs hold them.
 
+import { intAttribute } from "../graph/graph.ts";
+import type { Shape } from "../graph/shape.ts";
 import { convShape } from "./conv.ts";
+import { matmulShape } from "./matmul.ts";
 import type { OpDef, ShapeRule } from "./op.ts";
-import { costOf, defineOp, perInput, sameAsInput, typed } from "./rules.ts";
+import { costOf, defineOp, perInput, perOutput, sameAsInput, typed } from "./rules.ts";
 
 const DOMAIN = "com.microsoft";
 
@@ -37,9 +40,28 @@ const fusedConv = defineOp("FusedConv", {
   gradient: "unsupported",
 });
 
+/** A product of matrices, either of them transposed; of transposed batch axes nothing is known. */
+const fusedMatMul = defineOp("FusedMatMul", {
+  domain: DOMAIN,
+  shape: (c) => {
+    const operand = (i: number, name: string): Shape | undefined => {
+      const shape = c.input(i)?.shape;
+      if (shape === undefined || intAttribute(c.node, `transBatch${name}`, 0) !== 0)
+        return undefined;
+      if (intAttribute(c.node, `trans${name}`, 0) === 0 || shape.length < 2) return shape;
+      return [...shape.slice(0, -2), ...shape.slice(-2).toReversed()];
+    };
+    return [typed(c.input(0)?.dtype, matmulShape(operand(0, "A"), operand(1, "B")))];
+  },
+  cost: perOutput(2),
+  saves: { inputs: [0, 1], outputs: [] },
+  gradient: "unsupported",
+});
+
 /** All ops of this family. */
 export const contributions: readonly OpDef[] = [
   fusedConv,
+  fusedMatMul,
   ...["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"].map((type) =>
     contributed(type, skipNormShape),
   ),

@@ -2,7 +2,15 @@
 // arithmetic for deep learning", chapter 4), written in plain ONNX.
 
 import { present } from "../base/assert.ts";
-import { int, intAttribute, ints, type Node, type ValueName } from "../graph/graph.ts";
+import {
+  int,
+  intAttribute,
+  ints,
+  intsAttribute,
+  type Node,
+  stringAttribute,
+  type ValueName,
+} from "../graph/graph.ts";
 import { isStatic, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { int64 } from "../graph/tensor.ts";
 import type { GradientContext, OpDef, ShapeContext } from "./op.ts";
@@ -13,6 +21,7 @@ import {
   reduce,
   shapeConstant,
   staticShape,
+  timesDim,
   transpose,
   typed,
 } from "./rules.ts";
@@ -151,21 +160,34 @@ function convTransposeShape(c: ShapeContext): Shape | undefined {
   const w = c.input(1)?.shape;
   if (x === undefined || w === undefined || x.length < 3) return undefined;
   const group = intAttribute(c.node, "group", 1);
-  const perGroup = w[1];
-  const channels = typeof perGroup === "number" ? perGroup * group : UNKNOWN_DIM;
-  const declared = c.node.attributes.get("output_shape");
-  const automatic = c.node.attributes.get("auto_pad");
-  const window = windowOf(c.node, w.slice(2), x.slice(2));
-  const plain = declared === undefined && automatic === undefined && window !== undefined;
-  const extra = c.node.attributes.get("output_padding");
-  const spatial = x.slice(2).map((size, axis) => {
-    if (!plain || typeof size !== "number") return UNKNOWN_DIM;
+  const channels = timesDim(w[1], group);
+  return [x[0] ?? UNKNOWN_DIM, channels, ...transposedSizes(c, w.slice(2), x.slice(2))];
+}
+
+/** Spatial sizes of a transposed convolution: declared, or by stride, or from the window. */
+function transposedSizes(c: ShapeContext, kernel: Shape, spatial: Shape): Shape {
+  const declared = intsAttribute(c.node, "output_shape");
+  if (declared !== undefined) return declared.slice(-spatial.length);
+  const window = windowOf(c.node, kernel, spatial);
+  if (stringAttribute(c.node, "auto_pad", "NOTSET").startsWith("SAME")) {
+    return spatial.map((size, axis) => {
+      const [k = 1, stride = 1, d = 1] = [
+        window?.kernel[axis],
+        window?.strides[axis],
+        window?.dilations[axis],
+      ];
+      // ONNX has size · stride here too, the runtime less: it would need a negative padding.
+      if (window === undefined || d * (k - 1) + 1 < stride) return UNKNOWN_DIM;
+      return timesDim(size, stride);
+    });
+  }
+  const extra = intsAttribute(c.node, "output_padding");
+  return spatial.map((size, axis) => {
+    if (window === undefined || typeof size !== "number") return UNKNOWN_DIM;
     const reach = (window.dilations[axis] ?? 1) * ((window.kernel[axis] ?? 1) - 1) + 1;
-    const added = extra?.kind === "ints" ? Number(extra.value[axis] ?? 0) : 0;
     const pads = (window.padsBegin[axis] ?? 0) + (window.padsEnd[axis] ?? 0);
-    return (size - 1) * (window.strides[axis] ?? 1) + added + reach - pads;
+    return (size - 1) * (window.strides[axis] ?? 1) + (extra?.[axis] ?? 0) + reach - pads;
   });
-  return [x[0] ?? UNKNOWN_DIM, channels, ...spatial];
 }
 
 const convTranspose = defineOp("ConvTranspose", {
@@ -175,5 +197,13 @@ const convTranspose = defineOp("ConvTranspose", {
   gradient: "unsupported",
 });
 
+/** A convolution whose taps are moved by what another convolution says. */
+const deformConv = defineOp("DeformConv", {
+  shape: (c) => [typed(c.input(0)?.dtype, convShape(c))],
+  cost: costOf((_node, [, w], [y]) => convFlops(w?.shape, y?.shape)),
+  saves: { inputs: [0, 1, 2, 4], outputs: [] },
+  gradient: "unsupported",
+});
+
 /** All ops of this family. */
-export const convolutions: readonly OpDef[] = [conv, convTranspose];
+export const convolutions: readonly OpDef[] = [conv, convTranspose, deformConv];

@@ -180,6 +180,18 @@ const cast = defineOp("Cast", {
   gradient: "unsupported",
 });
 
+/** The same bits read as another type of the same width. */
+const bitCast = defineOp("BitCast", {
+  shape: ({ node, input }) => [
+    typed(DTYPE_CODES.get(intAttribute(node, "to", 0)), input(0)?.shape),
+  ],
+  cost: free,
+  gradient: "zero",
+});
+
+/** Slopes are spread over x, never x over slopes. */
+const prelu = unary("PRelu", BOTH, "unsupported");
+
 const castLike = defineOp("CastLike", {
   shape: ({ input }) => [typed(input(1)?.dtype, input(0)?.shape)],
   cost: perOutput(1),
@@ -187,14 +199,20 @@ const castLike = defineOp("CastLike", {
 });
 
 const where = defineOp("Where", {
-  shape: (context) => [typed(context.input(1)?.dtype, broadcastShape(context))],
+  shape: (context) => [
+    typed(context.input(1)?.dtype ?? context.input(2)?.dtype, broadcastShape(context)),
+  ],
   cost: perOutput(1),
   saves: INPUT,
   gradient: "unsupported",
 });
 
 const dropout = defineOp("Dropout", {
-  shape: (context) => [context.input(0), typed("bool", context.input(0)?.shape)],
+  // The mask was of the input's type before operator set 10.
+  shape: (context) => {
+    const x = context.input(0);
+    return [x, typed(context.opset < 10 ? x?.dtype : "bool", x?.shape)];
+  },
   cost: perOutput(1),
   gradient: "unsupported",
 });
@@ -234,6 +252,8 @@ export const elementwise: readonly OpDef[] = [
   identity,
   cast,
   castLike,
+  bitCast,
+  prelu,
   where,
   dropout,
   ...["Erf", "Gelu", "Elu", "Selu", "Celu", "Softplus", "Softsign", "HardSigmoid"].map(unsupported),
@@ -246,5 +266,5 @@ export const elementwise: readonly OpDef[] = [
   ...["Sinh", "Cosh", "Asin", "Acos", "Asinh", "Acosh", "Atanh", "Swish", "Shrink"].map(
     unsupported,
   ),
-  ...["Min", "Max", "Mean", "Pow", "PRelu", "Mod"].map(joined),
+  ...["Min", "Max", "Mean", "Pow", "Mod", "SwiGLU"].map(joined),
 ];

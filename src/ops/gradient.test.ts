@@ -175,6 +175,19 @@ const ROWS: readonly Row[] = [
     attributes: at({ axis: int(0) }),
   },
   { op: "Pad", inputs: [[3, 4]], constants: [axes(1, 0, 2, 1)] },
+  { op: "Pad", inputs: [[3, 4]], constants: [axes(-1, 2, 0, -1)], label: "cut" },
+  {
+    op: "Pad",
+    inputs: [[3, 4]],
+    constants: [axes(-1, 1), float32([], [0]), axes(1)],
+    label: "cut along one axis",
+  },
+  {
+    op: "ReduceSum",
+    inputs: [[2, 3]],
+    attributes: at({ keepdims: int(0), noop_with_empty_axes: int(1) }),
+    label: "nothing",
+  },
   { op: "Trilu", inputs: [[4, 4]], attributes: at({ upper: int(0) }) },
   { op: "CumSum", inputs: [[3, 4]], constants: [int64([], [1])] },
 ];

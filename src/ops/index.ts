@@ -3,6 +3,7 @@
 import type { Node } from "../graph/graph.ts";
 import { attentions } from "./attention.ts";
 import { contributions } from "./contrib.ts";
+import { controls } from "./control.ts";
 import { convolutions } from "./conv.ts";
 import { elementwise } from "./elementwise.ts";
 import { indexings } from "./indexing.ts";
@@ -15,6 +16,8 @@ import { pools } from "./pool.ts";
 import { quantized } from "./quant.ts";
 import { recurrents } from "./recurrent.ts";
 import { reductions } from "./reduce.ts";
+import { spatials } from "./spatial.ts";
+import { visions } from "./vision.ts";
 
 const ALL: readonly OpDef[] = [
   ...elementwise,
@@ -30,6 +33,9 @@ const ALL: readonly OpDef[] = [
   ...quantized,
   ...recurrents,
   ...contributions,
+  ...spatials,
+  ...visions,
+  ...controls,
 ];
 
 /** Ops by `domain/type`; the standard domain is empty. */

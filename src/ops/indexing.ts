@@ -4,7 +4,7 @@ import { type Attribute, intAttribute, stringAttribute, type ValueName } from ".
 import { type Dim, normalizeAxis, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
 import type { GradientContext, OpDef, ShapeContext, ShapeRule } from "./op.ts";
-import { defineOp, free, integers, perOutput, typed } from "./rules.ts";
+import { defineOp, dimsOf, free, integers, perOutput, typed } from "./rules.ts";
 
 function selecting(type: string, shape: ShapeRule): OpDef {
   return defineOp(type, { shape, cost: perOutput(0), gradient: "unsupported" });
@@ -16,14 +16,6 @@ function making(type: string, shape: ShapeRule): OpDef {
 
 function axisOf(c: ShapeContext, rank: number, fallback = 0): number | undefined {
   return normalizeAxis(intAttribute(c.node, "axis", fallback), rank);
-}
-
-/** The dims that a tensor of `count` sizes asks for, as far as they are known. */
-function dimsOf(c: ShapeContext, i: number): Shape | undefined {
-  const known = c.entries(i);
-  if (known !== undefined) return known;
-  const rank = c.input(i)?.shape?.[0];
-  return typeof rank === "number" ? Array.from({ length: rank }, () => UNKNOWN_DIM) : undefined;
 }
 
 const gather = selecting("Gather", (c) => {
@@ -108,9 +100,11 @@ const range = making("Range", (c) => {
   return [typed(c.input(0)?.dtype, [count])];
 });
 
-const nonZero = making("NonZero", (c) => [
-  typed("int64", [c.input(0)?.shape?.length ?? UNKNOWN_DIM, UNKNOWN_DIM]),
-]);
+/** Of a scalar, versions of the runtime and of the standard give a first dim of 0 or of 1. */
+const nonZero = making("NonZero", (c) => {
+  const rank = c.input(0)?.shape?.length ?? 0;
+  return [typed("int64", [rank === 0 ? UNKNOWN_DIM : rank, UNKNOWN_DIM])];
+});
 
 const eyeLike = making("EyeLike", (c) => {
   const code = intAttribute(c.node, "dtype");
@@ -121,13 +115,20 @@ const eyeLike = making("EyeLike", (c) => {
 const random = (type: string): OpDef =>
   making(type, (c) => {
     const code = intAttribute(c.node, "dtype");
-    const like = type.endsWith("Like");
+    const like = type.endsWith("Like") || type === "Bernoulli";
     const shape = c.node.attributes.get("shape");
     const dims = shape?.kind === "ints" ? shape.value.map(Number) : undefined;
     const dtype =
       code === undefined ? (like ? c.input(0)?.dtype : "float32") : DTYPE_CODES.get(code);
     return [typed(dtype, like ? c.input(0)?.shape : dims)];
   });
+
+/** Class numbers drawn from each row of scores (int32 where nothing else is asked for). */
+const multinomial = making("Multinomial", (c) => {
+  const dtype = DTYPE_CODES.get(intAttribute(c.node, "dtype", 6));
+  const rows = c.input(0)?.shape?.[0] ?? UNKNOWN_DIM;
+  return [typed(dtype, [rows, intAttribute(c.node, "sample_size", 1)])];
+});
 
 const scatterElements = selecting("ScatterElements", (c) => [c.input(0)]);
 const scatterNd = selecting("ScatterND", (c) => [c.input(0)]);
@@ -147,6 +148,19 @@ const compress = selecting("Compress", (c) => {
   if (along === undefined) return [typed(c.input(0)?.dtype, [UNKNOWN_DIM])];
   return [
     typed(c.input(0)?.dtype, x && axis !== undefined ? x.with(axis, UNKNOWN_DIM) : undefined),
+  ];
+});
+
+/** The different elements, or slices along an axis; how many there are only the data tells. */
+const unique = selecting("Unique", (c) => {
+  const x = c.input(0)?.shape;
+  const along = intAttribute(c.node, "axis");
+  const axis = x && along !== undefined ? normalizeAxis(along, x.length) : undefined;
+  const sliced = x && axis !== undefined ? x.with(axis, UNKNOWN_DIM) : undefined;
+  const list = typed("int64", [UNKNOWN_DIM]);
+  return [
+    typed(c.input(0)?.dtype, along === undefined ? [UNKNOWN_DIM] : sliced),
+    ...[list, list, list],
   ];
 });
 
@@ -199,6 +213,9 @@ export const indexings: readonly OpDef[] = [
   nonZero,
   eyeLike,
   ...["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"].map(random),
+  random("Bernoulli"),
+  multinomial,
+  unique,
   scatterElements,
   scatterNd,
   topK,

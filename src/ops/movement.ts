@@ -1,6 +1,7 @@
 // Ops that move, view or choose elements without computing: reshaping, slicing, joining. Index ops
 // (gather, scatter) stand in indexing.ts.
 
+import { limits } from "../base/limits.ts";
 import { intAttribute, intsAttribute, stringAttribute, type ValueName } from "../graph/graph.ts";
 import {
   broadcast,
@@ -14,11 +15,13 @@ import { int64 } from "../graph/tensor.ts";
 import type { GradientContext, GradientRule, OpDef, ShapeContext, ShapeRule } from "./op.ts";
 import {
   defineOp,
+  dimsOf,
   free,
   integers,
   knownShape,
   noGradient,
   perOutput,
+  plusDim,
   reshapeLike,
   shapeConstant,
   staticShape,
@@ -34,7 +37,9 @@ const reshapeBack: GradientRule = (context, [dy]) =>
 /** Integers of input `i`, else of an attribute: where newer and older operator sets have them. */
 function argument(c: ShapeContext, i: number, attribute: string): readonly number[] | undefined {
   const fromInput = (c.node.inputs[i] ?? "") !== "";
-  return fromInput ? integers(c.constant(i)) : intsAttribute(c.node, attribute);
+  if (fromInput) return integers(c.constant(i));
+  const given = intsAttribute(c.node, attribute);
+  return (given?.length ?? 0) > limits.shapeConstantMax ? undefined : given;
 }
 
 function view(type: string, shape: (c: ShapeContext) => Shape | undefined): OpDef {
@@ -47,12 +52,9 @@ function view(type: string, shape: (c: ShapeContext) => Shape | undefined): OpDe
 
 /** Dims of a reshape: 0 copies, -1 takes what is left. */
 function reshaped(c: ShapeContext): Shape | undefined {
-  const target = c.node.inputs.length > 1 ? c.entries(1) : intsAttribute(c.node, "shape");
+  const target = c.node.inputs.length > 1 ? dimsOf(c, 1) : intsAttribute(c.node, "shape");
   const x = c.input(0)?.shape;
-  if (target === undefined) {
-    const rank = c.input(1)?.shape?.[0];
-    return typeof rank === "number" ? Array.from({ length: rank }, () => UNKNOWN_DIM) : undefined;
-  }
+  if (target === undefined) return undefined;
   const copyZero = intAttribute(c.node, "allowzero", 0) === 0;
   const dims = target.map((dim, axis): Dim => {
     if (dim === 0 && copyZero) return x?.[axis] ?? UNKNOWN_DIM;
@@ -109,6 +111,7 @@ const unsqueeze = view("Unsqueeze", (c) => {
   const given = argument(c, 1, "axes");
   if (x === undefined || given === undefined) return undefined;
   const rank = x.length + given.length;
+  if (rank > limits.rankMax) return undefined;
   const axes = given.map((axis) => normalizeAxis(axis, rank));
   const rest = [...x];
   return Array.from(
@@ -149,7 +152,7 @@ const transposeOp = defineOp("Transpose", {
 
 const expand = defineOp("Expand", {
   shape: (c) => {
-    const target = c.entries(1);
+    const target = dimsOf(c, 1);
     const x = c.input(0)?.shape;
     const shape = x && target && broadcast(x, target);
     return [typed(c.input(0)?.dtype, shape)];
@@ -283,22 +286,27 @@ const slice = defineOp("Slice", {
   gradient: (context, [dy]) => (dy === undefined ? [] : [sliceGradient(context, dy)]),
 });
 
+/** Sizes added along an axis; along the others any operand that knows a size tells it. */
+export function concatShape(
+  shapes: readonly (Shape | undefined)[],
+  along: number,
+): Shape | undefined {
+  const first = shapes.find((shape) => shape !== undefined);
+  const axis = first && normalizeAxis(along, first.length);
+  if (axis === undefined) return undefined;
+  let total: Dim = 0;
+  for (const shape of shapes) total = plusDim(total, shape?.[axis]);
+  return first?.map((dim, i): Dim => {
+    if (i === axis) return total;
+    return shapes.find((shape) => typeof shape?.[i] === "number")?.[i] ?? dim;
+  });
+}
+
 const concat = defineOp("Concat", {
   shape: (c) => {
     const shapes = c.node.inputs.map((_, i) => c.input(i)?.shape);
-    const first = shapes.find((shape) => shape !== undefined);
-    const axis = first && normalizeAxis(intAttribute(c.node, "axis", 0), first.length);
-    if (first === undefined || axis === undefined) return [typed(c.input(0)?.dtype, undefined)];
-    let total: Dim = 0;
-    for (const shape of shapes) {
-      const dim: Dim = shape?.[axis] ?? UNKNOWN_DIM;
-      total = typeof dim === "number" && typeof total === "number" ? total + dim : UNKNOWN_DIM;
-    }
-    const dims = first.map((dim, i): Dim => {
-      if (i === axis) return total;
-      return shapes.find((shape) => typeof shape?.[i] === "number")?.[i] ?? dim;
-    });
-    return [typed(c.input(0)?.dtype, dims)];
+    // The default is of operator sets before 4.
+    return [typed(c.input(0)?.dtype, concatShape(shapes, intAttribute(c.node, "axis", 1)))];
   },
   cost: perOutput(0),
   gradient: (context, [dy]) => {
@@ -358,7 +366,7 @@ const pad = defineOp("Pad", {
     const x = c.input(0)?.shape;
     const pads = argument(c, 1, "pads");
     if (x === undefined) return [typed(c.input(0)?.dtype, undefined)];
-    const axes = padAxes(x.length, integers(c.constant(3)));
+    const axes = axesOf(x.length, integers(c.constant(3)));
     const byUnknownAxes = (c.node.inputs[3] ?? "") !== "" && c.constant(3) === undefined;
     const dims = x.map((dim, axis): Dim => {
       if (byUnknownAxes || pads === undefined) return UNKNOWN_DIM;
@@ -374,7 +382,8 @@ const pad = defineOp("Pad", {
   gradient: (context, [dy]) => (dy === undefined ? [] : [padGradient(context, dy)]),
 });
 
-function padAxes(rank: number, given: readonly number[] | undefined): readonly number[] {
+/** All axes, or the given ones counted from the front. */
+export function axesOf(rank: number, given: readonly number[] | undefined): readonly number[] {
   const all = Array.from({ length: rank }, (_, axis) => axis);
   return given === undefined ? all : given.map((axis) => normalizeAxis(axis, rank) ?? 0);
 }
@@ -390,7 +399,16 @@ function padGradient(context: GradientContext, dy: ValueName): ValueName {
     throw noGradient(node, "only constant padding of a constant width is differentiated");
   }
   const shape = staticShape(context, node.inputs[0] ?? "", node);
-  const axes = padAxes(shape.length, constant(3));
+  const axes = axesOf(shape.length, constant(3));
+  // Where the forward cuts instead of adding, the gradient adds zeros.
+  if (pads.some((width) => width < 0)) {
+    const back = shapeConstant(
+      context,
+      pads.map((width) => -width),
+    );
+    const inputs = [dy, back, "", shapeConstant(context, axes)];
+    return context.emit("Pad", constant(3) === undefined ? inputs.slice(0, 2) : inputs);
+  }
   const starts = axes.map((_, i) => pads[i] ?? 0);
   const ends = axes.map((axis, i) => (pads[i] ?? 0) + (shape[axis] ?? 0));
   return context.emit(
@@ -398,68 +416,6 @@ function padGradient(context: GradientContext, dy: ValueName): ValueName {
     [dy, starts, ends, axes].map((x) => (typeof x === "string" ? x : shapeConstant(context, x))),
   );
 }
-
-const depthToSpace = defineOp("DepthToSpace", {
-  shape: (c) => [typed(c.input(0)?.dtype, blocked(c, true))],
-  cost: perOutput(0),
-  gradient: "unsupported",
-});
-
-const spaceToDepth = defineOp("SpaceToDepth", {
-  shape: (c) => [typed(c.input(0)?.dtype, blocked(c, false))],
-  cost: perOutput(0),
-  gradient: "unsupported",
-});
-
-function blocked(c: ShapeContext, toSpace: boolean): Shape | undefined {
-  const x = c.input(0)?.shape;
-  const size = intAttribute(c.node, "blocksize", 1);
-  if (x?.length !== 4) return undefined;
-  const scale = (dim: Dim | undefined, factor: number): Dim =>
-    typeof dim === "number" ? dim * factor : UNKNOWN_DIM;
-  const space = toSpace ? size : 1 / size;
-  return [
-    x[0] ?? UNKNOWN_DIM,
-    scale(x[1], 1 / (space * space)),
-    scale(x[2], space),
-    scale(x[3], space),
-  ];
-}
-
-/** Resize and Upsample: sizes if given, else scales, rounded down (ONNX Resize-19). */
-function resized(c: ShapeContext): Shape | undefined {
-  const x = c.input(0)?.shape;
-  const upsample = c.node.op === "Upsample";
-  const sizes = upsample ? undefined : integers(c.constant(3));
-  const scalesAt = upsample || c.opset < 11 ? 1 : 2;
-  const scales = floats(c, "scales") ?? integers(c.constant(scalesAt));
-  if (x === undefined) return undefined;
-  if (
-    c.node.attributes.has("axes") ||
-    stringAttribute(c.node, "keep_aspect_ratio_policy", "stretch") !== "stretch"
-  ) {
-    return x.map(() => UNKNOWN_DIM);
-  }
-  if (sizes?.length === x.length) return sizes;
-  return x.map((dim, axis): Dim => {
-    const scale = scales?.length === x.length ? scales[axis] : undefined;
-    if (scale === 1) return dim;
-    if (scale === undefined || typeof dim !== "number") return UNKNOWN_DIM;
-    return Math.floor(Math.fround(dim * scale));
-  });
-}
-
-function floats(c: ShapeContext, name: string): readonly number[] | undefined {
-  const attribute = c.node.attributes.get(name);
-  return attribute?.kind === "floats" ? attribute.value : undefined;
-}
-
-const resize = (type: string): OpDef =>
-  defineOp(type, {
-    shape: (c) => [typed(c.input(0)?.dtype, resized(c))],
-    cost: perOutput(4),
-    gradient: "unsupported",
-  });
 
 const trilu = defineOp("Trilu", {
   shape: (c) => [c.input(0)],
@@ -487,9 +443,5 @@ export const movements: readonly OpDef[] = [
   concat,
   split,
   pad,
-  depthToSpace,
-  spaceToDepth,
-  resize("Resize"),
-  resize("Upsample"),
   trilu,
 ];

@@ -1,6 +1,6 @@
 // Pooling.
 
-import type { ValueName } from "../graph/graph.ts";
+import { stringAttribute, type ValueName } from "../graph/graph.ts";
 import { type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { scalar } from "../graph/tensor.ts";
 import type { GradientContext, OpDef, ShapeContext, ShapeRule } from "./op.ts";
@@ -11,8 +11,12 @@ function pooled(c: ShapeContext): Shape | undefined {
   const x = c.input(0)?.shape;
   if (x === undefined || x.length < 3) return undefined;
   const window = windowOf(c.node, undefined, x.slice(2));
+  // For these the runtime pads as if the window were not dilated, against ONNX.
+  const contested =
+    stringAttribute(c.node, "auto_pad", "NOTSET").startsWith("SAME") &&
+    window?.dilations.some((step) => step !== 1);
   const spatial =
-    window === undefined
+    window === undefined || contested
       ? x.slice(2).map(() => UNKNOWN_DIM)
       : windowOutput(window, x.slice(2), ceilMode(c.node));
   return [x[0] ?? UNKNOWN_DIM, x[1] ?? UNKNOWN_DIM, ...spatial];

@@ -1,10 +1,12 @@
 // Quantized values: to and from them, and the ops that compute on them.
 
 import { intAttribute } from "../graph/graph.ts";
+import { broadcast, type Shape } from "../graph/shape.ts";
 import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
 import { convShape } from "./conv.ts";
 import { matmulShape } from "./matmul.ts";
-import type { OpDef } from "./op.ts";
+import { concatShape } from "./movement.ts";
+import type { OpDef, ShapeContext } from "./op.ts";
 import { defineOp, perInput, perOutput, typed } from "./rules.ts";
 
 /** Through the rounding a straight-through estimate would flow; there is no rule for it yet. */
@@ -22,7 +24,10 @@ const quantizeLinear = defineOp("QuantizeLinear", {
 });
 
 const dequantizeLinear = defineOp("DequantizeLinear", {
-  shape: (c) => [typed(c.input(1)?.dtype, c.input(0)?.shape)],
+  shape: (c) => {
+    const code = intAttribute(c.node, "output_dtype", 0);
+    return [typed(code === 0 ? c.input(1)?.dtype : DTYPE_CODES.get(code), c.input(0)?.shape)];
+  },
   cost: perInput(2),
   gradient,
 });
@@ -57,6 +62,34 @@ const qLinearConv = defineOp("QLinearConv", {
   gradient,
 });
 
+/** An op on quantized operands, each followed by its scale and zero point (ONNX Runtime, contributed ops). */
+function qLinear(type: string, shape: (c: ShapeContext) => Shape | undefined): OpDef {
+  return defineOp(type, {
+    domain: "com.microsoft",
+    shape: (c) => [typed(c.input(type === "QLinearConcat" ? 2 : 0)?.dtype, shape(c))],
+    cost: perOutput(2),
+    gradient,
+  });
+}
+
+function joined(c: ShapeContext): Shape | undefined {
+  const [a, b] = [c.input(0)?.shape, c.input(3)?.shape];
+  return a && b && broadcast(a, b);
+}
+
+/** Scale and zero point of the result stand in front here. */
+function concatenated(c: ShapeContext): Shape | undefined {
+  const shapes = c.node.inputs.flatMap((_, i) => (i % 3 === 2 ? [c.input(i)?.shape] : []));
+  return concatShape(shapes, intAttribute(c.node, "axis", 0));
+}
+
+function averaged(c: ShapeContext): Shape | undefined {
+  const channelAt = (rank: number): number =>
+    intAttribute(c.node, "channels_last", 0) === 0 ? 1 : rank - 1;
+  const kept = (axis: number, rank: number): boolean => axis === 0 || axis === channelAt(rank);
+  return c.input(0)?.shape?.map((dim, axis, all) => (kept(axis, all.length) ? dim : 1));
+}
+
 /** All ops of this family. */
 export const quantized: readonly OpDef[] = [
   quantizeLinear,
@@ -66,4 +99,11 @@ export const quantized: readonly OpDef[] = [
   matMulInteger,
   convInteger,
   qLinearConv,
+  qLinear("QLinearAdd", joined),
+  qLinear("QLinearMul", joined),
+  qLinear("QLinearConcat", concatenated),
+  qLinear("QLinearGlobalAveragePool", averaged),
+  ...["QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax"].map((type) =>
+    qLinear(type, (c) => c.input(0)?.shape),
+  ),
 ];

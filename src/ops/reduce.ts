@@ -1,13 +1,14 @@
 // Reductions over axes.
 
 import { intAttribute, intsAttribute, type ValueName } from "../graph/graph.ts";
-import { type Dim, normalizeAxis, type Shape } from "../graph/shape.ts";
+import { type Dim, normalizeAxis, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { scalar } from "../graph/tensor.ts";
 import type { GradientContext, OpDef, ShapeContext } from "./op.ts";
 import {
   defineOp,
   integers,
   knownShape,
+  noGradient,
   perInput,
   shapeConstant,
   staticShape,
@@ -31,7 +32,9 @@ function reducedShape(c: ShapeContext): Shape | undefined {
   const x = c.input(0)?.shape;
   if (x === undefined) return undefined;
   const axes = reducedAxes(c, x.length);
-  return axes === undefined ? undefined : drop(x, axes, intAttribute(c.node, "keepdims", 1) !== 0);
+  const keep = intAttribute(c.node, "keepdims", 1) !== 0;
+  if (axes === undefined) return keep ? x.map(() => UNKNOWN_DIM) : undefined;
+  return drop(x, axes, keep);
 }
 
 function drop(x: Shape, axes: readonly number[], keep: boolean): Shape {
@@ -48,14 +51,18 @@ function spread(context: GradientContext, dy: ValueName): ValueName {
   const { node } = context;
   const [x = "", axesInput = ""] = node.inputs;
   const shape = staticShape(context, x, node);
-  let kept = dy;
-  if (intAttribute(node, "keepdims", 1) === 0) {
-    const axes = axesInput === "" ? undefined : integers(context.constantOf(axesInput));
-    const all = shape.map((_, axis) => axis);
-    const reduced = axes ?? intsAttribute(node, "axes") ?? all;
-    const normal = reduced.map((axis) => normalizeAxis(axis, shape.length) ?? 0);
-    kept = context.emit("Reshape", [dy, shapeConstant(context, withOnes(shape, normal))]);
+  if (intAttribute(node, "keepdims", 1) !== 0) {
+    return context.emit("Expand", [dy, shapeConstant(context, shape)]);
   }
+  const given = integers(axesInput === "" ? undefined : context.constantOf(axesInput)) ?? [];
+  if (axesInput !== "" && context.constantOf(axesInput) === undefined) {
+    throw noGradient(node, "the axes must be constant");
+  }
+  const whole = given.length === 0;
+  if (whole && intAttribute(node, "noop_with_empty_axes", 0) !== 0) return dy;
+  const reduced = whole ? shape.map((_, axis) => axis) : given;
+  const normal = reduced.map((axis) => normalizeAxis(axis, shape.length) ?? 0);
+  const kept = context.emit("Reshape", [dy, shapeConstant(context, withOnes(shape, normal))]);
   return context.emit("Expand", [kept, shapeConstant(context, shape)]);
 }
 

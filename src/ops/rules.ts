@@ -2,10 +2,18 @@
 
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 import { type DType, dtypeBytes } from "../graph/dtype.ts";
 import type { Node, ValueName, ValueType } from "../graph/graph.ts";
 import { ints } from "../graph/graph.ts";
-import { broadcast, type Dim, elementCount, type Shape } from "../graph/shape.ts";
+import {
+  broadcast,
+  type Dim,
+  elementCount,
+  type Shape,
+  sameDim,
+  UNKNOWN_DIM,
+} from "../graph/shape.ts";
 import { int64, numbersOf, type TensorRef } from "../graph/tensor.ts";
 import type {
   Cost,
@@ -34,8 +42,12 @@ export const broadcastToBool: ShapeRule = (context) => [
   { dtype: "bool", shape: broadcastShape(context) },
 ];
 
-/** The shape that broadcasting the inputs from `first` on gives; undefined where one is unknown. */
+/**
+ * The shape that broadcasting the inputs from `first` on gives; undefined where one is unknown. Before
+ * operator set 7 the second operand was spread over axes of the first that an attribute named.
+ */
 export function broadcastShape(context: ShapeContext, first = 0): Shape | undefined {
+  if (context.opset < 7) return context.input(first)?.shape;
   let shape: Shape | undefined = [];
   for (let i = first; i < context.node.inputs.length; i++) {
     const next = context.input(i)?.shape;
@@ -108,9 +120,38 @@ export function defineOp(
   return { type, domain: "", saves: SAVES_NOTHING, ...parts };
 }
 
-/** Small integers of a constant input. */
+/** Small integers of a constant input; undefined for a constant longer than any shape needs. */
 export function integers(ref: TensorRef | undefined): readonly number[] | undefined {
-  return ref === undefined ? undefined : numbersOf(ref);
+  const count = ref === undefined ? undefined : elementCount(ref.shape);
+  if (ref === undefined || count === undefined || count > limits.shapeConstantMax) return undefined;
+  return numbersOf(ref);
+}
+
+/** The dims that input `i` asks for as a list of sizes, as far as they are known. */
+export function dimsOf(c: ShapeContext, i: number): Shape | undefined {
+  const known = c.entries(i);
+  if (known !== undefined) return known;
+  const rank = c.input(i)?.shape?.[0];
+  if (typeof rank !== "number" || rank > limits.rankMax) return undefined;
+  return Array.from({ length: rank }, () => UNKNOWN_DIM);
+}
+
+/** A product of dims, unknown where one is not a number. */
+export function timesDim(a: Dim | undefined, b: Dim | undefined): Dim {
+  return typeof a === "number" && typeof b === "number" ? a * b : UNKNOWN_DIM;
+}
+
+/** A quotient of dims that leaves no rest, else unknown. */
+export function overDim(a: Dim | undefined, b: Dim | undefined): Dim {
+  if (typeof a !== "number" || typeof b !== "number" || b === 0) return UNKNOWN_DIM;
+  return a % b === 0 ? a / b : UNKNOWN_DIM;
+}
+
+/** A sum of dims; a symbol stays one where nothing is added to it. */
+export function plusDim(a: Dim | undefined, b: Dim | undefined): Dim {
+  if (a === 0) return b ?? UNKNOWN_DIM;
+  if (b === 0) return a ?? UNKNOWN_DIM;
+  return typeof a === "number" && typeof b === "number" ? a + b : UNKNOWN_DIM;
 }
 
 /** The static shape of a value, for rules that cannot work without. */
@@ -173,6 +214,14 @@ export function unbroadcast(
   const extra = from.length - to.length;
   const dimOf = (axis: number): Dim => to[axis - extra] ?? 1;
   const axes = from.map((_, axis) => axis);
+  // A symbol may turn out to be 1 beside something larger: then it would have to be summed over.
+  const unclear = axes.find((axis) => {
+    const dim = dimOf(axis);
+    return typeof dim === "string" && !sameDim(dim, from[axis] ?? 1);
+  });
+  if (unclear !== undefined) {
+    throw noGradient(node, `whether "${operand}" is broadcast along axis ${unclear} is not known`);
+  }
   const summed = axes.filter((axis) => axis < extra || (dimOf(axis) === 1 && from[axis] !== 1));
   if (summed.length === 0) return dy;
   const total = reduce(context, "ReduceSum", dy, summed, true);

@@ -33,6 +33,15 @@ const mask = (...values: number[]): Tensor =>
 const image = [2, 4, 7, 9];
 const window = { kernel_shape: ints([3, 2]), strides: ints([2, 1]), pads: ints([1, 0, 0, 1]) };
 
+const pool2 = { kernel_shape: ints([2, 2]), strides: ints([2, 2]) };
+const byte = tensor("uint8", [], Uint8Array.of(3));
+/** A quantized tensor with its scale and zero point, as QLinear ops take them. */
+const bytes = (...shape: number[]): Tensor[] => [
+  tensor("uint8", shape, new Uint8Array(shape.reduce((a, b) => a * b, 1))),
+  float32([], [0.1]),
+  byte,
+];
+
 const ROWS: readonly Row[] = [
   {
     op: "Add",
@@ -231,6 +240,134 @@ const ROWS: readonly Row[] = [
     attributes: { reduction: string("none") },
   },
   { op: "LeakyRelu", inputs: [[2]], attributes: { alpha: float(0.1) } },
+  {
+    op: "PRelu",
+    inputs: [
+      [2, 3, 4],
+      [3, 1],
+    ],
+  },
+  { op: "DepthToSpace", inputs: [[1, 98, 1, 2]], attributes: { blocksize: int(7) } },
+  { op: "SpaceToDepth", inputs: [[1, 2, 7, 21]], attributes: { blocksize: int(7) } },
+  {
+    op: "Resize",
+    inputs: [image, float32([0], []), float32([0], []), list(5, 3)],
+    attributes: { axes: ints([3, 2]) },
+  },
+  {
+    op: "Resize",
+    inputs: [image, float32([0], []), float32([1], [1.7])],
+    attributes: { axes: ints([-1]), mode: string("nearest") },
+  },
+  {
+    op: "Resize",
+    inputs: [image, float32([0], []), float32([0], []), list(20, 20)],
+    attributes: { axes: ints([2, 3]), keep_aspect_ratio_policy: string("not_larger") },
+    unknown: true,
+  },
+  {
+    op: "ConvTranspose",
+    inputs: [image, [4, 3, 3, 3]],
+    attributes: { strides: ints([3, 2]), output_shape: ints([21, 18]) },
+  },
+  {
+    op: "ConvTranspose",
+    inputs: [image, [4, 3, 3, 3]],
+    attributes: { strides: ints([2, 2]), auto_pad: string("SAME_UPPER") },
+  },
+  {
+    op: "ConvTranspose",
+    inputs: [image, [4, 3, 3, 2]],
+    attributes: { strides: ints([2, 2]), auto_pad: string("VALID") },
+  },
+  { op: "Concat", inputs: [[2, 3]], attributes: { axis: int(0) } },
+  { op: "Multinomial", inputs: [[2, 3]], attributes: { sample_size: int(5) } },
+  { op: "Bernoulli", inputs: [tensor("float32", [2], new Uint8Array(8))] },
+  { op: "Unique", inputs: [[2, 3]], attributes: { axis: int(1) }, outputs: 4, unknown: true },
+  { op: "Unique", inputs: [[2, 3]], unknown: true },
+  {
+    op: "NonMaxSuppression",
+    inputs: [[1, 4, 4], [1, 2, 4], list(3), float32([1], [0.5]), float32([1], [0])],
+    unknown: true,
+  },
+  {
+    op: "RoiAlign",
+    inputs: [image, [3, 4], list(0, 1, 1)],
+    attributes: { output_height: int(5), output_width: int(2) },
+  },
+  {
+    op: "Col2Im",
+    inputs: [[2, 12, 6], list(3, 4), list(2, 2)],
+  },
+  {
+    op: "MaxUnpool",
+    inputs: [[1, 1, 2, 2], int64([1, 1, 2, 2], [0, 2, 8, 10])],
+    attributes: pool2,
+  },
+  {
+    op: "MaxUnpool",
+    inputs: [[1, 1, 2, 2], int64([1, 1, 2, 2], [0, 2, 8, 10]), list(1, 1, 5, 5)],
+    attributes: pool2,
+  },
+  { op: "Det", inputs: [[3, 2, 2]] },
+  { op: "AffineGrid", inputs: [[2, 2, 3], list(2, 3, 5, 6)] },
+  { op: "AffineGrid", inputs: [[2, 3, 4], list(2, 3, 4, 5, 6)] },
+  {
+    op: "DeformConv",
+    inputs: [
+      [1, 3, 5, 5],
+      [2, 3, 2, 2],
+      [1, 8, 4, 4],
+    ],
+  },
+  {
+    op: "DequantizeLinear",
+    inputs: [tensor("uint8", [2, 3], new Uint8Array(6)), float32([], [0.1])],
+  },
+  {
+    op: "MatMulInteger",
+    inputs: [
+      tensor("uint8", [2, 3], new Uint8Array(6)),
+      tensor("uint8", [3, 4], new Uint8Array(12)),
+    ],
+  },
+  {
+    op: "ConvInteger",
+    inputs: [
+      tensor("uint8", [1, 1, 4, 5], new Uint8Array(20)),
+      tensor("uint8", [2, 1, 3, 3], new Uint8Array(18)),
+    ],
+  },
+  ...["QLinearAdd", "QLinearMul"].map((op) => ({
+    op,
+    domain: "com.microsoft",
+    inputs: [...bytes(2, 3), ...bytes(1, 3), float32([], [0.2]), byte],
+  })),
+  {
+    op: "QLinearConcat",
+    domain: "com.microsoft",
+    inputs: [float32([], [0.2]), byte, ...bytes(2, 3), ...bytes(2, 5)],
+    attributes: { axis: int(1) },
+  },
+  {
+    op: "QLinearGlobalAveragePool",
+    domain: "com.microsoft",
+    inputs: [...bytes(1, 2, 3, 4), float32([], [0.2]), byte],
+  },
+  ...["QLinearSigmoid", "QLinearLeakyRelu"].map((op) => ({
+    op,
+    domain: "com.microsoft",
+    inputs: [...bytes(2, 3), float32([], [0.2]), byte],
+  })),
+  {
+    op: "FusedMatMul",
+    domain: "com.microsoft",
+    inputs: [
+      [2, 4, 3],
+      [2, 5, 4],
+    ],
+    attributes: { transA: int(1), transB: int(1) },
+  },
 ];
 
 function isTensor(input: Input): input is Tensor {
@@ -268,8 +405,9 @@ function build(row: Row, symbolic: boolean) {
 describe("shape rules against the runtime", () => {
   test.each(ROWS.map((row, i) => [`${i} ${row.op}`, row] as const))("%s", async (_name, row) => {
     const fixed = build(row, false);
-    const bytes = encodeModel(modelOf(fixed.graph));
-    await using session = await inProcessRunner().load({ bytes });
+    await using session = await inProcessRunner().load({
+      bytes: encodeModel(modelOf(fixed.graph)),
+    });
     const found = await session.run(fixed.feeds);
     const symbols = build(row, true).types;
     for (const [i, name] of fixed.outputs.entries()) {

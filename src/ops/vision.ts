@@ -1,0 +1,80 @@
+// Ops of detection and warping networks: regions, grids, and columns of patches.
+
+import { intAttribute } from "../graph/graph.ts";
+import { type Dim, elementCount, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
+import type { OpDef, ShapeRule } from "./op.ts";
+import { defineOp, dimsOf, integers, overDim, perOutput, typed } from "./rules.ts";
+import { windowOf } from "./window.ts";
+
+function op(type: string, shape: ShapeRule): OpDef {
+  return defineOp(type, {
+    shape,
+    cost: perOutput(4),
+    saves: { inputs: [0, 1], outputs: [] },
+    gradient: "unsupported",
+  });
+}
+
+/** Rows of batch, class and box; how many boxes are kept only the data tells. */
+const nonMaxSuppression = defineOp("NonMaxSuppression", {
+  shape: () => [typed("int64", [UNKNOWN_DIM, 3])],
+  cost: perOutput(1),
+  gradient: "zero",
+});
+
+const roiAlign = op("RoiAlign", (c) => {
+  const [, channels = UNKNOWN_DIM] = c.input(0)?.shape ?? [];
+  const [regions = UNKNOWN_DIM] = c.input(1)?.shape ?? [];
+  const height = intAttribute(c.node, "output_height", 1);
+  const width = intAttribute(c.node, "output_width", 1);
+  return [typed(c.input(0)?.dtype, [regions, channels, height, width])];
+});
+
+/** `[N, H, W, 2]` or `[N, D, H, W, 3]` from the size of the picture to be sampled. */
+const affineGrid = op("AffineGrid", (c) => {
+  const size = dimsOf(c, 1);
+  const [batch = UNKNOWN_DIM] = size ?? [];
+  const shape = size && [batch, ...size.slice(2), size.length - 2];
+  return [typed(c.input(0)?.dtype, shape)];
+});
+
+/** Columns of patches put together to a picture. */
+const col2Im = op("Col2Im", (c) => {
+  const [batch = UNKNOWN_DIM, rows] = c.input(0)?.shape ?? [];
+  const picture = dimsOf(c, 1);
+  const block = elementCount(integers(c.constant(2)));
+  const shape = picture && [batch, overDim(rows, block), ...picture];
+  return [typed(c.input(0)?.dtype, shape)];
+});
+
+/** The picture that a MaxPool of this window has seen, if that is not given. */
+const maxUnpool = op("MaxUnpool", (c) => {
+  const x = c.input(0)?.shape;
+  const given = (c.node.inputs[2] ?? "") !== "";
+  if (given) return [typed(c.input(0)?.dtype, dimsOf(c, 2))];
+  const window = x && windowOf(c.node, undefined, x.slice(2));
+  const shape = x?.map((size, i): Dim => {
+    const axis = i - 2;
+    if (axis < 0) return size;
+    if (window === undefined || typeof size !== "number") return UNKNOWN_DIM;
+    const pads = (window.padsBegin[axis] ?? 0) + (window.padsEnd[axis] ?? 0);
+    return (size - 1) * (window.strides[axis] ?? 1) + (window.kernel[axis] ?? 1) - pads;
+  });
+  return [typed(c.input(0)?.dtype, shape)];
+});
+
+/** Determinants of the matrices in the last two axes. */
+const det = op("Det", (c) => {
+  const x: Shape | undefined = c.input(0)?.shape;
+  return [typed(c.input(0)?.dtype, x?.slice(0, -2))];
+});
+
+/** All ops of this family. */
+export const visions: readonly OpDef[] = [
+  nonMaxSuppression,
+  roiAlign,
+  affineGrid,
+  col2Im,
+  maxUnpool,
+  det,
+];
