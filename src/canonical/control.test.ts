@@ -146,6 +146,18 @@ describe("Loop", () => {
     expect(await shapesOf(alone, feeds)).toEqual([[16, 4]]);
   });
 
+  test("no iteration at all leaves the first value", () => {
+    const graph = loop(
+      (b) => {
+        b.initializer("three", float32([3, 4], new Float32Array(12)));
+        b.emit("Identity", ["three"], { outputs: ["out"] });
+      },
+      ["?", 4],
+    );
+    expect(inside(graph, "out")).toEqual([3, 4]);
+    expect(inferred(graph)[0]).toEqual(["?", 4]);
+  });
+
   test("what the file declares of a body is used", () => {
     const graph = loop(
       (b) => {

@@ -127,15 +127,19 @@ function single(
 }
 
 describe("shapes that are computed in the graph", () => {
-  /** Expand(x, Where(target = -1, Shape(x), target)): how exporters write -1 for "as it is". */
-  test("a -1 that is filled in from another shape", () => {
+  /** Expand(x, Where(target = -1, ones, target)): how PyTorch's exporter writes -1 for "as it is". */
+  test("a -1 is told from a size that is a symbol", () => {
     const b = new GraphBuilder();
     b.input("x", "float32", ["N", 1, 3]);
-    b.initializer("target", int64([3], [-1, 5, -1]));
+    b.initializer("first", int64([1], [0]));
+    b.initializer("rest", int64([2], [5, -1]));
     b.initializer("minus", int64([3], [-1, -1, -1]));
+    b.initializer("ones", int64([3], [1, 1, 1]));
     b.emit("Shape", ["x"], { outputs: ["own"] });
+    b.emit("Gather", ["own", "first"], { outputs: ["n"] });
+    b.emit("Concat", ["n", "rest"], { outputs: ["target"], attributes: { axis: int(0) } });
     b.emit("Equal", ["target", "minus"], { outputs: ["left"] });
-    b.emit("Where", ["left", "own", "target"], { outputs: ["filled"] });
+    b.emit("Where", ["left", "ones", "target"], { outputs: ["filled"] });
     b.emit("Expand", ["x", "filled"], { outputs: ["y"] });
     b.output({ name: "y", dtype: "float32", shape: undefined });
     expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toEqual(["N", 5, 3]);

@@ -1,7 +1,7 @@
 // The contents of small integer values, followed through the chains by which exporters compute shapes:
 // Shape → Gather / Slice → arithmetic → Unsqueeze → Concat → Reshape. Entries may be symbols.
 
-import type { Node, ValueName, ValueType } from "../graph/graph.ts";
+import type { Node, ValueName } from "../graph/graph.ts";
 import { intAttribute, intsAttribute } from "../graph/graph.ts";
 import {
   type Dim,
@@ -24,16 +24,7 @@ export function propagate(node: Node, known: KnownValues, contents: Map<ValueNam
   const rule = node.domain === "" ? RULES.get(node.op) : undefined;
   if (output === "" || rule === undefined) return;
   const found = rule(node, (i) => contentOf(node.inputs[i] ?? "", known), known);
-  const fits = found !== undefined && fitsType(found, known.typeOf(output));
-  if (fits && found.entries.length <= ENTRIES_MAX) contents.set(output, found);
-}
-
-/** Rules know scalars and lists. What inference has typed as something else is neither. */
-function fitsType(found: Content, type: ValueType | undefined): boolean {
-  if (type?.shape === undefined) return true;
-  const [length = 1] = type.shape;
-  if (type.shape.length !== found.rank) return false;
-  return typeof length !== "number" || length === found.entries.length;
+  if (found !== undefined && found.entries.length <= ENTRIES_MAX) contents.set(output, found);
 }
 
 /** int32, int64 and bool: a cast to a float would change what a division gives. */

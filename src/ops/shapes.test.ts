@@ -277,6 +277,12 @@ const ROWS: readonly Row[] = [
   },
   {
     op: "ConvTranspose",
+    inputs: [image, [4, 3, 1, 1]],
+    attributes: { strides: ints([2, 2]), auto_pad: string("SAME_UPPER") },
+    unknown: true,
+  },
+  {
+    op: "ConvTranspose",
     inputs: [image, [4, 3, 3, 2]],
     attributes: { strides: ints([2, 2]), auto_pad: string("VALID") },
   },

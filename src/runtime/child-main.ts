@@ -14,7 +14,10 @@ process.on("SIGHUP", () => undefined);
 let session: Session | undefined;
 
 function send(header: Record<string, unknown>, tensors: Tensors = new Map()): void {
-  for (const chunk of encodeFrame(header, tensors)) process.stdout.write(chunk);
+  const chunks = encodeFrame(header, tensors);
+  process.stdout.cork();
+  for (const chunk of chunks) process.stdout.write(chunk);
+  process.stdout.uncork();
 }
 
 async function handle({ header, tensors }: Frame): Promise<void> {
@@ -67,10 +70,21 @@ function failed(error: unknown): void {
 }
 
 const reader = new FrameReader();
+
+/** After a broken frame nothing on the pipe can be read any more: say why, and leave. */
+function framesOf(chunk: Uint8Array): readonly Frame[] {
+  try {
+    return reader.push(chunk);
+  } catch (error) {
+    process.stderr.write(`${messageOf(error)}\n`);
+    process.exit(1);
+  }
+}
+
 // One after another: the runtime computes on this thread anyway, and answers keep their order.
 let last: Promise<void> = Promise.resolve();
 process.stdin.on("data", (chunk: Uint8Array) => {
-  for (const frame of reader.push(chunk)) last = last.then(() => handle(frame)).catch(failed);
+  for (const frame of framesOf(chunk)) last = last.then(() => handle(frame)).catch(failed);
 });
 process.stdin.on("end", () => process.exit(0));
 process.stdin.on("error", () => process.exit(0));

@@ -3,6 +3,7 @@
 // memory back.
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { present } from "../base/assert.ts";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { builtEntry } from "../base/entry.ts";
 import { type ErrorCode, messageOf, SkipwayError } from "../base/errors.ts";
@@ -11,6 +12,7 @@ import { tensor } from "../graph/tensor.ts";
 import { closedSession } from "./closed.ts";
 import { checkFeeds, checkFetches } from "./feeds.ts";
 import { encodeFrame, type Frame, FrameReader } from "./frames.ts";
+import { memoryOf } from "./memory-probe.ts";
 import type {
   MemoryReading,
   ModelSource,
@@ -96,7 +98,8 @@ class ModelProcess {
       env: { ...process.env, MALLOC_TRIM_THRESHOLD_: "131072" },
     });
     this.exited = new Promise((resolve) => {
-      this.#process.once("exit", (code, signal) => {
+      // "close" comes after "exit": only then all answers and last words have been read.
+      this.#process.once("close", (code, signal) => {
         this.#end(died({ code, signal }, this.#stderr));
         resolve({ code, signal });
       });
@@ -126,7 +129,9 @@ class ModelProcess {
       }
       const chunks = encodeFrame(header, tensors);
       this.#waiting.push({ resolve, reject });
+      this.#process.stdin?.cork();
       for (const chunk of chunks) this.#process.stdin?.write(chunk);
+      this.#process.stdin?.uncork();
     });
   }
 
@@ -134,9 +139,10 @@ class ModelProcess {
     this.#process.kill("SIGKILL");
   }
 
-  /** Ends the process: closes the pipe, and kills it if it does not leave. */
+  /** Ends the process: closes the pipe, and kills it if it does not leave or still computes. */
   async close(): Promise<void> {
     this.#process.stdin?.end();
+    if (this.#waiting.length > 0) this.kill();
     const timer = setTimeout(() => this.kill(), GRACE_MS);
     await this.exited;
     clearTimeout(timer);
@@ -145,12 +151,12 @@ class ModelProcess {
   #receive(chunk: Uint8Array): void {
     try {
       for (const frame of this.#reader.push(chunk)) {
-        const waiting = this.#waiting.shift();
-        if (frame.header["kind"] === "failed") waiting?.reject(failure(frame.header));
-        else waiting?.resolve(frame);
+        const waiting = present(this.#waiting.shift(), "an answer without a question");
+        if (frame.header["kind"] === "failed") waiting.reject(failure(frame.header));
+        else waiting.resolve(frame);
       }
     } catch {
-      // What comes out of the pipe is no frame: the process is not to be trusted any more.
+      // What comes out of the pipe is no answer: the process is not to be trusted any more.
       this.kill();
     }
   }
@@ -166,6 +172,8 @@ class ChildProcessSession implements ChildSession {
   readonly outputs: ReadonlyMap<string, ValueType>;
   readonly #process: ModelProcess;
   #last: Promise<unknown> = Promise.resolve();
+  /** What callers still wait for. A run that was given up leaves this set, and may go on alone. */
+  readonly #wanted: Set<Promise<unknown>> = new Set();
   #closed = false;
 
   constructor(child: ModelProcess, loaded: Frame) {
@@ -197,17 +205,26 @@ class ChildProcessSession implements ChildSession {
       return this.#process.ask({ kind: "run", ...(outputs && { outputs }) }, feeds);
     });
     this.#last = turn.catch(() => undefined);
-    return (await abortable(turn, options.signal)).tensors;
+    const answer = abortable(turn, options.signal);
+    this.#wanted.add(answer);
+    try {
+      return (await answer).tensors;
+    } finally {
+      this.#wanted.delete(answer);
+    }
   }
 
   async memory(): Promise<MemoryReading> {
+    // The operating system answers at once, also while the process computes.
+    const known = memoryOf(this.pid);
+    if (known !== undefined) return known;
     const answer = await this.#process.ask({ kind: "memory" }, new Map());
     return answer.header["memory"] as MemoryReading;
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#last;
+    await Promise.allSettled(this.#wanted);
     await this.#process.close();
   }
 

@@ -25,11 +25,12 @@ export function checkFeeds(inputs: ReadonlyMap<string, ValueType>, feeds: Tensor
   return found;
 }
 
-/** Every requested output that the model does not have. */
+/** Every requested output that the model does not have; a request of none is a fault, too. */
 export function checkFetches(
   outputs: ReadonlyMap<string, ValueType>,
   wanted: readonly string[] | undefined,
 ): Diagnostic[] {
+  if (wanted?.length === 0) return [noOutputs([...outputs.keys()])];
   return (wanted ?? [])
     .filter((name) => !outputs.has(name))
     .map((name) => unknownName("output", name, [...outputs.keys()]));
@@ -82,6 +83,16 @@ function unknownName(kind: "input" | "output", name: string, known: readonly str
     where: `${kind} "${name}"`,
     text: `the model has no ${kind} of this name; it has ${known.map((n) => `"${n}"`).join(", ")}`,
     fix: `Use one of the model's own names.`,
+  });
+}
+
+function noOutputs(known: readonly string[]): Diagnostic {
+  return diagnostic({
+    id: "output/none",
+    severity: "error",
+    where: "outputs",
+    text: `no output is asked for; the model has ${known.map((n) => `"${n}"`).join(", ")}`,
+    fix: "Name at least one output, or leave the list out to get all.",
   });
 }
 

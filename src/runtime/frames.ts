@@ -2,6 +2,7 @@
 // pipe. Plain data, bounded before it is allocated; nothing in a frame can be executed.
 
 import { assert } from "../base/assert.ts";
+import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { type DType, dtypeBytes } from "../graph/dtype.ts";
@@ -44,12 +45,24 @@ export function encodeFrame(
   }
   const text = Buffer.from(JSON.stringify({ header, entries }));
   if (offset + text.byteLength > limits.frameBytesMax) {
-    throw new SkipwayError("input", `tensors of ${offset} bytes are too large for one request`);
+    throw tooLarge(offset);
   }
   const prefix = Buffer.alloc(PREFIX_BYTES);
   prefix.writeUInt32LE(text.byteLength, 0);
   prefix.writeUInt32LE(offset, 4);
   return [prefix, text, ...body];
+}
+
+function tooLarge(bytes: number): SkipwayError {
+  return SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "runtime/too-large",
+      severity: "error",
+      where: "model process",
+      text: `tensors of ${bytes} bytes; what goes to a model's process or comes back is at most ${limits.frameBytesMax} bytes`,
+      fix: "Use smaller batches, ask for fewer outputs, or load the model from a file.",
+    }),
+  ]);
 }
 
 /** Puts frames together from the chunks of a stream. */

@@ -180,12 +180,16 @@ function dimOf(dim: number | string): Dim {
 
 function refusedModel(model: ModelSource, cause: unknown): SkipwayError {
   const where = "path" in model ? model.path : (model.name ?? "model");
+  // The one refusal of the binding itself: a type of an input or output that JavaScript has no array for.
+  const byType = messageOf(cause).startsWith("Unsupported data type");
   const found = diagnostic({
     id: "runtime/refused",
     severity: "error",
     where,
     text: `ONNX Runtime refuses the model: ${withoutSourcePath(messageOf(cause)).trim()}`,
-    fix: "Check that every op of the model exists in ONNX Runtime 1.30, and export it again.",
+    fix: byType
+      ? "Add a Cast to float32 or an integer type at the inputs and outputs of the model."
+      : "Check that every op of the model exists in ONNX Runtime 1.30, and export it again.",
   });
   return new SkipwayError("input", `${where}: ${found.text}`, { cause, diagnostics: [found] });
 }

@@ -32,9 +32,32 @@ function statusOf(pid: string): MemoryReading | undefined {
 
 /** Bytes that this process may use: the limit of its control group if it has one, else the machine's. */
 export function memoryLimitBytes(): number {
-  const files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-  const limits = files.map((file) => Number(read(file) ?? Number.NaN)).filter(Number.isFinite);
+  const files = limitFilesOf(read("/proc/self/cgroup") ?? "");
+  // "max" is no number; no limit is a huge one in version 1.
+  const limits = files.map((file) => Number(read(file))).filter((bytes) => bytes > 0);
   return Math.min(totalmem(), ...limits);
+}
+
+/**
+ * The files that bound a process's memory, from `/proc/PID/cgroup`: a limit of any group above its own
+ * counts as well (a service in a slice). In a container the path may be the host's; the root of the
+ * mount is then the container's own group.
+ */
+export function limitFilesOf(cgroup: string): string[] {
+  const files: string[] = [];
+  for (const line of cgroup.split("\n")) {
+    const [, id, controllers = "", path = ""] = /^(\d+):([^:]*):(.*)$/.exec(line) ?? [];
+    const unified = id === "0" && controllers === "";
+    if (!unified && !controllers.split(",").includes("memory")) continue;
+    const [mount, file] = unified
+      ? ["/sys/fs/cgroup", "memory.max"]
+      : ["/sys/fs/cgroup/memory", "memory.limit_in_bytes"];
+    const parts = path.split("/").filter((part) => part !== "" && part !== "..");
+    for (let depth = 0; depth <= parts.length; depth++) {
+      files.push([mount, ...parts.slice(0, depth), file].join("/"));
+    }
+  }
+  return files;
 }
 
 function read(file: string): string | undefined {
