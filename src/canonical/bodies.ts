@@ -9,10 +9,8 @@ type TypeOf = (name: ValueName) => ValueType | undefined;
 
 /** The body with its inputs typed from outside; the same body where nothing is known. */
 export function enter(node: Node, body: Graph, typeOf: TypeOf, opset: number): Graph {
-  const types = body.inputs.map((_, i) => typeOfInput(node, i, typeOf, opset));
-  if (types.every((type) => type === undefined)) return body;
-  const inputs = body.inputs.map((value, i) => refined(value, types[i]));
-  return { ...body, inputs };
+  const inputs = body.inputs.map((value, i) => refined(value, typeOfInput(node, i, typeOf, opset)));
+  return inputs.every((value, i) => value === body.inputs[i]) ? body : { ...body, inputs };
 }
 
 function typeOfInput(node: Node, i: number, typeOf: TypeOf, opset: number): ValueType | undefined {
@@ -31,7 +29,7 @@ function typeOfInput(node: Node, i: number, typeOf: TypeOf, opset: number): Valu
 
 /** A declared shape stands; the type fills it in where nothing is declared. */
 function refined(value: Value, type: ValueType | undefined): Value {
-  if (type === undefined || value.shape !== undefined) return value;
+  if (type?.shape === undefined || value.shape !== undefined) return value;
   return { name: value.name, dtype: type.dtype, shape: type.shape };
 }
 

@@ -5,7 +5,8 @@ import type { Graph, Node, ValueName } from "../graph/graph.ts";
 import { subgraphs } from "../graph/graph.ts";
 import { typeOf } from "../graph/query.ts";
 import { isStatic } from "../graph/shape.ts";
-import { float32, scalar, type TensorRef } from "../graph/tensor.ts";
+import type { TensorRef } from "../graph/tensor.ts";
+import { tensorOfConstant } from "./constant-node.ts";
 import { decideBranches } from "./decide.ts";
 import { inlineFunctions } from "./inline.ts";
 import type { Content, KnownValues } from "./known.ts";
@@ -56,17 +57,6 @@ interface Elements {
   readonly contents: ReadonlyMap<ValueName, Content>;
 }
 
-/** The tensor in a Constant node. */
-function writtenOut(node: Node): TensorRef | undefined {
-  if (node.op !== "Constant") return undefined;
-  const value = node.attributes.get("value");
-  if (value?.kind === "tensor") return value.value;
-  const single = node.attributes.get("value_float");
-  if (single?.kind === "float") return scalar(single.value);
-  const list = node.attributes.get("value_floats");
-  return list?.kind === "floats" ? float32([list.value.length], list.value) : undefined;
-}
-
 function constantOutputs(
   graph: Graph,
   node: Node,
@@ -81,7 +71,7 @@ function constantOutputs(
     if (type === undefined || !isStatic(type.shape)) return undefined;
     const { dtype, shape } = type;
     const followed = contents.get(name)?.tensor;
-    const given = writtenOut(node) ?? (followed?.dtype === dtype ? followed : undefined);
+    const given = tensorOfConstant(node) ?? (followed?.dtype === dtype ? followed : undefined);
     found.push([name, given ?? { dtype, shape, data: { kind: "absent" } }]);
   }
   return found;

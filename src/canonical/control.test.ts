@@ -146,6 +146,15 @@ describe("Loop", () => {
     expect(await shapesOf(alone, feeds)).toEqual([[16, 4]]);
   });
 
+  test("of which nothing is known is the same graph again", () => {
+    const graph = loop((b) => {
+      b.emit("Mystery", ["in"], { outputs: ["out"], domain: "custom" });
+    });
+    const unknown = { ...graph, inputs: graph.inputs.map((value) => float(value.name)) };
+    const once = inferShapes(unknown);
+    expect(inferShapes(once)).toBe(once);
+  });
+
   test("no iteration at all leaves the first value", () => {
     const graph = loop(
       (b) => {

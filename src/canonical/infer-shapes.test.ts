@@ -162,6 +162,16 @@ describe("shapes that are computed in the graph", () => {
     expect(["Mul", "Div"].map((op) => through(op, 2))).toEqual([["?"], ["?"]]);
   });
 
+  test("the scales of a Resize may be a Constant node", () => {
+    const b = new GraphBuilder();
+    b.input("x", "float32", ["N", 3, 5, 5]);
+    const scales = { kind: "tensor" as const, value: float32([4], [1, 1, 2, 3]) };
+    b.emit("Constant", [], { outputs: ["scales"], attributes: { value: scales } });
+    b.emit("Resize", ["x", "", "scales"], { outputs: ["y"] });
+    b.output({ name: "y", dtype: "float32", shape: undefined });
+    expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toEqual(["N", 3, 10, 15]);
+  });
+
   test("entries are not followed into a matrix", () => {
     const b = new GraphBuilder();
     b.input("x", "float32", [4, 6]);

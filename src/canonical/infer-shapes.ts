@@ -6,6 +6,7 @@ import { captures, indexOf } from "../graph/query.ts";
 import { bindShape, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import type { TensorRef } from "../graph/tensor.ts";
 import { bearsOut, enter } from "./bodies.ts";
+import { tensorOfConstant } from "./constant-node.ts";
 import { inferNode } from "./infer-node.ts";
 import { withBodies } from "./inline.ts";
 import type { Content, KnownValues } from "./known.ts";
@@ -39,6 +40,8 @@ export class Inference {
   readonly #values = new Map<ValueName, Value>();
   readonly #initializers: Map<ValueName, TensorRef>;
   readonly #contents = new Map<ValueName, Content>();
+  /** Of Constant nodes; apart from the initializers, which go into the result. */
+  readonly #constants = new Map<ValueName, TensorRef>();
   readonly #opset: number;
   readonly #sizes: ReadonlyMap<string, number> | undefined;
   /** What may be asked for; in a body, the names around it included. */
@@ -59,7 +62,10 @@ export class Inference {
   #own(): KnownValues {
     return {
       typeOf: (name) => this.#values.get(name) ?? this.#initializers.get(name),
-      constantOf: (name) => this.#initializers.get(name) ?? this.#contents.get(name)?.tensor,
+      constantOf: (name) =>
+        this.#initializers.get(name) ??
+        this.#constants.get(name) ??
+        this.#contents.get(name)?.tensor,
       contentOf: (name) => this.#contents.get(name),
     };
   }
@@ -87,6 +93,8 @@ export class Inference {
       if (name === "" || type === undefined) continue;
       this.#values.set(name, { name, ...merge(this.#values.get(name), type) });
     }
+    const constant = tensorOfConstant(node);
+    if (constant !== undefined) this.#constants.set(node.outputs[0] ?? "", constant);
     propagate(node, this.#known, this.#contents);
     return node;
   }

@@ -13,6 +13,7 @@ import {
   UNKNOWN_DIM,
 } from "../graph/shape.ts";
 import { int64, numbersOf, type TensorRef } from "../graph/tensor.ts";
+import { tensorOfConstant } from "./constant-node.ts";
 import type { Content, KnownValues } from "./known.ts";
 
 /** Longest list of integers that is followed; a shape is shorter. */
@@ -187,12 +188,8 @@ const neutralRight =
     b === one ? a : UNKNOWN_DIM;
 
 const constant: Rule = (node) => {
-  const value = node.attributes.get("value");
-  if (value?.kind === "tensor") return contentOfTensor(value.value);
-  const single = intAttribute(node, "value_int");
-  if (single !== undefined) return content([single], 0);
-  const list = intsAttribute(node, "value_ints");
-  return list === undefined ? undefined : content(list, 1);
+  const ref = tensorOfConstant(node);
+  return ref === undefined ? undefined : contentOfTensor(ref);
 };
 
 /** A filled list of known length, such as the ones that exporters divide by. */

@@ -80,6 +80,8 @@ export function runnerContract(name: string, open: () => Runner): void {
         "input/shape",
       ]);
       expect(await idsOf(session.run(new Map()))).toEqual(["input/missing"]);
+      const deep = new Map([["x", float32([1, 3, 1], [1, 2, 3])]]);
+      expect(await idsOf(session.run(deep))).toEqual(["input/shape"]);
       expect(await idsOf(session.run(x(1, 2, 3), { outputs: ["no"] }))).toEqual([
         "output/unknown-name",
       ]);
