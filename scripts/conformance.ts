@@ -21,6 +21,8 @@ interface Tally {
   files: number;
   read: number;
   roundTrip: number;
+  /** Written as it was read, byte for byte: files whose writer used the canonical order. */
+  identical: number;
   shapesKnown: number;
   shapesEqual: number;
   shapesUnknown: number;
@@ -87,6 +89,7 @@ async function checkFolder(folder: string): Promise<Tally> {
     files: 0,
     read: 0,
     roundTrip: 0,
+    identical: 0,
     shapesKnown: 0,
     shapesEqual: 0,
     shapesUnknown: 0,
@@ -111,6 +114,7 @@ async function checkFolder(folder: string): Promise<Tally> {
     }
     tally.read++;
     checkRoundTrip(name, model, tally);
+    if (Buffer.compare(encodeModel(model), bytes) === 0) tally.identical++;
     const truth = truths.get(name.replace(/\.onnx$/, ""));
     if (truth !== undefined) checkShapes(name, model.graph, truth, tally);
     await checkRuns(name, { bytes, model, tally });

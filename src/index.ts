@@ -7,7 +7,8 @@ export type { Census, Skip, SkipCounts, SkipKind } from "./analysis/skips/skip.t
 export type { Diagnostic } from "./base/diagnostic.ts";
 export { SkipwayError } from "./base/errors.ts";
 export type { Graph, Node, Value } from "./graph/graph.ts";
-export type { Model } from "./onnx/model.ts";
+export type { Model, SaveOptions } from "./onnx/model.ts";
+export { withExternalData } from "./onnx/onnx-model.ts";
 export { loadModel } from "./onnx/read.ts";
 export { type Dataset, datasets } from "./train/data.ts";
 export { type TrainingRun, type TrainOptions, train } from "./train/train.ts";

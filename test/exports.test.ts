@@ -24,6 +24,7 @@ test("the names of the front page", async () => {
       "loadModel",
       "nn",
       "train",
+      "withExternalData",
     ]
   `);
   expect(Object.keys(front["nn"] ?? {}).sort()).toMatchInlineSnapshot(`
@@ -60,6 +61,7 @@ test("the types of the front page", async () => {
       "Graph",
       "Model",
       "Node",
+      "SaveOptions",
       "Skip",
       "SkipCounts",
       "SkipKind",

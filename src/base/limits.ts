@@ -5,8 +5,20 @@
 export const limits = {
   /** A protobuf message cannot be longer (protobuf documentation, "Proto Limits"): 2 GiB. */
   modelBytesMax: 2_147_483_647,
-  /** Ten times the largest graph in public model collections. */
-  nodesMax: 1_000_000,
+  /**
+   * Heap that the parts of one file may take once read, weights not counted: 100,000 nodes of the usual
+   * kind, as many as the largest graphs of public model collections have. Two bytes of a file can become
+   * an object of several hundred, and Node's heap ends at 2 GiB on small machines.
+   */
+  decodedBytesMax: 536_870_912,
+  /** Messages inside messages: the limit of common protobuf readers. */
+  messageDepthMax: 100,
+  /** Findings of one file that are told one by one; the rest is a number. */
+  diagnosticsMax: 200,
+  /** One tensor in memory: the longest buffer of Node 20. */
+  tensorBytesMax: 4_294_967_296,
+  /** Nodes once functions are unfolded: more than twice the largest graphs of public collections. */
+  nodesMax: 250_000,
   /** The runtime refuses tensors of higher rank long before. */
   rankMax: 64,
   /** Integers of one constant that shape rules read: more than any Split has parts. */

@@ -12,7 +12,7 @@ import type {
   Node,
   ValueName,
 } from "../graph/graph.ts";
-import { NO_ATTRIBUTES, subgraphs } from "../graph/graph.ts";
+import { functionKey, NO_ATTRIBUTES, subgraphs } from "../graph/graph.ts";
 
 /** Calls within calls: real exports stay below ten. A function that calls itself ends here. */
 const DEPTH_MAX = 64;
@@ -40,7 +40,7 @@ export function inlineFunctions(graph: Graph): Graph {
 type Functions = ReadonlyMap<string, GraphFunction>;
 
 function calledBy(node: Node, functions: Functions): GraphFunction | undefined {
-  return functions.get(`${node.domain}/${node.op}`);
+  return functions.get(functionKey(node));
 }
 
 /**

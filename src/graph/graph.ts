@@ -51,6 +51,23 @@ export interface Node {
   readonly inputs: readonly ValueName[];
   readonly outputs: readonly ValueName[];
   readonly attributes: Attributes;
+  /** Which of several functions of the same name is called; left out where there is one. */
+  readonly overload?: string;
+  /**
+   * What a file says of the node besides (documentation, metadata, device configurations, fields that
+   * skipway does not know), as it stood there. Kept for writing, and never looked into.
+   */
+  readonly remarks?: Uint8Array;
+}
+
+/** By what a function is known in `Graph.functions`: `domain/op`, and its overload if it has one. */
+export function functionKey(call: {
+  readonly domain: string;
+  readonly op: string;
+  readonly overload?: string;
+}): string {
+  const { domain, op, overload = "" } = call;
+  return overload === "" ? `${domain}/${op}` : `${domain}/${op}/${overload}`;
 }
 
 /** A function of the model: nodes that a call stands for, with the attributes that it passes on. */
@@ -75,7 +92,7 @@ export interface Graph {
   /** Version of each operator set, by domain. */
   readonly opsets: ReadonlyMap<string, number>;
   readonly metadata: ReadonlyMap<string, string>;
-  /** Functions that nodes call, by `domain/op`; left out where there are none. */
+  /** Functions that nodes call, by `functionKey`; left out where there are none. */
   readonly functions?: ReadonlyMap<string, GraphFunction>;
 }
 

@@ -5,19 +5,23 @@ import { assert, present } from "../base/assert.ts";
 import { type DType, dtypeBytes } from "./dtype.ts";
 import { elementCount } from "./shape.ts";
 
-/**
- * Where the elements are. `absent`: the file declares dims without bytes (a skeleton export).
- * `external`: in another file, by the confined path that the model names.
- */
+/** Elements in another file, by the confined path that the model names. */
+export interface ExternalData {
+  readonly kind: "external";
+  /** Relative to `folder`. */
+  readonly location: string;
+  /** In bytes; without a length, as many as the tensor takes. */
+  readonly offset: number;
+  readonly length: number | undefined;
+  /** The folder of the model that it was read with; left out where that is not known. */
+  readonly folder?: string;
+}
+
+/** Where the elements are. `absent`: the file declares dims without bytes (a skeleton export). */
 export type TensorData =
   | { readonly kind: "bytes"; readonly bytes: Uint8Array }
   | { readonly kind: "strings"; readonly values: readonly Uint8Array[] }
-  | {
-      readonly kind: "external";
-      readonly location: string;
-      readonly offset: number;
-      readonly length: number | undefined;
-    }
+  | ExternalData
   | { readonly kind: "absent" };
 
 /** A tensor, or the promise of one. Shapes are static; sizes agree with the data. */

@@ -1,7 +1,8 @@
 // Graphs from their protobuf form. What our graph does not model stays in the message that each node,
 // value and graph was read from, and is written back from there.
 
-import { toBinary } from "@bufbuild/protobuf";
+import { isUtf8 } from "node:buffer";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { diagnostic } from "../base/diagnostic.ts";
 import { limits } from "../base/limits.ts";
 import type { DType } from "../graph/dtype.ts";
@@ -14,6 +15,7 @@ import type {
   Value,
   ValueName,
 } from "../graph/graph.ts";
+import { functionKey } from "../graph/graph.ts";
 import { type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import type { TensorRef } from "../graph/tensor.ts";
 import { DTYPE_CODES } from "./dtype-codes.ts";
@@ -23,11 +25,12 @@ import {
   type FunctionProto,
   type GraphProto,
   type NodeProto,
+  NodeProtoSchema,
   AttributeProto_AttributeType as Type,
   type TypeProto,
   type ValueInfoProto,
 } from "./proto/onnx_pb.js";
-import { type Report, tensorFrom } from "./tensors.ts";
+import { type NamedTensor, sparseFrom, type TensorSetting, tensorFrom } from "./tensors.ts";
 
 /** The messages that parts of a graph were read from. */
 export const origins: {
@@ -37,10 +40,9 @@ export const origins: {
 } = { graphs: new WeakMap(), nodes: new WeakMap(), values: new WeakMap() };
 
 /** What surrounds a graph in a file. */
-export interface GraphSetting {
+export interface GraphSetting extends TensorSetting {
   readonly opsets: ReadonlyMap<string, number>;
   readonly metadata: ReadonlyMap<string, string>;
-  readonly report: Report;
   readonly depth?: number;
 }
 
@@ -52,19 +54,14 @@ export function graphFrom(proto: GraphProto, setting: GraphSetting): Graph {
   if (tooDeep || proto.node.length > limits.nodesMax) report(overLimit(proto, tooDeep));
   const nodes = tooDeep || proto.node.length > limits.nodesMax ? [] : proto.node;
   const initializers = new Map<ValueName, TensorRef>();
-  for (const tensor of proto.initializer) {
-    const ref = tensorFrom(tensor, report);
-    if (initializers.has(tensor.name)) report(duplicate(tensor.name));
-    if (ref !== undefined) initializers.set(tensor.name, ref);
-  }
-  for (const sparse of proto.sparseInitializer) {
-    const dtype = DTYPE_CODES.get(sparse.values?.dataType ?? 0);
-    const shape = sparse.dims.map(Number);
-    if (dtype !== undefined && sparse.values !== undefined) {
-      initializers.set(sparse.values.name, { dtype, shape, data: { kind: "absent" } });
-    }
-  }
-  const names = new Set<string>();
+  const add = ({ name, ref }: NamedTensor): void => {
+    if (initializers.has(name)) report(duplicate(name));
+    // A weight with a fault, which is told, still is the value of that name.
+    initializers.set(name, ref ?? { dtype: "float32", shape: [], data: { kind: "absent" } });
+  };
+  for (const message of proto.initializer) add(tensorFrom(message, setting));
+  for (const sparse of proto.sparseInitializer) add(sparseFrom(sparse, setting));
+  const names = new NodeNames();
   const graph: Graph = {
     name: proto.name,
     inputs: proto.input.map(valueFrom),
@@ -86,9 +83,10 @@ export function functionsFrom(
 ): Map<string, GraphFunction> {
   const functions = new Map<string, GraphFunction>();
   for (const proto of protos) {
-    const names = new Set<string>();
+    const names = new NodeNames();
     const inner = { ...setting, depth: 1 };
-    functions.set(`${proto.domain === "ai.onnx" ? "" : proto.domain}/${proto.name}`, {
+    const key = functionKey({ ...proto, domain: plainDomain(proto.domain), op: proto.name });
+    functions.set(key, {
       inputs: proto.input,
       outputs: proto.output,
       nodes: proto.node.map((node) => nodeFrom(node, names, inner)),
@@ -96,10 +94,7 @@ export function functionsFrom(
         proto.attributeProto.map((attribute) => [attribute.name, attributeFrom(attribute, inner)]),
       ),
       opsets: new Map(
-        proto.opsetImport.map(({ domain, version }) => [
-          domain === "ai.onnx" ? "" : domain,
-          Number(version),
-        ]),
+        proto.opsetImport.map(({ domain, version }) => [plainDomain(domain), Number(version)]),
       ),
     });
   }
@@ -114,25 +109,52 @@ export function withFunctions(graph: Graph, functions: ReadonlyMap<string, Graph
   return called;
 }
 
-function nodeFrom(proto: NodeProto, names: Set<string>, setting: GraphSetting): Node {
-  const stem = proto.name === "" ? `${proto.opType}_${names.size}` : proto.name;
-  let name = stem;
-  for (let n = 1; names.has(name); n++) name = `${stem}_${n}`;
-  names.add(name);
+/** Names of nodes, which a file need not give, nor give once. */
+class NodeNames {
+  readonly #taken = new Set<string>();
+  readonly #next = new Map<string, number>();
+
+  unique(proto: NodeProto): string {
+    const stem = proto.name === "" ? `${proto.opType}_${this.#taken.size}` : proto.name;
+    let name = stem;
+    let n = this.#next.get(stem) ?? 1;
+    for (; this.#taken.has(name); n++) name = `${stem}_${n}`;
+    this.#next.set(stem, n);
+    this.#taken.add(name);
+    return name;
+  }
+}
+
+function nodeFrom(proto: NodeProto, names: NodeNames, setting: GraphSetting): Node {
   const attributes = new Map<string, Attribute>();
   for (const attribute of proto.attribute) {
     attributes.set(attribute.name, attributeFrom(attribute, setting));
   }
+  const remarks = remarksOf(proto);
   const node: Node = {
-    name,
+    name: names.unique(proto),
     op: proto.opType,
-    domain: proto.domain === "ai.onnx" ? "" : proto.domain,
+    domain: plainDomain(proto.domain),
     inputs: proto.input,
     outputs: proto.output,
     attributes,
+    ...(proto.overload === "" ? {} : { overload: proto.overload }),
+    ...(remarks === undefined ? {} : { remarks }),
   };
   origins.nodes.set(node, proto);
   return node;
+}
+
+/** What our nodes do not model. */
+function remarksOf(proto: NodeProto): Uint8Array | undefined {
+  const { docString, metadataProps, deviceConfigurations, $unknown } = proto;
+  const none = docString === "" && metadataProps.length === 0 && deviceConfigurations.length === 0;
+  if (none && $unknown === undefined) return undefined;
+  const rest = create(NodeProtoSchema);
+  if (docString !== "") rest.docString = docString;
+  Object.assign(rest, { metadataProps, deviceConfigurations });
+  if ($unknown !== undefined) rest.$unknown = $unknown;
+  return toBinary(NodeProtoSchema, rest);
 }
 
 function attributeFrom(proto: AttributeProto, setting: GraphSetting): Attribute {
@@ -140,7 +162,7 @@ function attributeFrom(proto: AttributeProto, setting: GraphSetting): Attribute 
   if (proto.refAttrName !== "") {
     return { kind: "reference", attribute: proto.refAttrName, bytes: bytes() };
   }
-  const text = (b: Uint8Array): string => Buffer.from(b).toString("utf8");
+  const text = (b: Uint8Array): string => Buffer.from(b.buffer, b.byteOffset, b.length).toString();
   switch (proto.type) {
     case Type.INT:
       return { kind: "int", value: integer(proto.i) };
@@ -151,12 +173,15 @@ function attributeFrom(proto: AttributeProto, setting: GraphSetting): Attribute 
     case Type.FLOATS:
       return { kind: "floats", value: proto.floats };
     case Type.STRING:
+      if (!isUtf8(proto.s)) return { kind: "opaque", bytes: bytes() };
       return { kind: "string", value: text(proto.s) };
     case Type.STRINGS:
+      if (!proto.strings.every((one) => isUtf8(one))) return { kind: "opaque", bytes: bytes() };
       return { kind: "strings", value: proto.strings.map(text) };
     case Type.TENSOR: {
-      const value = proto.t && tensorFrom(proto.t, setting.report);
-      return value === undefined ? { kind: "opaque", bytes: bytes() } : { kind: "tensor", value };
+      const { ref } = proto.t.length > 0 ? tensorFrom(proto.t, setting) : { ref: undefined };
+      if (ref === undefined) return { kind: "opaque", bytes: bytes() };
+      return { kind: "tensor", value: ref };
     }
     case Type.GRAPH:
       if (proto.g === undefined) return { kind: "opaque", bytes: bytes() };
@@ -181,6 +206,11 @@ function valueFrom(proto: ValueInfoProto): Value {
   const value = { name: proto.name, dtype, shape };
   origins.values.set(value, proto);
   return value;
+}
+
+/** "ai.onnx" is another spelling of the standard domain. */
+export function plainDomain(domain: string): string {
+  return domain === "ai.onnx" ? "" : domain;
 }
 
 /** Sequences, maps and optionals count as their elements, with an unknown shape. */

@@ -12,6 +12,15 @@ export interface ModelFunction {
   readonly bytes: Uint8Array;
 }
 
+/** How a model is written. */
+export interface SaveOptions {
+  /**
+   * Weights in a file beside the model: `true` for `NAME.data`, or where and from which size on. Left out:
+   * only where one file could not hold the model, which ends at 2 GiB.
+   */
+  readonly externalData?: boolean | { readonly location?: string; readonly bytesMin?: number };
+}
+
 /** An ONNX model in memory. */
 export interface Model {
   readonly graph: Graph;
@@ -21,11 +30,12 @@ export interface Model {
   /** Where it was read from, if it was. */
   readonly path?: string;
   /**
-   * Writes the model to one file, atomically: the file is whole or not there.
+   * Writes the model, atomically: the file is whole or not there. Weights that lie beside the file that
+   * the model was read from are taken along to another folder.
    *
-   * @throws SkipwayError `environment` when the disk refuses.
+   * @throws SkipwayError `environment` when the disk refuses, `input` when a weight's data is not there.
    */
-  save(path: string): Promise<void>;
+  save(path: string, options?: SaveOptions): Promise<void>;
 }
 
 /** The messages that models were read from: what the graph does not model is written back from there. */

@@ -1,7 +1,9 @@
 // Models as objects: read from a file or built around a graph, and written to a file.
 
+import { dirname } from "node:path";
 import type { Graph } from "../graph/graph.ts";
-import { type Model, type ModelFunction, origins } from "./model.ts";
+import { withExternalTensors } from "./external-data.ts";
+import { type Model, type ModelFunction, origins, type SaveOptions } from "./model.ts";
 import type { ModelProto } from "./proto/onnx_pb.js";
 import { saveModel } from "./write.ts";
 
@@ -31,8 +33,8 @@ export class OnnxModel implements Model {
     if (parts.origin !== undefined) origins.set(this, parts.origin);
   }
 
-  async save(path: string): Promise<void> {
-    await saveModel(this, path);
+  async save(path: string, options?: SaveOptions): Promise<void> {
+    await saveModel(this, path, options);
   }
 }
 
@@ -55,6 +57,20 @@ export function withGraph(model: Model, graph: Graph): Model {
     producer: model.producer,
     functions: model.functions,
     graph,
+    ...(model.path === undefined ? {} : { path: model.path }),
     ...(origin === undefined ? {} : { origin }),
   });
+}
+
+/**
+ * The model with the data of its weights in memory, where they lie in files beside it.
+ *
+ * @throws SkipwayError `input` for files that are missing, outside the model's folder or too short.
+ * @example
+ * const model = await withExternalData(await loadModel("model.onnx"));
+ */
+export async function withExternalData(model: Model): Promise<Model> {
+  const folder = model.path === undefined ? undefined : dirname(model.path);
+  const graph = await withExternalTensors(model.graph, folder);
+  return graph === model.graph ? model : withGraph(model, graph);
 }

@@ -3,58 +3,47 @@
 
 import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import { formatBytes } from "../base/format.ts";
 import { limits } from "../base/limits.ts";
+import type { Graph } from "../graph/graph.ts";
+import { bytesOf } from "../graph/tensor.ts";
 import { graphDiagnostics } from "../graph/verify.ts";
-import { functionsFrom, graphFrom, withFunctions } from "./graph-from.ts";
+import { externalDiagnostics } from "./external-data.ts";
+import { ExternalPlaces } from "./external-places.ts";
+import { functionsFrom, graphFrom, plainDomain, withFunctions } from "./graph-from.ts";
 import type { Model } from "./model.ts";
 import { OnnxModel } from "./onnx-model.ts";
 import { FunctionProtoSchema, type ModelProto, ModelProtoSchema } from "./proto/onnx_pb.js";
+import { invalid } from "./tensors.ts";
+import { decodedBytes } from "./wire-scan.ts";
 
 /** The first version with operator sets per model; newer ones are read whatever they add. */
 const IR_VERSION_MIN = 3;
 
 /**
- * Reads the bytes of an ONNX file. Weights stay views of them.
+ * Reads the bytes of an ONNX file. Weights stay views of them. With a path, external data is looked for
+ * beside it.
  *
  * @throws SkipwayError `input` with every fault found.
  */
 export function readModel(bytes: Uint8Array, options: { path?: string } = {}): Model {
   const path = options.path ?? "model";
-  const found: Diagnostic[] = [];
-  const proto = parse(bytes, path);
-  const graphProto = proto.graph;
-  if (graphProto === undefined || proto.opsetImport.length === 0)
-    throw notOnnx(path, describe(bytes));
-  if (Number(proto.irVersion) < IR_VERSION_MIN) {
-    found.push(
-      diagnostic({
-        id: "onnx/ir-version",
-        severity: "error",
-        where: path,
-        text: `has IR version ${proto.irVersion}; ${IR_VERSION_MIN} and later can be read`,
-        fix: "Convert the model with a newer exporter.",
-      }),
-    );
+  // Not a Buffer, whose `slice` and JSON differ from other arrays.
+  const proto = parse(bytesOf(bytes), path);
+  const found = new Map<string, Diagnostic>();
+  // What stands in the file in two forms is read twice and told once.
+  const report = (one: Diagnostic): void =>
+    void found.set(`${one.id} ${one.where} ${one.text}`, one);
+  const graph = graphOf(proto, { path, folder: folderOf(options.path), report });
+  if (graph === undefined) throw notOnnx(path, describe(bytes));
+  if (![...found.values()].some(({ id }) => id === "onnx/limit")) {
+    graphDiagnostics(graph).forEach(report);
   }
-  const opsets = new Map(
-    proto.opsetImport.map(({ domain, version }) => [plainDomain(domain), Number(version)]),
-  );
-  const metadata = new Map(proto.metadataProps.map(({ key, value }) => [key, value]));
-  const setting = { opsets, metadata, report: (one: Diagnostic) => found.push(one) };
-  const functions = functionsFrom(proto.functions, setting);
-  const main = graphFrom(graphProto, setting);
-  const graph = functions.size === 0 ? main : withFunctions(main, functions);
-  if (found.length === 0) found.push(...graphDiagnostics(graph));
-  if (found.length > 0) {
-    throw SkipwayError.fromDiagnostics(
-      "input",
-      found.map((one) => ({ ...one, where: one.where === path ? path : `${path}: ${one.where}` })),
-    );
-  }
+  if (found.size > 0) throw faulty(path, [...found.values()]);
   return new OnnxModel({
     graph,
     irVersion: Number(proto.irVersion),
@@ -70,6 +59,65 @@ export function readModel(bytes: Uint8Array, options: { path?: string } = {}): M
   });
 }
 
+function folderOf(path: string | undefined): string | undefined {
+  return path === undefined ? undefined : dirname(path);
+}
+
+interface Reading {
+  readonly path: string;
+  readonly folder: string | undefined;
+  readonly report: (found: Diagnostic) => void;
+}
+
+/** undefined for a message that is no model. */
+function graphOf(proto: ModelProto, { path, folder, report }: Reading): Graph | undefined {
+  if (proto.graph === undefined || proto.opsetImport.length === 0) return undefined;
+  if (Number(proto.irVersion) < IR_VERSION_MIN) report(tooOld(path, proto.irVersion));
+  for (const { where, text } of new ExternalPlaces(proto, folder).faults) {
+    report(invalid(where, text));
+  }
+  const setting = {
+    opsets: new Map(
+      proto.opsetImport.map(({ domain, version }) => [plainDomain(domain), Number(version)]),
+    ),
+    metadata: new Map(proto.metadataProps.map(({ key, value }) => [key, value])),
+    folder,
+    report,
+  };
+  const functions = functionsFrom(proto.functions, setting);
+  const main = graphFrom(proto.graph, setting);
+  return functions.size === 0 ? main : withFunctions(main, functions);
+}
+
+function tooOld(path: string, version: bigint): Diagnostic {
+  return diagnostic({
+    id: "onnx/ir-version",
+    severity: "error",
+    where: path,
+    text: `has IR version ${version}; ${IR_VERSION_MIN} and later can be read`,
+    fix: "Convert the model with a newer exporter.",
+  });
+}
+
+/** The error with every finding, or with as many as a person would read. */
+function faulty(path: string, found: readonly Diagnostic[]): SkipwayError {
+  const told = found.slice(0, limits.diagnosticsMax).map((one) => ({
+    ...one,
+    where: one.where === path ? path : `${path}: ${one.where}`,
+  }));
+  if (found.length > told.length) {
+    told.push(
+      diagnostic({
+        id: "onnx/limit",
+        severity: "error",
+        where: path,
+        text: `has ${found.length - told.length} faults more`,
+      }),
+    );
+  }
+  return SkipwayError.fromDiagnostics("input", told);
+}
+
 /**
  * Reads an ONNX file.
  *
@@ -78,7 +126,10 @@ export function readModel(bytes: Uint8Array, options: { path?: string } = {}): M
  * const model = await loadModel("model.onnx");
  */
 export async function loadModel(path: string): Promise<Model> {
-  return readModel(await readBounded(path), { path });
+  const model = readModel(await readBounded(path), { path });
+  const found = await externalDiagnostics(model, dirname(path));
+  if (found.length > 0) throw faulty(path, found);
+  return model;
 }
 
 /** The bytes of a file or pipe, never more than a model may have. */
@@ -116,17 +167,14 @@ function unreadable(path: string, cause: unknown): SkipwayError {
   return new SkipwayError("input", `${path}: ${messageOf(cause)}`, { cause, diagnostics: [found] });
 }
 
-/** "ai.onnx" is another spelling of the standard domain. */
-export function plainDomain(domain: string): string {
-  return domain === "ai.onnx" ? "" : domain;
-}
-
 function parse(bytes: Uint8Array, path: string): ModelProto {
   if (bytes.byteLength > limits.modelBytesMax) throw tooLarge(path, bytes.byteLength);
   if (bytes.byteLength === 0) throw notOnnx(path, "is empty");
   try {
+    if (decodedBytes(bytes) > limits.decodedBytesMax) throw tooMuch(path);
     return fromBinary(ModelProtoSchema, bytes);
   } catch (cause) {
+    if (cause instanceof SkipwayError) throw cause;
     throw notOnnx(path, describe(bytes), cause);
   }
 }
@@ -154,6 +202,18 @@ function notOnnx(path: string, text: string, cause?: unknown): SkipwayError {
     fix: "Give an ONNX file, such as torch.onnx.export writes; fetch it again if it was cut off.",
   });
   return new SkipwayError("input", `${path}: ${found.text}`, { cause, diagnostics: [found] });
+}
+
+function tooMuch(path: string): SkipwayError {
+  return SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "onnx/limit",
+      severity: "error",
+      where: path,
+      text: `would take more than ${formatBytes(limits.decodedBytesMax)} of memory, its weights not counted`,
+      fix: "Simplify the model; graphs of up to 100,000 nodes are read.",
+    }),
+  ]);
 }
 
 function tooLarge(path: string, size: number): SkipwayError {

@@ -1,177 +1,212 @@
-// From a model to the bytes of an ONNX file. Nodes, values and tensors that were read and not changed
-// are written as they were read, unknown fields included.
+// From a model to ONNX files: whole or not there. Written aside, flushed, then renamed.
 
-import { open, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { diagnostic } from "../base/diagnostic.ts";
+import { existsSync } from "node:fs";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
-import type { Attribute, Graph, Node, Value } from "../graph/graph.ts";
-import { type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
-import { CODE_OF } from "./dtype-codes.ts";
-import { origins } from "./graph-from.ts";
-import { type Model, origins as modelOrigins } from "./model.ts";
-import {
-  type AttributeProto,
-  AttributeProtoSchema,
-  FunctionProtoSchema,
-  type GraphProto,
-  GraphProtoSchema,
-  type ModelProto,
-  ModelProtoSchema,
-  type NodeProto,
-  NodeProtoSchema,
-  OperatorSetIdProtoSchema,
-  StringStringEntryProtoSchema,
-  AttributeProto_AttributeType as Type,
-  type ValueInfoProto,
-  ValueInfoProtoSchema,
-} from "./proto/onnx_pb.js";
-import { tensorTo } from "./tensors.ts";
+import { formatBytes } from "../base/format.ts";
+import { limits } from "../base/limits.ts";
+import type { Graph } from "../graph/graph.ts";
+import { tensorsOf } from "../graph/map-tensors.ts";
+import { hasBytes, type TensorRef } from "../graph/tensor.ts";
+import { ExternalFiles, fixedLocations, withExternalTensors } from "./external-data.ts";
+import { locationFault } from "./external-entries.ts";
+import { gather, type Placement } from "./gather.ts";
+import { modelChunks } from "./messages.ts";
+import type { Model, SaveOptions } from "./model.ts";
+import { tensorBytes } from "./tensors.ts";
 
-/** The bytes of an ONNX file: the same model gives the same bytes. */
+/** Smaller tensors stay in the model file: shape rules read them, as runtimes do. */
+const EXTERNAL_BYTES_MIN = 1024;
+
+/**
+ * The bytes of an ONNX file: the same model gives the same bytes.
+ *
+ * @throws SkipwayError `input` for a model that no single file can hold.
+ */
 export function encodeModel(model: Model): Uint8Array {
-  return toBinary(ModelProtoSchema, modelTo(model));
+  const chunks = modelChunks(model);
+  if (chunks.byteLength > limits.modelBytesMax) throw tooLarge(chunks.byteLength);
+  return chunks.joined();
 }
 
-/** Writes a model to a file that is whole or not there: written aside, flushed, then renamed. */
-export async function saveModel(model: Model, path: string): Promise<void> {
-  const aside = `${path}.${process.pid}.tmp`;
-  try {
-    const file = await open(aside, "w");
-    try {
-      await file.writeFile(encodeModel(model));
-      await file.sync();
-    } finally {
-      await file.close();
+/** Writes a model; see `Model.save`. */
+export async function saveModel(
+  model: Model,
+  path: string,
+  options: SaveOptions = {},
+): Promise<void> {
+  const folder = dirname(resolve(path));
+  const source = model.path === undefined ? undefined : dirname(model.path);
+  const foreign = foreignTensors(model, folder);
+  refuseWhatCannotMove(model, folder);
+  const bytes =
+    modelChunks(model).byteLength +
+    foreign.reduce((sum, ref) => sum + tensorBytes(ref.dtype, ref.shape), 0);
+  const beside = options.externalData ?? bytes > limits.modelBytesMax;
+  if (beside === false) {
+    const whole =
+      foreign.length === 0 ? model.graph : await withExternalTensors(model.graph, source);
+    await atomically([{ path, write: (file) => writeModel(file, model, whole) }]);
+    return;
+  }
+  const { location = unusedName(path), bytesMin = EXTERNAL_BYTES_MIN } =
+    beside === true ? {} : beside;
+  const fault = locationFault(location);
+  if (fault !== undefined) throw badLocation(location, fault);
+  const { graph, placements } = gather(model.graph, { location, folder, bytesMin });
+  await atomically([
+    { path: join(folder, location), write: (file) => writeData(file, placements, source) },
+    { path, write: (file) => writeModel(file, model, graph) },
+  ]);
+}
+
+/** Weights whose data would not be found from another folder. */
+function foreignTensors(model: Model, folder: string): TensorRef[] {
+  return tensorsOf(model.graph).filter(
+    ({ data }) =>
+      data.kind === "external" && (data.folder === undefined || resolve(data.folder) !== folder),
+  );
+}
+
+function refuseWhatCannotMove(model: Model, folder: string): void {
+  if (model.path === undefined || dirname(resolve(model.path)) === folder) return;
+  const fixed = fixedLocations(model);
+  if (fixed.length === 0) return;
+  throw SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "onnx/external-data",
+      severity: "error",
+      where: model.path,
+      text: `keeps data of sparse weights, functions or training graphs in other files (${fixed.slice(0, 3).join(", ")}), which are not taken along to another folder`,
+      fix: "Save it into the folder that it was read from.",
+    }),
+  ]);
+}
+
+/** A name beside the model that nothing has: a model that is replaced keeps its weights until then. */
+function unusedName(path: string): string {
+  const stem = basename(path);
+  const nameOf = (n: number): string => (n === 0 ? `${stem}.data` : `${stem}.${n}.data`);
+  let n = 0;
+  while (existsSync(join(dirname(path), nameOf(n)))) n++;
+  return nameOf(n);
+}
+
+async function writeModel(file: FileHandle, model: Model, graph: Graph): Promise<void> {
+  const chunks = modelChunks(model, graph);
+  if (chunks.byteLength > limits.modelBytesMax) throw tooLarge(chunks.byteLength);
+  // A call of the operating system for each of many small pieces would take the time.
+  let batch: Uint8Array[] = [];
+  let size = 0;
+  const flush = async (): Promise<void> => {
+    if (size > 0) await file.writeFile(Buffer.concat(batch));
+    batch = [];
+    size = 0;
+  };
+  for (const piece of chunks.pieces) {
+    if (piece.byteLength >= BATCH_BYTES) {
+      await flush();
+      await file.writeFile(piece);
+      continue;
     }
-    await rename(aside, path);
+    batch.push(piece);
+    size += piece.byteLength;
+    if (size >= BATCH_BYTES) await flush();
+  }
+  await flush();
+}
+
+const BATCH_BYTES = 1_048_576;
+
+/** Copies weights to their places, one at a time. */
+async function writeData(
+  file: FileHandle,
+  placements: readonly Placement[],
+  source: string | undefined,
+): Promise<void> {
+  const files = new ExternalFiles(source);
+  try {
+    for (const { ref, offset, length } of placements) {
+      if (hasBytes(ref)) await writeAt(file, ref.data.bytes, offset);
+      else if (ref.data.kind === "external") {
+        await files.copy(ref.data, length, (bytes, at) => writeAt(file, bytes, offset + at));
+      }
+    }
+  } finally {
+    await files.close();
+  }
+}
+
+async function writeAt(file: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    const left = Math.min(bytes.byteLength - done, 64 * BATCH_BYTES);
+    done += (await file.write(bytes, done, left, offset + done)).bytesWritten;
+  }
+}
+
+/** A file to be written. */
+interface Writing {
+  readonly path: string;
+  readonly write: (file: FileHandle) => Promise<void>;
+}
+
+/** Writes files aside and puts them in place in order, the last one being the one that names the others. */
+async function atomically(files: readonly Writing[]): Promise<void> {
+  const aside = files.map(({ path }) => `${path}.${process.pid}.tmp`);
+  try {
+    for (const [i, { write }] of files.entries()) {
+      const file = await open(aside[i] ?? "", "w");
+      try {
+        await write(file);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+    }
+    for (const [i, { path }] of files.entries()) await rename(aside[i] ?? "", path);
   } catch (cause) {
-    await rm(aside, { force: true });
-    throw new SkipwayError("environment", `cannot write ${path}: ${messageOf(cause)}`, {
-      cause,
-      diagnostics: [
-        diagnostic({
-          id: "onnx/unwritable",
-          severity: "error",
-          where: path,
-          text: `the file cannot be written: ${messageOf(cause)}`,
-          fix: `Check that ${dirname(path)} exists, is writable and has room.`,
-        }),
-      ],
-    });
+    for (const path of aside) await rm(path, { force: true });
+    if (cause instanceof SkipwayError) throw cause;
+    throw unwritable(files.at(-1)?.path ?? "", cause);
   }
 }
 
-function modelTo(model: Model): ModelProto {
-  const origin = modelOrigins.get(model);
-  const entry = (key: string, value: string) =>
-    create(StringStringEntryProtoSchema, { key, value });
-  return Object.assign(create(ModelProtoSchema), origin, {
-    irVersion: BigInt(model.irVersion),
-    producerName: model.producer.name,
-    producerVersion: model.producer.version,
-    opsetImport: opsetsTo(model.graph, origin),
-    graph: graphTo(model.graph, origin?.graph),
-    metadataProps: [...model.graph.metadata].map(([key, value]) => entry(key, value)),
-    functions: model.functions.map((one) => fromBinary(FunctionProtoSchema, one.bytes)),
+function unwritable(path: string, cause: unknown): SkipwayError {
+  const found: Diagnostic = diagnostic({
+    id: "onnx/unwritable",
+    severity: "error",
+    where: path,
+    text: `the file cannot be written: ${messageOf(cause)}`,
+    fix: `Check that ${dirname(path)} exists, is writable and has room.`,
+  });
+  return new SkipwayError("environment", `cannot write ${path}: ${messageOf(cause)}`, {
+    cause,
+    diagnostics: [found],
   });
 }
 
-function opsetsTo(graph: Graph, origin: ModelProto | undefined): ModelProto["opsetImport"] {
-  const written = new Map(origin?.opsetImport.map((one) => [normal(one.domain), one]));
-  return [...graph.opsets].map(([domain, version]) => {
-    const known = written.get(domain);
-    if (known !== undefined && Number(known.version) === version) return known;
-    return create(OperatorSetIdProtoSchema, { domain, version: BigInt(version) });
-  });
+function tooLarge(bytes: number): SkipwayError {
+  return SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "onnx/size",
+      severity: "error",
+      where: "model",
+      text: `takes ${formatBytes(bytes)}; a protobuf file ends at ${formatBytes(limits.modelBytesMax)}`,
+      fix: "Save it with its weights beside it: save(path, { externalData: true }).",
+    }),
+  ]);
 }
 
-function normal(domain: string): string {
-  return domain === "ai.onnx" ? "" : domain;
-}
-
-function graphTo(graph: Graph, around?: GraphProto): GraphProto {
-  const same = origins.graphs.get(graph);
-  if (same !== undefined) return same;
-  const ends = new Set([...graph.inputs, ...graph.outputs].map((value) => value.name));
-  const sparse = around?.sparseInitializer ?? [];
-  const isSparse = new Set(sparse.map((one) => one.values?.name));
-  return Object.assign(create(GraphProtoSchema), around, {
-    name: graph.name,
-    node: graph.nodes.map(nodeTo),
-    initializer: [...graph.initializers]
-      .filter(([name]) => !isSparse.has(name))
-      .map(([name, ref]) => tensorTo(ref, name)),
-    input: graph.inputs.map(valueTo),
-    output: graph.outputs.map(valueTo),
-    valueInfo: [...graph.values.values()].filter(({ name }) => !ends.has(name)).map(valueTo),
-  });
-}
-
-function nodeTo(node: Node): NodeProto {
-  const same = origins.nodes.get(node);
-  if (same !== undefined) return same;
-  return create(NodeProtoSchema, {
-    name: node.name,
-    opType: node.op,
-    domain: node.domain,
-    input: [...node.inputs],
-    output: [...node.outputs],
-    attribute: [...node.attributes].map(([name, attribute]) => attributeTo(name, attribute)),
-  });
-}
-
-function attributeTo(name: string, attribute: Attribute): AttributeProto {
-  const make = (fields: Partial<AttributeProto>): AttributeProto =>
-    Object.assign(create(AttributeProtoSchema), { name }, fields);
-  const bytes = (text: string): Uint8Array => Buffer.from(text, "utf8");
-  switch (attribute.kind) {
-    case "int":
-      return make({ type: Type.INT, i: BigInt(attribute.value) });
-    case "ints":
-      return make({ type: Type.INTS, ints: attribute.value.map(BigInt) });
-    case "float":
-      return make({ type: Type.FLOAT, f: attribute.value });
-    case "floats":
-      return make({ type: Type.FLOATS, floats: [...attribute.value] });
-    case "string":
-      return make({ type: Type.STRING, s: bytes(attribute.value) });
-    case "strings":
-      return make({ type: Type.STRINGS, strings: attribute.value.map(bytes) });
-    case "tensor":
-      return make({ type: Type.TENSOR, t: tensorTo(attribute.value, "") });
-    case "graph":
-      return make({ type: Type.GRAPH, g: graphTo(attribute.value) });
-    case "graphs":
-      return make({ type: Type.GRAPHS, graphs: attribute.value.map((g) => graphTo(g)) });
-    case "reference":
-    case "opaque":
-      return Object.assign(fromBinary(AttributeProtoSchema, attribute.bytes), { name });
-  }
-}
-
-function valueTo(value: Value): ValueInfoProto {
-  const same = origins.values.get(value);
-  if (same !== undefined) return same;
-  return create(ValueInfoProtoSchema, {
-    name: value.name,
-    type: {
-      value: {
-        case: "tensorType",
-        value: { elemType: CODE_OF.get(value.dtype) ?? 0, ...shapeTo(value.shape) },
-      },
-    },
-  });
-}
-
-function shapeTo(shape: Shape | undefined) {
-  if (shape === undefined) return {};
-  const dim = shape.map((size) => {
-    if (size === UNKNOWN_DIM) return {};
-    return typeof size === "number"
-      ? { value: { case: "dimValue" as const, value: BigInt(size) } }
-      : { value: { case: "dimParam" as const, value: size } };
-  });
-  return { shape: { dim } };
+function badLocation(location: string, fault: string): SkipwayError {
+  return SkipwayError.fromDiagnostics("usage", [
+    diagnostic({
+      id: "onnx/external-path",
+      severity: "error",
+      where: "externalData.location",
+      text: `is "${location}", ${fault}`,
+      fix: "Give the name of a file in the folder of the model.",
+    }),
+  ]);
 }

@@ -1,0 +1,80 @@
+// Every tensor of a file whose elements lie in another file, wherever in a model it can stand: weights,
+// sparse weights, attributes, bodies of control flow, functions, training graphs.
+
+import type { ExternalData } from "../graph/tensor.ts";
+import { DTYPE_CODES } from "./dtype-codes.ts";
+import { externalFrom } from "./external-entries.ts";
+import {
+  type GraphProto,
+  type ModelProto,
+  type NodeProto,
+  type SparseTensorProto,
+  TensorProto_DataLocation,
+} from "./proto/onnx_pb.js";
+import { dimsFrom, tensorBytes, tensorHeader } from "./tensors.ts";
+
+/** A tensor with its data in another file. */
+export interface ExternalPlace {
+  /** In the user's words. */
+  readonly where: string;
+  readonly data: ExternalData;
+  /** What the tensor takes. */
+  readonly bytes: number;
+}
+
+/** Collects the places, and a sentence for each that is not allowed. */
+export class ExternalPlaces {
+  readonly found: ExternalPlace[] = [];
+  readonly faults: { readonly where: string; readonly text: string }[] = [];
+  readonly #folder: string | undefined;
+
+  constructor(file: ModelProto, folder: string | undefined) {
+    this.#folder = folder;
+    this.#graph(file.graph);
+    for (const { initialization, algorithm } of file.trainingInfo) {
+      this.#graph(initialization);
+      this.#graph(algorithm);
+    }
+    for (const one of file.functions) {
+      this.#nodes(one.node);
+      for (const { t, tensors } of one.attributeProto) [t, ...tensors].forEach(this.#tensor);
+    }
+  }
+
+  #graph(graph: GraphProto | undefined): void {
+    if (graph === undefined) return;
+    graph.initializer.forEach(this.#tensor);
+    graph.sparseInitializer.forEach(this.#sparse);
+    this.#nodes(graph.node);
+  }
+
+  #nodes(nodes: readonly NodeProto[]): void {
+    for (const { attribute } of nodes) {
+      for (const one of attribute) {
+        [one.t, ...one.tensors].forEach(this.#tensor);
+        for (const sparse of one.sparseTensors) this.#sparse(sparse);
+        if (one.sparseTensor !== undefined) this.#sparse(one.sparseTensor);
+        for (const graph of [one.g, ...one.graphs]) this.#graph(graph);
+      }
+    }
+  }
+
+  readonly #sparse = ({ values, indices }: SparseTensorProto): void => {
+    this.#tensor(values);
+    this.#tensor(indices);
+  };
+
+  readonly #tensor = (message: Uint8Array): void => {
+    const header = message.length === 0 ? undefined : tensorHeader(message);
+    if (header?.dataLocation !== TensorProto_DataLocation.EXTERNAL) return;
+    const dtype = DTYPE_CODES.get(header.dataType);
+    const shape = dimsFrom(header.dims);
+    const where = `tensor "${header.name}"`;
+    // Of an unknown type or impossible shape: said where the tensor is read.
+    if (dtype === undefined || typeof shape === "string") return;
+    const bytes = tensorBytes(dtype, shape);
+    const data = externalFrom(header.externalData, bytes, this.#folder);
+    if (typeof data === "string") this.faults.push({ where, text: data });
+    else this.found.push({ where, data, bytes });
+  };
+}

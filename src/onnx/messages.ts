@@ -1,0 +1,217 @@
+// Messages from models, graphs and nodes. Nodes, values and tensors that were read and not changed are
+// written as they were read, unknown fields included. Fields are written in the order of their numbers, as
+// other writers do, so that a file that was not changed is the same byte for byte.
+
+import { create, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
+import type { Attribute, Graph, Node, Value } from "../graph/graph.ts";
+import { type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
+import { Chunks } from "./chunks.ts";
+import { CODE_OF } from "./dtype-codes.ts";
+import { origins, plainDomain } from "./graph-from.ts";
+import { type Model, origins as modelOrigins } from "./model.ts";
+import {
+  type AttributeProto,
+  AttributeProtoSchema,
+  type GraphProto,
+  GraphProtoSchema,
+  type ModelProto,
+  ModelProtoSchema,
+  type NodeProto,
+  NodeProtoSchema,
+  type OperatorSetIdProto,
+  OperatorSetIdProtoSchema,
+  type StringStringEntryProto,
+  StringStringEntryProtoSchema,
+  AttributeProto_AttributeType as Type,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from "./proto/onnx_pb.js";
+import { tensorHeader, tensorTo } from "./tensors.ts";
+
+/** Numbers of the fields that are written by themselves. */
+const MODEL = { graph: 7, functions: 25 };
+const GRAPH = { node: 1, initializer: 5 };
+
+/** The message of a model, or of it with another graph; weights as views. */
+export function modelChunks(model: Model, graph: Graph = model.graph): Chunks {
+  const origin = modelOrigins.get(model);
+  const chunks = new Chunks();
+  const { irVersion, producer } = model;
+  const part = (fields: Partial<ModelProto>): void =>
+    chunks.push(toBinary(ModelProtoSchema, Object.assign(create(ModelProtoSchema), fields)));
+  part({
+    irVersion: BigInt(irVersion),
+    ...text({ producerName: producer.name, producerVersion: producer.version }, origin),
+    ...own(origin, ["domain", "modelVersion", "docString"]),
+  });
+  chunks.nested(MODEL.graph, graphChunks(graph, origin?.graph));
+  part({
+    opsetImport: opsetsTo(graph, origin),
+    metadataProps: metadataTo(graph.metadata, origin?.metadataProps ?? []),
+    ...own(origin, ["trainingInfo"]),
+  });
+  for (const one of model.functions) chunks.nested(MODEL.functions, Chunks.of(one.bytes));
+  part(own(origin, ["configuration", "$unknown"]));
+  return chunks;
+}
+
+/** Fields that are set in a message, and no defaults. */
+function own<M extends Message, K extends keyof M>(
+  message: M | undefined,
+  keys: readonly K[],
+): Partial<M> {
+  const found: Partial<M> = {};
+  if (message === undefined) return found;
+  for (const key of keys) if (Object.hasOwn(message, key)) found[key] = message[key];
+  return found;
+}
+
+/** Texts without those that are empty, unless the file that was read has them empty. */
+function text<T extends Record<string, string>>(fields: T, origin: object | undefined): Partial<T> {
+  const kept: Partial<T> = { ...fields };
+  for (const key in fields) {
+    if (fields[key] === "" && (origin === undefined || !Object.hasOwn(origin, key))) {
+      delete kept[key];
+    }
+  }
+  return kept;
+}
+
+function opsetsTo(graph: Graph, origin: ModelProto | undefined): OperatorSetIdProto[] {
+  const written = new Map(origin?.opsetImport.map((one) => [plainDomain(one.domain), one]));
+  return [...graph.opsets].map(([domain, version]) => {
+    const known = written.get(domain);
+    if (known !== undefined && Number(known.version) === version) return known;
+    return create(OperatorSetIdProtoSchema, { domain, version: BigInt(version) });
+  });
+}
+
+function metadataTo(
+  metadata: ReadonlyMap<string, string>,
+  read: readonly StringStringEntryProto[],
+): StringStringEntryProto[] {
+  const written = new Map(read.map((entry) => [entry.key, entry]));
+  return [...metadata].map(([key, value]) => {
+    const known = written.get(key);
+    return known?.value === value ? known : create(StringStringEntryProtoSchema, { key, value });
+  });
+}
+
+/** The message of a graph. */
+function graphChunks(graph: Graph, around?: GraphProto): Chunks {
+  const same = origins.graphs.get(graph);
+  const chunks = new Chunks();
+  const part = (fields: Partial<GraphProto>): void =>
+    chunks.push(toBinary(GraphProtoSchema, Object.assign(create(GraphProtoSchema), fields)));
+  const nodes = same?.node ?? graph.nodes.map(nodeTo);
+  for (const node of nodes) {
+    chunks.nested(GRAPH.node, Chunks.of(toBinary(NodeProtoSchema, node)));
+  }
+  part(text({ name: graph.name }, same ?? around));
+  for (const tensor of initializersOf(graph, same, around)) {
+    chunks.nested(GRAPH.initializer, tensor);
+  }
+  part({
+    ...own(same ?? around, [
+      ...(["docString", "quantizationAnnotation", "sparseInitializer"] as const),
+      ...(["metadataProps", "$unknown"] as const),
+    ]),
+    ...(same === undefined ? valuesTo(graph) : own(same, ["input", "output", "valueInfo"])),
+  });
+  return chunks;
+}
+
+function valuesTo(graph: Graph): Pick<GraphProto, "input" | "output" | "valueInfo"> {
+  const ends = new Set([...graph.inputs, ...graph.outputs].map((value) => value.name));
+  return {
+    input: graph.inputs.map(valueTo),
+    output: graph.outputs.map(valueTo),
+    valueInfo: [...graph.values.values()].filter(({ name }) => !ends.has(name)).map(valueTo),
+  };
+}
+
+function initializersOf(
+  graph: Graph,
+  same: GraphProto | undefined,
+  around: GraphProto | undefined,
+): Chunks[] {
+  if (same !== undefined) return same.initializer.map((message) => Chunks.of(message));
+  const sparse = around?.sparseInitializer ?? [];
+  const isSparse = new Set(sparse.map((one) => tensorHeader(one.values)?.name));
+  return [...graph.initializers]
+    .filter(([name]) => !isSparse.has(name))
+    .map(([name, ref]) => tensorTo(ref, name));
+}
+
+function nodeTo(node: Node): NodeProto {
+  const same = origins.nodes.get(node);
+  if (same !== undefined) return same;
+  const { name, op: opType, domain, overload = "", remarks } = node;
+  const fields = {
+    ...text({ name, opType, domain, overload }, undefined),
+    input: [...node.inputs],
+    output: [...node.outputs],
+    attribute: [...node.attributes].map(([key, attribute]) => attributeTo(key, attribute)),
+  };
+  const rest =
+    remarks === undefined ? create(NodeProtoSchema) : fromBinary(NodeProtoSchema, remarks);
+  return Object.assign(rest, fields);
+}
+
+function graphTo(graph: Graph): GraphProto {
+  return origins.graphs.get(graph) ?? fromBinary(GraphProtoSchema, graphChunks(graph).joined());
+}
+
+function attributeTo(name: string, attribute: Attribute): AttributeProto {
+  const make = (fields: Partial<AttributeProto>): AttributeProto =>
+    Object.assign(create(AttributeProtoSchema), { name }, fields);
+  const bytes = (text: string): Uint8Array => Buffer.from(text, "utf8");
+  switch (attribute.kind) {
+    case "int":
+      return make({ type: Type.INT, i: BigInt(attribute.value) });
+    case "ints":
+      return make({ type: Type.INTS, ints: attribute.value.map(BigInt) });
+    case "float":
+      return make({ type: Type.FLOAT, f: attribute.value });
+    case "floats":
+      return make({ type: Type.FLOATS, floats: [...attribute.value] });
+    case "string":
+      return make({ type: Type.STRING, s: bytes(attribute.value) });
+    case "strings":
+      return make({ type: Type.STRINGS, strings: attribute.value.map(bytes) });
+    case "tensor":
+      return make({ type: Type.TENSOR, t: tensorTo(attribute.value, "").joined() });
+    case "graph":
+      return make({ type: Type.GRAPH, g: graphTo(attribute.value) });
+    case "graphs":
+      return make({ type: Type.GRAPHS, graphs: attribute.value.map(graphTo) });
+    case "reference":
+    case "opaque":
+      return Object.assign(fromBinary(AttributeProtoSchema, attribute.bytes), { name });
+  }
+}
+
+function valueTo(value: Value): ValueInfoProto {
+  const same = origins.values.get(value);
+  if (same !== undefined) return same;
+  return create(ValueInfoProtoSchema, {
+    name: value.name,
+    type: {
+      value: {
+        case: "tensorType",
+        value: { elemType: CODE_OF.get(value.dtype) ?? 0, ...shapeTo(value.shape) },
+      },
+    },
+  });
+}
+
+function shapeTo(shape: Shape | undefined) {
+  if (shape === undefined) return {};
+  const dim = shape.map((size) => {
+    if (size === UNKNOWN_DIM) return {};
+    return typeof size === "number"
+      ? { value: { case: "dimValue" as const, value: BigInt(size) } }
+      : { value: { case: "dimParam" as const, value: size } };
+  });
+  return { shape: { dim } };
+}
