@@ -1,9 +1,10 @@
 // What is known of the inputs of a body before it is inferred: the counter and condition of a Loop, its
-// carried values, the slices of a Scan. A carried value is taken to keep its shape, and that is checked.
+// carried values, the slices of a Scan, the elements of a SequenceMap. A carried value is taken to keep its shape, and that is checked.
 
 import type { Graph, Node, Value, ValueName, ValueType } from "../graph/graph.ts";
 import { normalizeAxis, sameShape } from "../graph/shape.ts";
-import { scanParts } from "../ops/control.ts";
+import { carried, sameType, typeOnly } from "../graph/value-type.ts";
+import { type ScanParts, scanParts } from "../ops/control.ts";
 
 type TypeOf = (name: ValueName) => ValueType | undefined;
 
@@ -14,23 +15,43 @@ export function enter(node: Node, body: Graph, typeOf: TypeOf, opset: number): G
 }
 
 function typeOfInput(node: Node, i: number, typeOf: TypeOf, opset: number): ValueType | undefined {
-  const outer = typeOf(node.inputs[i] ?? "");
-  if (node.op === "Loop") {
-    if (i < 2) return { dtype: i === 0 ? "int64" : "bool", shape: [] };
-    return outer;
+  const outer = (at: number): ValueType | undefined => typeOf(node.inputs[at] ?? "");
+  switch (node.op) {
+    case "Loop": {
+      if (i < 2) return { dtype: i === 0 ? "int64" : "bool", shape: [] };
+      const first = outer(i);
+      return first && carried(first);
+    }
+    case "Scan":
+      return scanInput(scanParts(node, opset), i, outer);
+    case "SequenceMap": {
+      const whole = outer(i);
+      return whole?.container?.kind === "sequence" ? whole.container.of : whole;
+    }
+    default:
+      return undefined;
   }
-  const parts = node.op === "Scan" ? scanParts(node, opset) : undefined;
-  if (parts === undefined || outer === undefined) return undefined;
-  if (i < parts.states || outer.shape === undefined) return outer;
+}
+
+/** A state, or a slice of what is cut; neither has the batch axis of the old form. */
+function scanInput(
+  parts: ScanParts | undefined,
+  i: number,
+  outerOf: (at: number) => ValueType | undefined,
+): ValueType | undefined {
+  const outer = parts && outerOf(i + parts.first);
+  if (parts === undefined || outer?.shape === undefined) return outer;
   const axis = normalizeAxis(parts.axisOf(i), outer.shape.length);
-  const shape = axis === undefined ? undefined : outer.shape.toSpliced(axis, 1);
-  return { dtype: outer.dtype, shape };
+  const cut = i < parts.states ? outer.shape : axis !== undefined && outer.shape.toSpliced(axis, 1);
+  if (cut === false || outer.shape.length < parts.batchAxes) return undefined;
+  return { dtype: outer.dtype, shape: cut.slice(parts.batchAxes) };
 }
 
 /** A declared shape stands; the type fills it in where nothing is declared. */
 function refined(value: Value, type: ValueType | undefined): Value {
-  if (type?.shape === undefined || value.shape !== undefined) return value;
-  return { name: value.name, dtype: type.dtype, shape: type.shape };
+  if (type === undefined || value.shape !== undefined || value.container !== undefined)
+    return value;
+  return sameType(value, type) ? value : { name: value.name, ...typeOnly(type) };
 }
 
 /**

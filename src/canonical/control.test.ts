@@ -224,6 +224,58 @@ describe("Scan", () => {
   });
 });
 
+describe("Scan of operator set 8", () => {
+  test("has a batch axis, and lengths in front of the states", async () => {
+    const graph = graphOf([float("s0", [2, 3]), float("x", [2, 5, 3])], ["s", "y"], (b) => {
+      const attribute = bodyOf({
+        inputs: [float("state", [3]), float("slice", [3])],
+        outputs: [float("next", [3]), float("row", [3])],
+        fill: (inner) => {
+          inner.emit("Add", ["state", "slice"], { outputs: ["next"] });
+          inner.emit("Identity", ["next"], { outputs: ["row"] });
+        },
+      });
+      b.emit("Scan", ["", "s0", "x"], {
+        attributes: { body: attribute, num_scan_inputs: int(1) },
+        outputs: ["s", "y"],
+      });
+    });
+    const old = { ...graph, opsets: new Map([["", 8]]) };
+    expect(inferred(old)).toEqual([
+      [2, 3],
+      [2, 5, 3],
+    ]);
+    const feeds = new Map([
+      ["s0", float32([2, 3], new Float32Array(6))],
+      ["x", float32([2, 5, 3], new Float32Array(30))],
+    ]);
+    expect(await shapesOf(old, feeds)).toEqual([
+      [2, 3],
+      [2, 5, 3],
+    ]);
+  });
+
+  test("enters its body without batch and step", () => {
+    const graph = graphOf([float("s0", ["N", 3]), float("x", ["N", "T", 4])], ["s", "y"], (b) => {
+      const attribute = bodyOf({
+        inputs: [float("state"), float("slice")],
+        outputs: [float("state"), float("row")],
+        fill: (inner) => inner.emit("Relu", ["slice"], { outputs: ["row"] }),
+      });
+      b.emit("Scan", ["", "s0", "x"], {
+        attributes: { body: attribute, num_scan_inputs: int(1) },
+        outputs: ["s", "y"],
+      });
+    });
+    const old = { ...graph, opsets: new Map([["", 8]]) };
+    expect(inside(old, "row")).toEqual([4]);
+    expect(inferred(old)).toEqual([
+      ["N", 3],
+      ["N", "T", 4],
+    ]);
+  });
+});
+
 test("a value that a body makes itself is not the one of the same name outside", () => {
   const graph = graphOf([float("x", [2]), { name: "c", dtype: "bool", shape: [] }], ["y"], (b) => {
     const hides = bodyOf({

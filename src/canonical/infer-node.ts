@@ -4,6 +4,7 @@ import { limits } from "../base/limits.ts";
 import type { Node, ValueName, ValueType } from "../graph/graph.ts";
 import { type Dim, elementCount, UNKNOWN_DIM } from "../graph/shape.ts";
 import { numbersOf, type TensorRef } from "../graph/tensor.ts";
+import { changeShapes } from "../graph/value-type.ts";
 import { opOf } from "../ops/index.ts";
 import type { KnownValues } from "./known.ts";
 
@@ -19,7 +20,11 @@ export function inferNode(
   const types = op.shape({
     node,
     opset,
-    input: (i) => (nameOf(i) === "" ? undefined : known.typeOf(nameOf(i))),
+    input: (i) => {
+      const type = nameOf(i) === "" ? undefined : known.typeOf(nameOf(i));
+      // What holds tensors is no tensor: to a rule about tensors it is an operand of unknown type.
+      return type?.container === undefined || op.containers === true ? type : undefined;
+    },
     constant: (i) => (nameOf(i) === "" ? undefined : known.constantOf(nameOf(i))),
     entries: (i) => {
       const constant = nameOf(i) === "" ? undefined : known.constantOf(nameOf(i));
@@ -40,11 +45,13 @@ function listOf(ref: TensorRef): number[] | undefined {
  * stride of 0, more cut off than there is), is not known.
  */
 function plausible(type: ValueType | undefined): ValueType | undefined {
-  const shape = type?.shape;
-  if (type === undefined || shape === undefined) return type;
-  if (shape.length > limits.rankMax) return { dtype: type.dtype, shape: undefined };
-  if (shape.every(isSize)) return type;
-  return { dtype: type.dtype, shape: shape.map((dim) => (isSize(dim) ? dim : UNKNOWN_DIM)) };
+  return (
+    type &&
+    changeShapes(type, (shape) => {
+      if (shape.length > limits.rankMax) return undefined;
+      return shape.every(isSize) ? shape : shape.map((dim) => (isSize(dim) ? dim : UNKNOWN_DIM));
+    })
+  );
 }
 
 function isSize(dim: Dim): boolean {

@@ -1,10 +1,10 @@
 // Shape inference over a whole graph: one pass in topological order, each node by its own rule. What a
 // file declares is kept where inference knows less.
 
-import type { Graph, Node, Value, ValueName, ValueType } from "../graph/graph.ts";
+import type { Graph, Node, Value, ValueName } from "../graph/graph.ts";
 import { captures, indexOf } from "../graph/query.ts";
-import { bindShape, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import type { TensorRef } from "../graph/tensor.ts";
+import { bindType, merge, sameType } from "../graph/value-type.ts";
 import { bearsOut, enter } from "./bodies.ts";
 import { tensorOfConstant } from "./constant-node.ts";
 import { inferNode } from "./infer-node.ts";
@@ -142,32 +142,9 @@ function inputOf(graph: Graph, name: ValueName): Value | undefined {
   return indexOf(graph).inputs.get(name);
 }
 
-/** What two statements about one value say together; a number wins over a symbol over unknown. */
-function merge(declared: ValueType | undefined, inferred: ValueType): ValueType {
-  // A rule may hand on a whole value, name included: only the type is taken.
-  const { dtype, shape } = inferred;
-  if (declared?.shape === undefined) return { dtype, shape };
-  if (shape === undefined || shape.length !== declared.shape.length) {
-    return { dtype: declared.dtype, shape: declared.shape };
-  }
-  const dims: Shape = shape.map((dim, axis) => {
-    const said = declared.shape?.[axis] ?? UNKNOWN_DIM;
-    if (typeof dim === "number") return dim;
-    return typeof said === "number" || dim === UNKNOWN_DIM ? said : dim;
-  });
-  return { dtype: declared.dtype, shape: dims };
-}
-
 function bindValue(value: Value, sizes: ReadonlyMap<string, number>): Value {
-  if (value.shape === undefined || sizes.size === 0) return value;
-  const shape = bindShape(value.shape, sizes);
-  return shape.every((dim, axis) => dim === value.shape?.[axis]) ? value : { ...value, shape };
-}
-
-function sameType(a: Value, b: Value | undefined): boolean {
-  if (b === undefined || a.dtype !== b.dtype) return false;
-  if (a.shape === undefined || b.shape === undefined) return a.shape === b.shape;
-  return a.shape.length === b.shape.length && a.shape.every((dim, axis) => dim === b.shape?.[axis]);
+  const type = sizes.size === 0 ? value : bindType(value, sizes);
+  return sameType(value, type) ? value : { name: value.name, ...type };
 }
 
 /** Maps a list; the same list back if no element changes. */

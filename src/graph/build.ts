@@ -6,6 +6,7 @@ import type { Attribute, Attributes, Graph, Node, Value, ValueName, ValueType } 
 import { NO_ATTRIBUTES } from "./graph.ts";
 import type { Shape } from "./shape.ts";
 import type { TensorRef } from "./tensor.ts";
+import { typeOnly } from "./value-type.ts";
 
 /** What a node needs besides its op and inputs. */
 export interface EmitOptions {
@@ -105,7 +106,7 @@ export class GraphBuilder {
 
   /** Records what is known of a value. */
   setType(name: ValueName, type: ValueType): void {
-    this.#values.set(name, { name, dtype: type.dtype, shape: type.shape });
+    this.#values.set(name, { name, ...typeOnly(type) });
   }
 
   /** What is known of a value. */

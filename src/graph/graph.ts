@@ -11,10 +11,24 @@ export type ValueName = string;
 
 /** What is known of a value. */
 export interface ValueType {
+  /** Of a container, the element type of the tensors inside. */
   readonly dtype: DType;
-  /** undefined: nothing is known, not even the rank. */
+  /** undefined: nothing is known, not even the rank; a container has none. */
   readonly shape: Shape | undefined;
+  /** Left out for tensors. */
+  readonly container?: Container;
 }
+
+/** A value that holds other values, such as the tensors of a sequence: one type stands for all of them. */
+export type Container =
+  | {
+      readonly kind: "sequence";
+      readonly of: ValueType;
+      /** How many there are, where it is known. */
+      readonly length?: number;
+    }
+  | { readonly kind: "optional"; readonly of: ValueType }
+  | { readonly kind: "map"; readonly key: DType; readonly of: ValueType };
 
 /** An edge: one producer, any number of uses. */
 export interface Value extends ValueType {

@@ -5,7 +5,6 @@ import { isUtf8 } from "node:buffer";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { diagnostic } from "../base/diagnostic.ts";
 import { limits } from "../base/limits.ts";
-import type { DType } from "../graph/dtype.ts";
 import type {
   Attribute,
   AttributeInt,
@@ -16,9 +15,7 @@ import type {
   ValueName,
 } from "../graph/graph.ts";
 import { functionKey } from "../graph/graph.ts";
-import { type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import type { TensorRef } from "../graph/tensor.ts";
-import { DTYPE_CODES } from "./dtype-codes.ts";
 import {
   type AttributeProto,
   AttributeProtoSchema,
@@ -27,10 +24,10 @@ import {
   type NodeProto,
   NodeProtoSchema,
   AttributeProto_AttributeType as Type,
-  type TypeProto,
   type ValueInfoProto,
 } from "./proto/onnx_pb.js";
 import { type NamedTensor, sparseFrom, type TensorSetting, tensorFrom } from "./tensors.ts";
+import { typeFrom } from "./types.ts";
 
 /** The messages that parts of a graph were read from. */
 export const origins: {
@@ -202,8 +199,7 @@ function integer(value: bigint): AttributeInt {
 }
 
 function valueFrom(proto: ValueInfoProto): Value {
-  const { dtype, shape } = typeFrom(proto.type);
-  const value = { name: proto.name, dtype, shape };
+  const value = { name: proto.name, ...typeFrom(proto.type) };
   origins.values.set(value, proto);
   return value;
 }
@@ -211,34 +207,6 @@ function valueFrom(proto: ValueInfoProto): Value {
 /** "ai.onnx" is another spelling of the standard domain. */
 export function plainDomain(domain: string): string {
   return domain === "ai.onnx" ? "" : domain;
-}
-
-/** Sequences, maps and optionals count as their elements, with an unknown shape. */
-function typeFrom(
-  proto: TypeProto | undefined,
-  depth = 0,
-): { dtype: DType; shape: Shape | undefined } {
-  const type = proto?.value;
-  const unknown = { dtype: "float32" as const, shape: undefined };
-  if (type === undefined || depth > limits.subgraphDepthMax) return unknown;
-  switch (type.case) {
-    case "tensorType":
-    case "sparseTensorType":
-      return {
-        dtype: DTYPE_CODES.get(type.value.elemType) ?? "float32",
-        shape: type.value.shape?.dim.map((dim): Dim => {
-          if (dim.value.case === "dimParam") return dim.value.value || UNKNOWN_DIM;
-          if (dim.value.case !== "dimValue") return UNKNOWN_DIM;
-          const size = Number(dim.value.value);
-          return Number.isSafeInteger(size) && size >= 0 ? size : UNKNOWN_DIM;
-        }),
-      };
-    case "sequenceType":
-    case "optionalType":
-      return { dtype: typeFrom(type.value.elemType, depth + 1).dtype, shape: undefined };
-    default:
-      return unknown;
-  }
 }
 
 function overLimit(proto: GraphProto, deep: boolean): ReturnType<typeof diagnostic> {

@@ -4,9 +4,7 @@
 
 import { create, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import type { Attribute, Graph, Node, Value } from "../graph/graph.ts";
-import { type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { Chunks } from "./chunks.ts";
-import { CODE_OF } from "./dtype-codes.ts";
 import { origins, plainDomain } from "./graph-from.ts";
 import { type Model, origins as modelOrigins } from "./model.ts";
 import {
@@ -27,6 +25,7 @@ import {
   ValueInfoProtoSchema,
 } from "./proto/onnx_pb.js";
 import { tensorHeader, tensorTo } from "./tensors.ts";
+import { typeTo } from "./types.ts";
 
 /** Numbers of the fields that are written by themselves. */
 const MODEL = { graph: 7, functions: 25 };
@@ -194,24 +193,5 @@ function attributeTo(name: string, attribute: Attribute): AttributeProto {
 function valueTo(value: Value): ValueInfoProto {
   const same = origins.values.get(value);
   if (same !== undefined) return same;
-  return create(ValueInfoProtoSchema, {
-    name: value.name,
-    type: {
-      value: {
-        case: "tensorType",
-        value: { elemType: CODE_OF.get(value.dtype) ?? 0, ...shapeTo(value.shape) },
-      },
-    },
-  });
-}
-
-function shapeTo(shape: Shape | undefined) {
-  if (shape === undefined) return {};
-  const dim = shape.map((size) => {
-    if (size === UNKNOWN_DIM) return {};
-    return typeof size === "number"
-      ? { value: { case: "dimValue" as const, value: BigInt(size) } }
-      : { value: { case: "dimParam" as const, value: size } };
-  });
-  return { shape: { dim } };
+  return create(ValueInfoProtoSchema, { name: value.name, type: typeTo(value) });
 }

@@ -168,6 +168,7 @@ const leakyRelu = unary(
 
 const identity = defineOp("Identity", {
   shape: sameAsInput,
+  containers: true,
   cost: free,
   gradient: (_context, [dy]) => [dy],
 });

@@ -16,6 +16,7 @@ import { pools } from "./pool.ts";
 import { quantized } from "./quant.ts";
 import { recurrents } from "./recurrent.ts";
 import { reductions } from "./reduce.ts";
+import { sequences } from "./sequence.ts";
 import { spatials } from "./spatial.ts";
 import { visions } from "./vision.ts";
 
@@ -36,6 +37,7 @@ const ALL: readonly OpDef[] = [
   ...spatials,
   ...visions,
   ...controls,
+  ...sequences,
 ];
 
 /** Ops by `domain/type`; the standard domain is empty. */

@@ -78,6 +78,8 @@ export interface OpDef {
   /** "" is the standard ONNX domain. */
   readonly domain: string;
   readonly shape: ShapeRule;
+  /** The shape rule looks at sequences, optionals and maps too; left out, it sees tensors only. */
+  readonly containers?: true;
   /** `zero`: piecewise constant or integer valued. `unsupported`: said, not omitted. */
   readonly gradient: GradientRule | "zero" | "unsupported";
   readonly cost: CostRule;

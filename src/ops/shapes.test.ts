@@ -1,31 +1,8 @@
-import { describe, expect, test } from "vitest";
-import { TypedBuilder } from "../canonical/typed-builder.ts";
-import { type Attribute, float, int, ints, string } from "../graph/graph.ts";
-import { isStatic, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
+import { describe, test } from "vitest";
+import { float, int, ints, string } from "../graph/graph.ts";
 import { bytesOf, float32, int64, type Tensor, tensor } from "../graph/tensor.ts";
-import { modelOf } from "../onnx/onnx-model.ts";
-import { encodeModel } from "../onnx/write.ts";
-import { inProcessRunner } from "../runtime/in-process.ts";
+import { agrees, type Row } from "./shapes.test-helper.ts";
 
-// Each row is run by the real runtime. The rule must give the shape that came out, and with a symbolic
-// first dim nothing that contradicts it.
-
-type Input = readonly number[] | Tensor;
-
-interface Row {
-  readonly op: string;
-  readonly inputs: readonly Input[];
-  readonly attributes?: Readonly<Record<string, Attribute>>;
-  readonly outputs?: number;
-  /** Dims that only the data decides. */
-  readonly unknown?: boolean;
-  readonly domain?: string;
-}
-
-const OPSETS = new Map([
-  ["", 20],
-  ["com.microsoft", 1],
-]);
 const list = (...values: number[]): Tensor => int64([values.length], values);
 const scalarInt = (value: number): Tensor => int64([], [value]);
 const mask = (...values: number[]): Tensor =>
@@ -376,65 +353,8 @@ const ROWS: readonly Row[] = [
   },
 ];
 
-function isTensor(input: Input): input is Tensor {
-  return !Array.isArray(input);
-}
-
-function build(row: Row, symbolic: boolean) {
-  const builder = new TypedBuilder();
-  const feeds = new Map<string, Tensor>();
-  const names = row.inputs.map((input, i) => {
-    if (isTensor(input)) return builder.constant(input, `c${i}`);
-    const shape: Shape = symbolic && i === 0 ? ["N", ...input.slice(1)] : input;
-    const count = input.reduce((a, b) => a * b, 1);
-    feeds.set(
-      `x${i}`,
-      float32(
-        input,
-        Float32Array.from({ length: count }, (_, k) => 0.1 + k),
-      ),
-    );
-    return builder.input(`x${i}`, "float32", shape);
-  });
-  const outputs = builder.emitAll(row.op, names, {
-    ...(row.attributes && { attributes: row.attributes }),
-    ...(row.domain && { domain: row.domain }),
-    outputCount: row.outputs ?? 1,
-  });
-  const types = outputs.map((name) => builder.typeOf(name));
-  outputs.forEach((name, i) => {
-    builder.output({ name, dtype: types[i]?.dtype ?? "float32", shape: undefined });
-  });
-  return { graph: builder.finish("case", OPSETS), feeds, outputs, types };
-}
-
 describe("shape rules against the runtime", () => {
-  test.each(ROWS.map((row, i) => [`${i} ${row.op}`, row] as const))("%s", async (_name, row) => {
-    const fixed = build(row, false);
-    await using session = await inProcessRunner().load({
-      bytes: encodeModel(modelOf(fixed.graph)),
-    });
-    const found = await session.run(fixed.feeds);
-    const symbols = build(row, true).types;
-    for (const [i, name] of fixed.outputs.entries()) {
-      const truth = found.get(name) as Tensor;
-      const rule = fixed.types[i];
-      expect(rule?.dtype).toBe(truth.dtype);
-      if (row.unknown === true) {
-        for (const [axis, dim] of (rule?.shape ?? []).entries()) {
-          if (typeof dim === "number") expect(dim).toBe(truth.shape[axis]);
-          else expect(dim).toBe(UNKNOWN_DIM);
-        }
-      } else {
-        expect(isStatic(rule?.shape)).toBe(true);
-        expect(rule?.shape).toEqual(truth.shape);
-      }
-      const symbolic = symbols[i]?.shape;
-      if (symbolic === undefined) continue;
-      expect(symbolic.length).toBe(truth.shape.length);
-      for (const [axis, dim] of symbolic.entries()) {
-        if (typeof dim === "number") expect(dim).toBe(truth.shape[axis]);
-      }
-    }
-  });
+  test.each(ROWS.map((row, i) => [`${i} ${row.op}`, row] as const))("%s", (_name, row) =>
+    agrees(row),
+  );
 });
