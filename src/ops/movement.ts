@@ -194,13 +194,17 @@ function cutsOf(
   },
 ): readonly Cut[] | undefined {
   const { starts, ends, axes, steps } = parts;
-  if (starts === undefined || ends === undefined) return undefined;
-  return starts.map((start, i) => ({
-    axis: normalizeAxis(axes?.[i] ?? i, rank) ?? i,
-    start,
-    end: ends[i] ?? 0,
-    step: steps?.[i] ?? 1,
-  }));
+  const along = (axes ?? starts?.map((_, i) => i))?.map((axis) => normalizeAxis(axis, rank));
+  if (starts === undefined || ends?.length !== starts.length || along?.length !== starts.length) {
+    return undefined;
+  }
+  const cuts: Cut[] = [];
+  for (const [i, start] of starts.entries()) {
+    const axis = along[i];
+    if (axis === undefined) return undefined;
+    cuts.push({ axis, start, end: ends[i] ?? 0, step: steps?.[i] ?? 1 });
+  }
+  return cuts;
 }
 
 /** Start and number of elements that a cut takes of an axis (ONNX Slice-13, clamping). */
