@@ -80,6 +80,7 @@ function print(table: Readonly<Record<string, Tally>>, unknown: readonly [string
   }
   write(`\nlast op of graphs whose shape is not known though onnx knows it:`);
   write(unknown.map(([op, n]) => `${op} ${n}`).join("  "));
+  for (const line of unknownValues.slice(0, 20)) write(`  ${line}`);
   write(`\n${misses.length} misses`);
   for (const line of misses.slice(0, 50)) write(`  ${line}`);
 }

@@ -9,6 +9,7 @@ import { elementwise } from "./elementwise.ts";
 import { indexings } from "./indexing.ts";
 import { losses } from "./loss.ts";
 import { matmuls } from "./matmul.ts";
+import { learned } from "./ml.ts";
 import { movements } from "./movement.ts";
 import { norms } from "./norm.ts";
 import type { OpDef } from "./op.ts";
@@ -17,7 +18,10 @@ import { quantized } from "./quant.ts";
 import { recurrents } from "./recurrent.ts";
 import { reductions } from "./reduce.ts";
 import { sequences } from "./sequence.ts";
+import { signals } from "./signal.ts";
 import { spatials } from "./spatial.ts";
+import { texts } from "./text.ts";
+import { trainings } from "./training.ts";
 import { visions } from "./vision.ts";
 
 const ALL: readonly OpDef[] = [
@@ -38,6 +42,10 @@ const ALL: readonly OpDef[] = [
   ...visions,
   ...controls,
   ...sequences,
+  ...texts,
+  ...signals,
+  ...learned,
+  ...trainings,
 ];
 
 /** Ops by `domain/type`; the standard domain is empty. */

@@ -1,7 +1,7 @@
 // Ops that choose elements by index, and those that make tensors out of shapes and constants.
 
 import { type Attribute, intAttribute, stringAttribute, type ValueName } from "../graph/graph.ts";
-import { type Dim, normalizeAxis, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
+import { broadcast, type Dim, normalizeAxis, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
 import type { GradientContext, OpDef, ShapeContext, ShapeRule } from "./op.ts";
 import { defineOp, dimsOf, free, integers, perOutput, typed } from "./rules.ts";
@@ -180,23 +180,56 @@ function cumSumGradient(context: GradientContext, dy: ValueName): ValueName {
 
 const einsum = selecting("Einsum", (c) => [typed(c.input(0)?.dtype, einsumShape(c))]);
 
-/** Dims by their letters; ellipses and equations without a result are left unknown. */
+/** Dims by their letters, after the axes of ellipses; undefined for an equation that does not fit. */
 function einsumShape(c: ShapeContext): Shape | undefined {
   const equation = stringAttribute(c.node, "equation", "").replaceAll(" ", "");
-  const [left = "", right] = equation.split("->");
-  if (right === undefined || equation.includes(".")) return undefined;
+  const [left = "", right = implicitResult(equation)] = equation.split("->");
   const dims = new Map<string, Dim>();
-  for (const [i, letters] of left.split(",").entries()) {
-    const shape = c.input(i)?.shape;
-    for (const [axis, letter] of [...letters].entries()) {
-      const dim = shape?.[axis] ?? UNKNOWN_DIM;
+  let covered: Shape | undefined = [];
+  for (const [i, term] of left.split(",").entries()) {
+    const parts = dividedBy(term, c.input(i)?.shape);
+    if (parts === undefined) return undefined;
+    covered = parts.covered && covered && broadcast(covered, parts.covered);
+    for (const [letter, dim] of parts.named) {
       // A size of 1 broadcasts against the others of its letter.
       if (typeof dim === "number" ? dim !== 1 || !dims.has(letter) : !dims.has(letter)) {
         dims.set(letter, dim);
       }
     }
   }
-  return [...right].map((letter) => dims.get(letter) ?? UNKNOWN_DIM);
+  const dimsFor = (letters: string): Dim[] =>
+    [...letters].map((letter) => dims.get(letter) ?? UNKNOWN_DIM);
+  const [head = "", tail] = right.split("...");
+  if (tail === undefined) return dimsFor(head);
+  return covered && [...dimsFor(head), ...covered, ...dimsFor(tail)];
+}
+
+/** The dims of an operand by the letters of its term, and those that its ellipsis covers. */
+function dividedBy(
+  term: string,
+  shape: Shape | undefined,
+): { named: [string, Dim][]; covered: Shape | undefined } | undefined {
+  const [before = "", after] = term.split("...");
+  const letters = [...before, ...(after ?? "")];
+  if (shape === undefined) {
+    const named = letters.map((letter): [string, Dim] => [letter, UNKNOWN_DIM]);
+    return { named, covered: after === undefined ? [] : undefined };
+  }
+  const hidden = shape.length - letters.length;
+  if (after === undefined ? hidden !== 0 : hidden < 0) return undefined;
+  const seen = [...shape.slice(0, before.length), ...shape.slice(before.length + hidden)];
+  const named = letters.map((letter, i): [string, Dim] => [letter, seen[i] ?? UNKNOWN_DIM]);
+  return { named, covered: shape.slice(before.length, before.length + hidden) };
+}
+
+/** A result that is not written: what ellipses cover, then each letter that stands once, in order. */
+function implicitResult(equation: string): string {
+  const counts = new Map<string, number>();
+  for (const letter of equation.replaceAll(/[.,]/g, "")) {
+    counts.set(letter, (counts.get(letter) ?? 0) + 1);
+  }
+  const once = [...counts].filter(([, count]) => count === 1).map(([letter]) => letter);
+  return `${equation.includes("...") ? "..." : ""}${once.sort().join("")}`;
 }
 
 /** All ops of this family. */

@@ -69,6 +69,13 @@ const globalMaxPool = defineOp("GlobalMaxPool", {
   gradient: "unsupported",
 });
 
+const globalLpPool = defineOp("GlobalLpPool", {
+  shape: globalShape,
+  cost: perInput(2),
+  saves: { inputs: [0], outputs: [0] },
+  gradient: "unsupported",
+});
+
 const lpPool = defineOp("LpPool", {
   shape: (c) => [typed(c.input(0)?.dtype, pooled(c))],
   cost: perInput(2),
@@ -94,6 +101,7 @@ export const pools: readonly OpDef[] = [
   averagePool,
   globalAveragePool,
   globalMaxPool,
+  globalLpPool,
   lpPool,
   gridSample,
 ];

@@ -62,10 +62,28 @@ const resize = (type: string): OpDef =>
     gradient: "unsupported",
   });
 
+/** Sizes as asked for, by cutting or adding evenly at both ends. */
+const centerCropPad = defineOp("CenterCropPad", {
+  shape: (c) => {
+    const x = c.input(0)?.shape;
+    const sizes = c.entries(1);
+    const axes = x && axesOf(x.length, intsAttribute(c.node, "axes"));
+    const shape = x?.map((dim, axis): Dim => {
+      const i = axes?.indexOf(axis) ?? -1;
+      if (i < 0) return dim;
+      return sizes?.length === axes?.length ? (sizes?.[i] ?? UNKNOWN_DIM) : UNKNOWN_DIM;
+    });
+    return [typed(c.input(0)?.dtype, shape)];
+  },
+  cost: perOutput(0),
+  gradient: "unsupported",
+});
+
 /** All ops of this family. */
 export const spatials: readonly OpDef[] = [
   depthToSpace,
   spaceToDepth,
+  centerCropPad,
   resize("Resize"),
   resize("Upsample"),
 ];

@@ -1,6 +1,6 @@
 // Ops of detection and warping networks: regions, grids, and columns of patches.
 
-import { intAttribute } from "../graph/graph.ts";
+import { intAttribute, intsAttribute } from "../graph/graph.ts";
 import { type Dim, elementCount, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import type { OpDef, ShapeRule } from "./op.ts";
 import { defineOp, dimsOf, integers, overDim, perOutput, typed } from "./rules.ts";
@@ -28,6 +28,20 @@ const roiAlign = op("RoiAlign", (c) => {
   const height = intAttribute(c.node, "output_height", 1);
   const width = intAttribute(c.node, "output_width", 1);
   return [typed(c.input(0)?.dtype, [regions, channels, height, width])];
+});
+
+const maxRoiPool = op("MaxRoiPool", (c) => {
+  const [, channels = UNKNOWN_DIM] = c.input(0)?.shape ?? [];
+  const [regions = UNKNOWN_DIM] = c.input(1)?.shape ?? [];
+  const [height = UNKNOWN_DIM, width = UNKNOWN_DIM] = intsAttribute(c.node, "pooled_shape") ?? [];
+  return [typed(c.input(0)?.dtype, [regions, channels, height, width])];
+});
+
+/** The file may hold any picture, or none that can be decoded (ONNX ImageDecoder-20). */
+const imageDecoder = defineOp("ImageDecoder", {
+  shape: () => [typed("uint8", [UNKNOWN_DIM, UNKNOWN_DIM, UNKNOWN_DIM])],
+  cost: perOutput(1),
+  gradient: "zero",
 });
 
 /** `[N, H, W, 2]` or `[N, D, H, W, 3]` from the size of the picture to be sampled. */
@@ -73,6 +87,8 @@ const det = op("Det", (c) => {
 export const visions: readonly OpDef[] = [
   nonMaxSuppression,
   roiAlign,
+  maxRoiPool,
+  imageDecoder,
   affineGrid,
   col2Im,
   maxUnpool,
