@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { GraphBuilder } from "../graph/build.ts";
 import { type Attribute, type Graph, int, ints, type ValueName } from "../graph/graph.ts";
 import type { Shape } from "../graph/shape.ts";
-import { float32, int64, type Tensor } from "../graph/tensor.ts";
+import { bytesOf, float32, int64, type Tensor, tensor } from "../graph/tensor.ts";
 import { inferShapes } from "./infer-shapes.ts";
 
 const OPSETS = new Map([["", 20]]);
@@ -160,6 +160,52 @@ describe("shapes that are computed in the graph", () => {
     expect(["Mul", "Div"].map((op) => through(op, 1))).toEqual([["N"], ["N"]]);
     expect(["Add", "Sub"].map((op) => through(op, 1))).toEqual([["?"], ["?"]]);
     expect(["Mul", "Div"].map((op) => through(op, 2))).toEqual([["?"], ["?"]]);
+  });
+
+  /** ends = Reshape(Cast(int64 max)): how PyTorch's exporter writes a slice to the end. */
+  function toTheEnd(end: bigint, op?: string): Graph {
+    const b = new GraphBuilder();
+    b.input("x", "float32", [5]);
+    const raw = tensor("int64", [], bytesOf(BigInt64Array.of(end)));
+    b.emit("Constant", [], {
+      outputs: ["big"],
+      attributes: { value: { kind: "tensor", value: raw } },
+    });
+    b.initializer("one", int64([1], [1]));
+    b.emit("Cast", ["big"], { outputs: ["cast"], attributes: { to: int(7) } });
+    b.emit("Reshape", ["cast", "one"], { outputs: ["ends"] });
+    if (op !== undefined) b.emit(op, ["ends", "one"], { outputs: ["changed"] });
+    const ends = op === undefined ? "ends" : "changed";
+    b.emit("Slice", ["x", "one", ends], { outputs: ["y"] });
+    b.output({ name: "y", dtype: "float32", shape: undefined });
+    return b.finish("g", OPSETS);
+  }
+
+  test("the largest and the smallest integer stay what they are", () => {
+    expect(shapeOf(inferShapes(toTheEnd(2n ** 63n - 1n)), "y")).toEqual([4]);
+    expect(shapeOf(inferShapes(toTheEnd(-(2n ** 63n))), "y")).toEqual([0]);
+  });
+
+  test("what is computed from an integer that no number holds is not known", () => {
+    for (const op of ["Add", "Sub", "Mul", "Div", "Mod", "Equal"]) {
+      expect(shapeOf(inferShapes(toTheEnd(2n ** 63n - 1n, op)), "y")).toEqual(["?"]);
+    }
+  });
+
+  test("a remainder has the sign of its divisor", () => {
+    const entry = (a: number, d: number, fmod = 0): Shape | undefined => {
+      const b = new GraphBuilder();
+      b.initializer("a", int64([1], [a]));
+      b.initializer("d", int64([1], [d]));
+      b.initializer("five", int64([1], [5]));
+      b.emit("Mod", ["a", "d"], { outputs: ["m"], attributes: { fmod: int(fmod) } });
+      b.emit("Add", ["m", "five"], { outputs: ["n"] });
+      b.emit("ConstantOfShape", ["n"], { outputs: ["y"] });
+      b.output({ name: "y", dtype: "float32", shape: undefined });
+      return shapeOf(inferShapes(b.finish("g", OPSETS)), "y");
+    };
+    expect([entry(7, 3), entry(-7, 3), entry(7, -3), entry(-7, -3)]).toEqual([[6], [7], [3], [4]]);
+    expect([entry(7, 0), entry(7, 3, 1)]).toEqual([["?"], ["?"]]);
   });
 
   test("the scales of a Resize may be a Constant node", () => {

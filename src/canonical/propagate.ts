@@ -48,7 +48,17 @@ function contentOfTensor(ref: TensorRef): Content | undefined {
   if ((ref.shape[0] ?? 1) > ENTRIES_MAX) return undefined;
   const entries = numbersOf(ref);
   if (entries === undefined) return undefined;
-  return { entries, rank: ref.shape.length === 0 ? 0 : 1, tensor: ref };
+  return { entries: entries.map(saturated), rank: ref.shape.length === 0 ? 0 : 1, tensor: ref };
+}
+
+/** Where files mean "to the end" they write the largest integer, which a number does not hold. */
+function saturated(entry: number): number {
+  return Math.max(Number.MIN_SAFE_INTEGER, Math.min(entry, Number.MAX_SAFE_INTEGER));
+}
+
+/** Whether an entry is the integer that the file has, and not the nearest that a number holds. */
+function isExact(entry: Dim): boolean {
+  return typeof entry === "string" || Math.abs(entry) < Number.MAX_SAFE_INTEGER;
 }
 
 function content(entries: readonly Dim[], rank: 0 | 1): Content {
@@ -71,6 +81,7 @@ function arithmetic(
     const at = (c: Content, i: number): Dim => c.entries[c.entries.length === 1 ? 0 : i] ?? "?";
     const entries = Array.from({ length }, (_, i): Dim => {
       const [x, y] = [at(a, i), at(b, i)];
+      if (!isExact(x) || !isExact(y)) return UNKNOWN_DIM;
       if (typeof x !== "number" || typeof y !== "number") return symbolic(x, y);
       const result = apply(x, y);
       return Number.isSafeInteger(result) ? result : UNKNOWN_DIM;
@@ -216,6 +227,8 @@ const reduceProduct: Rule = (node, input) => {
   return content([total], keep ? data.rank : 0);
 };
 
+const remainder = arithmetic((a, b) => (b === 0 ? Number.NaN : a - b * Math.floor(a / b)));
+
 const squeezeAxis = (node: Node): boolean => normalizeAxis(intAttribute(node, "axis", 0), 1) === 0;
 
 const RULE_OF: Readonly<Record<string, Rule>> = {
@@ -224,6 +237,9 @@ const RULE_OF: Readonly<Record<string, Rule>> = {
   Mul: arithmetic((a, b) => a * b, neutral(1)),
   // ONNX integer division truncates.
   Div: arithmetic((a, b) => (b === 0 ? Number.NaN : Math.trunc(a / b)), neutralRight(1)),
+  // The sign is the divisor's; with fmod it would be the dividend's (ONNX Mod-13).
+  Mod: (node, input, known) =>
+    intAttribute(node, "fmod", 0) === 0 ? remainder(node, input, known) : undefined,
   Min: binaryOnly(arithmetic(Math.min)),
   Max: binaryOnly(arithmetic(Math.max)),
   Neg: negative,
