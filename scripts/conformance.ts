@@ -6,15 +6,15 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { inferShapes } from "../src/canonical/infer-shapes.ts";
-import type { Graph } from "../src/graph/graph.ts";
-import type { Shape } from "../src/graph/shape.ts";
+import type { Graph, ValueType } from "../src/graph/graph.ts";
+import { formatShape, type Shape } from "../src/graph/shape.ts";
 import type { Model } from "../src/onnx/model.ts";
 import { withGraph } from "../src/onnx/onnx-model.ts";
 import { readModel } from "../src/onnx/read.ts";
 import { encodeModel } from "../src/onnx/write.ts";
 import { comparable } from "./comparable.ts";
 import { RunPool } from "./run-pool.ts";
-import { type Truth, truthOf } from "./truth.ts";
+import { type Statement, type Truth, truthOf, type ValueTruth } from "./truth.ts";
 
 /** What was found in one folder of fixtures. */
 interface Tally {
@@ -27,6 +27,9 @@ interface Tally {
   shapesEqual: number;
   shapesUnknown: number;
   shapesWrong: number;
+  dtypesEqual: number;
+  dtypesUnknown: number;
+  dtypesWrong: number;
   ran: number;
   sameOutputs: number;
   refused: number;
@@ -41,6 +44,7 @@ const RANDOM_OPS = new Set([
 const pool = new RunPool();
 const misses: string[] = [];
 const unknownOps = new Map<string, number>();
+const unknownValues: string[] = [];
 
 function miss(where: string, what: string): void {
   misses.push(`${where}: ${what}`);
@@ -63,7 +67,7 @@ async function main(): Promise<number> {
   pool.close();
   const unknown = [...unknownOps].sort((a, b) => b[1] - a[1]);
   if (values.json) {
-    process.stdout.write(`${JSON.stringify({ table, misses, unknown }, null, 2)}\n`);
+    process.stdout.write(`${JSON.stringify({ table, misses, unknown, unknownValues }, null, 2)}\n`);
   } else {
     print(table, unknown);
   }
@@ -95,6 +99,9 @@ async function checkFolder(folder: string): Promise<Tally> {
     shapesEqual: 0,
     shapesUnknown: 0,
     shapesWrong: 0,
+    dtypesEqual: 0,
+    dtypesUnknown: 0,
+    dtypesWrong: 0,
     ran: 0,
     sameOutputs: 0,
     refused: 0,
@@ -137,30 +144,79 @@ function checkShapes(name: string, graph: Graph, truth: Truth, tally: Tally): vo
   const values = new Map([...graph.values].filter(([value]) => !hidden.has(value)));
   const bare = truth.hidden ? { ...graph, outputs, values } : { ...graph, values: new Map() };
   const found = inferShapes(bare);
+  const declared = new Map(found.outputs.map((value) => [value.name, value]));
   for (const [value, expected] of truth.values) {
-    const shape = found.values.get(value)?.shape ?? graph.initializers.get(value)?.shape;
-    const state = compare(shape, expected.must);
-    if (state === "wrong" || compare(shape, expected.inferred) === "wrong") {
+    const own = found.values.get(value) ?? graph.initializers.get(value);
+    // Where onnx was shown what the file declares of outputs, that counts as known here too.
+    const type = truth.hidden ? own : (declared.get(value) ?? own);
+    compareDtypes(`${name}: "${value}"`, own, expected, tally);
+    const states = [expected.must, expected.inferred].flatMap((said) => [
+      compare(own, said),
+      compare(type, said),
+    ]);
+    if (states.includes("wrong")) {
       tally.shapesWrong++;
-      miss(name, `"${value}" is [${expected.must?.join()}], inferred [${shape?.join()}]`);
+      miss(name, `"${value}" is ${textOf(expected.must)}, inferred ${textOf(own)}`);
     }
-    if (expected.inferred === undefined) continue;
+    if (expected.inferred === undefined || saysNothing(expected.inferred)) continue;
     tally.shapesKnown++;
-    if (compare(shape, expected.inferred) === "equal") tally.shapesEqual++;
-    else if (compare(shape, expected.inferred) === "unknown") {
+    const state = compare(type, expected.inferred);
+    if (state === "equal") tally.shapesEqual++;
+    else if (state === "unknown") {
       tally.shapesUnknown++;
       const op = graph.nodes.at(-1)?.op ?? "";
       unknownOps.set(op, (unknownOps.get(op) ?? 0) + 1);
+      unknownValues.push(`${name}: "${value}" is ${textOf(expected.inferred)}, ${textOf(type)}`);
     }
+  }
+}
+
+function saysNothing(said: Statement): boolean {
+  return said.kind === "tensor" && said.shape === undefined;
+}
+
+function textOf(type: Statement | ValueType | undefined): string {
+  if (type === undefined) return "unknown";
+  const kind = kindOf(type);
+  return kind === "tensor" ? `${type.dtype}${formatShape(type.shape)}` : kind;
+}
+
+function kindOf(type: Statement | ValueType): string {
+  return "kind" in type ? type.kind : (type.container?.kind ?? "tensor");
+}
+
+/** A type that inference itself has found, whatever the file declares. */
+function compareDtypes(
+  where: string,
+  own: ValueType | undefined,
+  { must, inferred }: ValueTruth,
+  tally: Tally,
+): void {
+  const truth = inferred?.dtype ?? must?.dtype;
+  if (truth === undefined) return;
+  if (own === undefined) tally.dtypesUnknown++;
+  else if (own.dtype === truth) tally.dtypesEqual++;
+  else {
+    tally.dtypesWrong++;
+    miss(where, `has elements ${truth}, inferred ${own.dtype}`);
   }
 }
 
 /** Per dimension: a truth that says nothing asks for nothing. */
 function compare(
-  found: Shape | undefined,
-  truth: Shape | undefined,
+  found: ValueType | undefined,
+  truth: Statement | undefined,
 ): "equal" | "unknown" | "wrong" {
-  if (truth === undefined) return "equal";
+  if (truth === undefined || saysNothing(truth)) return "equal";
+  if (found === undefined) return "unknown";
+  if (kindOf(found) !== truth.kind) {
+    // A value declared without a type reads as a tensor of which nothing is known.
+    return kindOf(found) === "tensor" && found.shape === undefined ? "unknown" : "wrong";
+  }
+  return truth.kind === "tensor" ? compareShapes(found.shape, truth.shape ?? []) : "equal";
+}
+
+function compareShapes(found: Shape | undefined, truth: Shape): "equal" | "unknown" | "wrong" {
   if (found === undefined) return "unknown";
   if (found.length !== truth.length) return "wrong";
   let state: "equal" | "unknown" = "equal";
