@@ -41,14 +41,19 @@ function withoutConstantNodes(graph: Graph): Graph {
     constantOf: (name) => initializers.get(name),
     contentOf: (name) => contents.get(name),
   };
+  const made = new Map(graph.folded);
   const nodes = graph.nodes.filter((node) => {
     propagate(node, known, contents);
     const folded = constantOutputs(graph, node, { initializers, contents });
     if (folded === undefined || node.outputs.some((name) => outputs.has(name))) return true;
-    for (const [name, ref] of folded) initializers.set(name, ref);
+    for (const [name, ref] of folded) {
+      initializers.set(name, ref);
+      made.set(name, node);
+    }
     return false;
   });
-  return nodes.length === graph.nodes.length ? graph : { ...graph, nodes, initializers };
+  if (nodes.length === graph.nodes.length) return graph;
+  return { ...graph, nodes, initializers, folded: made };
 }
 
 /** Where the elements of constants are found. */

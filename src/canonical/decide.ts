@@ -3,7 +3,7 @@
 
 import type { Graph, Node, ValueName } from "../graph/graph.ts";
 import { Inference } from "./infer-shapes.ts";
-import { identity, renamed } from "./inline.ts";
+import { handOn, renamed } from "./inline.ts";
 
 /** The graph with shapes inferred and every decided `If` replaced; the same graph if nothing changes. */
 export function decideBranches(graph: Graph): Graph {
@@ -44,11 +44,10 @@ function inPlaceOf(node: Node, branch: Graph): Pick<Graph, "nodes" | "initialize
     name !== "" && own.has(name) ? `${node.name}/${name}` : name;
   const results = node.outputs.flatMap((output, i): Node[] => {
     if (output === "") return [];
-    const input = rename(branch.outputs[i]?.name ?? "");
-    return [identity(`${node.name}/${output}`, input, output)];
+    return [handOn(node, rename(branch.outputs[i]?.name ?? ""), output)];
   });
   return {
-    nodes: [...branch.nodes.map((one) => renamed(one, rename, node.name)), ...results],
+    nodes: [...branch.nodes.map((one) => renamed(one, rename, node)), ...results],
     initializers: new Map([...branch.initializers].map(([name, ref]) => [rename(name), ref])),
   };
 }

@@ -13,6 +13,7 @@ import type {
   ValueName,
 } from "../graph/graph.ts";
 import { functionKey, NO_ATTRIBUTES, subgraphs } from "../graph/graph.ts";
+import { originalsWithin, ownOriginals } from "../graph/original.ts";
 
 /** Calls within calls: real exports stay below ten. A function that calls itself ends here. */
 const DEPTH_MAX = 64;
@@ -106,24 +107,25 @@ function instantiate(call: Node, called: GraphFunction): Node[] {
     // What is an input too, or was named already, has its name: it is handed on under another.
     const taken = names.get(name);
     if (taken === undefined) names.set(name, outside);
-    else handedOn.push(identity(`${call.name}/${outside}`, taken, outside));
+    else handedOn.push(handOn(call, taken, outside));
   });
   const rename = (name: ValueName): ValueName => names.get(name) ?? `${call.name}/${name}`;
   const nodes = called.nodes.map((node) =>
-    renamed(bound(node, call, called.defaults), rename, call.name),
+    renamed(bound(node, call, called.defaults), rename, call),
   );
   return [...nodes, ...handedOn];
 }
 
-/** A node that gives a value a second name. */
-export function identity(name: string, input: ValueName, output: ValueName): Node {
+/** The node by which a call or a branch hands a value on under a second name. */
+export function handOn(outer: Node, input: ValueName, output: ValueName): Node {
   return {
-    name,
+    name: `${outer.name}/${output}`,
     op: "Identity",
     domain: "",
     inputs: [input],
     outputs: [output],
     attributes: NO_ATTRIBUTES,
+    originals: ownOriginals(outer),
   };
 }
 
@@ -143,8 +145,15 @@ function bound(node: Node, call: Node, defaults: Attributes): Node {
   }));
 }
 
-/** A node with its values renamed and its name prefixed; the insides of bodies too, which see the values around them. */
-export function renamed(node: Node, rename: (name: ValueName) => ValueName, prefix: string): Node {
+/**
+ * A node out of a call or branch: its values renamed, its name behind that of the outer node; the insides
+ * of bodies too, which see the values around them.
+ */
+export function renamed(node: Node, rename: (name: ValueName) => ValueName, outer: Node): Node {
+  return { ...relabelled(node, rename, outer.name), originals: originalsWithin(outer, node) };
+}
+
+function relabelled(node: Node, rename: (name: ValueName) => ValueName, prefix: string): Node {
   const inner = withBodies(node, (body) => ({
     ...body,
     inputs: body.inputs.map((value) => ({ ...value, name: rename(value.name) })),
@@ -156,13 +165,15 @@ export function renamed(node: Node, rename: (name: ValueName) => ValueName, pref
         return [name, { ...value, name }];
       }),
     ),
-    nodes: body.nodes.map((one) => renamed(one, rename, prefix)),
+    nodes: body.nodes.map((one) => relabelled(one, rename, prefix)),
   }));
   return {
     ...inner,
     name: `${prefix}/${node.name}`,
     inputs: node.inputs.map(rename),
     outputs: node.outputs.map(rename),
+    // Those of a node in a body count from the body.
+    originals: ownOriginals(node),
   };
 }
 

@@ -55,6 +55,12 @@ export type Attribute =
 /** Attributes by name. */
 export type Attributes = ReadonlyMap<string, Attribute>;
 
+/** A node of the file: its name, and the call or control-flow node inside which it stands. */
+export interface Original {
+  readonly name: string;
+  readonly within?: Original;
+}
+
 /** One application of an op. An empty input or output name is an argument left out. */
 export interface Node {
   /** As in the file; made up and unique where the file gives none. */
@@ -72,6 +78,11 @@ export interface Node {
    * skipway does not know), as it stood there. Kept for writing, and never looked into.
    */
   readonly remarks?: Uint8Array;
+  /**
+   * The nodes of the file that this one stands for; left out where it is itself one of the file. Those of
+   * a node in a body count from the body. Only in memory: files do not carry it.
+   */
+  readonly originals?: readonly Original[];
 }
 
 /** By what a function is known in `Graph.functions`: `domain/op`, and its overload if it has one. */
@@ -108,6 +119,11 @@ export interface Graph {
   readonly metadata: ReadonlyMap<string, string>;
   /** Functions that nodes call, by `functionKey`; left out where there are none. */
   readonly functions?: ReadonlyMap<string, GraphFunction>;
+  /**
+   * The node that made each initializer that the file has as a node, by the initializer's name. As with
+   * `originals`, only in memory.
+   */
+  readonly folded?: ReadonlyMap<ValueName, Node>;
 }
 
 /** No attributes. */
