@@ -1,6 +1,6 @@
 // `npm run fuzz -- [--files N] [--seed S] [--fixtures DIR]`: damaged model files. Each must be read or be
-// refused with a finding: no crash, no hang above one second, no memory that grows. Prints its seed, with
-// which a failure comes again.
+// refused with a finding: no crash, no hang above one second, no memory that grows. The canonical form of
+// a sample must be its own canonical form. Prints its seed, with which a failure comes again.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,6 +9,8 @@ import { census } from "../src/analysis/census.ts";
 import { systemClock } from "../src/base/clock.ts";
 import { SkipwayError } from "../src/base/errors.ts";
 import { Random } from "../src/base/random.ts";
+import { canonicalize } from "../src/canonical/canonical.ts";
+import type { Graph } from "../src/graph/graph.ts";
 import { starter } from "../src/nn/models/starter.ts";
 import { buildNet } from "../src/nn/net.ts";
 import { modelOf } from "../src/onnx/onnx-model.ts";
@@ -19,6 +21,8 @@ const SECONDS_MAX = 1;
 const GROWTH_BYTES_MAX = 512 * 1024 * 1024;
 /** Larger seeds are mutated too slowly to be worth it. */
 const SEED_BYTES_MAX = 400_000;
+/** One file of so many is brought into its canonical form twice. */
+const SAMPLED = 8;
 
 type Mutation = (bytes: Uint8Array, random: Random, other: Uint8Array) => Uint8Array;
 
@@ -71,8 +75,12 @@ function main(): number {
     const bytes = mutate(pick(), random, pick());
     const from = systemClock.monotonicMs();
     try {
-      census(readModel(bytes).graph);
+      const { graph } = readModel(bytes);
+      census(graph);
       found.read++;
+      if (i % SAMPLED === 0 && !isStable(graph)) {
+        failures.push(`file ${i} (${kind}): a second canonical form differs from the first`);
+      }
     } catch (error) {
       if (error instanceof SkipwayError && error.code === "input") found.refused++;
       else failures.push(`file ${i} (${kind}): ${error instanceof Error ? error.stack : error}`);
@@ -93,6 +101,12 @@ function main(): number {
   const more = { slowestSeconds: slowest, growthBytes: growth, failures: failures.slice(0, 20) };
   process.stdout.write(`${JSON.stringify({ ...result, ...more }, null, 2)}\n`);
   return failures.length === 0 ? 0 : 1;
+}
+
+/** The second time on a copy, of which nothing is remembered. */
+function isStable(graph: Graph): boolean {
+  const once = { ...canonicalize(graph) };
+  return canonicalize(once) === once;
 }
 
 /** Models of our own, and those of a folder. */

@@ -23,6 +23,10 @@ export const limits = {
   rankMax: 64,
   /** Integers of one constant that shape rules read: more than any Split has parts. */
   shapeConstantMax: 4096,
+  /** Elements of one float constant that is computed on reading: the channels of any network. */
+  foldedConstantMax: 65_536,
+  /** Of all such constants of one graph: 32 MB as doubles, more than all norms of a large network have. */
+  foldedElementsMax: 4_194_304,
   /**
    * Nested If/Loop/Scan bodies; real exports stay below five. Three messages each, so this is reached
    * before the protobuf reader's own limit of 100 nested messages.

@@ -12,7 +12,7 @@ function written(): Graph {
   b.input("x", "float32", ["N", 3, 8, 8]);
   b.initializer("shape", int64([4], [4, 3, 3, 3]));
   b.emit("ConstantOfShape", ["shape"], { outputs: ["w"] });
-  b.emit("Neg", ["w"], { outputs: ["w2"] });
+  b.emit("Sin", ["w"], { outputs: ["w2"] });
   b.emit("Constant", [], {
     outputs: ["bias"],
     attributes: { value: { kind: "tensor", value: float32([4, 1, 1], [1, 2, 3, 4]) } },
@@ -42,6 +42,9 @@ describe("canonicalize", () => {
   test("is idempotent, and gives the same graph back where there is nothing to do", () => {
     const once = canonicalize(written());
     expect(canonicalize(once)).toBe(once);
+    // A copy, of which nothing is remembered.
+    const copy = { ...once };
+    expect(canonicalize(copy)).toBe(copy);
   });
 
   test("a constant that is an output of the graph stays a node", () => {

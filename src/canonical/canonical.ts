@@ -8,6 +8,7 @@ import { isStatic } from "../graph/shape.ts";
 import type { TensorRef } from "../graph/tensor.ts";
 import { tensorOfConstant } from "./constant-node.ts";
 import { decideBranches } from "./decide.ts";
+import { Evaluation } from "./evaluate.ts";
 import { inlineFunctions } from "./inline.ts";
 import type { Content, KnownValues } from "./known.ts";
 import { propagate } from "./propagate.ts";
@@ -18,14 +19,33 @@ const RANDOM = new Set([
   ...["Bernoulli", "Multinomial"],
 ]);
 
+/** Rounds until nothing changes; files that are not damaged need two. */
+const ROUNDS_MAX = 16;
+
+/** Graphs that are known to be in their form. */
+const settled = new WeakSet<Graph>();
+
 /**
- * The canonical form: functions in the place of their calls, decided branches in the place of their
- * `If`, constants as weights. Idempotent; the same graph back if there is nothing to do.
+ * The canonical form: functions in the place of their calls, decided branches taken, constants as weights.
+ * Idempotent; the same graph back if there is nothing to do.
  *
  * @throws SkipwayError `input` for functions that unfold without end.
  */
 export function canonicalize(graph: Graph): Graph {
-  return withoutConstantNodes(decideBranches(inlineFunctions(graph)));
+  return settle(graph, settled, (one) =>
+    withoutConstantNodes(decideBranches(inlineFunctions(one))),
+  );
+}
+
+/** Applies a step until it changes nothing: a constant that was found may decide a shape, and a shape a constant. */
+function settle(graph: Graph, known: WeakSet<Graph>, step: (graph: Graph) => Graph): Graph {
+  let current = graph;
+  for (let round = 0; round < ROUNDS_MAX && !known.has(current); round++) {
+    const next = step(current);
+    if (next === current) known.add(current);
+    current = next;
+  }
+  return current;
 }
 
 /**
@@ -42,9 +62,10 @@ function withoutConstantNodes(graph: Graph): Graph {
     contentOf: (name) => contents.get(name),
   };
   const made = new Map(graph.folded);
+  const evaluation = new Evaluation();
   const nodes = graph.nodes.filter((node) => {
     propagate(node, known, contents);
-    const folded = constantOutputs(graph, node, { initializers, contents });
+    const folded = constantOutputs(graph, node, { initializers, contents, evaluation });
     if (folded === undefined || node.outputs.some((name) => outputs.has(name))) return true;
     for (const [name, ref] of folded) {
       initializers.set(name, ref);
@@ -60,12 +81,13 @@ function withoutConstantNodes(graph: Graph): Graph {
 interface Elements {
   readonly initializers: ReadonlyMap<ValueName, TensorRef>;
   readonly contents: ReadonlyMap<ValueName, Content>;
+  readonly evaluation: Evaluation;
 }
 
 function constantOutputs(
   graph: Graph,
   node: Node,
-  { initializers, contents }: Elements,
+  { initializers, contents, evaluation }: Elements,
 ): readonly (readonly [ValueName, TensorRef])[] | undefined {
   if (RANDOM.has(node.op) || subgraphs(node).length > 0) return undefined;
   if (!dependsOnConstants(graph, node, initializers)) return undefined;
@@ -76,7 +98,10 @@ function constantOutputs(
     if (type === undefined || !isStatic(type.shape)) return undefined;
     const { dtype, shape } = type;
     const followed = contents.get(name)?.tensor;
-    const given = tensorOfConstant(node) ?? (followed?.dtype === dtype ? followed : undefined);
+    const given =
+      tensorOfConstant(node) ??
+      (followed?.dtype === dtype ? followed : undefined) ??
+      evaluation.evaluate(node, { dtype, shape }, (input) => initializers.get(input));
     found.push([name, given ?? { dtype, shape, data: { kind: "absent" } }]);
   }
   return found;

@@ -95,9 +95,19 @@ export function int64Values(t: Tensor): BigInt64Array {
   return new BigInt64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8);
 }
 
+/** The number that a half-precision pattern of bits is (IEEE 754 binary16). */
+function halfOf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 0x1f) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
 /**
- * Elements of an int64, int32, float32, float64, bool or 8/16-bit integer tensor as numbers, or
- * undefined for other types and for tensors whose data is not here. For small constants.
+ * Elements of a tensor of floats, integers of up to 64 bits or truth values as numbers, or undefined for
+ * other types and for tensors whose data is not here. For small constants.
  */
 export function numbersOf(ref: TensorRef): number[] | undefined {
   if (!hasBytes(ref)) return undefined;
@@ -111,6 +121,13 @@ export function numbersOf(ref: TensorRef): number[] | undefined {
       return Array.from(new Float32Array(b.buffer));
     case "float64":
       return Array.from(new Float64Array(b.buffer));
+    case "float16":
+      return Array.from(new Uint16Array(b.buffer), halfOf);
+    case "bfloat16":
+      // The upper half of a float32.
+      return Array.from(
+        new Float32Array(Uint32Array.from(new Uint16Array(b.buffer), (v) => v << 16).buffer),
+      );
     case "int8":
       return Array.from(new Int8Array(b.buffer));
     case "uint8":
