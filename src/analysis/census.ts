@@ -2,7 +2,9 @@
 // docs/design/census.md; the finders are in skips/.
 
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
-import type { Graph, Node } from "../graph/graph.ts";
+import { canonicalize } from "../canonical/canonical.ts";
+import type { Graph, Node, ValueName } from "../graph/graph.ts";
+import { originalName, originalsOf } from "../graph/original.ts";
 import { indexOf, typeOf } from "../graph/query.ts";
 import { opOf } from "../ops/index.ts";
 import { valueBytes } from "../ops/rules.ts";
@@ -23,18 +25,19 @@ import type { Census, Found, Skip, SkipCounts } from "./skips/skip.ts";
  */
 export function census(graph: Graph, options: { batch?: number } = {}): Census {
   const batch = options.batch ?? 1;
-  const bound = bindBatch(graph, batch);
-  const { found, links, notSkips } = search(bound);
-  const memory = inferenceMemory(bound, { batch });
-  const positions = new Map(bound.nodes.map((node, position) => [node.name, position]));
+  const run = bindBatch(graph, batch);
+  const ground = groundOf(run);
+  const { found, links, notSkips } = search(ground.canonical);
+  const memory = inferenceMemory(run, { batch });
   // Several moments may tie for the peak: a skip that stands at any of them stands at the peak.
   const peaks = memory.timeline.flatMap(({ bytes }, i) => (bytes === memory.peakBytes ? [i] : []));
   const skips = found.map((skip, i) => {
-    const alone = aliveAlone(bound, skip);
-    const [from, until] = [positions.get(alone?.from ?? ""), positions.get(alone?.until ?? "")];
+    const alone = aliveAlone(ground, skip);
+    const at = (name: string | undefined): number | undefined => ground.positions.get(name ?? "");
+    const [from, until] = [at(alone?.from), at(alone?.until)];
     const atPeak =
-      from !== undefined && until !== undefined && peaks.some((at) => from < at && at <= until);
-    return rowOf(bound, skip, { id: `s${i + 1}`, alone, atPeak });
+      from !== undefined && until !== undefined && peaks.some((one) => from < one && one <= until);
+    return rowOf(ground, skip, { id: `s${i + 1}`, alone, atPeak });
   });
   return {
     batch,
@@ -42,7 +45,28 @@ export function census(graph: Graph, options: { batch?: number } = {}): Census {
     counts: countsOf(skips),
     denseLinks: links,
     notSkips,
-    hazards: [...unreadable(bound), ...skips.flatMap((skip) => skip.hazards)],
+    hazards: [...unreadable(run), ...skips.flatMap((skip) => skip.hazards)],
+  };
+}
+
+/** The graph in which skips are sought, and the one that is run, in which they are told. */
+interface Ground {
+  readonly canonical: Graph;
+  readonly run: Graph;
+  /** Of the nodes that are run, by name. */
+  readonly positions: ReadonlyMap<string, number>;
+  /** Nodes of the canonical graph by name. */
+  readonly node: (name: string) => Node | undefined;
+}
+
+function groundOf(run: Graph): Ground {
+  const canonical = canonicalize(run);
+  const byName = new Map(canonical.nodes.map((node) => [node.name, node]));
+  return {
+    canonical,
+    run,
+    positions: new Map(run.nodes.map((node, position) => [node.name, position])),
+    node: (name) => byName.get(name),
   };
 }
 
@@ -84,25 +108,24 @@ function recurrent(skip: Found): Found {
 }
 
 function rowOf(
-  graph: Graph,
+  ground: Ground,
   found: Found,
   facts: Pick<Skip, "id" | "atPeak"> & { alone: Skip["aliveOnlyForSkip"] },
 ): Skip {
-  const { positions, producers } = indexOf(graph);
-  const producer = producers.get(found.source);
-  const start = producer === undefined ? -1 : (positions.get(producer) ?? -1);
-  const merge = graph.nodes.find((node) => node.name === found.merge);
-  const end = merge === undefined ? start : (positions.get(merge) ?? start);
+  const { canonical, positions } = ground;
+  const producer = indexOf(canonical).producers.get(found.source);
+  const start = producer === undefined ? -1 : (positions.get(producer.name) ?? -1);
+  const merge = namesOf(ground, found.merge).at(-1) ?? found.merge;
   return {
     id: facts.id,
     kind: found.kind,
     encoderDecoder: found.encoderDecoder,
     source: found.source,
-    merge: found.merge,
+    merge,
     operand: found.operand,
     span: found.span,
-    distance: end - start,
-    bytes: valueBytes(typeOf(graph, found.source)),
+    distance: (positions.get(found.merge) ?? start) - start,
+    bytes: valueBytes(typeOf(canonical, found.source)),
     block: found.block,
     activation: found.activation,
     norm: found.norm,
@@ -110,23 +133,46 @@ function rowOf(
     scaled: found.scaled,
     aliveOnlyForSkip: facts.alone,
     atPeak: facts.atPeak,
-    hazards: found.normOnShortcut ? [normOnShortcut(found)] : [],
-    nodes: { shortcut: found.shortcut, main: found.main, merge: found.merge },
+    hazards: found.normOnShortcut ? [normOnShortcut(merge)] : [],
+    nodes: {
+      shortcut: found.shortcut.flatMap((name) => namesOf(ground, name)),
+      main: found.main.flatMap((name) => namesOf(ground, name)),
+      merge,
+    },
   };
 }
 
+/** The nodes of the file for which a canonical node stands; one inside a body is its own. */
+function namesOf({ canonical, node }: Ground, name: string): readonly string[] {
+  const found = node(name);
+  return found === undefined ? [name] : originalsOf(canonical, found).map(originalName);
+}
+
 /** The stretch after the last other use of the source: what the skip alone keeps alive. */
-function aliveAlone(graph: Graph, skip: Found): Skip["aliveOnlyForSkip"] {
-  const { uses, positions } = indexOf(graph);
+function aliveAlone(ground: Ground, skip: Found): Skip["aliveOnlyForSkip"] {
   const own = new Set([...skip.shortcut, skip.merge]);
-  const at = (node: Node): number => positions.get(node) ?? 0;
-  const all = uses.get(skip.source) ?? [];
-  const others = all.filter((use) => !own.has(use.node.name)).map((use) => use.node);
-  const mine = all.filter((use) => own.has(use.node.name)).map((use) => use.node);
-  const last = others.toSorted((a, b) => at(b) - at(a))[0];
-  const until = mine.toSorted((a, b) => at(b) - at(a))[0];
+  const all = (indexOf(ground.canonical).uses.get(skip.source) ?? []).map(({ node }) => ({
+    own: own.has(node.name),
+    last: lastRead(ground, node, skip.source),
+  }));
+  const at = (name: string): number => ground.positions.get(name) ?? 0;
+  const latest = (mine: boolean): string | undefined =>
+    all
+      .filter((use) => use.own === mine)
+      .map((use) => use.last)
+      .toSorted((a, b) => at(b) - at(a))[0];
+  const [last, until] = [latest(false), latest(true)];
   if (last === undefined || until === undefined || at(until) <= at(last)) return undefined;
-  return { from: last.name, until: until.name };
+  return { from: last, until };
+}
+
+/** Of the nodes that are run for a canonical node, the last that reads a value. */
+function lastRead({ run, positions }: Ground, node: Node, value: ValueName): string {
+  const inside = new Set((node.originals ?? []).map(originalName));
+  const readers = (indexOf(run).uses.get(value) ?? []).map((use) => use.node.name);
+  const found = readers.filter((name) => inside.has(name));
+  const at = (name: string): number => positions.get(name) ?? 0;
+  return found.toSorted((a, b) => at(b) - at(a))[0] ?? node.name;
 }
 
 function countsOf(skips: readonly Skip[]): SkipCounts {
@@ -167,11 +213,11 @@ function unreadable(graph: Graph): Diagnostic[] {
   ];
 }
 
-function normOnShortcut(skip: Found): Diagnostic {
+function normOnShortcut(merge: string): Diagnostic {
   return diagnostic({
     id: "skip/norm-on-shortcut",
     severity: "warning",
-    where: `node ${skip.merge}`,
+    where: `node ${merge}`,
     text: "a normalisation stands on the shortcut: gradients no longer pass it unchanged",
     fix: "Move the normalisation into the branch.",
   });

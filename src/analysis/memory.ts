@@ -34,11 +34,14 @@ export interface Lifetime {
 
 const VIEWS = new Set(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"]);
 
-/** The canonical graph with the first symbolic dim of its inputs set to the batch. */
+/**
+ * The graph as it is run, with the first symbolic dim of its inputs set to the batch. Idioms stay apart: the
+ * values inside a norm that is written out take memory.
+ */
 export function bindBatch(graph: Graph, batch: number): Graph {
   const symbol = batchSymbol(graph);
   const sizes = new Map(symbol === undefined ? [] : [[symbol, batch]]);
-  return inferShapes(canonicalize(graph), sizes);
+  return inferShapes(canonicalize(graph, { idioms: false }), sizes);
 }
 
 /** The symbol that stands for the batch: the first dim of an input, if it is one. */

@@ -1,5 +1,5 @@
-// The graph as analysis reads it: shapes inferred, and what depends on no input counted as a weight, as
-// the runtime does before the first run. Some exporters write every weight as a node.
+// The graph as analysis reads it: shapes inferred, what depends on no input counted as a weight, as the
+// runtime does before the first run (some exporters write every weight as a node), and idioms as one node.
 
 import type { Graph, Node, ValueName } from "../graph/graph.ts";
 import { subgraphs } from "../graph/graph.ts";
@@ -9,6 +9,7 @@ import type { TensorRef } from "../graph/tensor.ts";
 import { tensorOfConstant } from "./constant-node.ts";
 import { decideBranches } from "./decide.ts";
 import { Evaluation } from "./evaluate.ts";
+import { collapseIdioms } from "./idioms/index.ts";
 import { inlineFunctions } from "./inline.ts";
 import type { Content, KnownValues } from "./known.ts";
 import { propagate } from "./propagate.ts";
@@ -22,19 +23,28 @@ const RANDOM = new Set([
 /** Rounds until nothing changes; files that are not damaged need two. */
 const ROUNDS_MAX = 16;
 
-/** Graphs that are known to be in their form. */
-const settled = new WeakSet<Graph>();
+/** Graphs that are known to be in their form, with idioms collapsed and without. */
+const canonical = new WeakSet<Graph>();
+const executed = new WeakSet<Graph>();
 
 /**
- * The canonical form: functions in the place of their calls, decided branches taken, constants as weights.
- * Idempotent; the same graph back if there is nothing to do.
+ * The canonical form: functions in the place of their calls, decided branches taken, constants as weights,
+ * and each way of writing an op in several nodes as that op. Idempotent; the same graph back if there is
+ * nothing to do. It is for reading: a node in it may be of a newer operator set than the graph's.
  *
+ * @param options.idioms false keeps the nodes of idioms apart, as they are run: what lies between them takes
+ * memory. Default true.
  * @throws SkipwayError `input` for functions that unfold without end.
  */
-export function canonicalize(graph: Graph): Graph {
-  return settle(graph, settled, (one) =>
-    withoutConstantNodes(decideBranches(inlineFunctions(one))),
-  );
+export function canonicalize(graph: Graph, options: { idioms?: boolean } = {}): Graph {
+  if (options.idioms === false) return settle(graph, executed, unfolded);
+  const found = settle(graph, canonical, (one) => collapseIdioms(unfolded(one)));
+  executed.add(found);
+  return found;
+}
+
+function unfolded(graph: Graph): Graph {
+  return withoutConstantNodes(decideBranches(inlineFunctions(graph)));
 }
 
 /** Applies a step until it changes nothing: a constant that was found may decide a shape, and a shape a constant. */

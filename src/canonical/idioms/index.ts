@@ -1,0 +1,24 @@
+// The idioms, in the order in which they are looked for, and the pass that does so.
+
+import type { Graph } from "../../graph/graph.ts";
+import { activations } from "./activation.ts";
+import { collapse } from "./collapse.ts";
+import { groupNorm } from "./group-norm.ts";
+import { passInert } from "./inert.ts";
+import { layerNorm } from "./norm.ts";
+import { softmax } from "./softmax.ts";
+import type { Idiom } from "./view.ts";
+
+const IDIOMS: readonly Idiom[] = [
+  ...activations,
+  softmax,
+  layerNorm,
+  // Its inner norm may be written out itself.
+  groupNorm,
+];
+
+/** Every idiom of a graph and of the bodies in it as one node; the same graph if there is none. */
+export function collapseIdioms(graph: Graph): Graph {
+  // What does nothing goes first: then no pattern has to look past it.
+  return IDIOMS.reduce((current, idiom) => collapse(current, idiom), passInert(graph));
+}
