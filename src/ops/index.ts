@@ -8,6 +8,7 @@ import { convolutions } from "./conv.ts";
 import { elementwise } from "./elementwise.ts";
 import { indexings } from "./indexing.ts";
 import { losses } from "./loss.ts";
+import { macros } from "./macro.ts";
 import { matmuls } from "./matmul.ts";
 import { learned } from "./ml.ts";
 import { movements } from "./movement.ts";
@@ -46,6 +47,7 @@ const ALL: readonly OpDef[] = [
   ...signals,
   ...learned,
   ...trainings,
+  ...macros,
 ];
 
 /** Ops by `domain/type`; the standard domain is empty. */

@@ -6,6 +6,9 @@ import type { Fusion, Operand } from "./fusion.ts";
 import type { BlockKind, Found, SkipKind } from "./skip.ts";
 import { grows, isActivation, isNorm, roleOf, shrinks } from "./vocabulary.ts";
 
+/** Products with a matrix of weights, as in sequence models. */
+const MULTIPLYING = new Set(["MatMul", "Gemm", "Linear"]);
+
 /** A shortcut, the operand that it ends in, and the operands that transform. */
 export interface Match {
   readonly fusion: Fusion;
@@ -81,7 +84,7 @@ function blockOf(
   if (seen.encoderDecoder) return "unet";
   if (fusion.form === "concat") return step.marks.has("sliced") ? "partial" : "concat";
   const attends = seen.main.some((node) => isAttention(flow, node));
-  const multiplies = seen.main.some((node) => node.op === "MatMul" || node.op === "Gemm");
+  const multiplies = seen.main.some((node) => MULTIPLYING.has(node.op));
   const convolves = seen.main.some((node) => node.op.includes("Conv"));
   const sequence = multiplies && !convolves;
   if (seen.branches.length > 1 && (attends || sequence)) return "parallel";

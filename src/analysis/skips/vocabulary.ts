@@ -17,12 +17,13 @@ const TRANSFORMS = new Set([
   ...["Attention", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DeformConv"],
   ...["FusedConv", "FusedMatMul", "FusedGemm", "MultiHeadAttention", "GroupQueryAttention"],
   ...["MatMulNBits", "QAttention", "QGemm", "DynamicQuantizeMatMul", "NhwcFusedConv"],
+  "Linear",
 ]);
 
 /** Transforms that keep a projection linear when one operand is an activation. */
 const LINEAR = new Set([
   ...["Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul"],
-  ...["FusedMatMul", "MatMulNBits", "QGemm"],
+  ...["FusedMatMul", "MatMulNBits", "QGemm", "Linear"],
 ]);
 
 const NONLINEAR = new Set([
@@ -57,7 +58,7 @@ const MARKS: ReadonlyMap<string, Mark> = new Map<string, Mark>([
 const MOVING = new Set([
   ...["Identity", "Cast", "CastLike", "Dropout", "Reshape", "Transpose", "Flatten", "Squeeze"],
   ...["Unsqueeze", "Expand", "Tile", "QuantizeLinear", "DequantizeLinear", "Gather"],
-  ...["BatchNormalization"],
+  ...["BatchNormalization", "FakeQuantize", "RotaryEmbedding"],
 ]);
 
 /** Affine when all operands but one are constants. */

@@ -2,10 +2,14 @@
 
 import type { Graph } from "../../graph/graph.ts";
 import { activations } from "./activation.ts";
+import { batchNorm, linear } from "./affine.ts";
+import { attention } from "./attention.ts";
 import { collapse } from "./collapse.ts";
 import { groupNorm } from "./group-norm.ts";
 import { passInert } from "./inert.ts";
 import { layerNorm } from "./norm.ts";
+import { fakeQuantize } from "./quantize.ts";
+import { rotary } from "./rotary.ts";
 import { softmax } from "./softmax.ts";
 import type { Idiom } from "./view.ts";
 
@@ -15,6 +19,13 @@ const IDIOMS: readonly Idiom[] = [
   layerNorm,
   // Its inner norm may be written out itself.
   groupNorm,
+  // A norm ends in a product and a sum too.
+  batchNorm,
+  linear,
+  rotary,
+  // Its softmax may be written out itself.
+  attention,
+  fakeQuantize,
 ];
 
 /** Every idiom of a graph and of the bodies in it as one node; the same graph if there is none. */

@@ -60,6 +60,7 @@ function filled(
 ): NewConstant | undefined {
   const count = elementCount(shape) ?? 0;
   if (view.dtype(like) !== "float32" || count > limits.foldedConstantMax) return undefined;
+  if (!view.spend(count)) return undefined;
   const ref = float32(shape, new Float32Array(count).fill(fill));
   return { ref, stem: fill === 0 ? "zeros" : "ones" };
 }

@@ -1,6 +1,7 @@
 // What a pattern asks of a graph: who makes a value, what a constant holds, what is known of a shape.
 // Values of a body may come from the graphs around it.
 
+import { limits } from "../../base/limits.ts";
 import type { DType } from "../../graph/dtype.ts";
 import {
   type Attribute,
@@ -50,11 +51,19 @@ export class View {
   readonly graph: Graph;
   readonly index: GraphIndex;
   readonly #outer: View | undefined;
+  #left: number = limits.foldedElementsMax;
 
   constructor(graph: Graph, outer?: View) {
     this.graph = graph;
     this.index = indexOf(graph);
     this.#outer = outer;
+  }
+
+  /** Whether so many elements of constants may still be made or looked at for this graph; takes them. */
+  spend(elements: number): boolean {
+    if (this.#outer !== undefined) return this.#outer.spend(elements);
+    this.#left -= elements;
+    return this.#left >= 0;
   }
 
   #has(name: ValueName): boolean {
