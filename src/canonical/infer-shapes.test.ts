@@ -261,6 +261,23 @@ describe("files that contradict themselves", () => {
     }
   });
 
+  test("the largest int64 stays it on its way through a Reshape: a Slice to the end", () => {
+    const b = new GraphBuilder();
+    b.input("x", "float32", [5, 3]);
+    b.initializer("end", int64([], [2 ** 63]));
+    for (const [name, value] of [
+      ["zero", 0],
+      ["one", 1],
+      ["minus", -1],
+    ] as const) {
+      b.initializer(name, int64([1], [value]));
+    }
+    b.emit("Reshape", ["end", "minus"], { outputs: ["ends"] });
+    b.emit("Slice", ["x", "one", "ends", "zero", "one"], { outputs: ["y"] });
+    b.output({ name: "y", dtype: "float32", shape: undefined });
+    expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toEqual([4, 3]);
+  });
+
   test("an op named like a property of every object is an unknown op", () => {
     for (const op of ["constructor", "toString", "__proto__", "hasOwnProperty"]) {
       expect(single(op, [2], [])).toBeUndefined();

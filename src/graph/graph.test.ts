@@ -116,3 +116,8 @@ describe("graphs", () => {
     expect(graphDiagnostics(reversed)).toHaveLength(2);
   });
 });
+
+test("an int64 tensor holds the ends of its range, which no number is", () => {
+  const ends = int64([3], [2 ** 63, -(2 ** 63), 7]);
+  expect([...int64Values(ends)]).toEqual([2n ** 63n - 1n, -(2n ** 63n), 7n]);
+});

@@ -57,9 +57,21 @@ export function float32(shape: readonly number[], values: ArrayLike<number>): Te
   return tensor("float32", shape, bytesOf(array));
 }
 
-/** An int64 tensor of safe integers. */
+const INT64_MAX = 2n ** 63n - 1n;
+const INT64_MIN = -(2n ** 63n);
+
+/**
+ * An int64 tensor of safe integers. What is beyond int64 becomes its end: the largest one, which means "to
+ * the end" in Slice, is as a number one too many.
+ */
 export function int64(shape: readonly number[], values: readonly number[]): Tensor {
-  return tensor("int64", shape, bytesOf(BigInt64Array.from(values, (v) => BigInt(v))));
+  return tensor("int64", shape, bytesOf(BigInt64Array.from(values, saturated)));
+}
+
+function saturated(value: number): bigint {
+  const whole = BigInt(value);
+  if (whole > INT64_MAX) return INT64_MAX;
+  return whole < INT64_MIN ? INT64_MIN : whole;
 }
 
 /** A scalar float32. */
