@@ -29,7 +29,8 @@ function swapped(shape: Shape | undefined): Shape | undefined {
 
 /**
  * softmax(scale · q·kᵀ, masked) · v over any leading axes. `transposed`: k comes with its last two axes
- * exchanged already. `mask`: "add" adds input 3 to the scores; "keep" and "drop" put `masked` where it is
+ * exchanged already. `heads`: for the mask, the first axis of the scores is taken apart into batch and heads.
+ * `mask`: "add" adds input 3 to the scores; "keep" and "drop" put `masked` where it is
  * false, or true.
  */
 const attention = defineOp("Attention", {

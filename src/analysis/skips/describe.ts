@@ -117,7 +117,8 @@ function orderOf(
   const post = fusion.node.op === "FusedConv" || (after !== undefined && isActivation(after));
   return {
     activation: post ? "post" : pre ? "pre" : "none",
-    norm: postNorm ? "post" : preNorm && innerEnd ? "sandwich" : preNorm ? "pre" : "none",
+    // The norm behind the last block of a pre-norm network does not make that block a post-norm one.
+    norm: preNorm ? (innerEnd ? "sandwich" : "pre") : postNorm ? "post" : "none",
   };
 }
 

@@ -30,6 +30,14 @@ const FIRING: readonly (readonly [string, string, Draw])[] = [
   ["GELU, x·(1+erf) by half", "Gelu", (s, x) => s.mul(s.mul(x, erf(s, x)), s.k(0.5))],
   ["GELU, half of x first", "Gelu", (s, x) => s.mul(s.mul(s.k(0.5), x), erf(s, x))],
   ["GELU, half of 1+erf", "Gelu", (s, x) => s.mul(x, s.mul(s.k(0.5), erf(s, x)))],
+  [
+    "GELU, a Sum of two",
+    "Gelu",
+    (s, x) => {
+      const e = s.op("Erf", [s.mul(x, s.k(Math.SQRT1_2))]);
+      return s.mul(s.mul(x, s.k(0.5)), s.op("Sum", [s.k(1), e]));
+    },
+  ],
   ["GELU, a quotient by two", "Gelu", (s, x) => s.div(s.mul(erf(s, x), x), s.k(2))],
   [
     "GELU, half inside the sum",
@@ -172,11 +180,11 @@ describe("activations written out", () => {
   });
 
   test("attributes say which form it is", () => {
-    const gelu = only(canonicalize(drawn(FIRING[5]?.[2] ?? erf)), "Gelu");
+    const gelu = only(canonicalize(drawn(FIRING[6]?.[2] ?? erf)), "Gelu");
     expect(gelu && stringAttribute(gelu, "approximate", "")).toBe("tanh");
-    const quick = only(canonicalize(drawn(FIRING[9]?.[2] ?? erf)), "Swish");
+    const quick = only(canonicalize(drawn(FIRING[10]?.[2] ?? erf)), "Swish");
     expect(quick && floatAttribute(quick, "alpha", 1)).toBeCloseTo(1.702, 6);
-    const softmax = only(canonicalize(drawn(FIRING[17]?.[2] ?? erf)), "Softmax");
+    const softmax = only(canonicalize(drawn(FIRING[18]?.[2] ?? erf)), "Softmax");
     expect(softmax?.attributes.get("axis")).toEqual(int(0));
   });
 

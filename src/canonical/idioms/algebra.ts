@@ -77,7 +77,7 @@ export interface Affine extends Scaled {
 
 /** Every reading of a sum as a constant and a multiple of a value. */
 export function* affineOf(view: View, name: ValueName): Generator<Affine> {
-  const node = view.made(name, "Add", "Sub");
+  const node = view.made(name, "Add", "Sub", "Sum");
   if (node === undefined) return;
   const [, right = ""] = node.inputs;
   for (const [one, other] of view.operands(node)) {
@@ -110,7 +110,7 @@ export function polynomialIn(view: View, x: ValueName, name: ValueName): Polynom
     const number = view.scalar(at);
     if (number !== undefined) return { coefficients: [number], nodes: [] };
     if (known.has(at)) return known.get(at);
-    const node = view.made(at, "Add", "Sub", "Mul", "Div", "Neg", "Pow");
+    const node = view.made(at, "Add", "Sum", "Sub", "Mul", "Div", "Neg", "Pow");
     const parts =
       node === undefined || depth > DEPTH_MAX
         ? []
@@ -140,8 +140,9 @@ function combined(
   const [single] = b;
   switch (op) {
     case "Add":
+    case "Sum":
     case "Sub": {
-      const sign = op === "Add" ? 1 : -1;
+      const sign = op === "Sub" ? -1 : 1;
       const length = Math.max(a.length, b.length);
       return Array.from({ length }, (_, i) => (a[i] ?? 0) + sign * (b[i] ?? 0));
     }

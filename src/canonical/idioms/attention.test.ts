@@ -132,6 +132,20 @@ describe("the core of attention", () => {
     expect(canonicalize(again)).toBe(again);
   });
 
+  test("heads in the batch, taken apart for the mask", () => {
+    const graph = drawn(
+      (s, { q, k, v }) => {
+        const whole = s.op("MatMul", [s.mul(q, s.k(0.5)), turned(s, k, [0, 2, 1])]);
+        const masked = s.add(s.op("Reshape", [whole, s.list(2, 3, 5, 4)]), s.w(2, 1, 5, 4));
+        return mixed(s, s.op("Reshape", [masked, s.list(6, 5, 4)]), v);
+      },
+      { q: [6, 5, 4], k: [6, 4, 4], v: [6, 4, 4] },
+    );
+    const found = only(canonicalize(graph), "Attention");
+    expect(found?.domain).toBe("skipway");
+    expect(found && intAttribute(found, "heads", 0)).toBe(3);
+  });
+
   const near: readonly (readonly [string, Draw])[] = [
     ["softmax over the queries", (s, p) => mixed(s, scores(s, p), p.v, 2)],
     [

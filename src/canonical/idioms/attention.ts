@@ -11,7 +11,7 @@ import {
   string,
   type ValueName,
 } from "../../graph/graph.ts";
-import { sameDim, UNKNOWN_DIM } from "../../graph/shape.ts";
+import { sameDim, sameShape, UNKNOWN_DIM } from "../../graph/shape.ts";
 import { MACRO_DOMAIN } from "../../ops/macro.ts";
 import { multiples, type Scaled } from "./algebra.ts";
 import type { Idiom, Match, View } from "./view.ts";
@@ -26,6 +26,8 @@ interface Masked {
   readonly mode?: "add" | "keep" | "drop";
   /** What "keep" and "drop" put in place of a score. */
   readonly value?: number;
+  /** Where scores are taken apart into batch and heads for the mask, and put together again. */
+  readonly heads?: number;
   readonly nodes: readonly Node[];
 }
 
@@ -107,35 +109,61 @@ function softmaxOf(
 
 /** The scores as they are masked: by a sum, by a choice, or not at all. */
 function* maskings(view: View, name: ValueName): Generator<Masked> {
-  const sum = view.made(name, "Add");
-  if (sum !== undefined) {
-    for (const [scores, mask] of view.operands(sum)) {
-      if (fits(view, mask, scores)) yield { scores, mask, mode: "add", nodes: [sum] };
+  const back = view.made(name, "Reshape");
+  const inner = back === undefined ? name : (back.inputs[0] ?? "");
+  for (const masked of maskedBy(view, inner)) {
+    if (back === undefined) {
+      if (fits(view, masked, inner)) yield masked;
+      continue;
     }
-  }
-  const choice = view.made(name, "Where");
-  if (choice !== undefined) {
-    const [mask = "", yes = "", no = ""] = choice.inputs;
-    const [dropped, kept] = [view.scalar(yes), view.scalar(no)];
-    const nodes = [choice];
-    if (kept !== undefined && kept <= MASKED_MAX && fits(view, mask, yes)) {
-      yield { scores: yes, mask, mode: "keep", value: kept, nodes };
-    }
-    if (dropped !== undefined && dropped <= MASKED_MAX && fits(view, mask, no)) {
-      yield { scores: no, mask, mode: "drop", value: dropped, nodes };
-    }
+    const apart = view.made(masked.scores, "Reshape");
+    const [whole = ""] = apart?.inputs ?? [];
+    const heads = headsOf(view, { whole, apart: masked.scores, back: name });
+    if (apart === undefined || heads === undefined) continue;
+    yield { ...masked, scores: whole, heads, nodes: [...masked.nodes, back, apart] };
   }
   yield { scores: name, nodes: [] };
 }
 
+function* maskedBy(view: View, name: ValueName): Generator<Masked> {
+  const sum = view.made(name, "Add");
+  for (const [scores, mask] of sum === undefined ? [] : view.operands(sum)) {
+    yield { scores, mask, mode: "add", nodes: sum === undefined ? [] : [sum] };
+  }
+  const choice = view.made(name, "Where");
+  if (choice === undefined) return;
+  const [mask = "", yes = "", no = ""] = choice.inputs;
+  const [dropped, kept] = [view.scalar(yes), view.scalar(no)];
+  const nodes = [choice];
+  if (kept !== undefined && kept <= MASKED_MAX) {
+    yield { scores: yes, mask, mode: "keep", value: kept, nodes };
+  }
+  if (dropped !== undefined && dropped <= MASKED_MAX) {
+    yield { scores: no, mask, mode: "drop", value: dropped, nodes };
+  }
+}
+
 /** Whether a mask is spread over the scores, not the scores over the mask. */
-function fits(view: View, mask: ValueName, scores: ValueName): boolean {
+function fits(view: View, { mask = "", scores }: Masked, output: ValueName): boolean {
   const [small, large] = [view.shape(mask), view.shape(scores)];
   if (small === undefined || large === undefined || small.length > large.length) return false;
+  if (sameShape(large, view.shape(output))) return true;
   return small.every((dim, i) => {
     const other = large[i + large.length - small.length] ?? UNKNOWN_DIM;
-    return dim === 1 || dim === other || (typeof dim === "string" && typeof other === "string");
+    return dim === 1 || dim === other || (typeof dim === "string" && other !== 1);
   });
+}
+
+/** The heads for which scores [batch · heads, …] become [batch, heads, …] and, as large, [batch · heads, …] again. */
+function headsOf(
+  view: View,
+  names: { whole: ValueName; apart: ValueName; back: ValueName },
+): number | undefined {
+  const [whole, apart, back] = [names.whole, names.apart, names.back].map((n) => view.shape(n));
+  const heads = apart?.[1];
+  if (whole?.length !== 3 || apart?.length !== 4 || !sameShape(whole, back)) return undefined;
+  const same = sameShape(whole.slice(1), apart.slice(2));
+  return same && typeof heads === "number" ? heads : undefined;
 }
 
 /** The keys behind their transposition and scale. */
@@ -174,6 +202,7 @@ function coreMatch(view: View, core: Core): Match {
   }
   attributes["transposed"] = int(keys.transposed ? 1 : 0);
   if (masked.mode !== undefined) attributes["mask"] = string(masked.mode);
+  if (masked.heads !== undefined) attributes["heads"] = int(masked.heads);
   if (masked.value !== undefined) attributes["masked"] = float(Math.fround(masked.value));
   return { op: "Attention", domain: MACRO_DOMAIN, inputs, attributes, nodes };
 }
@@ -189,6 +218,7 @@ function standardHeads(
   const shapes = [q, keys.value, v].map((name) => view.shape(name));
   const [first] = shapes;
   const rank = first?.length;
+  if (masked.heads !== undefined) return undefined;
   if (keys.transposed || scale <= 0 || (rank !== 3 && rank !== 4)) return undefined;
   const leading = Array.from({ length: rank - 2 }, (_, axis) => axis);
   const alike = shapes.every(
