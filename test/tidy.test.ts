@@ -30,10 +30,7 @@ function filesBelow(folder: string, ending: RegExp): string[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && ending.test(entry.name))
     .map((entry) => relative(".", join(entry.parentPath, entry.name)).split(sep).join("/"))
-    .filter(
-      (path) =>
-        !path.includes("/proto/") && !path.includes("node_modules") && !path.includes("/.build/"),
-    )
+    .filter((path) => !/\/proto\/|\.gen\.ts$/.test(path) && !/node_modules|\/\.build\//.test(path))
     .sort();
 }
 

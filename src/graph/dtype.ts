@@ -62,6 +62,11 @@ const BITS: Readonly<Record<DType, number>> = {
   int2: 2,
 };
 
+/** Whether a name is one of an element type. */
+export function isDType(name: string): name is DType {
+  return Object.hasOwn(BITS, name);
+}
+
 /** Bytes that `count` elements take, sub-byte types packed as ONNX packs them. Strings count as 0. */
 export function dtypeBytes(dtype: DType, count: number): number {
   return Math.ceil((BITS[dtype] * count) / 8);
