@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
+import { sound } from "../../test/sound.ts";
 import { census } from "../analysis/census.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { GraphBuilder } from "../graph/build.ts";
 import { float, type Graph, type GraphFunction, int, type Node } from "../graph/graph.ts";
 import { int64 } from "../graph/tensor.ts";
-import { graphDiagnostics } from "../graph/verify.ts";
 import { canonicalize } from "./canonical.ts";
 import { decideBranches } from "./decide.ts";
 import { inlineFunctions } from "./inline.ts";
@@ -60,7 +60,7 @@ describe("functions", () => {
       "pkg/outer": outer,
     });
     const flat = inlineFunctions(graph);
-    expect(graphDiagnostics(flat)).toEqual([]);
+    sound(flat);
     expect(flat.nodes.map((one) => one.op)).toEqual(["LeakyRelu", "Neg", "LeakyRelu", "Neg"]);
     expect(flat.nodes[0]?.attributes.get("alpha")).toEqual(float(0.3));
     expect(new Set(flat.nodes.map((one) => one.name)).size).toBe(4);
@@ -91,7 +91,7 @@ describe("functions", () => {
     b.append(call("choose", ["x", "f"], ["y"]));
     b.output({ name: "y", dtype: "float32", shape: undefined });
     const graph = { ...b.finish("g", new Map()), functions: new Map([["pkg/choose", choose]]) };
-    expect(graphDiagnostics(inlineFunctions(graph))).toEqual([]);
+    sound(inlineFunctions(graph));
   });
 
   test("an input that is handed on as an output, and an output under two names", () => {
@@ -101,7 +101,7 @@ describe("functions", () => {
       { "pkg/twin": twin },
     );
     const flat = inlineFunctions(graph);
-    expect(graphDiagnostics(flat)).toEqual([]);
+    sound(flat);
     expect(flat.nodes.map((one) => one.op)).toEqual(["Neg", "Identity", "Identity", "Sum"]);
     expect(flat.nodes[0]?.inputs).toEqual(["x"]);
   });
@@ -192,12 +192,12 @@ describe("decided branches", () => {
     [4, "Neg"],
     [3, "Abs"],
   ])("a rank of %i takes %s; siblings with the same inner names do not collide", (rank, op) => {
-    const graph = decideBranches(asked(rank));
-    expect(graphDiagnostics(graph)).toEqual([]);
+    const graph = sound(decideBranches(asked(rank)));
+    sound(graph);
     expect(graph.nodes.filter((one) => one.op === op)).toHaveLength(2);
     expect(graph.nodes.some((one) => one.op === "If")).toBe(false);
     expect(graph.values.get("y")?.shape).toEqual(["N", 4, 8, 8]);
-    const canonical = canonicalize(asked(rank));
+    const canonical = sound(canonicalize(asked(rank)));
     expect(canonicalize(canonical)).toBe(canonical);
   });
 

@@ -115,6 +115,37 @@ describe("graphs", () => {
     const reversed = { ...graph, nodes: graph.nodes.toReversed() };
     expect(graphDiagnostics(reversed)).toHaveLength(2);
   });
+
+  test("two inputs of one name are a fault, a weight of an input's name is its default", () => {
+    const graph = diamond().finish("g", new Map());
+    const twice = { ...graph, inputs: [...graph.inputs, ...graph.inputs] };
+    expect(graphDiagnostics(twice).map((one) => one.id)).toEqual(["graph/duplicate-value"]);
+    const initializers = new Map([["x", float32([2], [1, 2])]]);
+    expect(graphDiagnostics({ ...graph, initializers })).toEqual([]);
+  });
+
+  test("a body that hides a name is warned of, bodies side by side may share names", () => {
+    const body = (output: string) => {
+      const inner = new GraphBuilder();
+      inner.emit("Relu", ["x"], { outputs: [output] });
+      inner.output({ name: output, dtype: "float32", shape: [2] });
+      return { kind: "graph" as const, value: inner.finish("body", new Map()) };
+    };
+    const outer = (output: string) => {
+      const b = new GraphBuilder();
+      b.input("x", "float32", [2]);
+      b.input("c", "bool", []);
+      b.emit("Neg", ["x"], { outputs: ["before"] });
+      const attributes = { then_branch: body(output), else_branch: body(output) };
+      b.emit("If", ["c"], { attributes, outputs: ["y"] });
+      return graphDiagnostics(b.finish("outer", new Map()));
+    };
+    expect(outer("inside")).toEqual([]);
+    expect(outer("before").map((one) => [one.severity, one.id])).toEqual([
+      ["warning", "graph/shadowed-value"],
+      ["warning", "graph/shadowed-value"],
+    ]);
+  });
 });
 
 test("an int64 tensor holds the ends of its range, which no number is", () => {

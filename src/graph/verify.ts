@@ -1,46 +1,86 @@
 // Is this a graph at all? Run on what comes out of a file and after every pass.
+//
+// `graph/undefined-value` and `graph/duplicate-value` are errors. `graph/shadowed-value` is a warning: the
+// specification forbids it, and ONNX Runtime refuses it of outputs of nodes, but what is meant is clear.
 
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
-import type { Graph, ValueName } from "./graph.ts";
+import type { Graph, GraphFunction, Node, ValueName } from "./graph.ts";
 import { subgraphs } from "./graph.ts";
+import { Scope } from "./scope.ts";
 
 /**
- * Every violation of static single assignment: a name made twice, read before it is made, or an
- * output that nobody makes. `outer` holds the names that an enclosing graph provides.
+ * Every violation of static single assignment: a name made twice, read before it is made, or an output
+ * that nobody makes; and names of bodies that hide one around them.
  */
-export function graphDiagnostics(
-  graph: Graph,
-  outer: ReadonlySet<ValueName> = new Set(),
-): Diagnostic[] {
+export function graphDiagnostics(graph: Graph): Diagnostic[] {
   const found: Diagnostic[] = [];
-  const defined = new Set<ValueName>(outer);
-  for (const name of graph.initializers.keys()) defined.add(name);
-  for (const value of graph.inputs) defined.add(value.name);
-  const made = new Set<ValueName>([...graph.inputs.map((value) => value.name)]);
-  for (const node of graph.nodes) {
-    for (const name of node.inputs) {
-      if (name !== "" && !defined.has(name)) found.push(missing(node.name, name));
-    }
-    for (const body of subgraphs(node)) found.push(...graphDiagnostics(body, defined));
-    for (const name of node.outputs) {
-      if (name === "") continue;
-      if (made.has(name) || graph.initializers.has(name)) found.push(twice(node.name, name));
-      made.add(name);
-      defined.add(name);
-    }
+  checkGraph(graph, undefined, found);
+  return found;
+}
+
+/** The same of a function's nodes, which see the inputs of the function and nothing else. */
+export function functionDiagnostics(name: string, called: GraphFunction): Diagnostic[] {
+  const found: Diagnostic[] = [];
+  const scope = new Scope<true>();
+  const where = `function ${clipName(name)}`;
+  for (const input of called.inputs) {
+    if (scope.owns(input)) found.push(twice(where, input));
+    scope.set(input, true);
   }
-  for (const value of graph.outputs) {
-    if (!defined.has(value.name)) found.push(missing("graph outputs", value.name));
+  checkNodes(called.nodes, scope, found);
+  for (const output of called.outputs) {
+    if (!scope.has(output)) found.push(missing(where, output));
   }
   return found;
+}
+
+/** A name of the user's file, short enough for a message. */
+export function clipName(name: string): string {
+  return name.length > NAME_MAX ? `${name.slice(0, NAME_MAX)}…` : name;
+}
+
+/** Longer names would hide what a message says. */
+const NAME_MAX = 200;
+
+function checkGraph(graph: Graph, outer: Scope<true> | undefined, found: Diagnostic[]): void {
+  const scope = new Scope(outer);
+  const where = outer === undefined ? "graph inputs" : `inputs of body ${clipName(graph.name)}`;
+  for (const { name } of graph.inputs) {
+    if (scope.owns(name)) found.push(twice(where, name));
+    if (scope.hides(name)) found.push(shadowed(where, name));
+    scope.set(name, true);
+  }
+  for (const name of graph.initializers.keys()) {
+    if (!scope.owns(name) && scope.hides(name)) found.push(shadowed(`initializer ${name}`, name));
+    if (!scope.owns(name)) scope.set(name, true);
+  }
+  checkNodes(graph.nodes, scope, found);
+  for (const { name } of graph.outputs) {
+    if (!scope.has(name)) found.push(missing("graph outputs", name));
+  }
+}
+
+function checkNodes(nodes: readonly Node[], scope: Scope<true>, found: Diagnostic[]): void {
+  for (const node of nodes) {
+    for (const name of node.inputs) {
+      if (name !== "" && !scope.has(name)) found.push(missing(node.name, name));
+    }
+    for (const body of subgraphs(node)) checkGraph(body, scope, found);
+    for (const name of node.outputs) {
+      if (name === "") continue;
+      if (scope.owns(name)) found.push(twice(node.name, name));
+      else if (scope.hides(name)) found.push(shadowed(node.name, name));
+      scope.set(name, true);
+    }
+  }
 }
 
 function missing(where: string, name: ValueName): Diagnostic {
   return diagnostic({
     id: "graph/undefined-value",
     severity: "error",
-    where,
-    text: `reads "${name}", which no node before it makes and which is no input or initializer`,
+    where: clipName(where),
+    text: `reads "${clipName(name)}", which no node before it makes and which is no input or initializer`,
     fix: "Export the model again: nodes must be in topological order and every name defined.",
   });
 }
@@ -49,8 +89,19 @@ function twice(where: string, name: ValueName): Diagnostic {
   return diagnostic({
     id: "graph/duplicate-value",
     severity: "error",
-    where,
-    text: `makes "${name}", which is made already: every value has one producer`,
+    where: clipName(where),
+    text: `makes "${clipName(name)}", which is made already: every value has one producer`,
     fix: "Give the outputs of the two nodes different names.",
+  });
+}
+
+/** ONNX IR specification, "Names Within a Graph". */
+function shadowed(where: string, name: ValueName): Diagnostic {
+  return diagnostic({
+    id: "graph/shadowed-value",
+    severity: "warning",
+    where: clipName(where),
+    text: `makes "${clipName(name)}", a name that the graph around it has too; inside, it hides that one`,
+    fix: "Give the value inside the body a name of its own.",
   });
 }

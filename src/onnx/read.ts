@@ -41,7 +41,7 @@ export function readModel(bytes: Uint8Array, options: { path?: string } = {}): M
   const graph = graphOf(proto, { path, folder: folderOf(options.path), report });
   if (graph === undefined) throw notOnnx(path, describe(bytes));
   if (![...found.values()].some(({ id }) => id === "onnx/limit")) {
-    graphDiagnostics(graph).forEach(report);
+    graphDiagnostics(graph).filter(isError).forEach(report);
   }
   if (found.size > 0) throw faulty(path, [...found.values()]);
   return new OnnxModel({
@@ -226,4 +226,9 @@ function tooLarge(path: string, size: number): SkipwayError {
       fix: "Export the weights as external data.",
     }),
   ]);
+}
+
+/** A model that the runtime would run is read, whatever else there is to say of it. */
+function isError(one: Diagnostic): boolean {
+  return one.severity === "error";
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { sound } from "../../test/sound.ts";
 import { Random } from "../base/random.ts";
 import { inferShapes } from "../canonical/infer-shapes.ts";
 import { TypedBuilder } from "../canonical/typed-builder.ts";
@@ -242,6 +243,7 @@ async function checkRow(row: Row, seed: number): Promise<void> {
   const { graph, names, feeds } = caseOf(row, new Random(seed));
   const wrt = (row.wrt ?? names.map((_, i) => i)).map((i) => names[i] ?? "");
   const made = differentiate(graph, { loss: "loss", wrt });
+  sound(made.graph);
   const outputs = wrt.map((name) => {
     const gradient = made.gradients.get(name) ?? "";
     return { name: gradient, dtype: "float32" as const, shape: undefined };

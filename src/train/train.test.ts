@@ -4,6 +4,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { idsOf } from "../../test/contracts/runner.ts";
+import { sound } from "../../test/sound.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { dtypeBytes } from "../graph/dtype.ts";
 import {
@@ -14,7 +15,6 @@ import {
   type Tensor,
   tensor,
 } from "../graph/tensor.ts";
-import { graphDiagnostics } from "../graph/verify.ts";
 import * as nn from "../nn/index.ts";
 import { starter } from "../nn/models/starter.ts";
 import { modelOf } from "../onnx/onnx-model.ts";
@@ -121,7 +121,7 @@ describe("the training graph", () => {
     const graph = nn.buildNet(net, { input: data.input, output: "y", seed: 1 });
     const optimizer = nn.sgd({ rate: 0.5, momentum: 0.9, weightDecay: 0.01 });
     const program = trainingProgram(graph, { batch: 8, optimizer, watch: [] });
-    expect(graphDiagnostics(program.graph)).toEqual([]);
+    sound(program.graph);
     await using session = await inProcessRunner().load({
       bytes: encodeModel(modelOf(program.graph)),
     });
