@@ -33,7 +33,11 @@ const globalShape: ShapeRule = (c) => {
 };
 
 const maxPool = defineOp("MaxPool", {
-  shape: (c) => [typed(c.input(0)?.dtype, pooled(c)), typed("int64", pooled(c))],
+  shape: (c) => {
+    const result = typed(c.input(0)?.dtype, pooled(c));
+    // Where each maximum was can be asked for since version 8.
+    return c.opset < 8 ? [result] : [result, typed("int64", pooled(c))];
+  },
   cost: perInput(1),
   // Its backward needs where each maximum was.
   saves: { inputs: [0], outputs: [1] },

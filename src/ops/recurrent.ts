@@ -16,7 +16,8 @@ const recurrentShape: ShapeRule = (c) => {
   const [steps, batch] = batchFirst ? [second, first] : [first, second];
   const all = batchFirst ? [batch, steps, directions, hidden] : [steps, directions, batch, hidden];
   const last = batchFirst ? [batch, directions, hidden] : [directions, batch, hidden];
-  return [typed(x.dtype, all), typed(x.dtype, last), typed(x.dtype, last)];
+  const outputs = [typed(x.dtype, all), typed(x.dtype, last)];
+  return c.node.op === "LSTM" ? [...outputs, typed(x.dtype, last)] : outputs;
 };
 
 /** All ops of this family. */
