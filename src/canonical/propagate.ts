@@ -28,6 +28,11 @@ export function propagate(node: Node, known: KnownValues, contents: Map<ValueNam
   if (found !== undefined && found.entries.length <= ENTRIES_MAX) contents.set(output, found);
 }
 
+/** Whether contents are followed through an op. */
+export function propagates(op: { readonly domain: string; readonly type: string }): boolean {
+  return op.domain === "" && RULES.has(op.type);
+}
+
 /** int32, int64 and bool: a cast to a float would change what a division gives. */
 const INTEGER_CODES = new Set([6, 7, 9]);
 const INTEGER_TYPES = new Set(["int32", "int64", "bool"]);
