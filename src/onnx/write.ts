@@ -62,11 +62,11 @@ export async function saveModel(
   ]);
 }
 
-/** Weights whose data would not be found from another folder. */
+/** Weights whose data would not be found from another folder. One without a folder is named on purpose. */
 function foreignTensors(model: Model, folder: string): TensorRef[] {
   return tensorsOf(model.graph).filter(
     ({ data }) =>
-      data.kind === "external" && (data.folder === undefined || resolve(data.folder) !== folder),
+      data.kind === "external" && data.folder !== undefined && resolve(data.folder) !== folder,
   );
 }
 
