@@ -7,6 +7,7 @@ import { float32, int64 } from "../graph/tensor.ts";
 import { starter } from "../nn/models/starter.ts";
 import { buildNet } from "../nn/net.ts";
 import { census } from "./census.ts";
+import { inferenceMemory } from "./memory.ts";
 
 /** A short notation for graphs of the tests: x is [N, 8, 8, 8] unless said otherwise. */
 class Sketch {
@@ -260,6 +261,35 @@ describe("census", () => {
       ["attention", "pre"],
       ["mlp", "pre"],
     ]);
+  });
+
+  test("a norm and an activation written out: told as what they are, in the nodes of the file", () => {
+    const b = new TypedBuilder();
+    const x = b.input("x", "float32", ["N", 6, 8]);
+    const weight = (name: string, ...shape: number[]): ValueName =>
+      b.initializer(name, { dtype: "float32", shape, data: { kind: "absent" } });
+    const k = (value: number): ValueName => b.constant(float32([], [value]));
+    const op = (name: string, type: string, ...inputs: ValueName[]): ValueName =>
+      b.emit(type, inputs, { name });
+    const last = b.constant(int64([1], [-1]));
+    const d = op("centre", "Sub", x, op("mean", "ReduceMean", x, last));
+    const v = op("variance", "ReduceMean", op("square", "Pow", d, k(2)), last);
+    const n = op("norm", "Div", d, op("root", "Sqrt", op("plus", "Add", v, k(1e-5))));
+    const up = op("up", "MatMul", op("gain", "Mul", n, weight("gamma", 8)), weight("w1", 8, 32));
+    const act = op("act", "Mul", up, op("gate", "Sigmoid", up));
+    const y = op("merge", "Add", op("down", "MatMul", act, weight("w2", 32, 8)), x);
+    b.output({ name: y, dtype: "float32", shape: undefined });
+    const graph = inferShapes(b.finish("mlp", new Map([["", 20]])));
+    const [skip, ...more] = census(graph).skips;
+    expect(more).toEqual([]);
+    expect(skip).toMatchObject({ block: "mlp", norm: "pre", span: 2, source: "x", merge: "merge" });
+    const inner = ["mean", "centre", "square", "variance", "plus", "root", "norm", "gain"];
+    expect(skip?.nodes.main).toEqual([...inner, "up", "gate", "act", "down"]);
+    expect(skip?.distance).toBe(graph.nodes.length);
+    // The last that reads x before the merge is the node inside the norm, not the whole norm.
+    expect(skip?.aliveOnlyForSkip).toEqual({ from: "centre", until: "merge" });
+    const memory = inferenceMemory(graph);
+    expect(memory.timeline).toHaveLength(graph.nodes.length);
   });
 
   test("parallel attention and MLP: one skip with two branches, in any association", () => {
