@@ -23,7 +23,9 @@ export const limits = {
   rankMax: 64,
   /** Integers of one constant that shape rules read: more than any Split has parts. */
   shapeConstantMax: 4096,
-  /** Elements of one float constant that is computed on reading: the channels of any network. */
+  /** Elements of one float constant that is computed on reading: scales, epsilons, statistics of a norm. */
+  computedConstantMax: 4096,
+  /** Elements of one gain or offset that is made up or composed: wider than any layer that is normalized. */
   foldedConstantMax: 65_536,
   /** Of all such constants of one graph: 32 MB as doubles, more than all norms of a large network have. */
   foldedElementsMax: 4_194_304,

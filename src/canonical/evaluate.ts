@@ -41,10 +41,10 @@ export class Evaluation {
     const { dtype, shape } = type;
     const count = elementCount(shape);
     if (node.domain !== "" || !isStatic(shape) || count === undefined) return undefined;
-    if (count > limits.foldedConstantMax || count > this.#left) return undefined;
+    if (count > limits.computedConstantMax || count > this.#left) return undefined;
     const operand = (i: number): TensorRef | undefined => {
       const ref = constantOf(node.inputs[i] ?? "");
-      return (elementCount(ref?.shape) ?? Number.POSITIVE_INFINITY) <= limits.foldedConstantMax
+      return (elementCount(ref?.shape) ?? Number.POSITIVE_INFINITY) <= limits.computedConstantMax
         ? ref
         : undefined;
     };

@@ -31,7 +31,7 @@ function swapped(shape: Shape | undefined): Shape | undefined {
  * softmax(scale · q·kᵀ, masked) · v over any leading axes. `transposed`: k comes with its last two axes
  * exchanged already. `heads`: for the mask, the first axis of the scores is taken apart into batch and heads.
  * `mask`: "add" adds input 3 to the scores; "keep" and "drop" put `masked` where it is
- * false, or true.
+ * false, or true. `nan_to_zero`: weights that are no number, of rows that are masked altogether, become 0.
  */
 const attention = defineOp("Attention", {
   domain: MACRO_DOMAIN,

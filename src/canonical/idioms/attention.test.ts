@@ -115,6 +115,15 @@ describe("the core of attention", () => {
       { mask: { kind: "string", value: "drop" } },
     ],
     [
+      "a guard against rows that are masked altogether",
+      (s, p) => {
+        const weights = s.op("Softmax", [s.add(scores(s, p), s.w(5, 6))]);
+        const guarded = s.op("Where", [s.op("IsNaN", [weights]), s.k(0), weights]);
+        return s.op("MatMul", [guarded, p.v]);
+      },
+      { nan_to_zero: int(1) },
+    ],
+    [
       "a finite mask value",
       (s, p) => mixed(s, s.op("Where", [choice(s), scores(s, p), s.k(-65504)]), p.v),
       { masked: { kind: "float", value: -65504 } },

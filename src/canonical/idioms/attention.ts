@@ -45,6 +45,7 @@ interface Core {
   readonly scale: number;
   readonly masked: Masked;
   readonly wide: boolean;
+  readonly guarded: boolean;
   readonly nodes: readonly Node[];
 }
 
@@ -54,8 +55,10 @@ export const attention: Idiom = {
   roots: ["MatMul"],
   *match(view, root): Generator<Match> {
     const [weights = "", v = ""] = root.inputs;
-    const softmax = softmaxOf(view, weights);
+    const guard = guardOf(view, weights);
+    const softmax = softmaxOf(view, guard?.value ?? weights);
     if (softmax === undefined) return;
+    const guarded = guard !== undefined;
     for (const masked of maskings(view, softmax.scores)) {
       for (const scaled of multiples(view, masked.scores)) {
         const product = view.made(scaled.value, "MatMul");
@@ -65,6 +68,7 @@ export const attention: Idiom = {
           for (const keys of keysOf(view, b)) {
             const scale = scaled.factor * q.factor * keys.factor;
             const nodes = [
+              ...(guard?.nodes ?? []),
               ...softmax.nodes,
               ...masked.nodes,
               ...scaled.nodes,
@@ -73,7 +77,7 @@ export const attention: Idiom = {
               ...keys.nodes,
             ];
             const { wide } = softmax;
-            yield coreMatch(view, { q: q.value, keys, v, scale, masked, wide, nodes });
+            yield coreMatch(view, { q: q.value, keys, v, scale, masked, wide, guarded, nodes });
           }
         }
       }
@@ -85,6 +89,18 @@ export const attention: Idiom = {
 function deepestFirst(view: View, name: ValueName): readonly Scaled[] {
   const all = [...multiples(view, name)];
   return all.length > 1 ? [...all.slice(-1), ...all.slice(0, 1)] : all;
+}
+
+/** What is masked altogether has no softmax: PyTorch puts 0 in the place of what is no number. */
+function guardOf(
+  view: View,
+  name: ValueName,
+): { value: ValueName; nodes: readonly Node[] } | undefined {
+  const choice = view.made(name, "Where");
+  const [asked = "", zero = "", value = ""] = choice?.inputs ?? [];
+  const test = view.made(asked, "IsNaN");
+  if (choice === undefined || test === undefined || view.scalar(zero) !== 0) return undefined;
+  return test.inputs[0] === value ? { value, nodes: [choice, test] } : undefined;
 }
 
 /** A softmax over the last axis, computed in float32 between two casts or not. */
@@ -200,6 +216,7 @@ function coreMatch(view: View, core: Core): Match {
   if (heads !== undefined) {
     return { op: "Attention", inputs, attributes: { ...attributes, ...heads }, nodes };
   }
+  if (core.guarded) attributes["nan_to_zero"] = int(1);
   attributes["transposed"] = int(keys.transposed ? 1 : 0);
   if (masked.mode !== undefined) attributes["mask"] = string(masked.mode);
   if (masked.heads !== undefined) attributes["heads"] = int(masked.heads);
@@ -213,12 +230,12 @@ function coreMatch(view: View, core: Core): Match {
  */
 function standardHeads(
   view: View,
-  { q, keys, v, scale, masked }: Core,
+  { q, keys, v, scale, masked, guarded }: Core,
 ): Record<string, Attribute> | undefined {
   const shapes = [q, keys.value, v].map((name) => view.shape(name));
   const [first] = shapes;
   const rank = first?.length;
-  if (masked.heads !== undefined) return undefined;
+  if (masked.heads !== undefined || guarded) return undefined;
   if (keys.transposed || scale <= 0 || (rank !== 3 && rank !== 4)) return undefined;
   const leading = Array.from({ length: rank - 2 }, (_, axis) => axis);
   const alike = shapes.every(
