@@ -141,18 +141,22 @@ describe("the core of attention", () => {
     expect(canonicalize(again)).toBe(again);
   });
 
-  test("heads in the batch, taken apart for the mask", () => {
-    const graph = drawn(
+  const apart = (shape: readonly number[], mask: readonly number[]): Graph =>
+    drawn(
       (s, { q, k, v }) => {
         const whole = s.op("MatMul", [s.mul(q, s.k(0.5)), turned(s, k, [0, 2, 1])]);
-        const masked = s.add(s.op("Reshape", [whole, s.list(2, 3, 5, 4)]), s.w(2, 1, 5, 4));
+        const masked = s.add(s.op("Reshape", [whole, s.list(...shape)]), s.w(...mask));
         return mixed(s, s.op("Reshape", [masked, s.list(6, 5, 4)]), v);
       },
       { q: [6, 5, 4], k: [6, 4, 4], v: [6, 4, 4] },
     );
-    const found = only(canonicalize(graph), "Attention");
+
+  test("heads in the batch, taken apart for the mask", () => {
+    const found = only(canonicalize(apart([2, 3, 5, 4], [2, 1, 5, 4])), "Attention");
     expect(found?.domain).toBe("skipway");
     expect(found && intAttribute(found, "heads", 0)).toBe(3);
+    // Taken apart across the axes of queries and keys, they are other scores.
+    expect(opsOf(apart([2, 3, 4, 5], [2, 1, 4, 5]))).not.toContain("skipway.Attention");
   });
 
   const near: readonly (readonly [string, Draw])[] = [

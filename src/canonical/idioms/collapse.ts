@@ -17,7 +17,7 @@ export function collapse(graph: Graph, idiom: Idiom, outer?: View): Graph {
   for (const node of graph.nodes.toReversed()) {
     if (node.domain !== "" || !roots.has(node.op) || taken.has(node)) continue;
     for (const match of idiom.match(view, node)) {
-      const nodes = closed(view, node, match, taken);
+      const nodes = closed(view, node, match);
       if (nodes === undefined) continue;
       for (const one of nodes) taken.add(one);
       replaced.set(node, macroOf(view, node, { match, nodes }, added));
@@ -65,19 +65,13 @@ function changed(
 }
 
 /**
- * All nodes of a match, in order, if none belongs to another one and no inner value is read outside or is
- * an output of the graph.
+ * All nodes of a match, in order, if no inner value is read outside or is an output of the graph. So two
+ * matches share nodes only where one lies within the other.
  */
-function closed(
-  { index }: View,
-  root: Node,
-  match: Match,
-  taken: ReadonlySet<Node>,
-): Node[] | undefined {
+function closed({ index }: View, root: Node, match: Match): Node[] | undefined {
   const nodes = new Set([...match.nodes, root]);
   const inner = new Set<ValueName>();
   for (const node of nodes) {
-    if (taken.has(node)) return undefined;
     for (const [i, name] of node.outputs.entries()) {
       if (name === "" || (node === root && i === 0)) continue;
       if (index.outputs.has(name)) return undefined;

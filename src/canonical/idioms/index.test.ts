@@ -118,6 +118,21 @@ test("idioms in a body are found, with constants from around it", () => {
   expect(body?.kind === "graph" && body.value.nodes.map((node) => node.op)).toEqual(["Gelu"]);
 });
 
+test("what a body reads keeps its name", () => {
+  const outer = new Sketch();
+  const same = outer.op("Identity", [outer.op("Sin", [outer.input(2, 3)])]);
+  outer.b.input("go", "bool", []);
+  const branch = (op: string): Attribute => {
+    const b = new TypedBuilder(undefined, 24);
+    b.output({ name: b.emit(op, [same]), dtype: "float32", shape: undefined });
+    return { kind: "graph", value: b.finish("branch", new Map()) };
+  };
+  const chosen = outer.op("If", ["go"], { then_branch: branch("Neg"), else_branch: branch("Cos") });
+  const graph = canonicalize(outer.end(outer.add(chosen, same)));
+  expect(graphDiagnostics(graph)).toEqual([]);
+  expect(graph.nodes.map((node) => node.op)).toContain("Identity");
+});
+
 describe("what is fused already", () => {
   const fused: readonly (readonly [string, string, number])[] = [
     ["LayerNormalization", "", 1],

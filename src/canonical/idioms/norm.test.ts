@@ -194,6 +194,10 @@ const NEAR: readonly (Omit<Row, "op"> & { readonly ops?: readonly string[] })[] 
       s.div(x, s.op("Sqrt", [s.add(mean(s, s.op("Pow", [x, s.k(3)])), s.k(EPSILON))])),
   },
   { name: "another numerator", draw: (s, x) => s.div(s.op("Cos", [x]), rms(s, x)) },
+  {
+    name: "less than the mean square",
+    draw: (s, x) => s.div(x, s.op("Sqrt", [s.add(mean(s, s.mul(x, x)), s.k(-0.1))])),
+  },
   { name: "upside down", draw: (s, x) => s.div(rms(s, x), x) },
   {
     name: "the mean without its axis kept",
