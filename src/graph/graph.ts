@@ -38,7 +38,28 @@ export interface Value extends ValueType {
 /** An integer of an ONNX attribute; bigint only where a number would not be exact. */
 export type AttributeInt = number | bigint;
 
-/** A static argument of a node. `opaque` keeps what skipway does not look into, byte for byte. */
+/** The types of attributes, as the specification names them (AttributeProto.AttributeType). */
+export type AttributeType =
+  | "float"
+  | "int"
+  | "string"
+  | "tensor"
+  | "graph"
+  | "floats"
+  | "ints"
+  | "strings"
+  | "tensors"
+  | "graphs"
+  | "sparse_tensor"
+  | "sparse_tensors"
+  | "type_proto"
+  | "type_protos";
+
+/**
+ * A static argument of a node. `reference` stands for an attribute of the function around it; its type
+ * is left out where the file does not say it. `opaque` keeps what skipway does not look into, byte for
+ * byte.
+ */
 export type Attribute =
   | { readonly kind: "int"; readonly value: AttributeInt }
   | { readonly kind: "ints"; readonly value: readonly AttributeInt[] }
@@ -49,7 +70,7 @@ export type Attribute =
   | { readonly kind: "tensor"; readonly value: TensorRef }
   | { readonly kind: "graph"; readonly value: Graph }
   | { readonly kind: "graphs"; readonly value: readonly Graph[] }
-  | { readonly kind: "reference"; readonly attribute: string; readonly bytes: Uint8Array }
+  | { readonly kind: "reference"; readonly attribute: string; readonly type?: AttributeType }
   | { readonly kind: "opaque"; readonly bytes: Uint8Array };
 
 /** Attributes by name. */

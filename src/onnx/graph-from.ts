@@ -16,6 +16,7 @@ import type {
 } from "../graph/graph.ts";
 import { functionKey } from "../graph/graph.ts";
 import type { TensorRef } from "../graph/tensor.ts";
+import { ATTRIBUTE_TYPES } from "./attribute-types.ts";
 import {
   type AttributeProto,
   AttributeProtoSchema,
@@ -157,7 +158,9 @@ function remarksOf(proto: NodeProto): Uint8Array | undefined {
 function attributeFrom(proto: AttributeProto, setting: GraphSetting): Attribute {
   const bytes = (): Uint8Array => toBinary(AttributeProtoSchema, proto);
   if (proto.refAttrName !== "") {
-    return { kind: "reference", attribute: proto.refAttrName, bytes: bytes() };
+    const type = ATTRIBUTE_TYPES.get(proto.type);
+    const reference = { kind: "reference", attribute: proto.refAttrName } as const;
+    return type === undefined ? reference : { ...reference, type };
   }
   const text = (b: Uint8Array): string => Buffer.from(b.buffer, b.byteOffset, b.length).toString();
   switch (proto.type) {

@@ -4,6 +4,7 @@
 
 import { create, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import type { Attribute, Graph, Node, Value } from "../graph/graph.ts";
+import { TYPE_OF } from "./attribute-types.ts";
 import { Chunks } from "./chunks.ts";
 import { origins, plainDomain } from "./graph-from.ts";
 import { type Model, origins as modelOrigins } from "./model.ts";
@@ -184,7 +185,10 @@ function attributeTo(name: string, attribute: Attribute): AttributeProto {
       return make({ type: Type.GRAPH, g: graphTo(attribute.value) });
     case "graphs":
       return make({ type: Type.GRAPHS, graphs: attribute.value.map(graphTo) });
-    case "reference":
+    case "reference": {
+      const type = TYPE_OF.get(attribute.type);
+      return make({ refAttrName: attribute.attribute, ...(type === undefined ? {} : { type }) });
+    }
     case "opaque":
       return Object.assign(fromBinary(AttributeProtoSchema, attribute.bytes), { name });
   }

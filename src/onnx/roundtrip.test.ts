@@ -64,6 +64,8 @@ function rich(): Graph {
       strings: { kind: "strings", value: ["a", ""] },
       big: { kind: "int", value: 2n ** 62n },
       t: { kind: "tensor", value: int64([], [7]) },
+      bound: { kind: "reference", attribute: "slope", type: "float" },
+      untyped: { kind: "reference", attribute: "any" },
     },
   });
   b.emit("If", ["flag"], {
