@@ -15,6 +15,7 @@ import type {
   ValueName,
 } from "../graph/graph.ts";
 import { functionKey } from "../graph/graph.ts";
+import { NodeNames } from "../graph/node-names.ts";
 import type { TensorRef } from "../graph/tensor.ts";
 import { ATTRIBUTE_TYPES } from "./attribute-types.ts";
 import {
@@ -107,22 +108,6 @@ export function withFunctions(graph: Graph, functions: ReadonlyMap<string, Graph
   return called;
 }
 
-/** Names of nodes, which a file need not give, nor give once. */
-class NodeNames {
-  readonly #taken = new Set<string>();
-  readonly #next = new Map<string, number>();
-
-  unique(proto: NodeProto): string {
-    const stem = proto.name === "" ? `${proto.opType}_${this.#taken.size}` : proto.name;
-    let name = stem;
-    let n = this.#next.get(stem) ?? 1;
-    for (; this.#taken.has(name); n++) name = `${stem}_${n}`;
-    this.#next.set(stem, n);
-    this.#taken.add(name);
-    return name;
-  }
-}
-
 function nodeFrom(proto: NodeProto, names: NodeNames, setting: GraphSetting): Node {
   const attributes = new Map<string, Attribute>();
   for (const attribute of proto.attribute) {
@@ -130,7 +115,7 @@ function nodeFrom(proto: NodeProto, names: NodeNames, setting: GraphSetting): No
   }
   const remarks = remarksOf(proto);
   const node: Node = {
-    name: names.unique(proto),
+    name: names.take(proto.name, proto.opType),
     op: proto.opType,
     domain: plainDomain(proto.domain),
     inputs: proto.input,
