@@ -7,6 +7,8 @@ export type { Census, Skip, SkipCounts, SkipKind } from "./analysis/skips/skip.t
 export type { Diagnostic } from "./base/diagnostic.ts";
 export { SkipwayError } from "./base/errors.ts";
 export type { Graph, Node, Value } from "./graph/graph.ts";
+export { type ParseOptions, parseGraph } from "./graph/parse.ts";
+export { type PrintOptions, printGraph } from "./graph/print.ts";
 export type { Model, SaveOptions } from "./onnx/model.ts";
 export { withExternalData } from "./onnx/onnx-model.ts";
 export { loadModel } from "./onnx/read.ts";

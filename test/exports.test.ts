@@ -23,6 +23,8 @@ test("the names of the front page", async () => {
       "datasets",
       "loadModel",
       "nn",
+      "parseGraph",
+      "printGraph",
       "train",
       "withExternalData",
     ]
@@ -61,6 +63,8 @@ test("the types of the front page", async () => {
       "Graph",
       "Model",
       "Node",
+      "ParseOptions",
+      "PrintOptions",
       "SaveOptions",
       "Skip",
       "SkipCounts",

@@ -34,6 +34,8 @@ export const limits = {
    * before the protobuf reader's own limit of 100 nested messages.
    */
   subgraphDepthMax: 24,
+  /** The text form of a graph: half of the longest string that V8 can hold. */
+  textCharsMax: 268_435_456,
   /** JSON request body: a 224x224x3 image as JSON is 3 MB; a batch of sixteen fits. */
   requestBytesMax: 67_108_864,
   /** Nested arrays in a JSON tensor: as deep as the highest rank, and the request around it. */
