@@ -1,13 +1,17 @@
 // `npm run conformance -- --fixtures DIR`: real ONNX files from outside, with the shapes that onnx itself
 // infers for them. Reads every file, compares shapes per dimension, checks that read ∘ write ∘ read = read,
-// that no node contradicts the schema of its op, and that the runtime gives bit-equal outputs for the
-// rewritten file. Exits 1 on a miss.
+// that the text form reads back the same where it leaves nothing out (column textPart: where it does), that
+// no node contradicts the schema of its op, and that the runtime gives bit-equal outputs for the rewritten
+// file. Exits 1 on a miss.
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { messageOf, SkipwayError } from "../src/base/errors.ts";
 import { inferShapes } from "../src/canonical/infer-shapes.ts";
 import type { Graph, ValueType } from "../src/graph/graph.ts";
+import { parseGraph } from "../src/graph/parse.ts";
+import { printGraph } from "../src/graph/print.ts";
 import { formatShape, type Shape } from "../src/graph/shape.ts";
 import type { Model } from "../src/onnx/model.ts";
 import { withGraph } from "../src/onnx/onnx-model.ts";
@@ -26,6 +30,8 @@ interface Tally {
   /** Written as it was read, byte for byte: files whose writer used the canonical order. */
   identical: number;
   sound: number;
+  text: number;
+  textPart: number;
   shapesKnown: number;
   shapesEqual: number;
   shapesUnknown: number;
@@ -99,6 +105,8 @@ async function checkFolder(folder: string): Promise<Tally> {
     roundTrip: 0,
     identical: 0,
     sound: 0,
+    text: 0,
+    textPart: 0,
     shapesKnown: 0,
     shapesEqual: 0,
     shapesUnknown: 0,
@@ -121,13 +129,14 @@ async function checkFolder(folder: string): Promise<Tally> {
     try {
       model = readModel(bytes, { path: name });
     } catch (error) {
-      miss(name, `is not read: ${error instanceof Error ? error.message : String(error)}`);
+      miss(name, `is not read: ${messageOf(error)}`);
       continue;
     }
     tally.read++;
     checkRoundTrip(name, model, tally);
     if (Buffer.compare(encodeModel(model), bytes) === 0) tally.identical++;
     checkSound(name, model.graph, tally);
+    checkText(name, model.graph, tally);
     const truth = truths.get(name.replace(/\.onnx$/, ""));
     if (truth !== undefined) checkShapes(name, model.graph, truth, tally);
     await checkRuns(name, { bytes, model, tally });
@@ -148,6 +157,18 @@ function checkSound(name: string, graph: Graph, tally: Tally): void {
   const errors = verify(graph).filter((one) => one.severity === "error");
   if (errors.length === 0) tally.sound++;
   for (const one of errors.slice(0, 3)) miss(name, `${one.id}: ${one.where} ${one.text}`);
+}
+
+function checkText(name: string, graph: Graph, tally: Tally): void {
+  try {
+    const again = parseGraph(printGraph(graph), { source: name });
+    if (comparable(again) === comparable(graph)) tally.text++;
+    else miss(name, "reads differently from its text form");
+  } catch (error) {
+    const [found] = error instanceof SkipwayError ? error.diagnostics : [];
+    if (found?.id === "text/subset") tally.textPart++;
+    else miss(name, `has a text form that is not read: ${messageOf(error)}`);
+  }
 }
 
 function checkShapes(name: string, graph: Graph, truth: Truth, tally: Tally): void {
