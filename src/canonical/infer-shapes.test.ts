@@ -3,29 +3,25 @@ import { GraphBuilder } from "../graph/build.ts";
 import { type Attribute, type Graph, int, ints, type ValueName } from "../graph/graph.ts";
 import type { Shape } from "../graph/shape.ts";
 import { bytesOf, float32, int64, type Tensor, tensor } from "../graph/tensor.ts";
+import { graph } from "../graph/text.test-helper.ts";
 import { inferShapes } from "./infer-shapes.ts";
 
 const OPSETS = new Map([["", 20]]);
 
-function shapeOf(graph: Graph, name: ValueName) {
-  return graph.values.get(name)?.shape;
+function shapeOf({ values }: Graph, name: ValueName) {
+  return values.get(name)?.shape;
 }
 
 /** Reshape(x, Concat(Gather(Shape(x), 0), [-1])): how exporters write a flatten. */
-function exportedFlatten(): Graph {
-  const b = new GraphBuilder();
-  b.input("x", "float32", ["N", 4, 3]);
-  b.initializer("zero", int64([], [0]));
-  b.initializer("axes", int64([1], [0]));
-  b.initializer("rest", int64([1], [-1]));
-  b.emit("Shape", ["x"], { outputs: ["shape"] });
-  b.emit("Gather", ["shape", "zero"], { outputs: ["n"] });
-  b.emit("Unsqueeze", ["n", "axes"], { outputs: ["n1"] });
-  b.emit("Concat", ["n1", "rest"], { outputs: ["target"], attributes: { axis: int(0) } });
-  b.emit("Reshape", ["x", "target"], { outputs: ["y"] });
-  b.output({ name: "y", dtype: "float32", shape: undefined });
-  return b.finish("flatten", OPSETS);
-}
+const exportedFlatten = (): Graph => graph`
+  flatten (float[N,4,3] x) => (y) <int64 zero = {0}, int64[1] axes = {0}, int64[1] rest = {-1}>
+  {
+    shape = Shape (x)
+    n = Gather (shape, zero)
+    n1 = Unsqueeze (n, axes)
+    target = Concat <axis = 0> (n1, rest)
+    y = Reshape (x, target)
+  }`;
 
 describe("inferShapes", () => {
   test("binds symbols everywhere, inputs and outputs included", () => {
@@ -46,54 +42,40 @@ describe("inferShapes", () => {
   });
 
   test("keeps what the file declares where a rule knows less", () => {
-    const b = new GraphBuilder();
-    b.input("x", "float32", [2, 3]);
-    b.emit("Mystery", ["x"], { outputs: ["y"], domain: "custom" });
-    b.setType("y", { dtype: "float32", shape: [2, 7] });
-    b.emit("Relu", ["y"], { outputs: ["z"] });
-    b.output({ name: "z", dtype: "float32", shape: undefined });
-    const graph = inferShapes(b.finish("g", OPSETS));
-    expect(shapeOf(graph, "z")).toEqual([2, 7]);
+    const declared = graph`
+      g (float[2,3] x) => (z) <float[2,7] y> { y = custom.Mystery (x)  z = Relu (y) }`;
+    expect(shapeOf(inferShapes(declared), "z")).toEqual([2, 7]);
   });
 
   test("values keep their own names, whatever rule typed them", () => {
-    const graph = inferShapes(exportedFlatten());
-    for (const [name, value] of graph.values) expect(value.name).toBe(name);
-    expect(graph.outputs.map((value) => value.name)).toEqual(["y"]);
-    const b = new GraphBuilder();
-    b.input("x", "float32", [2]);
-    b.emit("Relu", ["x"], { outputs: ["y"] });
-    b.output({ name: "y", dtype: "float32", shape: undefined });
-    const relu = inferShapes(b.finish("g", OPSETS));
+    const flatten = inferShapes(exportedFlatten());
+    for (const [name, value] of flatten.values) expect(value.name).toBe(name);
+    expect(flatten.outputs.map((value) => value.name)).toEqual(["y"]);
+    const relu = inferShapes(graph`g (float[2] x) => (y) { y = Relu (x) }`);
     expect(relu.values.get("y")?.name).toBe("y");
     expect(relu.outputs[0]?.name).toBe("y");
   });
 
   test("says nothing of an unknown op", () => {
-    const b = new GraphBuilder();
-    b.input("x", "float32", [2]);
-    b.emit("Mystery", ["x"], { outputs: ["y"], domain: "custom" });
-    b.output({ name: "y", dtype: "float32", shape: undefined });
-    expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toBeUndefined();
+    const unknown = graph`g (float[2] x) => (y) { y = custom.Mystery (x) }`;
+    expect(shapeOf(inferShapes(unknown), "y")).toBeUndefined();
   });
 
   test("does not follow a division through a cast to float, where it would not truncate", () => {
-    const b = new GraphBuilder();
-    b.input("x", "float32", [7, 2]);
-    b.initializer("i0", int64([1], [0]));
-    b.initializer("two", int64([1], [2]));
-    b.emit("Shape", ["x"], { outputs: ["s"] });
-    b.emit("Gather", ["s", "i0"], { outputs: ["n"] });
-    for (const name of ["n", "two"]) {
-      b.emit("Cast", [name], { outputs: [`${name}.float`], attributes: { to: int(1) } });
-    }
     // 7 / 2 · 2 is 7 in floats, 6 in integers.
-    b.emit("Div", ["n.float", "two.float"], { outputs: ["half"] });
-    b.emit("Mul", ["half", "two.float"], { outputs: ["whole"] });
-    b.emit("Cast", ["whole"], { outputs: ["target"], attributes: { to: int(7) } });
-    b.emit("ConstantOfShape", ["target"], { outputs: ["y"] });
-    b.output({ name: "y", dtype: "float32", shape: undefined });
-    expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toEqual(["?"]);
+    const halved = graph`
+      g (float[7,2] x) => (y) <int64[1] i0 = {0}, int64[1] two = {2}>
+      {
+        s = Shape (x)
+        n = Gather (s, i0)
+        n_float = Cast <to = 1> (n)
+        two_float = Cast <to = 1> (two)
+        half = Div (n_float, two_float)
+        whole = Mul (half, two_float)
+        target = Cast <to = 7> (whole)
+        y = ConstantOfShape (target)
+      }`;
+    expect(shapeOf(inferShapes(halved), "y")).toEqual(["?"]);
   });
 
   test("a Buffer of constants is read as its own bytes, not as its pool's", () => {
@@ -129,32 +111,33 @@ function single(
 describe("shapes that are computed in the graph", () => {
   /** Expand(x, Where(target = -1, ones, target)): how PyTorch's exporter writes -1 for "as it is". */
   test("a -1 is told from a size that is a symbol", () => {
-    const b = new GraphBuilder();
-    b.input("x", "float32", ["N", 1, 3]);
-    b.initializer("first", int64([1], [0]));
-    b.initializer("rest", int64([2], [5, -1]));
-    b.initializer("minus", int64([3], [-1, -1, -1]));
-    b.initializer("ones", int64([3], [1, 1, 1]));
-    b.emit("Shape", ["x"], { outputs: ["own"] });
-    b.emit("Gather", ["own", "first"], { outputs: ["n"] });
-    b.emit("Concat", ["n", "rest"], { outputs: ["target"], attributes: { axis: int(0) } });
-    b.emit("Equal", ["target", "minus"], { outputs: ["left"] });
-    b.emit("Where", ["left", "ones", "target"], { outputs: ["filled"] });
-    b.emit("Expand", ["x", "filled"], { outputs: ["y"] });
-    b.output({ name: "y", dtype: "float32", shape: undefined });
-    expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toEqual(["N", 5, 3]);
+    const expanded = graph`
+      g (float[N,1,3] x) => (y)
+      <
+        int64[1] first = {0}, int64[2] rest = {5, -1},
+        int64[3] minus = {-1, -1, -1}, int64[3] ones = {1, 1, 1}
+      >
+      {
+        own = Shape (x)
+        n = Gather (own, first)
+        target = Concat <axis = 0> (n, rest)
+        left = Equal (target, minus)
+        filled = Where (left, ones, target)
+        y = Expand (x, filled)
+      }`;
+    expect(shapeOf(inferShapes(expanded), "y")).toEqual(["N", 5, 3]);
   });
 
   test("a symbol survives what does not change it, and nothing else", () => {
     const through = (op: string, operand: number): Shape | undefined => {
-      const b = new GraphBuilder();
-      b.input("x", "float32", ["N"]);
-      b.initializer("k", int64([1], [operand]));
-      b.emit("Shape", ["x"], { outputs: ["n"] });
-      b.emit(op, ["n", "k"], { outputs: ["m"] });
-      b.emit("ConstantOfShape", ["m"], { outputs: ["y"] });
-      b.output({ name: "y", dtype: "float32", shape: undefined });
-      return shapeOf(inferShapes(b.finish("g", OPSETS)), "y");
+      const made = graph`
+        g (float[N] x) => (y) <int64[1] k = {${operand}}>
+        {
+          n = Shape (x)
+          m = ${op} (n, k)
+          y = ConstantOfShape (m)
+        }`;
+      return shapeOf(inferShapes(made), "y");
     };
     expect(["Add", "Sub"].map((op) => through(op, 0))).toEqual([["N"], ["N"]]);
     expect(["Mul", "Div"].map((op) => through(op, 1))).toEqual([["N"], ["N"]]);
@@ -209,26 +192,25 @@ describe("shapes that are computed in the graph", () => {
   });
 
   test("the scales of a Resize may be a Constant node", () => {
-    const b = new GraphBuilder();
-    b.input("x", "float32", ["N", 3, 5, 5]);
-    const scales = { kind: "tensor" as const, value: float32([4], [1, 1, 2, 3]) };
-    b.emit("Constant", [], { outputs: ["scales"], attributes: { value: scales } });
-    b.emit("Resize", ["x", "", "scales"], { outputs: ["y"] });
-    b.output({ name: "y", dtype: "float32", shape: undefined });
-    expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toEqual(["N", 3, 10, 15]);
+    const resized = graph`
+      g (float[N,3,5,5] x) => (y)
+      {
+        scales = Constant <value = float[4] {1, 1, 2, 3}> ()
+        y = Resize (x, "", scales)
+      }`;
+    expect(shapeOf(inferShapes(resized), "y")).toEqual(["N", 3, 10, 15]);
   });
 
   test("entries are not followed into a matrix", () => {
-    const b = new GraphBuilder();
-    b.input("x", "float32", [4, 6]);
-    b.initializer("axes", int64([2], [0, 1]));
-    b.initializer("zero", int64([], [0]));
-    b.emit("Size", ["x"], { outputs: ["n"] });
-    b.emit("Unsqueeze", ["n", "axes"], { outputs: ["matrix"] });
-    b.emit("Gather", ["matrix", "zero"], { outputs: ["row"] });
-    b.emit("ConstantOfShape", ["row"], { outputs: ["y"] });
-    b.output({ name: "y", dtype: "float32", shape: undefined });
-    expect(shapeOf(inferShapes(b.finish("g", OPSETS)), "y")).toEqual(["?"]);
+    const made = graph`
+      g (float[4,6] x) => (y) <int64[2] axes = {0, 1}, int64 zero = {0}>
+      {
+        n = Size (x)
+        matrix = Unsqueeze (n, axes)
+        row = Gather (matrix, zero)
+        y = ConstantOfShape (row)
+      }`;
+    expect(shapeOf(inferShapes(made), "y")).toEqual(["?"]);
   });
 });
 
