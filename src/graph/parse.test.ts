@@ -122,7 +122,7 @@ describe("what is refused", () => {
     ["nothing", " \n", "text:1:1", /expected the name of a graph, found the end of the text/],
     ["a cut text", "g (float x) =>\n\n", "text:1:15", /expected "\(", found the end/],
     ["a string without end", 'g ("x) => () {}', "text:1:4", /this string does not end/],
-    ["float32", "g (float32[3] x) => () {}", "text:1:11", /expected "," or "\)", found "\["/],
+    ["float32", "g (float32[3] x) => () {}", "text:1:4", /"float32" is no type/],
     [
       "an unknown attribute type",
       inGraph("float y", " = Op <a: real = 1> ()"),
@@ -198,6 +198,12 @@ describe("what is refused", () => {
     expect(found?.text).toMatch(message);
   });
 
+  test("says what other formats' names for types are here", () => {
+    expect(faultsOf("g (float32[3] x) => () {}")[0]?.fix).toBe('Write "float".');
+    expect(faultsOf("g (seq(float64) x) => () {}")[0]?.fix).toBe('Write "double".');
+    expect(faultsOf("g (half x) => () {}")[0]?.fix).toMatch(/float16/);
+  });
+
   test("all faults of a graph that is not sound", () => {
     const found = faultsOf("g (float x) => (float z) { y = Relu (nowhere)  y = Relu (x) }");
     expect(found.map((one) => one.id)).toEqual([
@@ -242,11 +248,11 @@ describe("what is refused", () => {
       return text.slice(0, from) + put + text.slice(kind === 3 ? from : to);
     };
     let read = 0;
-    for (let round = 0; round < 1200; round++) {
+    for (let round = 0; round < 800; round++) {
       let text = texts[random.integer(texts.length)] ?? "";
       for (let i = random.integer(4); i >= 0; i--) text = edit(text);
       if (faultsOf(text).length === 0) read++;
     }
-    expect(read).toBeGreaterThan(50);
+    expect(read).toBeGreaterThan(30);
   });
 });

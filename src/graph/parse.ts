@@ -20,7 +20,7 @@ import { NodeNames } from "./node-names.ts";
 import type { TensorRef } from "./tensor.ts";
 import { floatOf, integerOf } from "./text/elements.ts";
 import { type Fault, Scanner } from "./text/scanner.ts";
-import { isType, readTensor, readType, UNKNOWN_TYPE } from "./text/types.ts";
+import { isType, readTensor, readType, typeFix, UNKNOWN_TYPE } from "./text/types.ts";
 import { isFloatWord } from "./text/words.ts";
 import { graphDiagnostics } from "./verify.ts";
 
@@ -218,6 +218,9 @@ class Parser {
       const at = s.start;
       const type = isType(s) ? readType(s) : UNKNOWN_TYPE;
       const name = s.name("the name of a value");
+      if (type === UNKNOWN_TYPE && (s.kind === "[" || s.isName)) {
+        s.fail("", { at, text: `"${name.slice(0, 40)}" is no type`, fix: typeFix(name) });
+      }
       const initial = initializers !== undefined && s.kind === "=";
       if (initial) {
         if (initializers.has(name)) this.#twice(`the initializer "${name}"`, at);

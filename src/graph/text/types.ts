@@ -80,7 +80,7 @@ export function readType(s: Scanner, depth = 0): TextType {
     s.next();
     return { dtype, shape: readShape(s), isTensor: true };
   }
-  if (!isType(s)) s.fail("a type, such as float[N,3]", typeFault(s.value));
+  if (!isType(s)) s.fail("a type, such as float[N,3]", { fix: typeFix(s.value) });
   const word = s.take("name");
   s.take("(");
   const type = readInner(s, word, depth + 1);
@@ -88,9 +88,12 @@ export function readType(s: Scanner, depth = 0): TextType {
   return type;
 }
 
-function typeFault(word: string): { fix?: string } {
-  if (word === "float32") return { fix: 'Write "float".' };
-  return word === "float64" ? { fix: 'Write "double".' } : {};
+/** What to do about a word that is no type: other formats call some of them otherwise. */
+export function typeFix(word: string): string {
+  if (word === "float32" || word === "float64") {
+    return `Write "${word === "float32" ? "float" : "double"}".`;
+  }
+  return "Write a type of ONNX, such as float, double, float16, int64 or bool.";
 }
 
 /** What the graph keeps of the types inside a type: see `typeFrom` of the reader of files. */
