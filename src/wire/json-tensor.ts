@@ -40,6 +40,9 @@ const RANGES_64: Readonly<Record<string, readonly [bigint, bigint]>> = {
   uint64: [0n, 2n ** 64n - 1n],
 };
 
+/** Characters of the longest integers of 64 bits: more digits are out of range, and costly to read. */
+const DIGITS_MAX = 20;
+
 /** Whether elements of this type can stand in JSON. */
 export function fitsJson(dtype: DType): boolean {
   return dtype in ARRAYS || dtype === "int64" || dtype === "uint64" || dtype === "bool";
@@ -137,7 +140,9 @@ function integers64(dtype: "int64" | "uint64", flat: readonly unknown[]): Uint8A
   for (const [i, element] of flat.entries()) {
     const text = element instanceof ExactNumber ? element.text : String(element);
     const valid =
-      (typeof element === "number" || element instanceof ExactNumber) && /^-?\d+$/.test(text);
+      (typeof element === "number" || element instanceof ExactNumber) &&
+      text.length <= DIGITS_MAX &&
+      /^-?\d+$/.test(text);
     const value = valid ? BigInt(text) : undefined;
     if (value === undefined || value < low || value > high) {
       return `element ${i} of its data, ${text.slice(0, 40)}, is no ${dtype}`;

@@ -9,8 +9,8 @@ export type ParsedJson = { readonly value: unknown } | { readonly fault: string 
 
 /** Whether a number literal of sixteen or more digits occurs, which may be one that would be rounded. */
 const LONG_INTEGER = /\d{16}/;
-/** Strings and whole numbers. The alternatives never overlap: linear time. */
-const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+/** A number at one place. Each part begins with another character: no backtracking. */
+const NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const ROUNDED_INTEGER = /^-?\d{16,}$/;
 const MARK = "\u0000skipway-exact:";
 
@@ -22,13 +22,39 @@ export function parseJson(text: string): ParsedJson {
   }
   try {
     if (!LONG_INTEGER.test(text)) return { value: JSON.parse(text) };
-    const marked = text.replace(TOKENS, (token) =>
-      ROUNDED_INTEGER.test(token) ? JSON.stringify(MARK + token) : token,
-    );
-    return { value: JSON.parse(marked, revive) };
+    return { value: JSON.parse(markLongIntegers(text), revive) };
   } catch (error) {
     return { fault: error instanceof Error ? error.message : String(error) };
   }
+}
+
+/**
+ * The text with its long integers as marked strings. One pass: a pattern that looks for strings as well
+ * would begin anew at every quote of a string that never ends, which takes quadratic time.
+ */
+function markLongIntegers(text: string): string {
+  const parts: string[] = [];
+  let copied = 0;
+  let i = 0;
+  while (i < text.length) {
+    const code = text.charCodeAt(i);
+    if (code === 0x22) {
+      i = endOfString(text, i) + 1;
+      continue;
+    }
+    const token = code === 0x2d || (code >= 0x30 && code <= 0x39) ? numberAt(text, i) : "";
+    if (ROUNDED_INTEGER.test(token)) {
+      parts.push(text.slice(copied, i), JSON.stringify(MARK + token));
+      copied = i + token.length;
+    }
+    i += Math.max(1, token.length);
+  }
+  return parts.join("") + text.slice(copied);
+}
+
+function numberAt(text: string, at: number): string {
+  NUMBER.lastIndex = at;
+  return NUMBER.exec(text)?.[0] ?? "";
 }
 
 function revive(_key: string, value: unknown): unknown {
