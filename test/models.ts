@@ -24,6 +24,17 @@ export function affineModel(): Uint8Array {
   return encodeModel(modelOf(b.finish("affine", OPSETS)));
 }
 
+/** y = x, and h, the same in half precision. */
+export function halfModel(): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("x", "float32", ["N", 3]);
+  b.emit("Identity", ["x"], { outputs: ["y"] });
+  b.emit("Cast", ["x"], { outputs: ["h"], attributes: { to: int(10) } });
+  b.output({ name: "y", dtype: "float32", shape: ["N", 3] });
+  b.output({ name: "h", dtype: "float16", shape: ["N", 3] });
+  return encodeModel(modelOf(b.finish("half", OPSETS)));
+}
+
 /** The value as it is. */
 export function identityModel(dtype: DType, shape: Shape): Uint8Array {
   const b = new GraphBuilder();

@@ -40,6 +40,13 @@ export const limits = {
   requestBytesMax: 67_108_864,
   /** Nested arrays in a JSON tensor: as deep as the highest rank, and the request around it. */
   jsonDepthMax: 72,
+  /** Tensors that a request names, inputs or outputs: beyond what any public model has. */
+  requestTensorsMax: 4096,
+  /**
+   * Elements of an answer as JSON. Numbers take up to 25 characters, and a string of V8 ends at 2^29 of
+   * them (its `String::kMaxLength`).
+   */
+  responseElementsMax: 16_777_216,
   /** Requests waiting for one model process. Beyond it a client is told to come back. */
   queueRequestsMax: 256,
   /** Bytes of tensors waiting for one model process. */

@@ -76,12 +76,22 @@ function checkOne(
   return found;
 }
 
+/** Names that an error lists, and characters that it repeats of one that somebody sent. */
+const NAMES_SHOWN = 20;
+const NAME_SHOWN = 128;
+
+function namesOf(known: readonly string[]): string {
+  const shown = known.slice(0, NAMES_SHOWN).map((name) => `"${name}"`);
+  const more = known.length - shown.length;
+  return shown.join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
 function unknownName(kind: "input" | "output", name: string, known: readonly string[]): Diagnostic {
   return diagnostic({
     id: `${kind}/unknown-name`,
     severity: "error",
-    where: `${kind} "${name}"`,
-    text: `the model has no ${kind} of this name; it has ${known.map((n) => `"${n}"`).join(", ")}`,
+    where: `${kind} "${name.slice(0, NAME_SHOWN)}"`,
+    text: `the model has no ${kind} of this name; it has ${namesOf(known)}`,
     fix: `Use one of the model's own names.`,
   });
 }
@@ -91,7 +101,7 @@ function noOutputs(known: readonly string[]): Diagnostic {
     id: "output/none",
     severity: "error",
     where: "outputs",
-    text: `no output is asked for; the model has ${known.map((n) => `"${n}"`).join(", ")}`,
+    text: `no output is asked for; the model has ${namesOf(known)}`,
     fix: "Name at least one output, or leave the list out to get all.",
   });
 }

@@ -35,11 +35,17 @@ export class RequestError extends Error {
 /** A client's status for "went away before the answer" (nginx); it only stands in counters and logs. */
 export const CLIENT_CLOSED = 499;
 
-/** All findings in one paragraph, each with its fix once. */
+/** Findings that an answer spells out; a request may have thousands. */
+const FINDINGS_SHOWN = 20;
+
+/** All findings in one paragraph, each with its fix once; of very many the first, and how many more. */
 export function sentenceOf(diagnostics: readonly Diagnostic[]): string {
-  const faults = diagnostics.map((one) => `${one.where}: ${one.text}`);
-  const fixes = new Set(diagnostics.map((one) => one.fix).filter((fix) => fix !== undefined));
-  return [...faults.map((text) => `${text}.`), ...fixes].join(" ");
+  const shown = diagnostics.slice(0, FINDINGS_SHOWN);
+  const faults = shown.map((one) => `${one.where}: ${one.text}.`);
+  const more = diagnostics.length - shown.length;
+  if (more > 0) faults.push(`And ${more} more faults.`);
+  const fixes = new Set(shown.map((one) => one.fix).filter((fix) => fix !== undefined));
+  return [...faults, ...fixes].join(" ");
 }
 
 /** What a failure of the model's session means for the request. */

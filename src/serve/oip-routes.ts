@@ -1,7 +1,13 @@
 // The Open Inference Protocol v2 over REST: health, metadata, inference. JSON tensors.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { encodeInferResponse, parseInferRequest, tensorMetadata } from "../wire/infer.ts";
+import {
+  answerFaults,
+  encodeInferResponse,
+  outputFaults,
+  parseInferRequest,
+  tensorMetadata,
+} from "../wire/infer.ts";
 import { parseJson } from "../wire/parse-json.ts";
 import { endpoint } from "./endpoint.ts";
 import { RequestError, sentenceOf } from "./errors.ts";
@@ -85,27 +91,33 @@ async function infer(
     outputs: parsed.outputs,
     signal: aborted.signal,
   });
+  const tooLarge = answerFaults(outputs);
+  if (tooLarge.length > 0) refuse(host, sentenceOf(tooLarge));
   const { name: model, version } = host.model;
   await reply
     .type("application/json")
     .send(encodeInferResponse({ model, version, id: parsed.id, outputs }));
 }
 
+function refuse(host: ModelHost, text: string): never {
+  host.countFailure("invalid");
+  throw new RequestError(400, "invalid", text);
+}
+
 function readRequest(host: ModelHost, request: FastifyRequest) {
-  const refuse = (text: string): never => {
-    host.countFailure("invalid");
-    throw new RequestError(400, "invalid", text);
-  };
   if (request.headers["inference-header-content-length"] !== undefined) {
     refuse(
+      host,
       "binary tensors are not taken here: send the tensors as JSON, without the header Inference-Header-Content-Length",
     );
   }
   if (typeof request.body !== "string" || request.body === "") {
-    return refuse('the body is empty; send {"inputs": […]} as JSON');
+    return refuse(host, 'the body is empty; send {"inputs": […]} as JSON');
   }
   const json = parseJson(request.body);
-  if ("fault" in json) return refuse(`the body is no JSON: ${json.fault}`);
+  if ("fault" in json) return refuse(host, `the body is no JSON: ${json.fault}`);
   const parsed = parseInferRequest(json.value);
-  return "faults" in parsed ? refuse(sentenceOf(parsed.faults)) : parsed.request;
+  if ("faults" in parsed) return refuse(host, sentenceOf(parsed.faults));
+  const unsendable = outputFaults(host.outputs, parsed.request.outputs);
+  return unsendable.length > 0 ? refuse(host, sentenceOf(unsendable)) : parsed.request;
 }

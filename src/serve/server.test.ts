@@ -8,6 +8,7 @@ import { idsOf } from "../../test/contracts/runner.ts";
 import {
   affineModel,
   brittleModel,
+  halfModel,
   slowModel,
   tinyClassifier,
   unknownOpModel,
@@ -29,6 +30,7 @@ beforeAll(async () => {
     brittle: brittleModel(),
     tiny: tinyClassifier(),
     bad: unknownOpModel(),
+    half: halfModel(),
   };
   for (const [name, bytes] of Object.entries(models)) await writeFile(join(folder, name), bytes);
 });
@@ -199,6 +201,24 @@ describe("Open Inference Protocol", () => {
       " ".repeat(limits.requestBytesMax + 1),
     ).catch(() => undefined);
     if (large !== undefined) expect(large.status).toBe(413);
+  });
+
+  test("a request of thousands of faults gets an answer of a few lines", async () => {
+    const { at } = await start();
+    const inputs = Array.from({ length: 4000 }, (_, i) => ({ ...body.inputs[0], name: `no${i}` }));
+    const { status, json } = await post(`${at}/v2/models/affine/infer`, { inputs });
+    expect(status).toBe(400);
+    expect(json["error"]).toContain("more faults");
+    expect(String(json["error"]).length).toBeLessThan(5000);
+  });
+
+  test("outputs that JSON cannot carry are refused before they are computed", async () => {
+    const { at } = await start("half");
+    const { status, json } = await post(`${at}/v2/models/half/infer`, body);
+    expect(status).toBe(400);
+    expect(json["error"]).toContain('output "h": FP16 tensors cannot be sent as JSON');
+    const named = { ...body, outputs: [{ name: "y" }] };
+    expect(await post(`${at}/v2/models/half/infer`, named)).toMatchObject({ status: 200 });
   });
 
   test("a failure inside the runtime names no path of the machine", async () => {

@@ -8,6 +8,9 @@ import type { Tensor } from "../graph/tensor.ts";
 import { datatypeOf, dtypeOf } from "./datatype.ts";
 import { fitsJson, tensorFromJson, tensorToJson } from "./json-tensor.ts";
 
+/** Characters of a name that an error repeats. */
+const NAME_SHOWN = 128;
+
 /** What a client asks for. */
 export interface InferRequest {
   readonly id: string | undefined;
@@ -35,6 +38,8 @@ export function parseInferRequest(document: unknown): ParsedRequest {
   const listed = body.get("inputs");
   if (!Array.isArray(listed) || listed.length === 0) {
     faults.push(fault("inputs", "is missing or no array of tensors"));
+  } else if (listed.length > limits.requestTensorsMax) {
+    faults.push(tooMany("inputs", listed.length));
   } else {
     for (const [i, entry] of listed.entries()) readInput(entry, i, inputs, faults);
   }
@@ -55,7 +60,7 @@ function readInput(
     faults.push(fault(`inputs[${position}]`, "has no name"));
     return;
   }
-  const where = `input "${name.slice(0, 128)}"`;
+  const where = `input "${name.slice(0, NAME_SHOWN)}"`;
   if (inputs.has(name)) faults.push(fault(where, "is given twice"));
   const shape = shapeOf(fields.get("shape"));
   const datatype = fields.get("datatype");
@@ -80,17 +85,61 @@ function readOutputs(listed: unknown, faults: Diagnostic[]): readonly string[] |
     faults.push(fault("outputs", "is no array"));
     return undefined;
   }
+  if (listed.length > limits.requestTensorsMax) {
+    faults.push(tooMany("outputs", listed.length));
+    return undefined;
+  }
   const names: string[] = [];
   for (const [i, entry] of listed.entries()) {
     const name = fieldsOf(entry)?.get("name");
     if (typeof name !== "string") faults.push(fault(`outputs[${i}]`, "has no name"));
-    else if (names.includes(name)) faults.push(fault(`output "${name}"`, "is asked for twice"));
-    else names.push(name);
+    else if (names.includes(name)) {
+      faults.push(fault(`output "${name.slice(0, NAME_SHOWN)}"`, "is asked for twice"));
+    } else names.push(name);
   }
   return names.length === 0 ? undefined : names;
 }
 
-/** The JSON text of a response. Written as text, so that 64-bit integers keep all digits. */
+/**
+ * Outputs that a model would compute for nothing: their elements cannot stand in JSON. All outputs are
+ * wanted where none are named.
+ */
+export function outputFaults(
+  outputs: ReadonlyMap<string, ValueType>,
+  wanted: readonly string[] | undefined,
+): Diagnostic[] {
+  return [...outputs].flatMap(([name, { dtype }]) =>
+    fitsJson(dtype) || wanted?.includes(name) === false
+      ? []
+      : [
+          diagnostic({
+            id: "request/output-type",
+            severity: "error",
+            where: `output "${name.slice(0, NAME_SHOWN)}"`,
+            text: `${datatypeOf(dtype)} tensors cannot be sent as JSON`,
+            fix: "Name the other outputs in the request, or end the model with a Cast to float32.",
+          }),
+        ],
+  );
+}
+
+/** Whether an answer is too large to be written as JSON. */
+export function answerFaults(outputs: ReadonlyMap<string, Tensor>): Diagnostic[] {
+  let count = 0;
+  for (const { shape } of outputs.values()) count += shape.reduce((a, b) => a * b, 1);
+  if (count <= limits.responseElementsMax) return [];
+  return [
+    diagnostic({
+      id: "request/answer-too-large",
+      severity: "error",
+      where: "outputs",
+      text: `the answer has ${count} elements; as JSON at most ${limits.responseElementsMax} can be sent`,
+      fix: "Send fewer rows in one request, or ask for fewer outputs.",
+    }),
+  ];
+}
+
+/** The JSON text of a response, for outputs without the faults above. Written as text, so that 64-bit integers keep all digits. */
 export function encodeInferResponse(response: {
   readonly model: string;
   readonly version: number;
@@ -136,6 +185,10 @@ function shapeOf(value: unknown): readonly number[] | undefined {
 function fieldsOf(value: unknown): ReadonlyMap<string, unknown> | undefined {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
   return new Map(Object.entries(value));
+}
+
+function tooMany(where: string, count: number): Diagnostic {
+  return fault(where, `lists ${count} tensors; at most ${limits.requestTensorsMax} may be named`);
 }
 
 function fault(where: string, text: string): Diagnostic {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { limits } from "../base/limits.ts";
 import type { DType } from "../graph/dtype.ts";
 import {
   bytesOf,
@@ -10,7 +11,13 @@ import {
   tensor,
 } from "../graph/tensor.ts";
 import { datatypeOf, dtypeOf } from "./datatype.ts";
-import { encodeInferResponse, parseInferRequest, tensorMetadata } from "./infer.ts";
+import {
+  answerFaults,
+  encodeInferResponse,
+  outputFaults,
+  parseInferRequest,
+  tensorMetadata,
+} from "./infer.ts";
 import { ExactNumber, tensorFromJson, tensorToJson } from "./json-tensor.ts";
 import { parseJson } from "./parse-json.ts";
 
@@ -71,6 +78,8 @@ describe("JSON of requests", () => {
       `"${"\\".repeat(200_000)}`,
       "1".repeat(200_000),
       `["${'a"'.repeat(50_000)}`,
+      `[1234567890123456,"${'\\"'.repeat(1_000_000)}\\`,
+      `[${"-".repeat(1_000_000)}1234567890123456`,
     ]) {
       parseJson(text);
     }
@@ -121,6 +130,11 @@ describe("tensors in JSON", () => {
   test("int64 beyond 2^53 is exact in the bytes", () => {
     const value = tensorFromJson("int64", [1], jsonOf("[9007199254740993]")) as Tensor;
     expect(int64Values(value)[0]).toBe(9007199254740993n);
+  });
+
+  test("an integer of a million digits is out of range before it is computed", () => {
+    const digits = jsonOf(`[${"9".repeat(1_000_000)}]`);
+    expect(tensorFromJson("uint64", [1], digits)).toMatch(/no uint64/);
   });
 
   test.each<[DType, readonly number[], unknown, RegExp]>([
@@ -187,6 +201,13 @@ describe("requests", () => {
     expect("faults" in parsed && parsed.faults.map((one) => one.where)).toEqual(where);
   });
 
+  test("a list of very many tensors is one fault, not one for each", () => {
+    const many = Array.from({ length: limits.requestTensorsMax + 1 }, () => 0);
+    expect(requestOf({ inputs: many, outputs: many })).toMatchObject({
+      faults: [{ where: "inputs" }, { where: "outputs" }],
+    });
+  });
+
   test("anything at all is a request or has faults", () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
@@ -206,6 +227,27 @@ describe("responses", () => {
     expect(text).toBe(
       '{"model_name":"m\\"","model_version":"2","id":"a","outputs":[{"name":"y","datatype":"INT64","shape":[1],"data":[9007199254740993]}]}',
     );
+  });
+
+  test("what cannot be sent as JSON is a fault, not an empty list", () => {
+    const outputs = new Map([
+      ["half", { dtype: "float16" as const, shape: ["N"] }],
+      ["text", { dtype: "string" as const, shape: undefined }],
+      ["y", { dtype: "float32" as const, shape: ["N"] }],
+    ]);
+    expect(outputFaults(outputs, undefined).map((one) => one.where)).toEqual([
+      'output "half"',
+      'output "text"',
+    ]);
+    expect(outputFaults(outputs, ["y"])).toEqual([]);
+    const count = limits.responseElementsMax;
+    const zeros = (size: number) => tensor("bool", [size], new Uint8Array(size));
+    expect(answerFaults(new Map([["y", zeros(count)]]))).toEqual([]);
+    const two = new Map([
+      ["y", zeros(count)],
+      ["z", zeros(1)],
+    ]);
+    expect(answerFaults(two)).toMatchObject([{ id: "request/answer-too-large" }]);
   });
 
   test("metadata: unknown and symbolic dims are -1", () => {
