@@ -3,6 +3,7 @@
 
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
+import { endWithParent } from "../base/parent-watch.ts";
 import { encodeFrame, type Frame, FrameReader } from "./frames.ts";
 import { inProcessRunner } from "./in-process.ts";
 import type { ModelSource, Session, SessionOptions, Tensors } from "./runner.ts";
@@ -10,6 +11,7 @@ import type { ModelSource, Session, SessionOptions, Tensors } from "./runner.ts"
 process.on("SIGINT", () => undefined);
 process.on("SIGTERM", () => undefined);
 process.on("SIGHUP", () => undefined);
+endWithParent();
 
 let session: Session | undefined;
 

@@ -64,7 +64,8 @@ describe("a model in a process of its own", () => {
     const folder = await mkdtemp(join(tmpdir(), "skipway-orphan-"));
     try {
       const model = join(folder, "slow.onnx");
-      await writeFile(model, slowModel(60));
+      // Hours: the process must not wait for the end of the run.
+      await writeFile(model, slowModel(1_000_000));
       for (const work of ["idle", "busy"]) {
         const parent = spawn(process.execPath, ["test/scripts/parent.mjs", model, work], {
           stdio: ["ignore", "pipe", "inherit"],

@@ -3,13 +3,15 @@
 // its last checkpoint.
 
 import { messageOf, SkipwayError } from "../base/errors.ts";
+import { endWithParent } from "../base/parent-watch.ts";
 import { processMemory } from "../runtime/memory-probe.ts";
 import { type StarterJob, trainStarter } from "./starter.ts";
 import type { WorkerMessage } from "./worker.ts";
 
 // The terminal's Ctrl-C reaches the whole group: the parent decides what happens.
 process.on("SIGINT", () => undefined);
-// Without a parent nobody wants the result.
+// Without a parent nobody wants the result. The event is seen between two epochs, the watch at once.
+endWithParent();
 process.on("disconnect", () => process.exit(0));
 
 function send(message: WorkerMessage): void {
