@@ -83,8 +83,11 @@ export function brittleModel(): Uint8Array {
   return encodeModel(modelOf(b.finish("brittle", OPSETS)));
 }
 
-/** Multiplies large matrices `rounds` times in a Loop: about a second for 40 rounds on one core. */
-export function slowModel(rounds: number): Uint8Array {
+/**
+ * Multiplies large matrices `rounds` times in a Loop: about a second for 40 rounds on one core. Without a
+ * number they are an input.
+ */
+export function slowModel(rounds?: number): Uint8Array {
   const size = 700;
   const body = new GraphBuilder();
   body.input("i", "int64", []);
@@ -97,7 +100,8 @@ export function slowModel(rounds: number): Uint8Array {
   body.output({ name: "h.next", dtype: "float32", shape: [size, size] });
   const b = new GraphBuilder();
   b.input("x", "float32", ["N"]);
-  b.initializer("rounds", int64([], [rounds]));
+  if (rounds === undefined) b.input("rounds", "int64", []);
+  else b.initializer("rounds", int64([], [rounds]));
   b.initializer("square", int64([2], [size, size]));
   b.emit("ReduceSum", ["x"], { outputs: ["s"], attributes: { keepdims: int(0) } });
   b.emit("Expand", ["s", "square"], { outputs: ["h0"] });

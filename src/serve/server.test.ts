@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -31,6 +31,7 @@ beforeAll(async () => {
     tiny: tinyClassifier(),
     bad: unknownOpModel(),
     half: halfModel(),
+    endless: slowModel(),
   };
   for (const [name, bytes] of Object.entries(models)) await writeFile(join(folder, name), bytes);
 });
@@ -348,6 +349,29 @@ describe("bad luck", () => {
     expect((await flying).status).toBe(200);
     await expect(fetch(`${at}/v2`)).rejects.toThrow();
     expect(() => process.kill(pid, 0)).toThrow();
+  });
+
+  test("stop cuts off a client that never sends its body, and a run that never ends", async () => {
+    for (const path of ["half-sent", "endless"]) {
+      const server = new ModelServer({ version: "1.2.3", drainMs: 300 });
+      await server.serve({ name: "x", version: 1, path: join(folder, "endless"), digest: "" });
+      const { port } = new URL(await server.listen({ port: 0 }));
+      const { pid = -1 } = server.stats()[0] ?? {};
+      const x = { name: "x", shape: [1], datatype: "FP32", data: [1] };
+      const rounds = { name: "rounds", shape: [], datatype: "INT64", data: [1_000_000_000] };
+      const text = JSON.stringify({ inputs: [x, rounds] });
+      const client = connect(Number(port), "127.0.0.1");
+      client.on("error", () => undefined);
+      client.write(
+        `POST /v2/models/x/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${text.length}\r\n\r\n`,
+      );
+      client.write(path === "endless" ? text : "{");
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await server.stop();
+      expect(() => process.kill(pid, 0)).toThrow();
+      client.destroy();
+    }
+    expect(new ModelServer({ version: "1" }).app.server.requestTimeout).toBeGreaterThan(0);
   });
 
   test("a model that the runtime refuses, and one that does not answer as recorded, are not served", async () => {

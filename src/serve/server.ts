@@ -20,6 +20,8 @@ export interface ServerOptions {
   /** Version of skipway, for the server's metadata. */
   readonly version: string;
   readonly runner?: ChildRunner;
+  /** How long requests under way may take once the server stops. Default 8 seconds. */
+  readonly drainMs?: number;
 }
 
 /** Where a server listens. */
@@ -34,6 +36,10 @@ export interface ListenOptions {
 
 const DEFAULT_HOST = "127.0.0.1";
 const IDLE_CHECK_MS = 50;
+/** Docker kills ten seconds after it asks a container to stop (its manual, "docker stop"). */
+const DRAIN_MS = 8000;
+/** The largest body in a minute is a megabyte a second; a client that is slower holds memory for nothing. */
+const REQUEST_TIMEOUT_MS = 60_000;
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "::1"]);
 
 /** Serves models until it is stopped. */
@@ -42,11 +48,13 @@ export class ModelServer {
   readonly app: FastifyInstance;
   readonly #hosts = new Map<string, ModelHost>();
   readonly #runner: ChildRunner;
+  readonly #drainMs: number;
   readonly #listeners = new Set<() => void>();
   #draining = false;
 
   constructor(options: ServerOptions) {
     this.#runner = options.runner ?? childProcessRunner();
+    this.#drainMs = options.drainMs ?? DRAIN_MS;
     this.app = buildApp();
     registerOip(this.app, {
       version: options.version,
@@ -111,14 +119,19 @@ export class ModelServer {
     }
   }
 
-  /** Stops: not ready at once, what is under way finishes, then the processes end. */
+  /**
+   * Stops: not ready at once, what is under way finishes, then the processes end. Requests that take
+   * too long, or never arrive whole, are cut off.
+   */
   async stop(): Promise<void> {
     this.#draining = true;
     this.#notify();
     // A connection that becomes idle after the end has begun would be kept open for a minute.
     const timer = setInterval(() => this.app.server.closeIdleConnections(), IDLE_CHECK_MS);
+    const deadline = setTimeout(() => this.app.server.closeAllConnections(), this.#drainMs);
     await this.app.close();
     clearInterval(timer);
+    clearTimeout(deadline);
     await Promise.all([...this.#hosts.values()].map((host) => host.stop()));
   }
 
@@ -139,6 +152,7 @@ export class ModelServer {
 function buildApp(): FastifyInstance {
   const app = fastify({
     bodyLimit: limits.requestBytesMax,
+    requestTimeout: REQUEST_TIMEOUT_MS,
     requestIdHeader: "x-request-id",
     genReqId: () => randomUUID(),
     routerOptions: { maxParamLength: 256 },
