@@ -1,13 +1,15 @@
+import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { GraphBuilder } from "../src/graph/build.ts";
 import { modelOf } from "../src/onnx/onnx-model.ts";
 import { alive, childrenOf, Running, skipway, until } from "./cli.ts";
-import { tinyClassifier, unknownOpModel } from "./models.ts";
+import { slowModel, tinyClassifier, unknownOpModel } from "./models.ts";
 
 // The main job from the command line: real training (three epochs), real processes, real HTTP. Without
 // a number of epochs a test would take half a minute; three reach the accuracy that the check asks for.
@@ -221,6 +223,23 @@ describe("bad input and bad luck", () => {
     const findings = (JSON.parse(doctor.out) as { findings: { id: string; text: string }[] })
       .findings;
     expect(findings.find((one) => one.id === "store")?.text).toContain("0 models");
+  });
+
+  test("is read from a pipe, and Ctrl-C ends a check that does not end", async () => {
+    const file = join(root, "endless.onnx");
+    await writeFile(file, slowModel(1_000_000));
+    const pipe = join(root, "pipe.onnx");
+    await promisify(execFile)("mkfifo", [pipe]);
+    const running = new Running(["up", pipe, "--once", "--data", data]);
+    await writeFile(pipe, await readFile(file));
+    await running.says(/picture/);
+    const pids = await childrenOf(running.process.pid);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    running.kill("SIGINT");
+    const { code, err } = await running.done;
+    expect(code).toBe(130);
+    expect(err).toContain("nothing was registered");
+    await until(() => !pids.some(alive));
   });
 
   test("kill -9 during training leaves no process behind and no noise", async () => {

@@ -132,8 +132,12 @@ export async function loadModel(path: string): Promise<Model> {
   return model;
 }
 
-/** The bytes of a file or pipe, never more than a model may have. */
-async function readBounded(path: string): Promise<Uint8Array> {
+/**
+ * The bytes of a file or pipe, never more than a model may have.
+ *
+ * @throws SkipwayError `input` if it cannot be read or is too large.
+ */
+export async function readBounded(path: string): Promise<Uint8Array> {
   try {
     const found = await stat(path);
     if (found.size > limits.modelBytesMax) throw tooLarge(path, found.size);

@@ -1,7 +1,14 @@
 import { describe, expect, test } from "vitest";
-import { affineModel, brittleModel, tinyClassifier } from "../../test/models.ts";
+import {
+  affineModel,
+  brittleModel,
+  identityModel,
+  slowModel,
+  tinyClassifier,
+} from "../../test/models.ts";
 import { float32 } from "../graph/tensor.ts";
 import { readModel } from "../onnx/read.ts";
+import { childProcessRunner } from "../runtime/child-process.ts";
 import { inProcessRunner } from "../runtime/in-process.ts";
 import { digits } from "../train/data.ts";
 import { type CheckOptions, checkModel, decodeGolden, encodeGolden, recordGolden } from "./gate.ts";
@@ -74,7 +81,22 @@ describe("the gate", () => {
   });
 
   test("no answers are recorded where none can be made up", async () => {
-    await using session = await inProcessRunner().load({ bytes: brittleModel() });
-    expect(await recordGolden(session)).toBeUndefined();
+    const models = [
+      brittleModel(),
+      identityModel("float32", ["N", 100_000, 100_000]),
+      identityModel("float32", [2 ** 40, 2 ** 20]),
+      identityModel("int64", ["N"]),
+    ];
+    for (const bytes of models) {
+      await using session = await inProcessRunner().load({ bytes });
+      expect(await recordGolden(session)).toBeUndefined();
+    }
+  });
+
+  test("a model that does not end can be given up", async () => {
+    const bytes = slowModel(1_000_000);
+    await using session = await childProcessRunner().load({ bytes });
+    const signal = AbortSignal.timeout(100);
+    await expect(recordGolden(session, { signal })).rejects.toThrow();
   });
 });

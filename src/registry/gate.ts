@@ -4,13 +4,12 @@
 import { census } from "../analysis/census.ts";
 import { batchSymbol, inferenceMemory } from "../analysis/memory.ts";
 import { mergeDiagnostics } from "../analysis/merges.ts";
-import { SkipwayError } from "../base/errors.ts";
 import { formatBytes } from "../base/format.ts";
 import { Random } from "../base/random.ts";
 import { inferShapes } from "../canonical/infer-shapes.ts";
-import type { Graph, ValueType } from "../graph/graph.ts";
-import { isStatic, type Shape } from "../graph/shape.ts";
-import { bytesOf, float32Values, type Tensor, tensor } from "../graph/tensor.ts";
+import type { Graph } from "../graph/graph.ts";
+import { float32Values, type Tensor } from "../graph/tensor.ts";
+import { inconclusive, madeUpInputs } from "../runtime/made-up.ts";
 import type { Session, Tensors } from "../runtime/runner.ts";
 import type { Dataset } from "../train/data.ts";
 import { evaluate } from "../train/evaluate.ts";
@@ -45,6 +44,8 @@ export interface CheckOptions {
   readonly batch: number;
   readonly golden?: Golden | undefined;
   readonly holdout?: { readonly data: Dataset; readonly floor: number } | undefined;
+  /** Gives up the runs of the check. */
+  readonly signal?: AbortSignal;
 }
 
 /** Relative distance to a recorded answer that other kernels may cause. */
@@ -53,7 +54,7 @@ const TOLERANCE = 1e-4;
 /** Checks a model. */
 export async function checkModel(options: CheckOptions): Promise<CheckReport> {
   const rules: RuleResult[] = [shapesRule(options.graph), memoryRule(options)];
-  if (options.golden !== undefined) rules.push(await goldenRule(options.session, options.golden));
+  if (options.golden !== undefined) rules.push(await goldenRule(options, options.golden));
   if (options.holdout !== undefined) {
     rules.push(await accuracyRule(options.session, options.holdout));
   }
@@ -91,8 +92,14 @@ function memoryRule({ graph, memoryBudgetBytes, batch }: CheckOptions): RuleResu
   };
 }
 
-async function goldenRule(session: Session, golden: Golden): Promise<RuleResult> {
-  const outputs = await session.run(golden.inputs, { outputs: [...golden.outputs.keys()] });
+async function goldenRule(
+  { session, signal }: Pick<CheckOptions, "session" | "signal">,
+  golden: Golden,
+): Promise<RuleResult> {
+  const outputs = await session.run(golden.inputs, {
+    outputs: [...golden.outputs.keys()],
+    ...(signal && { signal }),
+  });
   let worst = 0;
   for (const [name, expected] of golden.outputs) {
     worst = Math.max(worst, distance(outputs.get(name), expected));
@@ -137,39 +144,24 @@ async function accuracyRule(
 }
 
 /**
- * Records golden answers: the model's own outputs for seeded inputs. Undefined where the inputs are of
- * a kind for which none can be made up (token ids, or symbolic sizes other than the batch).
+ * Records golden answers: the model's own outputs for these inputs, or for seeded ones. Undefined where
+ * none can be made up, or their answers cannot be had.
  */
 export async function recordGolden(
   session: Session,
-  inputs?: Tensors,
+  options: { inputs?: Tensors; signal?: AbortSignal } = {},
 ): Promise<Golden | undefined> {
-  if (inputs !== undefined) return { inputs, outputs: await session.run(inputs) };
-  const seeded = seededInputs(session.inputs);
+  const { inputs, ...run } = options;
+  if (inputs !== undefined) return { inputs, outputs: await session.run(inputs, run) };
+  const random = new Random(1);
+  const seeded = madeUpInputs(session.inputs, () => random.uniform());
   if (seeded === undefined) return undefined;
   try {
-    return { inputs: seeded, outputs: await session.run(seeded) };
+    return { inputs: seeded, outputs: await session.run(seeded, run) };
   } catch (error) {
-    // Made-up inputs may not fit the model's inner shapes: that says nothing about the model.
-    if (error instanceof SkipwayError && error.diagnostics[0]?.id === "runtime/failed")
-      return undefined;
+    if (inconclusive(error)) return undefined;
     throw error;
   }
-}
-
-function seededInputs(types: ReadonlyMap<string, ValueType>): Tensors | undefined {
-  const random = new Random(1);
-  const inputs = new Map<string, Tensor>();
-  for (const [name, { dtype, shape }] of types) {
-    const sizes: Shape | undefined = shape?.map((dim, axis) =>
-      axis === 0 && typeof dim === "string" ? 1 : dim,
-    );
-    if (dtype !== "float32" || sizes === undefined || !isStatic(sizes)) return undefined;
-    const count = sizes.reduce((a, b) => a * b, 1);
-    const values = Float32Array.from({ length: count }, () => random.uniform());
-    inputs.set(name, tensor(dtype, sizes, bytesOf(values)));
-  }
-  return inputs;
 }
 
 /** Golden answers as the bytes of a safetensors file: `input.NAME` and `output.NAME`. */

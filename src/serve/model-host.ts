@@ -6,11 +6,11 @@ import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { ValueType } from "../graph/graph.ts";
-import { isStatic, type Shape } from "../graph/shape.ts";
 import { float32Values, type Tensor } from "../graph/tensor.ts";
 import { Histogram } from "../observe/histogram.ts";
 import { SlidingHistogram } from "../observe/window.ts";
 import type { ChildRunner, ChildSession } from "../runtime/child-process.ts";
+import { inconclusive, madeUpInputs } from "../runtime/made-up.ts";
 import { memoryOf } from "../runtime/memory-probe.ts";
 import type { MemoryReading, Tensors } from "../runtime/runner.ts";
 import { type FailureReason, RequestError, requestErrorOf } from "./errors.ts";
@@ -267,9 +267,11 @@ function sizeOf(tensors: Tensors): number {
 /** Asks the known question, or if there is none runs the model once on zeros where its shape allows. */
 async function probe(session: ChildSession, model: ServedModel): Promise<void> {
   if (model.probe === undefined) {
-    const zeros = zerosFor(session.inputs);
-    // A made-up question may not fit the model's inner shapes: that says nothing about the model.
-    if (zeros !== undefined) await session.run(zeros).catch(tolerateFailedRun);
+    const zeros = madeUpInputs(session.inputs, () => 0);
+    if (zeros === undefined) return;
+    await session.run(zeros).catch((error: unknown) => {
+      if (!inconclusive(error)) throw error;
+    });
     return;
   }
   const answer = await session.run(model.probe.inputs);
@@ -277,11 +279,6 @@ async function probe(session: ChildSession, model: ServedModel): Promise<void> {
     const found = answer.get(name);
     if (found === undefined || !agrees(found, expected)) throw wrongAnswer(model, name);
   }
-}
-
-function tolerateFailedRun(error: unknown): void {
-  const failed = error instanceof SkipwayError && error.diagnostics[0]?.id === "runtime/failed";
-  if (!failed) throw error;
 }
 
 function agrees(found: Tensor, expected: Tensor): boolean {
@@ -294,20 +291,6 @@ function agrees(found: Tensor, expected: Tensor): boolean {
     const distance = Math.abs((a[i] ?? Number.NaN) - value);
     return Object.is(a[i], value) || distance <= PROBE_TOLERANCE * (1 + Math.abs(value));
   });
-}
-
-function zerosFor(inputs: ReadonlyMap<string, ValueType>): Tensors | undefined {
-  const zeros = new Map<string, Tensor>();
-  for (const [name, { dtype, shape }] of inputs) {
-    const sizes: Shape | undefined = shape?.map((dim, axis) =>
-      axis === 0 && typeof dim === "string" ? 1 : dim,
-    );
-    if (sizes === undefined || !isStatic(sizes) || dtype !== "float32") return undefined;
-    const count = sizes.reduce((a, b) => a * b, 1);
-    const bytes = new Uint8Array(4 * count);
-    zeros.set(name, { dtype, shape: sizes, data: { kind: "bytes", bytes } });
-  }
-  return zeros;
 }
 
 function wrongAnswer(model: ServedModel, output: string): SkipwayError {

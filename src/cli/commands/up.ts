@@ -1,19 +1,18 @@
 // `skipway up`: the main job. A model (the starter, trained now if there is none, or a given file) goes
 // through census, check and registration, and is served with its dashboard.
 
-import { readFile } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
 import type { Command } from "commander";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { systemClock } from "../../base/clock.ts";
 import { diagnostic } from "../../base/diagnostic.ts";
-import { messageOf, SkipwayError } from "../../base/errors.ts";
+import { SkipwayError } from "../../base/errors.ts";
 import { formatSeconds } from "../../base/format.ts";
 import type { TrainingRecord } from "../../dashboard/api.ts";
 import { registerDashboard } from "../../dashboard/routes.ts";
 import { externalLocations } from "../../onnx/external-data.ts";
 import type { Model } from "../../onnx/model.ts";
-import { loadModel } from "../../onnx/read.ts";
+import { readBounded, readModel } from "../../onnx/read.ts";
 import { absentWeights } from "../../onnx/weights.ts";
 import { codeCommit } from "../../registry/commit.ts";
 import { type CheckReport, decodeGolden } from "../../registry/gate.ts";
@@ -159,9 +158,9 @@ async function givenModel(
   path: string,
 ): Promise<Ready> {
   const absolute = resolve(path);
-  const model = await loadModel(absolute);
-  refuseIncomplete(model, path);
-  const file = await readBytes(absolute);
+  // Read once: a pipe gives its bytes only once, and a file may change.
+  const file = await readBounded(absolute);
+  refuseIncomplete(readModel(file, { path: absolute }), path);
   io.err(`${styled("bold", "Model", io.color)}  ${path}\n`);
   const released = await release(
     io,
@@ -175,14 +174,6 @@ async function givenModel(
     folder,
   );
   return { ...released, training: undefined };
-}
-
-async function readBytes(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    throw new SkipwayError("input", `${path}: ${messageOf(cause)}`, { cause });
-  }
 }
 
 /** The file's base name, with what cannot stand in an address replaced. */

@@ -130,12 +130,13 @@ async function check(
   candidate: Candidate,
   graph: Parameters<typeof checkModel>[0]["graph"],
 ): Promise<{ report: CheckReport; golden: Golden | undefined }> {
-  const session = await childProcessRunner().load(
-    { bytes: candidate.file, name: candidate.path },
-    { signal: io.signal },
-  );
+  const { signal } = io;
   try {
-    const golden = await goldenFor(session, candidate);
+    await using session = await childProcessRunner().load(
+      { bytes: candidate.file, name: candidate.path },
+      { signal },
+    );
+    const golden = await goldenFor(session, candidate, signal);
     const report = await checkModel({
       graph,
       session,
@@ -143,10 +144,12 @@ async function check(
       batch: CHECK_BATCH,
       golden,
       holdout: candidate.holdout,
+      signal,
     });
     return { report, golden };
-  } finally {
-    await session.close();
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw new SkipwayError("interrupted", "the check was interrupted: nothing was registered");
   }
 }
 
@@ -158,13 +161,17 @@ function goldenNote(golden: Golden | undefined): string {
 }
 
 /** The answers to the first digits of the holdout, or of seeded inputs for a model from elsewhere. */
-async function goldenFor(session: Session, candidate: Candidate): Promise<Golden | undefined> {
+async function goldenFor(
+  session: Session,
+  candidate: Candidate,
+  signal: AbortSignal,
+): Promise<Golden | undefined> {
   const data = candidate.holdout?.data;
-  if (data === undefined) return recordGolden(session);
+  if (data === undefined) return recordGolden(session, { signal });
   const size = data.input.shape.reduce((a, b) => a * b, 1);
   const images = data.holdout.inputs.slice(0, GOLDEN_COUNT * size);
   const input = float32([GOLDEN_COUNT, ...data.input.shape], images);
-  return recordGolden(session, new Map([[data.input.name, input]]));
+  return recordGolden(session, { inputs: new Map([[data.input.name, input]]), signal });
 }
 
 function failedCheck(candidate: Candidate, report: CheckReport): SkipwayError {
