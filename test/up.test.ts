@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -162,6 +162,12 @@ describe("bad input and bad luck", () => {
     const { code, err } = await skipway("up", "--once", "--data", join(file, "below"));
     expect(code).toBe(4);
     expect(err).toMatch(/registry\/unwritable.*\n.*cannot be written.*\n.*fix: .*--data DIR/);
+    const folder = join(root, "blocked");
+    await mkdir(folder);
+    await writeFile(join(folder, "training"), "");
+    const blocked = await skipway("up", "--once", "--data", folder);
+    expect(blocked.code).toBe(4);
+    expect(blocked.err).toContain("registry/unwritable");
   });
 
   test("a stored model whose digest no longer matches", async () => {

@@ -39,7 +39,7 @@ export class Blobs {
       await rename(aside, path);
       await flushFolder(dirname(path));
     } catch (cause) {
-      await rm(aside, { force: true });
+      await rm(aside, { force: true }).catch(() => undefined);
       throw diskRefused(path, cause);
     }
     return digest;

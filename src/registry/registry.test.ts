@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
+import Database from "libsql";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { idsOf } from "../../test/contracts/runner.ts";
 import { Blobs } from "./blobs.ts";
@@ -145,6 +146,28 @@ describe("registry", () => {
     expect(await idsOf(registry.modelBytes(version))).toEqual(["registry/digest-mismatch"]);
     await rm(new Blobs(join(folder, "blobs")).path(version.digest));
     expect(await idsOf(registry.modelPath(version))).toEqual(["registry/blob-missing"]);
+  });
+
+  test.each(["metadata = '{'", "attachments = 'null}'", "digest = '../../etc/passwd'"])(
+    "a version whose entry was damaged is told: %s",
+    async (damage) => {
+      const folder = fresh();
+      await using registry = await Registry.open(folder);
+      await registry.push("m", bytes("good"), { metadata });
+      const db = new Database(join(folder, "registry.db"));
+      db.exec(`update versions set ${damage}`);
+      db.close();
+      expect(await idsOf(registry.version("m", 1))).toEqual(["registry/damaged-version"]);
+    },
+  );
+
+  test("a folder of blobs that is a file is told as the disk's refusal", async () => {
+    const folder = fresh();
+    await using registry = await Registry.open(folder);
+    await writeFile(join(folder, "blobs"), "");
+    expect(await idsOf(registry.push("m", bytes("x"), { metadata }))).toEqual([
+      "registry/unwritable",
+    ]);
   });
 
   test.each(["", ".hidden", "a/b", "..", "a".repeat(129), "white space"])(

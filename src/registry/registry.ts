@@ -6,9 +6,9 @@ import { join } from "node:path";
 import type { Kysely, Selectable, Transaction } from "kysely";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { diagnostic } from "../base/diagnostic.ts";
-import { SkipwayError } from "../base/errors.ts";
+import { messageOf, SkipwayError } from "../base/errors.ts";
 import { Blobs, diskRefused } from "./blobs.ts";
-import type { Digest } from "./digest.ts";
+import { type Digest, isDigest } from "./digest.ts";
 import { openStore, type Tables, type VersionTable } from "./store.ts";
 
 /** What is known of a version besides its bytes. */
@@ -290,17 +290,45 @@ async function lastEvent(
     .executeTakeFirst();
 }
 
+/** @throws SkipwayError `environment` for a row that this program did not write. */
 function versionOf(row: Selectable<VersionTable>): ModelVersion {
+  let metadata: VersionMetadata;
+  let attachments: Record<string, Digest>;
+  try {
+    // Written by `push` from these types.
+    metadata = JSON.parse(row.metadata) as VersionMetadata;
+    attachments = JSON.parse(row.attachments) as Record<string, Digest>;
+  } catch (cause) {
+    throw damagedVersion(row, `what is known of it cannot be read: ${messageOf(cause)}`);
+  }
+  // Digests become paths.
+  const strange = [row.digest, ...Object.values(attachments ?? {})].find((one) => !isDigest(one));
+  if (strange !== undefined) throw damagedVersion(row, `${strange} is no digest`);
   return {
     model: row.model,
     version: row.version,
     digest: row.digest,
     bytes: row.bytes,
     createdMs: row.created_ms,
-    // Written by `push` from these types.
-    metadata: JSON.parse(row.metadata) as VersionMetadata,
-    attachments: JSON.parse(row.attachments) as Record<string, Digest>,
+    metadata,
+    attachments,
   };
+}
+
+/** The error of a version whose entry in the store is not whole. */
+export function damagedVersion(
+  { model, version }: Pick<ModelVersion, "model" | "version">,
+  text: string,
+): SkipwayError {
+  return SkipwayError.fromDiagnostics("environment", [
+    diagnostic({
+      id: "registry/damaged-version",
+      severity: "error",
+      where: `${model} version ${version}`,
+      text: `its entry in the store is damaged: ${text}`,
+      fix: "Restore the data folder from a copy, or delete it and start again.",
+    }),
+  ]);
 }
 
 function checkName(kind: string, name: string): void {

@@ -1,12 +1,12 @@
 // A checkpoint: the saved state of a run after a whole epoch. Written aside and renamed, so that a kill
 // at any moment leaves the last whole one.
 
-import { open, readFile, rename } from "node:fs/promises";
+import { open, readFile, rename, rm } from "node:fs/promises";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import { float32Values, type Tensor } from "../graph/tensor.ts";
 import { flatTensor, type Layout, tensorsOf } from "./layout.ts";
-import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
+import { decodeSafetensors, encodeSafetensors, type Safetensors } from "./safetensors.ts";
 
 /** What a run needs to go on. */
 export interface TrainingState {
@@ -62,6 +62,8 @@ export async function saveCheckpoint(
     }
     await rename(aside, path);
   } catch (cause) {
+    // On a full disk half a file would take the room that the next start needs.
+    await rm(aside, { force: true }).catch(() => undefined);
     throw new SkipwayError("environment", `cannot write ${path}: ${messageOf(cause)}`, {
       cause,
       diagnostics: [
@@ -77,7 +79,11 @@ export async function saveCheckpoint(
   }
 }
 
-/** The state of the run with this fingerprint, or undefined if there is none that can be used. */
+/**
+ * The state of the run with this fingerprint, or undefined if there is none.
+ *
+ * @throws SkipwayError `input` for a file that is no whole checkpoint.
+ */
 export async function readCheckpoint(
   path: string,
   run: { layout: StateLayout; fingerprint: string },
@@ -88,37 +94,69 @@ export async function readCheckpoint(
   } catch {
     return undefined;
   }
-  const { tensors, metadata } = decodeSafetensors(bytes);
-  if (metadata.get("fingerprint") !== run.fingerprint) return undefined;
-  const join = (prefix: string, layout: Layout): Float32Array => {
+  const found = decoded(bytes, path);
+  if (found.metadata.get("fingerprint") !== run.fingerprint) return undefined;
+  const join = (prefix: string, layout: Layout): Float32Array | undefined => {
     const flat = new Float32Array(layout.count);
-    for (const { name, offset } of layout.slots) {
-      const value = tensors.get(`${prefix}.${name}`);
-      if (value !== undefined) flat.set(float32Values(value), offset);
+    for (const { name, offset, count } of layout.slots) {
+      const value = found.tensors.get(`${prefix}.${name}`);
+      if (value?.dtype !== "float32") return undefined;
+      const values = float32Values(value);
+      if (values.length !== count) return undefined;
+      flat.set(values, offset);
     }
     return flat;
   };
-  return {
-    ...progressOf(metadata.get("progress") ?? "{}"),
-    parameters: join("weight", run.layout.parameters),
-    momentum: join("momentum", run.layout.parameters),
-    statistics: join("statistic", run.layout.statistics),
-  };
+  const progress = progressOf(found.metadata.get("progress") ?? "");
+  const parameters = join("weight", run.layout.parameters);
+  const momentum = join("momentum", run.layout.parameters);
+  const statistics = join("statistic", run.layout.statistics);
+  if (!(progress && parameters && momentum && statistics)) {
+    throw damaged(path, "parts of the state are not in it");
+  }
+  return { ...progress, parameters, momentum, statistics };
 }
 
-function progressOf(text: string): Pick<TrainingState, "epoch" | "losses" | "norms" | "seconds"> {
-  const parsed: unknown = JSON.parse(text);
+function decoded(bytes: Uint8Array, path: string): Safetensors {
+  try {
+    return decodeSafetensors(bytes);
+  } catch (cause) {
+    const [found] = cause instanceof SkipwayError ? cause.diagnostics : [];
+    throw damaged(path, found?.text ?? messageOf(cause));
+  }
+}
+
+/** Told, not passed over: the file would be written anew, and may be somebody's own. */
+function damaged(path: string, text: string): SkipwayError {
+  return SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "train/checkpoint-damaged",
+      severity: "error",
+      where: path,
+      text: `the checkpoint is damaged: ${text}`,
+      fix: "Delete the file; without it the training begins anew.",
+    }),
+  ]);
+}
+
+function progressOf(
+  text: string,
+): Pick<TrainingState, "epoch" | "losses" | "norms" | "seconds"> | undefined {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
   const fields = new Map(Object.entries(parsed ?? {}));
   const numbers = (name: string): number[] => {
     const list: unknown = fields.get(name);
     return Array.isArray(list) ? list.map(Number) : [];
   };
-  return {
-    epoch: Number(fields.get("epoch") ?? 0),
-    seconds: Number(fields.get("seconds") ?? 0),
-    losses: numbers("losses"),
-    norms: numbers("norms"),
-  };
+  const epoch = Number(fields.get("epoch"));
+  const losses = numbers("losses");
+  if (!Number.isInteger(epoch) || epoch < 1 || losses.length !== epoch) return undefined;
+  return { epoch, seconds: Number(fields.get("seconds") ?? 0), losses, norms: numbers("norms") };
 }
 
 /** Fresh momentum beside given weights. */

@@ -271,10 +271,22 @@ describe("train", () => {
     expect(
       (await train(small, data, { ...options, epochs: 1, seed: 9, checkpoint })).resumedEpochs,
     ).toBe(0);
-    await writeFile(checkpoint, "not a checkpoint");
-    expect(await idsOf(train(small, data, { ...options, checkpoint }))).toEqual([
-      "safetensors/invalid",
-    ]);
+    const whole = await readFile(checkpoint);
+    const { tensors, metadata } = decodeSafetensors(whole);
+    const few = new Map([...tensors].slice(1));
+    const damaged = [
+      Buffer.from("not a checkpoint"),
+      whole.subarray(0, 300),
+      encodeSafetensors(few, metadata),
+      encodeSafetensors(tensors, new Map(metadata).set("progress", "{}")),
+      encodeSafetensors(tensors, new Map(metadata).set("progress", "{")),
+    ];
+    for (const bytes of damaged) {
+      await writeFile(checkpoint, bytes);
+      const found = train(small, data, { ...options, epochs: 1, seed: 9, checkpoint });
+      await expect(found).rejects.toThrow(checkpoint);
+      expect(await idsOf(found)).toEqual(["train/checkpoint-damaged"]);
+    }
     const lost = join(folder, "no", "such", "folder.safetensors");
     expect(await idsOf(train(small, data, { ...options, epochs: 1, checkpoint: lost }))).toEqual([
       "train/checkpoint-unwritable",

@@ -16,7 +16,7 @@ import { readBounded, readModel } from "../../onnx/read.ts";
 import { absentWeights } from "../../onnx/weights.ts";
 import { codeCommit } from "../../registry/commit.ts";
 import { type CheckReport, decodeGolden } from "../../registry/gate.ts";
-import { type ModelVersion, Registry } from "../../registry/registry.ts";
+import { damagedVersion, type ModelVersion, Registry } from "../../registry/registry.ts";
 import { checkAddress, type ListenOptions, ModelServer } from "../../serve/server.ts";
 import { digits } from "../../train/data.ts";
 import { STARTER_EPOCHS } from "../../train/starter.ts";
@@ -139,8 +139,11 @@ async function starterModel(
 
 /** A version that went through all this before: its file is checked against its digest, no more. */
 async function storedModel(io: Io, registry: Registry, version: ModelVersion): Promise<Ready> {
-  const json = async (role: string): Promise<unknown> =>
-    JSON.parse(Buffer.from((await registry.attachment(version, role)) ?? "null").toString("utf8"));
+  const json = async (role: string): Promise<unknown> => {
+    const bytes = await registry.attachment(version, role);
+    if (bytes === undefined) throw damagedVersion(version, `it has no ${role}`);
+    return JSON.parse(Buffer.from(bytes).toString("utf8"));
+  };
   await registry.modelPath(version);
   // Written by `release` from these types.
   const census = (await json("census")) as Census;

@@ -6,7 +6,9 @@ import { join } from "node:path";
 import { SkipwayError } from "../../base/errors.ts";
 import { formatBytes, formatSeconds } from "../../base/format.ts";
 import type { TrainingRecord, TwinRecord } from "../../dashboard/api.ts";
+import { diskRefused } from "../../registry/blobs.ts";
 import { digits } from "../../train/data.ts";
+
 import type { TwinResult } from "../../train/starter.ts";
 import type { StepProgress } from "../../train/train.ts";
 import { trainInProcess } from "../../train/worker.ts";
@@ -40,7 +42,9 @@ export async function trainTwins(
   options: { folder: string; seed: number; epochs: number },
 ): Promise<TrainedTwins> {
   const { folder, seed, epochs } = options;
-  await mkdir(folder, { recursive: true });
+  await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
+    throw diskRefused(folder, cause);
+  });
   const data = await digits();
   const view = new TwinView(io, epochs);
   // One twin that fails must not leave the other running.
