@@ -58,6 +58,7 @@ describe("format", () => {
     [0.25, "250 ms"],
     [75, "75.0 s"],
     [200, "3 min 20 s"],
+    [179.7, "3 min 0 s"],
   ])("%d seconds", (seconds, text) => expect(formatSeconds(seconds)).toBe(text));
 
   test("widths and counts", () => {

@@ -5,7 +5,7 @@ import { processIo, quietIo } from "./io.ts";
 class Stream extends EventEmitter {
   text = "";
   readonly isTTY?: boolean;
-  readonly columns?: number;
+  columns?: number;
 
   constructor(columns?: number) {
     super();
@@ -37,6 +37,15 @@ describe("where a command writes to", () => {
   ])("on a terminal with %j", (env, expected) => {
     const io = processIo(signal, { stdout: new Stream(80), stderr: new Stream(80), env });
     expect(io).toMatchObject(expected);
+  });
+
+  test("a window that is resized, and a terminal that does not know its size", () => {
+    const stderr = new Stream(80);
+    const io = processIo(signal, { stdout: new Stream(0), stderr, env: {} });
+    stderr.columns = 40;
+    expect(io).toMatchObject({ columns: 40, rows: 24, outColumns: Number.POSITIVE_INFINITY });
+    stderr.columns = 0;
+    expect(io.columns).toBe(100);
   });
 
   test("quiet leaves the results", () => {

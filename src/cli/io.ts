@@ -9,9 +9,10 @@ export interface Io {
   err(text: string): void;
   /** Whether progress may be redrawn in place. */
   readonly live: boolean;
-  /** Whether progress and errors are coloured, and the columns that they have. */
+  /** Whether progress and errors are coloured, and the columns and rows that they have now. */
   readonly color: boolean;
   readonly columns: number;
+  readonly rows: number;
   /** The same for results. What is no terminal has room for any width. */
   readonly outColor: boolean;
   readonly outColumns: number;
@@ -35,12 +36,14 @@ interface Host {
 interface Stream {
   readonly isTTY?: boolean;
   readonly columns?: number;
+  readonly rows?: number;
   write(text: string): unknown;
   on(event: "error", listener: (error: NodeJS.ErrnoException) => void): unknown;
 }
 
-/** Columns of progress where nobody says how many there are. */
+/** Of progress where nobody says how many there are, or a terminal says 0, as new pseudo-terminals do. */
 const COLUMNS = 100;
+const ROWS = 24;
 
 /** The terminal that the process was started in. */
 export function processIo(signal: AbortSignal, host: Host = process): Io {
@@ -59,9 +62,15 @@ export function processIo(signal: AbortSignal, host: Host = process): Io {
     err: (text) => void stderr.write(text),
     live: stderr.isTTY === true && terminal,
     color: stderr.isTTY === true && color,
-    columns: stderr.columns ?? COLUMNS,
+    // Read each time: the window may be resized.
+    get columns() {
+      return stderr.columns || COLUMNS;
+    },
+    get rows() {
+      return stderr.rows || ROWS;
+    },
     outColor: stdout.isTTY === true && color,
-    outColumns: stdout.columns ?? Number.POSITIVE_INFINITY,
+    outColumns: stdout.columns || Number.POSITIVE_INFINITY,
     signal,
   };
 }

@@ -6,6 +6,8 @@ import type { Io } from "../io.ts";
 
 const INTERVAL_MS = 100;
 const UP_AND_CLEAR = "\u001b[1A\u001b[2K";
+/** SGR sequences (ECMA-48, 8.3.117), which begin with a control, or one character. */
+const COLOUR_OR_CHARACTER = /\p{Cc}\[[\d;]*m|./gsu;
 
 /** Lines at the end of the output that change. */
 export class LiveArea {
@@ -38,11 +40,22 @@ export class LiveArea {
 
   #draw(): void {
     if (this.#pending === undefined) return;
-    const text = this.#pending.map((line) => `${line}\n`).join("");
+    // A line that wraps, or one that has left the screen, could not be cleared: the cursor counts rows.
+    const { columns, rows } = this.#io;
+    const lines = this.#pending.slice(-Math.max(1, rows - 1));
+    const text = lines.map((line) => `${clipped(line, columns)}\n`).join("");
     this.#io.err(UP_AND_CLEAR.repeat(this.#shown) + text);
-    this.#shown = this.#pending.length;
+    this.#shown = lines.length;
     this.#pending = undefined;
   }
+}
+
+/** The first characters of a line that may hold colours; those are kept, and so is their end. */
+export function clipped(line: string, width: number): string {
+  let left = width;
+  return line.replaceAll(COLOUR_OR_CHARACTER, (found) =>
+    found.startsWith("\u001b") || left-- > 0 ? found : "",
+  );
 }
 
 /** `[█████─────]` for a share from 0 to 1. */

@@ -103,6 +103,7 @@ function memoryIo(live: boolean): { io: Io; text: () => string } {
     color: false,
     columns: 80,
     outColor: false,
+    rows: 24,
     outColumns: 80,
     signal: new AbortController().signal,
   };
@@ -124,6 +125,14 @@ describe("the live area", () => {
     area.done();
     const up = "\u001b[1A\u001b[2K";
     expect(text()).toBe(`one\n${up}two\nlines\n${up}${up}the end\n`);
+  });
+
+  test("never draws a line that wraps or leaves the screen", () => {
+    const { io, text } = memoryIo(true);
+    const area = new LiveArea({ ...io, columns: 5, rows: 3 });
+    area.set(["gone", `${styled("blue", "123", true)}45678`, styled("blue", "12345678", true)]);
+    const blue = (inner: string): string => styled("blue", inner, true);
+    expect(text()).toBe(`${blue("123")}45\n${blue("12345")}\n`);
   });
 
   test("draws nothing in a pipe", () => {
