@@ -36,10 +36,10 @@ export function halfModel(): Uint8Array {
 }
 
 /** The value as it is. */
-export function identityModel(dtype: DType, shape: Shape): Uint8Array {
+export function identityModel(dtype: DType, shape: Shape, input = "x"): Uint8Array {
   const b = new GraphBuilder();
-  b.input("x", dtype, shape);
-  b.emit("Identity", ["x"], { outputs: ["y"] });
+  b.input(input, dtype, shape);
+  b.emit("Identity", [input], { outputs: ["y"] });
   b.output({ name: "y", dtype, shape });
   return encodeModel(modelOf(b.finish("identity", OPSETS)));
 }

@@ -82,7 +82,8 @@ class InProcessSession implements Session {
 
   async #compute(feeds: Tensors, options: RunOptions): Promise<Tensors> {
     options.signal?.throwIfAborted();
-    const given: Record<string, OrtTensor> = {};
+    // Without a prototype: an input may be called "__proto__".
+    const given: Record<string, OrtTensor> = Object.create(null);
     for (const [name, value] of feeds) given[name] = toOrt(this.#ort, value);
     try {
       const wanted = options.outputs;

@@ -140,6 +140,12 @@ export function runnerContract(name: string, open: () => Runner): void {
       expect((await Promise.all(runs.slice(0, 4))).length).toBe(4);
     });
 
+    test.each(["__proto__", "constructor", "0"])("an input may be called %s", async (name) => {
+      await using session = await open().load({ bytes: identityModel("float32", [1], name) });
+      const feeds = new Map([[name, float32([1], [7])]]);
+      expect((await session.run(feeds)).get("y")).toEqual(float32([1], [7]));
+    });
+
     test("a closed session refuses to run, and may be closed again", async () => {
       const session = await open().load({ bytes: affineModel() });
       await session.close();
