@@ -231,6 +231,16 @@ describe("bad input and bad luck", () => {
     expect(findings.find((one) => one.id === "store")?.text).toContain("0 models");
   });
 
+  test("of the starter's name is not taken for the starter", async () => {
+    const folder = join(root, "taken");
+    await cp(data, folder, { recursive: true });
+    const file = join(root, "digits.onnx");
+    await writeFile(file, tinyClassifier());
+    expect((await skipway("up", file, "--once", "--data", folder)).code).toBe(0);
+    const next = await skipway("up", "--once", "--json", "--data", folder, ...EPOCHS);
+    expect(JSON.parse(next.out).model).toEqual((first as { model?: unknown }).model);
+  });
+
   test("is read from a pipe, and Ctrl-C ends a check that does not end", async () => {
     const file = join(root, "endless.onnx");
     await writeFile(file, slowModel(1_000_000));

@@ -105,7 +105,8 @@ async function starterModel(
   { seed, epochs }: Pick<UpOptions, "seed" | "epochs">,
 ): Promise<Ready> {
   const stored = await registry.resolve(STARTER, "stable");
-  if (stored !== undefined) return storedModel(io, registry, stored);
+  // A file of somebody's own may have been registered under this name.
+  if (stored?.attachments["training"] !== undefined) return storedModel(io, registry, stored);
   const twins = await trainTwins(io, { folder: resolve(folder, "training"), seed, epochs });
   const { residual, plain } = twins.record;
   const commit = await codeCommit(packageRoot());
