@@ -75,6 +75,8 @@ export class ModelHost {
   #state: ModelState = "starting";
   #restart: RestartState = NO_FAILURES;
   #restarts = 0;
+  /** Ends the pause before a restart: who stops does not wait for it. */
+  #endPause: () => void = () => undefined;
   #waiting = 0;
   #waitingBytes = 0;
 
@@ -179,6 +181,7 @@ export class ModelHost {
   /** Lets what is under way finish, then ends the process. */
   async stop(): Promise<void> {
     this.#setState("draining");
+    this.#endPause();
     const session = await this.#ready.catch(() => undefined);
     await session?.close();
     this.#setState("stopped");
@@ -246,7 +249,13 @@ export class ModelHost {
   }
 
   async #reload(delayMs: number): Promise<ChildSession> {
-    await new Promise((resolve) => setTimeout(resolve, delayMs).unref());
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, delayMs);
+      this.#endPause = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
     if (this.#state !== "restarting") throw new RequestError(503, "not-ready", "shutting down");
     try {
       return await this.#load();

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { idsOf } from "../../test/contracts/runner.ts";
 import {
   affineModel,
@@ -15,6 +15,8 @@ import {
 } from "../../test/models.ts";
 import { limits } from "../base/limits.ts";
 import { float32 } from "../graph/tensor.ts";
+import type { ChildSession } from "../runtime/child-process.ts";
+import { ModelHost } from "./model-host.ts";
 import { afterDeath, NO_FAILURES } from "./restart.ts";
 import { ModelServer } from "./server.ts";
 
@@ -410,6 +412,40 @@ describe("metrics", () => {
 });
 
 describe("restarts", () => {
+  test("a stop does not wait for the pause before the next start", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout"] });
+    try {
+      let loads = 0;
+      let die = (): void => undefined;
+      const exited = new Promise<{ code: number; signal: null }>((resolve) => {
+        die = () => resolve({ code: 1, signal: null });
+      });
+      const session: ChildSession = {
+        pid: -1,
+        exited,
+        inputs: new Map(),
+        outputs: new Map(),
+        run: async () => new Map(),
+        memory: async () => ({ residentBytes: 0, peakResidentBytes: 0 }),
+        close: async () => undefined,
+        [Symbol.asyncDispose]: async () => undefined,
+      };
+      const load = async (): Promise<ChildSession> => {
+        if (loads++ === 0) return session;
+        throw new Error("it does not start any more");
+      };
+      const model = { name: "m", version: 1, path: "", digest: "" };
+      const host = new ModelHost(model, { runner: { name: "dying", load } });
+      await host.start();
+      die();
+      while (loads < 3) await vi.advanceTimersByTimeAsync(1000);
+      await host.stop();
+      expect(host.state).toBe("stopped");
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test("at once after a first death, then after longer pauses up to a bound", () => {
     let state = NO_FAILURES;
     const delays = Array.from({ length: 10 }, () => {
