@@ -1,4 +1,4 @@
-// JSON for requests: bounded in depth before it is built, and exact for integers beyond 2^53, which
+// JSON for requests: bounded in depth and objects before it is built, and exact for integers beyond 2^53, which
 // JSON.parse would round. Everything else is JSON.parse's business.
 
 import { limits } from "../base/limits.ts";
@@ -16,9 +16,14 @@ const MARK = "\u0000skipway-exact:";
 
 /** Parses a request body. */
 export function parseJson(text: string): ParsedJson {
-  const depth = depthOf(text);
-  if (depth > limits.jsonDepthMax) {
+  const { deepest, objects } = bracketsOf(text);
+  if (deepest > limits.jsonDepthMax) {
     return { fault: `arrays and objects are nested deeper than ${limits.jsonDepthMax}` };
+  }
+  if (objects > limits.jsonObjectsMax) {
+    return {
+      fault: `it has ${objects} objects, and at most ${limits.jsonObjectsMax} may be in it`,
+    };
   }
   try {
     if (!LONG_INTEGER.test(text)) return { value: JSON.parse(text) };
@@ -64,22 +69,24 @@ function revive(_key: string, value: unknown): unknown {
   return Number.isSafeInteger(number) ? number : new ExactNumber(literal);
 }
 
-/** The deepest nesting of brackets outside strings. */
-function depthOf(text: string): number {
+/** The deepest nesting of brackets outside strings, and how many of them begin an object. */
+function bracketsOf(text: string): { deepest: number; objects: number } {
   let depth = 0;
   let deepest = 0;
+  let objects = 0;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code === 0x22) {
       i = endOfString(text, i);
     } else if (code === 0x5b || code === 0x7b) {
       depth++;
+      if (code === 0x7b) objects++;
       if (depth > deepest) deepest = depth;
     } else if (code === 0x5d || code === 0x7d) {
       depth--;
     }
   }
-  return deepest;
+  return { deepest, objects };
 }
 
 function endOfString(text: string, start: number): number {

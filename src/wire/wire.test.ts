@@ -71,6 +71,11 @@ describe("JSON of requests", () => {
     });
     expect(parseJson('"[[[[\\"[["')).toEqual({ value: '[[[["[[' });
     expect(parseJson("{")).toHaveProperty("fault");
+    const objects = (count: number): string => `[${'{"{":0},'.repeat(count - 1)}{}]`;
+    expect(parseJson(objects(limits.jsonObjectsMax))).toHaveProperty("value");
+    expect(parseJson(objects(limits.jsonObjectsMax + 1))).toMatchObject({
+      fault: expect.stringContaining("objects"),
+    });
   });
 
   test("takes linear time on long hostile text", () => {
