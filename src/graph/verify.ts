@@ -1,11 +1,12 @@
 // Is this a graph at all? Run on what comes out of a file and after every pass.
 //
-// `graph/undefined-value` and `graph/duplicate-value` are errors. `graph/shadowed-value` is a warning: the
+// `graph/undefined-value`, `graph/unsorted`, `graph/cycle` and `graph/duplicate-value` are errors. `graph/shadowed-value` is a warning: the
 // specification forbids it, and ONNX Runtime refuses it of outputs of nodes, but what is meant is clear.
 
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import type { Graph, GraphFunction, Node, ValueName } from "./graph.ts";
 import { subgraphs } from "./graph.ts";
+import { Order } from "./order.ts";
 import { Scope } from "./scope.ts";
 
 /**
@@ -61,9 +62,13 @@ function checkGraph(graph: Graph, outer: Scope<true> | undefined, found: Diagnos
 }
 
 function checkNodes(nodes: readonly Node[], scope: Scope<true>, found: Diagnostic[]): void {
+  // Only for graphs with a fault.
+  let order: Order | undefined;
   for (const node of nodes) {
     for (const name of node.inputs) {
-      if (name !== "" && !scope.has(name)) found.push(missing(node.name, name));
+      if (name === "" || scope.has(name)) continue;
+      order ??= new Order(nodes);
+      found.push(tooEarly(node, name, order) ?? missing(node.name, name));
     }
     for (const body of subgraphs(node)) checkGraph(body, scope, found);
     for (const name of node.outputs) {
@@ -75,13 +80,36 @@ function checkNodes(nodes: readonly Node[], scope: Scope<true>, found: Diagnosti
   }
 }
 
+/** A value that is made, but not before it is read. */
+function tooEarly(node: Node, name: ValueName, order: Order): Diagnostic | undefined {
+  const maker = order.makerOf(name);
+  if (maker === undefined) return undefined;
+  const reads = `reads "${clipName(name)}" of node ${clipName(maker.name)}`;
+  if (order.inCircle(node, maker)) {
+    return diagnostic({
+      id: "graph/cycle",
+      severity: "error",
+      where: clipName(node.name),
+      text: `${reads}, which waits for what this node makes: they stand in a circle`,
+      fix: "Break the circle; a value that comes back is written with Loop or Scan.",
+    });
+  }
+  return diagnostic({
+    id: "graph/unsorted",
+    severity: "error",
+    where: clipName(node.name),
+    text: `${reads}, which stands after it: nodes must be in the order in which they run`,
+    fix: "Export the model again, or sort its nodes topologically.",
+  });
+}
+
 function missing(where: string, name: ValueName): Diagnostic {
   return diagnostic({
     id: "graph/undefined-value",
     severity: "error",
     where: clipName(where),
-    text: `reads "${clipName(name)}", which no node before it makes and which is no input or initializer`,
-    fix: "Export the model again: nodes must be in topological order and every name defined.",
+    text: `reads "${clipName(name)}", which no node makes and which is no input or initializer`,
+    fix: "Export the model again: every name that is read must be defined.",
   });
 }
 
