@@ -38,6 +38,8 @@ export const limits = {
   textCharsMax: 268_435_456,
   /** JSON request body: a 224x224x3 image as JSON is 3 MB; a batch of sixteen fits. */
   requestBytesMax: 67_108_864,
+  /** Bytes of bodies that are on their way: eight of the largest, or thousands of usual ones. */
+  bodiesBytesMax: 536_870_912,
   /** Nested arrays in a JSON tensor: as deep as the highest rank, and the request around it. */
   jsonDepthMax: 72,
   /** Tensors that a request names, inputs or outputs: beyond what any public model has. */

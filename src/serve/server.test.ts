@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { idsOf } from "../../test/contracts/runner.ts";
 import {
@@ -16,6 +17,7 @@ import {
 import { limits } from "../base/limits.ts";
 import { float32 } from "../graph/tensor.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
+import { BodyReader } from "./body.ts";
 import { ModelHost } from "./model-host.ts";
 import { afterDeath, NO_FAILURES } from "./restart.ts";
 import { ModelServer } from "./server.ts";
@@ -204,6 +206,27 @@ describe("Open Inference Protocol", () => {
       " ".repeat(limits.requestBytesMax + 1),
     ).catch(() => undefined);
     if (large !== undefined) expect(large.status).toBe(413);
+  });
+
+  test("bodies that are on their way are bounded together, and count until they are whole or gone", async () => {
+    const reader = new BodyReader(10);
+    const [one, two, three] = [new PassThrough(), new PassThrough(), new PassThrough()];
+    const whole = reader.read(one);
+    one.write("abc");
+    const gone = reader.read(two);
+    two.write("defgh");
+    const refused = reader.read(three);
+    three.write("ijk");
+    await expect(refused).rejects.toMatchObject({ status: 503, retryAfterSeconds: 1 });
+    two.destroy();
+    await expect(gone).rejects.toMatchObject({ status: 400 });
+    one.end("1234567");
+    expect(await whole).toBe("abc1234567");
+    const next = new PassThrough();
+    next.end("0123456789");
+    expect(await reader.read(next)).toBe("0123456789");
+    const large = reader.read(new PassThrough(), limits.requestBytesMax + 1);
+    await expect(large).rejects.toMatchObject({ status: 413 });
   });
 
   test("a request of thousands of faults gets an answer of a few lines", async () => {

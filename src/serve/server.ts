@@ -3,12 +3,13 @@
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:net";
+import type { Readable } from "node:stream";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
-import { limits } from "../base/limits.ts";
 import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
+import { BodyReader } from "./body.ts";
 import { endpoint } from "./endpoint.ts";
 import { CLIENT_CLOSED, portError, RequestError } from "./errors.ts";
 import { serverMetrics } from "./metrics.ts";
@@ -151,7 +152,6 @@ export class ModelServer {
 
 function buildApp(): FastifyInstance {
   const app = fastify({
-    bodyLimit: limits.requestBytesMax,
     requestTimeout: REQUEST_TIMEOUT_MS,
     requestIdHeader: "x-request-id",
     genReqId: () => randomUUID(),
@@ -161,7 +161,10 @@ function buildApp(): FastifyInstance {
   });
   // Clients send JSON under many content types or none at all: the protocol's routes read text.
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
+  const bodies = new BodyReader();
+  app.addContentTypeParser("*", (request: FastifyRequest, body: Readable) =>
+    bodies.read(body, Number(request.headers["content-length"] ?? 0)),
+  );
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id.slice(0, 128));
     reply.header("x-content-type-options", "nosniff");
@@ -183,6 +186,8 @@ async function answerError(
       reply.hijack();
       return;
     }
+    // The rest of the body is not waited for.
+    if (error.status === 413) reply.header("connection", "close");
     if (error.retryAfterSeconds !== undefined) reply.header("retry-after", error.retryAfterSeconds);
     await reply.code(error.status).send({ error: error.message });
     return;
@@ -193,9 +198,6 @@ async function answerError(
 
 /** Errors of the HTTP layer, in our own words: inner messages stay inside. */
 function textFor(status: number): string {
-  if (status === 413) {
-    return `the body is larger than ${limits.requestBytesMax} bytes; send fewer rows in one request`;
-  }
   if (status === 408) return "the request took too long to arrive";
   return status < 500 ? "the request is not valid HTTP for this server" : "internal error";
 }
