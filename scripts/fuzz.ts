@@ -16,6 +16,7 @@ import { buildNet } from "../src/nn/net.ts";
 import { modelOf } from "../src/onnx/onnx-model.ts";
 import { readModel } from "../src/onnx/read.ts";
 import { encodeModel } from "../src/onnx/write.ts";
+import { DAMAGES } from "../test/damage.ts";
 
 const SECONDS_MAX = 1;
 const GROWTH_BYTES_MAX = 512 * 1024 * 1024;
@@ -23,36 +24,6 @@ const GROWTH_BYTES_MAX = 512 * 1024 * 1024;
 const SEED_BYTES_MAX = 400_000;
 /** One file of so many is brought into its canonical form twice. */
 const SAMPLED = 8;
-
-type Mutation = (bytes: Uint8Array, random: Random, other: Uint8Array) => Uint8Array;
-
-const MUTATIONS: Readonly<Record<string, Mutation>> = {
-  flip(bytes, random) {
-    const copy = Uint8Array.from(bytes);
-    for (let i = 1 + random.integer(8); i > 0; i--) {
-      const at = random.integer(copy.length);
-      copy[at] = (copy[at] ?? 0) ^ (1 << random.integer(8));
-    }
-    return copy;
-  },
-  truncate: (bytes, random) => bytes.slice(0, random.integer(bytes.length)),
-  // Lengths and counts of protobuf are varints: a high bit makes one of them far larger.
-  lengthen(bytes, random) {
-    const copy = Uint8Array.from(bytes);
-    const at = random.integer(copy.length);
-    for (let i = 0; i < 1 + random.integer(5); i++) copy[at + i] = 0xff;
-    return copy;
-  },
-  splice(bytes, random, other) {
-    const [from, to] = [random.integer(bytes.length), random.integer(other.length)];
-    return Uint8Array.from([...bytes.subarray(0, from), ...other.subarray(to)]);
-  },
-  repeat(bytes, random) {
-    const from = random.integer(bytes.length);
-    const part = bytes.subarray(from, from + random.integer(2000));
-    return Uint8Array.from([...bytes.subarray(0, from), ...part, ...part, ...bytes.subarray(from)]);
-  },
-};
 
 function main(): number {
   const { values } = parseArgs({
@@ -64,7 +35,7 @@ function main(): number {
   });
   const random = new Random(Number(values.seed));
   const seeds = seedFiles(values.fixtures);
-  const kinds = Object.entries(MUTATIONS);
+  const kinds = Object.entries(DAMAGES);
   const found = { read: 0, refused: 0 };
   const failures: string[] = [];
   const before = process.memoryUsage().rss;
