@@ -6,10 +6,10 @@ import type { Graph } from "../src/graph/graph.ts";
 /** Fields that say where parts of a graph come from. */
 const PROVENANCE = new Set(["originals", "folded"]);
 
-/** The text of a graph, with maps as sorted lists and bytes in hexadecimal. */
-export function comparable(graph: Graph): string {
+/** The text of a graph, with maps as sorted lists and bytes in hexadecimal; `without` leaves a field out. */
+export function comparable(graph: Graph, without?: "remarks"): string {
   return JSON.stringify(graph, (key, value: unknown) => {
-    if (PROVENANCE.has(key)) return undefined;
+    if (PROVENANCE.has(key) || key === without) return undefined;
     if (value instanceof Map) {
       return [...value].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1));
     }

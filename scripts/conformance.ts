@@ -163,6 +163,7 @@ function checkText(name: string, graph: Graph, tally: Tally): void {
   try {
     const again = parseGraph(printGraph(graph), { source: name });
     if (comparable(again) === comparable(graph)) tally.text++;
+    else if (comparable(again) === comparable(graph, "remarks")) tally.textPart++;
     else miss(name, "reads differently from its text form");
   } catch (error) {
     const [found] = error instanceof SkipwayError ? error.diagnostics : [];

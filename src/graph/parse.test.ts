@@ -6,10 +6,12 @@ import { limits } from "../base/limits.ts";
 import { Random } from "../base/random.ts";
 import { starter } from "../nn/models/starter.ts";
 import { buildNet } from "../nn/net.ts";
-import type { Graph } from "./graph.ts";
+import type { DType } from "./dtype.ts";
+import { functionKey, type Graph, type ValueType } from "./graph.ts";
 import { parseGraph } from "./parse.ts";
 import { printGraph } from "./print.ts";
 import { graph } from "./text.test-helper.ts";
+import { containerType, sequenceOf, typeOnly } from "./value-type.ts";
 
 /** The findings of a text that is no graph. */
 function faultsOf(text: string): readonly Diagnostic[] {
@@ -75,19 +77,37 @@ describe("what is accepted", () => {
     expect([...made.initializers.keys()]).toEqual(["w"]);
   });
 
-  test("of other types than tensors the graph keeps what it keeps of a file", () => {
-    const { inputs } = graph`
-      g (seq(int64[N]) a, optional(seq(double)) b, map(int64, double) c, sparse_tensor(int8[3]) d,
-         opaque(a.b,c) e, f, float[-1,""] h) => () {}`;
-    expect(inputs.map(({ dtype, shape }) => [dtype, shape])).toEqual([
-      ["int64", undefined],
-      ["float64", undefined],
-      ["float32", undefined],
-      ["int8", [3]],
-      ["float32", undefined],
-      ["float32", undefined],
-      ["float32", ["?", "?"]],
+  test("containers hold what they say; of other types the graph keeps what it keeps of a file", () => {
+    const { inputs, outputs, values } = graph`
+      g (seq(int64[N]) a, optional(seq(double)) b, map(int64, seq(map(string, double[]))) c,
+         sparse_tensor(int8[3]) d, opaque(a.b,c) e, f, float[-1,""] h, seq(opaque()) i) =>
+        (seq(float) y) <optional(float[]) z> { y, z = Op () }`;
+    const map = (key: DType, of: ValueType): ValueType => containerType({ kind: "map", key, of });
+    const optional = (of: ValueType): ValueType => containerType({ kind: "optional", of });
+    const unknown: ValueType = { dtype: "float32", shape: undefined };
+    expect(inputs.map(typeOnly)).toEqual([
+      sequenceOf({ dtype: "int64", shape: ["N"] }),
+      optional(sequenceOf({ dtype: "float64", shape: [] })),
+      map("int64", sequenceOf(map("string", { dtype: "float64", shape: undefined }))),
+      { dtype: "int8", shape: [3] },
+      unknown,
+      unknown,
+      { dtype: "float32", shape: ["?", "?"] },
+      sequenceOf(unknown),
     ]);
+    expect(outputs).toEqual([{ name: "y", ...sequenceOf({ dtype: "float32", shape: [] }) }]);
+    expect(values.get("z")).toEqual({ name: "z", ...optional(unknown) });
+  });
+
+  test("an overload belongs to the call and to the function", () => {
+    const { nodes, functions } = graph`
+      g (float x) => (float y) { a = pkg.f:wide (x)  b = pkg.f:"a b" <k = 1> (a)  y = pkg.f:"" (b) }
+      <domain: "pkg", overload: "wide", opset_import: ["" : 20]> f (a) => (b) { b = Neg (a) }
+      <overload: "a b", domain: "pkg", opset_import: ["" : 20]> f (a) => (b) { b = Abs (a) }
+      <overload: "", domain: "pkg", opset_import: ["" : 20]> f (a) => (b) { b = Relu (a) }`;
+    expect(nodes.map((node) => node.overload)).toEqual(["wide", "a b", undefined]);
+    const called = nodes.map((node) => functions?.get(functionKey(node))?.nodes[0]?.op);
+    expect(called).toEqual(["Neg", "Abs", "Relu"]);
   });
 
   test("the names of nodes are each their own, as when a file is read", () => {
@@ -182,7 +202,26 @@ describe("what is refused", () => {
       "text:1:44",
       /twice/,
     ],
-    ["an overload", inGraph("float y", " = Op:v (x)"), "text:1:35", /overloads/],
+    [
+      "an overload without name",
+      inGraph("float y", " = Op: <a = 1> (x)"),
+      "text:1:37",
+      /expected the name of an overload, found "<"/,
+    ],
+    [
+      "an overload twice",
+      `g () => () {} ${'<domain: "d", overload: "v"> f () => () {} '.repeat(2)}`,
+      "text:1:58",
+      /the function "d\/f\/v" stands in the text twice/,
+    ],
+    ["keys with a shape", "g (map(int64[2], float) x) => () {}", "text:1:13", /expected ","/],
+    [
+      "keys of no type",
+      "g (map(seq(float), float) x) => () {}",
+      "text:1:8",
+      /expected the type of keys, such as int64 or string, found "seq"/,
+    ],
+    ["elements of a container", inGraph("seq(float[1]) w = {1}"), "text:1:20", /sizes only/],
     [
       "a type as attribute",
       inGraph("float y", " = Op <a = seq(float)> (x)"),
@@ -201,6 +240,7 @@ describe("what is refused", () => {
   test("says what other formats' names for types are here", () => {
     expect(faultsOf("g (float32[3] x) => () {}")[0]?.fix).toBe('Write "float".');
     expect(faultsOf("g (seq(float64) x) => () {}")[0]?.fix).toBe('Write "double".');
+    expect(faultsOf("g (map(float32, float) x) => () {}")[0]?.fix).toBe('Write "float".');
     expect(faultsOf("g (half x) => () {}")[0]?.fix).toMatch(/float16/);
   });
 
@@ -227,7 +267,12 @@ describe("what is refused", () => {
     expect(ids(body(limits.subgraphDepthMax))).toEqual([]);
     expect(ids(body(limits.subgraphDepthMax + 1))).toEqual(["text/limit"]);
     expect(ids(body(100_000))).toEqual(["text/limit"]);
+    const nested = (depth: number): string =>
+      `g (${"seq(".repeat(depth)}float${")".repeat(depth)} x) => () {}`;
+    expect(ids(nested(limits.subgraphDepthMax + 1))).toEqual([]);
+    expect(ids(nested(limits.subgraphDepthMax + 2))).toEqual(["text/limit"]);
     expect(ids(`g (${"seq(".repeat(100_000)}`)).toEqual(["text/limit"]);
+    expect(ids(`g (${"map(int64,".repeat(100_000)}`)).toEqual(["text/limit"]);
     expect(ids(`g (float[${"1,".repeat(100_000)}1] x) => () {}`)).toEqual(["text/limit"]);
     expect(ids(`g () => () <float[${2 ** 40},${2 ** 40}] x = {}> {}`)).toEqual(["text/limit"]);
     expect(ids(`g () => () <int64 x = {${"9".repeat(100_000)}}> {}`)).toEqual(["text/syntax"]);

@@ -15,13 +15,14 @@ import type {
   Value,
   ValueName,
 } from "./graph.ts";
-import { NO_ATTRIBUTES } from "./graph.ts";
+import { functionKey, NO_ATTRIBUTES } from "./graph.ts";
 import { NodeNames } from "./node-names.ts";
 import type { TensorRef } from "./tensor.ts";
 import { floatOf, integerOf } from "./text/elements.ts";
 import { type Fault, Scanner } from "./text/scanner.ts";
 import { isType, readTensor, readType, typeFix, UNKNOWN_TYPE } from "./text/types.ts";
 import { isFloatWord } from "./text/words.ts";
+import { typeOnly } from "./value-type.ts";
 import { graphDiagnostics } from "./verify.ts";
 
 /** How a text is read. */
@@ -60,7 +61,9 @@ export function parseGraph(text: string, options: ParseOptions = {}): Graph {
 interface Header {
   readonly opsets: Map<string, number> | undefined;
   readonly metadata: ReadonlyMap<string, string>;
+  /** These two are of a function; those of a model are read past. */
   readonly domain: string;
+  readonly overload: string;
 }
 
 const HEADER_INTEGERS: ReadonlySet<string> = new Set(["ir_version", "model_version"]);
@@ -133,8 +136,8 @@ class Parser {
     const s = this.#s;
     const metadata = new Map<string, string>();
     let opsets: Map<string, number> | undefined;
-    let domain = "";
-    if (!s.accept("<")) return { opsets, metadata, domain };
+    let [domain, overload] = ["", ""];
+    if (!s.accept("<")) return { opsets, metadata, domain, overload };
     do {
       const at = s.start;
       const key = s.take("name", "a field, such as opset_import");
@@ -149,11 +152,11 @@ class Parser {
       } else if (HEADER_INTEGERS.has(key)) this.#version();
       else if (HEADER_STRINGS.has(key)) s.take("string", "a string in quotes");
       else s.fail("", { at, text: `"${key.slice(0, 40)}" is no field of a model or function` });
-      if (key === "overload" && value !== "") this.#outside("overloads are not read", { at });
+      if (key === "overload") overload = value;
       if (key === "domain") domain = plainDomain(value);
     } while (s.accept(","));
     s.take(">", '"," or ">"');
-    return { opsets, metadata, domain };
+    return { opsets, metadata, domain, overload };
   }
 
   /** `["key" : …, …]`, empty or not. */
@@ -226,7 +229,7 @@ class Parser {
         if (initializers.has(name)) this.#twice(`the initializer "${name}"`, at);
         initializers.set(name, readTensor(s, type, at));
       }
-      if (!initial || !apart) values.push({ name, dtype: type.dtype, shape: type.shape });
+      if (!initial || !apart) values.push({ name, ...typeOnly(type) });
     } while (s.accept(","));
     s.take(close, `"," or "${close}"`);
     return values;
@@ -259,13 +262,13 @@ class Parser {
     }
     const outputs = this.#names();
     s.take("=", outputs.length === 0 ? 'a node or "}"' : '"," or "="');
-    const [domain, op] = this.#operator();
+    const operator = this.#operator();
     let attributes = s.kind === "<" ? this.#attributes(depth) : NO_ATTRIBUTES;
     s.take("(");
     const inputs = this.#names();
     s.take(")", '"," or ")"');
     if (s.kind === "<" && attributes.size === 0) attributes = this.#attributes(depth);
-    return { name: names.take(label, op), op, domain, inputs, outputs, attributes };
+    return { name: names.take(label, operator.op), ...operator, inputs, outputs, attributes };
   }
 
   /** Names with commas between; nothing between two commas, or `""`, is an argument left out. */
@@ -280,14 +283,15 @@ class Parser {
     }
   }
 
-  /** The op, with its domain before it. */
-  #operator(): [domain: string, op: string] {
+  /** The op, with its domain before it and its overload behind. */
+  #operator(): Pick<Node, "op" | "domain" | "overload"> {
     const s = this.#s;
     const parts = [s.name("an op")];
     while (s.accept(".")) parts.push(s.name("a part of a domain, or an op"));
-    if (s.kind === ":") this.#outside("overloads are not read");
+    const overload = s.accept(":") ? s.name("the name of an overload") : "";
     const op = parts.pop() ?? "";
-    return [plainDomain(parts.join(".")), op];
+    const domain = plainDomain(parts.join("."));
+    return overload === "" ? { op, domain } : { op, domain, overload };
   }
 
   #attributes(depth: number): Map<string, Attribute> {
@@ -402,8 +406,8 @@ class Parser {
 
   #function(): [key: string, one: GraphFunction] {
     const s = this.#s;
-    const { domain, opsets = new Map<string, number>() } = this.#header();
-    const name = s.name("the name of a function");
+    const { domain, overload, opsets = new Map<string, number>() } = this.#header();
+    const op = s.name("the name of a function");
     const defaults = s.kind === "<" ? this.#formals() : NO_ATTRIBUTES;
     const inputs = this.#declared("(", ")").map((value) => value.name);
     s.take("=>");
@@ -411,7 +415,7 @@ class Parser {
     // The graph does not keep the types of values in functions: they are inferred where one is called.
     if (s.kind === "<") this.#declared("<", ">");
     const one = { inputs, outputs, nodes: this.#nodes(0), defaults, opsets };
-    return [`${domain}/${name}`, one];
+    return [functionKey({ domain, op, overload }), one];
   }
 
   /** Names of attributes that a call must give, which nodes show too, and attributes with values. */

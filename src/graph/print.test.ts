@@ -9,12 +9,14 @@ import { modelOf } from "../onnx/onnx-model.ts";
 import { readModel } from "../onnx/read.ts";
 import { encodeModel } from "../onnx/write.ts";
 import { dtypeBytes } from "./dtype.ts";
-import type { Attribute, Graph } from "./graph.ts";
+import type { Attribute, Graph, ValueType } from "./graph.ts";
 import { parseGraph } from "./parse.ts";
 import { printGraph } from "./print.ts";
 import { DTYPES, RandomGraphs } from "./random-graphs.test-helper.ts";
 import type { TensorRef } from "./tensor.ts";
 import { graph } from "./text.test-helper.ts";
+import { valueTypes, withoutLengths } from "./value-type.test-helper.ts";
+import { sequenceOf } from "./value-type.ts";
 
 const net = (skips: boolean): Graph => {
   const input = { name: "image", shape: [1, 8, 8] };
@@ -85,6 +87,42 @@ describe("print and parse", () => {
     expect(printGraph({ ...made, initializers: new Map([["s", binary]]) })).toContain("s = {…}");
   });
 
+  test("what the form has no words for is not there: lengths of sequences, remarks on nodes", () => {
+    const made = graph`g (float x) => (float y) { y = Relu (x) }`;
+    fc.assert(
+      fc.property(valueTypes, (type) => {
+        const inputs = [{ name: "x", ...type }];
+        const again = parseGraph(printGraph({ ...made, inputs }), { opsets: made.opsets });
+        expect(again).toEqual({ ...made, inputs: [{ name: "x", ...withoutLengths(type) }] });
+      }),
+    );
+    const nodes = made.nodes.map((node) => ({ ...node, remarks: Uint8Array.of(0xff) }));
+    expect(printGraph({ ...made, nodes })).toBe(printGraph(made));
+  });
+
+  test("a type of a file that is deeper than any is read back as the file was read", () => {
+    let type: ValueType = { dtype: "float32", shape: [] };
+    for (let i = 0; i < 40; i++) type = sequenceOf(type);
+    const made = { ...graph`g () => () {}`, inputs: [{ name: "x", ...type }] };
+    const read = readModel(encodeModel(modelOf(made))).graph;
+    expect(parseGraph(printGraph(read))).toEqual(read);
+  });
+
+  test("functions have the names by which nodes call them, whatever slashes are in these", () => {
+    const made = graph`
+      g (float x) => (float y) { y = If (x) <then_branch = t () => (float z) { z = "a/b".f (x) }> }
+      <domain: "a/b"> f (x) => (y) { y = c."f/g":"v/w" (x) }
+      <domain: "c", overload: "v/w"> "f/g" (x) => (y) { y = Relu (x) }
+      <domain: "no/call"> h (x) => (y) { y = Relu (x) }
+      <domain: "no"> "" (x) => (y) { y = Relu (x) }
+      <domain: "no"> "call/" (x) => (y) { y = Relu (x) }
+      <domain: ""> "/" (x) => (y) { y = Relu (x) }`;
+    const text = printGraph(made);
+    expect(text).toMatch(/<domain: "a\/b", opset_import: \[\]>\nf \(x\)/);
+    expect(text).toMatch(/<domain: "c", overload: "v\/w", opset_import: \[\]>\n"f\/g" \(x\)/);
+    expect(parseGraph(text)).toEqual(made);
+  });
+
   test("a text that no string could hold is refused before it is made", () => {
     const bytes = new Uint8Array(limits.textCharsMax / 20);
     const huge: TensorRef = {
@@ -100,7 +138,8 @@ describe("print and parse", () => {
   test("the form of a small graph", () => {
     const made = graph`
       <opset_import: ["" : 20, "pkg" : 1], metadata_props: ["author": "me"]>
-      g (float[N,3] x, bool c) => (float[N,3] y) <float[3] w = {0.1, -2, 1e-7}, float[N,?] h>
+      g (float[N,3] x, bool c) => (float[N,3] y) <float[3] w = {0.1, -2, 1e-7}, float[N,?] h,
+        optional(seq(float[N,3])) o, map(int64, seq(float)) m>
       {
         [scale] h = Mul (x, w)
         y = If (c) <
@@ -108,13 +147,17 @@ describe("print and parse", () => {
           else_branch = "is not" () => (float[] r) { r = Relu (h) }>
       }
       <domain: "pkg", opset_import: ["" : 18]>
-      leaky <slope> (a, b) => (c) { c = LeakyRelu <alpha: float = @slope> (b) }`;
+      leaky <slope> (a, b) => (c) { c = LeakyRelu <alpha: float = @slope> (b) }
+      <domain: "pkg", opset_import: ["" : 18], overload: "all">
+      leaky (optional(float) a, map(int64,float) b) => (c) { c = pkg.other:v <k = 1> (b) }`;
     expect(printGraph(made)).toMatchInlineSnapshot(`
       "<ir_version: 10, opset_import: ["" : 20, "pkg" : 1], metadata_props: ["author": "me"]>
       g (float[N,3] x, bool c) => (float[N,3] y)
       <
         float[3] w = {0.1,-2,1e-7},
-        float[N,?] h
+        float[N,?] h,
+        optional(seq(float[N,3])) o,
+        map(int64, seq(float)) m
       >
       {
         [scale] h = Mul (x, w)
@@ -134,6 +177,12 @@ describe("print and parse", () => {
       leaky <slope> (a, b) => (c)
       {
         c = LeakyRelu <alpha: float = @slope> (b)
+      }
+
+      <domain: "pkg", overload: "all", opset_import: ["" : 18]>
+      leaky (a, b) => (c)
+      {
+        c = pkg.other:v <k = 1> (b)
       }
       "
     `);

@@ -5,7 +5,7 @@ import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Attribute, Attributes, Graph, GraphFunction, Node, Value } from "./graph.ts";
-import { subgraphs } from "./graph.ts";
+import { functionKey, subgraphs } from "./graph.ts";
 import { NodeNames } from "./node-names.ts";
 import { elementCount } from "./shape.ts";
 import type { TensorRef } from "./tensor.ts";
@@ -30,7 +30,8 @@ const NUMBER_CHARS_MAX = 25;
 
 /**
  * The text form of a graph. Reads back as the same graph, but for attributes of kinds that the form does
- * not have, which it names and leaves out.
+ * not have, which it names and leaves out, and for what it has no words for: the lengths of sequences, and
+ * what a file says of its nodes besides.
  *
  * @throws SkipwayError `input` if the text would be longer than a string can be.
  * @example
@@ -41,6 +42,9 @@ export function printGraph(graph: Graph, options: PrintOptions = {}): string {
   printer.model(graph);
   return printer.text();
 }
+
+/** What a node calls. A call tells apart what slashes in a key do not. */
+type Callee = Pick<Node, "domain" | "op" | "overload">;
 
 class Printer {
   readonly #elideAbove: number;
@@ -72,7 +76,8 @@ class Printer {
     }
     this.#graph(graph, "");
     this.#write("\n");
-    for (const [key, one] of functions) this.#function(key, one);
+    const called = functions.size === 0 ? new Map<string, Callee>() : calleesOf(graph);
+    for (const [key, one] of functions) this.#function(called.get(key) ?? calleeOf(key), one);
   }
 
   /** Items on one line, or on a line each where that is too long. */
@@ -101,7 +106,7 @@ class Printer {
     if (initializers.size + values.size === 0) return;
     let separator = `${indent}<\n`;
     for (const [name, ref] of initializers) {
-      this.#write(`${separator}${indent}  ${typeText(ref.dtype, ref.shape)} ${nameText(name)} = `);
+      this.#write(`${separator}${indent}  ${typeText(ref)} ${nameText(name)} = `);
       this.#data(ref);
       separator = ",\n";
     }
@@ -168,10 +173,9 @@ class Printer {
         this.#write("]");
         break;
       case "tensor": {
-        const { dtype, shape, data } = attribute.value;
         // Without the equals sign, where the data of a scalar is would be read as its shape.
-        const equals = data.kind === "external" ? " =" : "";
-        this.#write(` = ${typeText(dtype, shape)}${equals} `);
+        const equals = attribute.value.data.kind === "external" ? " =" : "";
+        this.#write(` = ${typeText(attribute.value)}${equals} `);
         this.#data(attribute.value);
         break;
       }
@@ -180,11 +184,11 @@ class Printer {
     }
   }
 
-  #function(key: string, one: GraphFunction): void {
-    const slash = key.lastIndexOf("/");
-    const domain = quoted(key.slice(0, Math.max(0, slash)));
-    this.#write(`\n<domain: ${domain}, opset_import: ${opsetsText(one.opsets)}>\n`);
-    this.#write(nameText(key.slice(slash + 1)));
+  #function({ domain, op, overload = "" }: Callee, one: GraphFunction): void {
+    const variant = overload === "" ? "" : `, overload: ${quoted(overload)}`;
+    const opsets = opsetsText(one.opsets);
+    this.#write(`\n<domain: ${quoted(domain)}${variant}, opset_import: ${opsets}>\n`);
+    this.#write(nameText(op));
     const required = [...boundNames(one.nodes)].filter((name) => !one.defaults.has(name));
     if (required.length + one.defaults.size > 0) this.#formals(required, one.defaults);
     this.#write(` (${one.inputs.map(nameText).join(", ")}) =>`);
@@ -235,7 +239,7 @@ function listText(type: string, items: readonly string[]): string {
 }
 
 function valueText(value: Value): string {
-  return `${typeText(value.dtype, value.shape)} ${nameText(value.name)}`;
+  return `${typeText(value)} ${nameText(value.name)}`;
 }
 
 function opsetsText(opsets: ReadonlyMap<string, number>): string {
@@ -244,10 +248,32 @@ function opsetsText(opsets: ReadonlyMap<string, number>): string {
 }
 
 /** A domain whose parts are names is written as it is, as in `ai.onnx.ml.Scaler`. */
-function opText({ domain, op }: Node): string {
-  if (domain === "") return wordText(op);
+function opText({ domain, op, overload = "" }: Callee): string {
+  const called = overload === "" ? wordText(op) : `${wordText(op)}:${wordText(overload)}`;
+  if (domain === "") return called;
   const plain = domain.split(".").every((part) => wordText(part) === part);
-  return `${plain ? domain : quoted(domain)}.${wordText(op)}`;
+  return `${plain ? domain : quoted(domain)}.${called}`;
+}
+
+/** What the nodes of a graph call, functions or not, by `functionKey`. */
+function calleesOf({ nodes, functions }: Graph): Map<string, Callee> {
+  const found = new Map<string, Callee>();
+  const collect = (within: readonly Node[]): void => {
+    for (const node of within) {
+      const key = functionKey(node);
+      if (!found.has(key)) found.set(key, node);
+      for (const body of subgraphs(node)) collect(body.nodes);
+    }
+  };
+  collect(nodes);
+  for (const one of functions?.values() ?? []) collect(one.nodes);
+  return found;
+}
+
+/** The function of a key that nothing calls: domain, op, and overload if it has one. */
+function calleeOf(key: string): Callee {
+  const [, domain = "", op = key, overload = ""] = /^([^/]*)\/(.*?)(?:\/(.+))?$/s.exec(key) ?? [];
+  return { domain, op, overload };
 }
 
 /** With a point or exponent, by which a float is told from an integer. */

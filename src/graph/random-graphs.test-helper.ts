@@ -2,9 +2,11 @@
 
 import fc from "fast-check";
 import { type DType, dtypeBytes } from "./dtype.ts";
-import type { Attribute, Graph, GraphFunction, Node, Value } from "./graph.ts";
+import type { Attribute, Graph, GraphFunction, Node, Value, ValueType } from "./graph.ts";
+import { functionKey } from "./graph.ts";
 import { NodeNames } from "./node-names.ts";
 import type { TensorRef } from "./tensor.ts";
+import { containerType, sequenceOf } from "./value-type.ts";
 
 /** Every element type. */
 export const DTYPES = Object.keys({
@@ -65,9 +67,21 @@ export class RandomGraphs {
   }
 
   #value(name: string): Value {
+    return { name, ...this.#type(3) };
+  }
+
+  /** A tensor, or a container of a length that nothing says. */
+  #type(depth: number): ValueType {
+    const kind = depth === 0 ? 0 : this.#count(5);
+    if (kind === 1) return sequenceOf(this.#type(depth - 1));
+    if (kind === 2) return containerType({ kind: "optional", of: this.#type(depth - 1) });
+    if (kind === 3) {
+      const key = this.#g(fc.constantFrom, ...DTYPES);
+      return containerType({ kind: "map", key, of: this.#type(depth - 1) });
+    }
     const dim = fc.oneof(fc.nat(), word.filter(Boolean), fc.constant("?"));
     const shape = fc.option(fc.array(dim, { maxLength: 3 }), { nil: undefined });
-    return { name, dtype: this.#g(fc.constantFrom, ...DTYPES), shape: this.#g(() => shape) };
+    return { dtype: this.#g(fc.constantFrom, ...DTYPES), shape: this.#g(() => shape) };
   }
 
   tensor(): TensorRef {
@@ -130,6 +144,11 @@ export class RandomGraphs {
     }
   }
 
+  #overload(): Pick<Node, "overload"> {
+    const overload = this.#count(2) === 0 ? this.#g(() => word) : "";
+    return overload === "" ? {} : { overload };
+  }
+
   #nodes(depth: number, defined: Set<string>): Node[] {
     const names = new NodeNames();
     return this.#times(4, () => {
@@ -149,6 +168,7 @@ export class RandomGraphs {
         inputs,
         outputs,
         attributes,
+        ...this.#overload(),
       };
     });
   }
@@ -196,7 +216,10 @@ export class RandomGraphs {
     const metadata = new Map(this.#g(fc.array, fc.tuple(word, word), { maxLength: 3 }));
     const made = { ...this.graph(2), metadata };
     const functions = new Map(
-      this.#times(2, () => [`${this.#g(() => domain)}/${this.#g(() => word)}`, this.function()]),
+      this.#times(2, () => {
+        const called = { domain: this.#g(() => domain), op: this.#g(() => word) };
+        return [functionKey({ ...called, ...this.#overload() }), this.function()];
+      }),
     );
     return functions.size === 0 ? made : { ...made, functions };
   }

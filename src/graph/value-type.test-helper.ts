@@ -11,6 +11,15 @@ const tensors: fc.Arbitrary<ValueType> = fc.record({
   shape: fc.option(fc.array(dims, { maxLength: 3 }), { nil: undefined }),
 });
 
+/** What a file, or a text, can state of a type: all but the lengths of sequences. */
+export function withoutLengths(type: ValueType): ValueType {
+  const { container } = type;
+  if (container === undefined) return type;
+  const { of } = container;
+  if (container.kind === "sequence") return sequenceOf(withoutLengths(of));
+  return containerType({ ...container, of: withoutLengths(of) });
+}
+
 /** Any type that a file can state, up to three levels deep, and lengths that it cannot. */
 export const valueTypes: fc.Arbitrary<ValueType> = fc.letrec<{ type: ValueType }>((tie) => ({
   type: fc.oneof(

@@ -1,25 +1,30 @@
-// Types and tensors of the text form: `float[N,3]`, `float[2] = {1,2}`.
+// Types and tensors of the text form: `float[N,3]`, `seq(float[N,3])`, `float[2] = {1,2}`.
 
 import { limits } from "../../base/limits.ts";
 import type { DType } from "../dtype.ts";
+import type { ValueType } from "../graph.ts";
 import { type Dim, elementCount, isStatic, type Shape, UNKNOWN_DIM } from "../shape.ts";
 import type { TensorData, TensorRef } from "../tensor.ts";
+import { containerType, sequenceOf, typeOnly } from "../value-type.ts";
 import { ElementBytes, elementTexts, numbersPerElement } from "./elements.ts";
 import type { Scanner } from "./scanner.ts";
 import { dtypeOf, isTypeWord, nameText, quoted, wordOf } from "./words.ts";
 
-/** A type as read: of a tensor, or what the graph keeps of another type. */
-export interface TextType {
-  readonly dtype: DType;
-  readonly shape: Shape | undefined;
+/** A type as read. `isTensor`: a dense tensor, which alone can have elements in the text. */
+export interface TextType extends ValueType {
   readonly isTensor: boolean;
 }
 
 /** What the graph knows of a value whose type it has no word for, as when a file is read. */
 export const UNKNOWN_TYPE: TextType = { dtype: "float32", shape: undefined, isTensor: false };
 
-/** `float` is a scalar, `float[]` of unknown rank. */
-export function typeText(dtype: DType, shape: Shape | undefined): string {
+/** `float` is a scalar, `float[]` of unknown rank. There is no word for the length of a sequence. */
+export function typeText({ dtype, shape, container }: ValueType): string {
+  if (container !== undefined) {
+    const of = typeText(container.of);
+    if (container.kind === "map") return `map(${wordOf(container.key)}, ${of})`;
+    return `${container.kind === "sequence" ? "seq" : "optional"}(${of})`;
+  }
   if (shape === undefined) return `${wordOf(dtype)}[]`;
   return shape.length === 0 ? wordOf(dtype) : `${wordOf(dtype)}[${shape.map(dimText).join(",")}]`;
 }
@@ -66,19 +71,19 @@ export function isType(s: Scanner): boolean {
   return s.kind === "name" && isTypeWord(s.value);
 }
 
-/** Reads a type. */
+/** Reads a type. Containers may be nested as deep as in a file. */
 export function readType(s: Scanner, depth = 0): TextType {
+  const dtype = s.kind === "name" ? dtypeOf(s.value) : undefined;
+  if (dtype !== undefined) {
+    s.next();
+    return { dtype, shape: readShape(s), isTensor: true };
+  }
   if (depth > limits.subgraphDepthMax) {
     s.fail("", {
       id: "text/limit",
       text: `types are nested deeper than ${limits.subgraphDepthMax}`,
       fix: "Simplify the type; no real model comes near this limit.",
     });
-  }
-  const dtype = s.kind === "name" ? dtypeOf(s.value) : undefined;
-  if (dtype !== undefined) {
-    s.next();
-    return { dtype, shape: readShape(s), isTensor: true };
   }
   if (!isType(s)) s.fail("a type, such as float[N,3]", { fix: typeFix(s.value) });
   const word = s.take("name");
@@ -96,21 +101,34 @@ export function typeFix(word: string): string {
   return "Write a type of ONNX, such as float, double, float16, int64 or bool.";
 }
 
-/** What the graph keeps of the types inside a type: see `typeFrom` of the reader of files. */
+/** The type that a word makes of the types inside, as the reader of files has it (`typeFrom`). */
 function readInner(s: Scanner, word: string, depth: number): TextType {
   if (word === "opaque") {
     // opaque(), opaque(name), opaque(domain,name), where names may have dots.
     while (s.isName || s.kind === "." || s.kind === ",") s.next();
     return UNKNOWN_TYPE;
   }
-  if (word === "map") {
-    readType(s, depth);
-    s.take(",");
-  }
+  const key = word === "map" ? readKey(s) : undefined;
   const inner = readType(s, depth);
-  if (word === "map") return UNKNOWN_TYPE;
   if (word === "sparse_tensor") return { ...inner, isTensor: false };
-  return { dtype: inner.dtype, shape: undefined, isTensor: false };
+  const of = typeOnly(inner);
+  return { ...containerOf(word, of, key), isTensor: false };
+}
+
+function containerOf(word: string, of: ValueType, key: DType | undefined): ValueType {
+  if (key !== undefined) return containerType({ kind: "map", key, of });
+  return word === "seq" ? sequenceOf(of) : containerType({ kind: "optional", of });
+}
+
+/** The type of the keys of a map: an element type without a shape (TypeProto.Map in onnx.proto). */
+function readKey(s: Scanner): DType {
+  const key = s.kind === "name" ? dtypeOf(s.value) : undefined;
+  if (key === undefined) {
+    return s.fail("the type of keys, such as int64 or string", { fix: typeFix(s.value) });
+  }
+  s.next();
+  s.take(",");
+  return key;
 }
 
 function readShape(s: Scanner): Shape | undefined {

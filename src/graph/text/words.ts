@@ -47,7 +47,7 @@ const FORMS: ReadonlyMap<DType, ElementForm> = new Map(
   TYPES.map(([dtype, , form]) => [dtype, form]),
 );
 
-/** Types made of other types. The graph keeps the element type of those that have one. */
+/** Types made of other types. */
 const COMPOUND: ReadonlySet<string> = new Set([
   ...["seq", "optional", "map", "sparse_tensor", "opaque"],
 ]);
