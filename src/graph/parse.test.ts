@@ -12,6 +12,7 @@ import { parseGraph } from "./parse.ts";
 import { printGraph } from "./print.ts";
 import { graph } from "./text.test-helper.ts";
 import { containerType, sequenceOf, typeOnly } from "./value-type.ts";
+import { graphDiagnostics } from "./verify.ts";
 
 /** The findings of a text that is no graph. */
 function faultsOf(text: string): readonly Diagnostic[] {
@@ -108,6 +109,14 @@ describe("what is accepted", () => {
     expect(nodes.map((node) => node.overload)).toEqual(["wide", "a b", undefined]);
     const called = nodes.map((node) => functions?.get(functionKey(node))?.nodes[0]?.op);
     expect(called).toEqual(["Neg", "Abs", "Relu"]);
+  });
+
+  test("a body whose value hides one around it, which a file may have too", () => {
+    const made = graph`
+      g (bool c, float x) => (float y)
+      { y = If (c) <then_branch = b () => (float r) { x = Op ()  r = Relu (x) }> }`;
+    expect(graphDiagnostics(made).map((one) => one.severity)).toEqual(["warning"]);
+    same(parseGraph(printGraph(made)), made);
   });
 
   test("the names of nodes are each their own, as when a file is read", () => {

@@ -37,7 +37,7 @@ export interface ParseOptions {
  * Reads a graph from its text form.
  *
  * @throws SkipwayError `input`: where the text breaks the grammar, with line, column and what was expected
- * there; where the graph is not sound, with all that is wrong.
+ * there; where the graph is not sound, with all errors that it has.
  * @example
  * const graph = parseGraph(`
  *   <opset_import: ["" : 20]>
@@ -48,11 +48,14 @@ export function parseGraph(text: string, options: ParseOptions = {}): Graph {
   const source = options.source ?? "text";
   if (text.length > limits.textCharsMax) throw tooLong(source, text.length);
   const graph = new Parser(new Scanner(text, source)).model(options.opsets ?? new Map());
-  const faults = graphDiagnostics(graph).map((one) => ({
-    ...one,
-    where: `${source}: ${one.where}`,
-    fix: "Define every name once, before it is read.",
-  }));
+  // As with files, what is only a warning does not stand against reading.
+  const faults = graphDiagnostics(graph)
+    .filter((one) => one.severity === "error")
+    .map((one) => ({
+      ...one,
+      where: `${source}: ${one.where}`,
+      fix: "Define every name once, before it is read.",
+    }));
   if (faults.length > 0) throw SkipwayError.fromDiagnostics("input", faults);
   return graph;
 }
