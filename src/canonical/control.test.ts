@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { sound } from "../../test/sound.ts";
-import { GraphBuilder } from "../graph/build.ts";
-import { type Attribute, type Graph, int, type Node, type Value } from "../graph/graph.ts";
+import type { Graph, Node } from "../graph/graph.ts";
 import type { Shape } from "../graph/shape.ts";
-import { float32, int64, type Tensor, tensor } from "../graph/tensor.ts";
+import { float32, type Tensor, tensor } from "../graph/tensor.ts";
+import { graph } from "../graph/text.test-helper.ts";
 import { modelOf } from "../onnx/onnx-model.ts";
 import { encodeModel } from "../onnx/write.ts";
 import { inProcessRunner } from "../runtime/in-process.ts";
@@ -11,47 +11,21 @@ import { inferShapes } from "./infer-shapes.ts";
 
 // Bodies are typed from what surrounds them, and what they give is held against the runtime.
 
-const OPSETS = new Map([["", 20]]);
-const float = (name: string, shape?: Shape): Value => ({ name, dtype: "float32", shape });
-const body = (value: Graph): Attribute => ({ kind: "graph", value });
+/** The elements of a weight, as the text form has them. */
+const zeros = (count: number): string => Array<number>(count).fill(0).join();
 
-interface Inner {
-  readonly inputs?: readonly Value[];
-  readonly outputs: readonly Value[];
-  readonly fill: (b: GraphBuilder) => void;
-}
-
-function bodyOf({ inputs = [], outputs, fill }: Inner): Attribute {
-  const b = new GraphBuilder();
-  fill(b);
-  for (const output of outputs) b.output(output);
-  return body({ ...b.finish("body", OPSETS), inputs });
-}
-
-function graphOf(
-  inputs: readonly Value[],
-  outputs: readonly string[],
-  fill: (b: GraphBuilder) => void,
-): Graph {
-  const b = new GraphBuilder();
-  for (const { name, dtype, shape } of inputs) b.input(name, dtype, shape ?? []);
-  fill(b);
-  for (const name of outputs) b.output(float(name));
-  return b.finish("g", OPSETS);
-}
-
-async function shapesOf(graph: Graph, feeds: ReadonlyMap<string, Tensor>) {
-  await using session = await inProcessRunner().load({ bytes: encodeModel(modelOf(graph)) });
+async function shapesOf(made: Graph, feeds: ReadonlyMap<string, Tensor>) {
+  await using session = await inProcessRunner().load({ bytes: encodeModel(modelOf(made)) });
   const found = await session.run(feeds);
-  return graph.outputs.map(({ name }) => found.get(name)?.shape);
+  return made.outputs.map(({ name }) => found.get(name)?.shape);
 }
 
-const inferred = (graph: Graph): (Shape | undefined)[] =>
-  sound(inferShapes(graph)).outputs.map(({ shape }) => shape);
+const inferred = (made: Graph): (Shape | undefined)[] =>
+  sound(inferShapes(made)).outputs.map(({ shape }) => shape);
 
 /** Of the first body of the first node. */
-function inside(graph: Graph, name: string): Shape | undefined {
-  const [node] = sound(inferShapes(graph)).nodes as [Node];
+function inside(made: Graph, name: string): Shape | undefined {
+  const [node] = sound(inferShapes(made)).nodes as [Node];
   for (const attribute of node.attributes.values()) {
     if (attribute.kind === "graph") return attribute.value.values.get(name)?.shape;
   }
@@ -59,20 +33,13 @@ function inside(graph: Graph, name: string): Shape | undefined {
 }
 
 describe("If", () => {
-  const asks = (columns: number): Graph =>
-    graphOf([float("x", [2, 3]), { name: "c", dtype: "bool", shape: [] }], ["y"], (b) => {
-      b.initializer("w", float32([3, columns], new Float32Array(3 * columns)));
-      const product = bodyOf({
-        outputs: [float("p")],
-        fill: (inner) => inner.emit("MatMul", ["x", "w"], { outputs: ["p"] }),
-      });
-      const relu = bodyOf({
-        outputs: [float("r")],
-        fill: (inner) => inner.emit("Relu", ["x"], { outputs: ["r"] }),
-      });
-      const attributes = { then_branch: product, else_branch: relu };
-      b.emit("If", ["c"], { attributes, outputs: ["y"] });
-    });
+  const asks = (columns: number): Graph => graph`
+    g (float[2,3] x, bool c) => (float[] y) <float[3,${columns}] w = {${zeros(3 * columns)}}>
+    {
+      y = If (c) <
+        then_branch = product () => (float[] p) { p = MatMul (x, w) },
+        else_branch = relu () => (float[] r) { r = Relu (x) }>
+    }`;
 
   test("gives what both branches agree on, each typed with the values around it", async () => {
     const feeds = new Map([
@@ -92,90 +59,61 @@ describe("If", () => {
   });
 });
 
-/** h ← step(h), three times; the stack of what h was before. */
-function loop(step: (b: GraphBuilder) => void, declared?: Shape): Graph {
-  return graphOf([float("h0", [2, 4])], ["h", "stack"], (b) => {
-    b.initializer("trips", int64([], [3]));
-    b.initializer("w", float32([4, 4], new Float32Array(16)));
-    const attribute = bodyOf({
-      inputs: [
-        { name: "i", dtype: "int64", shape: [] },
-        { name: "go", dtype: "bool", shape: [] },
-        float("in", declared),
-      ],
-      outputs: [{ name: "go2", dtype: "bool", shape: [] }, float("out"), float("row")],
-      fill: (inner) => {
-        inner.emit("Identity", ["go"], { outputs: ["go2"] });
-        step(inner);
-        inner.emit("Identity", ["in"], { outputs: ["row"] });
-      },
-    });
-    b.emit("Loop", ["trips", "", "h0"], {
-      attributes: { body: attribute },
-      outputs: ["h", "stack"],
-    });
-  });
+/** `out` ← step(`in`), three times; the stack of what `in` was. */
+function loop(step: string, { state = "float[]", weights = "" } = {}): Graph {
+  return graph`
+    g (float[2,4] h0) => (float[] h, float[] stack)
+    <int64 trips = {3}, float[4,4] w = {${zeros(16)}}>
+    {
+      h, stack = Loop (trips, "", h0) <
+        body = body (int64 i, bool go, ${state} in) => (bool go2, float[] out, float[] row) <${weights}>
+        { go2 = Identity (go)  ${step}  row = Identity (in) }>
+    }`;
 }
 
 describe("Loop", () => {
   const feeds = new Map([["h0", float32([2, 4], new Float32Array(8))]]);
 
   test("a carried value that keeps its shape has it after any number of iterations", async () => {
-    const graph = loop((b) => {
-      b.emit("MatMul", ["in", "w"], { outputs: ["f"] });
-      b.emit("Add", ["in", "f"], { outputs: ["out"] });
-    });
-    expect(inferred(graph)).toEqual([
+    const made = loop("f = MatMul (in, w)  out = Add (in, f)");
+    expect(inferred(made)).toEqual([
       [2, 4],
       ["?", 2, 4],
     ]);
-    expect(inside(graph, "f")).toEqual([2, 4]);
-    expect(await shapesOf(graph, feeds)).toEqual([
+    expect(inside(made, "f")).toEqual([2, 4]);
+    expect(await shapesOf(made, feeds)).toEqual([
       [2, 4],
       [3, 2, 4],
     ]);
   });
 
   test("one that grows is not taken to keep its shape", async () => {
-    const graph = loop((b) => {
-      b.emit("Concat", ["in", "in"], { outputs: ["out"], attributes: { axis: int(0) } });
-    });
-    expect(inferred(graph)[0]).toBeUndefined();
-    expect(inside(graph, "out")).toBeUndefined();
-    const outputs = graph.outputs.slice(0, 1);
-    const alone = { ...graph, outputs, nodes: graph.nodes.map(withoutStack) };
+    const made = loop("out = Concat <axis = 0> (in, in)");
+    expect(inferred(made)[0]).toBeUndefined();
+    expect(inside(made, "out")).toBeUndefined();
+    const outputs = made.outputs.slice(0, 1);
+    const alone = { ...made, outputs, nodes: made.nodes.map(withoutStack) };
     expect(await shapesOf(alone, feeds)).toEqual([[16, 4]]);
   });
 
   test("of which nothing is known is the same graph again", () => {
-    const graph = loop((b) => {
-      b.emit("Mystery", ["in"], { outputs: ["out"], domain: "custom" });
-    });
-    const unknown = { ...graph, inputs: graph.inputs.map((value) => float(value.name)) };
+    const made = loop("out = custom.Mystery (in)");
+    const inputs = made.inputs.map((value) => ({ ...value, shape: undefined }));
+    const unknown = { ...made, inputs };
     const once = inferShapes(unknown);
     expect(inferShapes(once)).toBe(once);
   });
 
   test("no iteration at all leaves the first value", () => {
-    const graph = loop(
-      (b) => {
-        b.initializer("three", float32([3, 4], new Float32Array(12)));
-        b.emit("Identity", ["three"], { outputs: ["out"] });
-      },
-      ["?", 4],
-    );
-    expect(inside(graph, "out")).toEqual([3, 4]);
-    expect(inferred(graph)[0]).toEqual(["?", 4]);
+    const weights = `float[3,4] three = {${zeros(12)}}`;
+    const made = loop("out = Identity (three)", { state: "float[?,4]", weights });
+    expect(inside(made, "out")).toEqual([3, 4]);
+    expect(inferred(made)[0]).toEqual(["?", 4]);
   });
 
   test("what the file declares of a body is used", () => {
-    const graph = loop(
-      (b) => {
-        b.emit("Concat", ["in", "in"], { outputs: ["out"], attributes: { axis: int(0) } });
-      },
-      ["?", 4],
-    );
-    expect(inferred(graph)).toEqual([
+    const made = loop("out = Concat <axis = 0> (in, in)", { state: "float[?,4]" });
+    expect(inferred(made)).toEqual([
       ["?", 4],
       ["?", "?", 4],
     ]);
@@ -190,58 +128,41 @@ function withoutStack(node: Node): Node {
   return {
     ...node,
     outputs: node.outputs.slice(0, 1),
-    attributes: new Map([["body", body({ ...attribute.value, outputs })]]),
+    attributes: new Map([["body", { ...attribute, value: { ...attribute.value, outputs } }]]),
   };
 }
 
 describe("Scan", () => {
   test("slices go in, a state is carried, results are stacked where asked", async () => {
-    const graph = graphOf([float("s0", [2]), float("x", [2, 5])], ["s", "y"], (b) => {
-      const attribute = bodyOf({
-        inputs: [float("state"), float("slice")],
-        outputs: [float("next"), float("row")],
-        fill: (inner) => {
-          inner.emit("Add", ["state", "slice"], { outputs: ["next"] });
-          inner.emit("Identity", ["next"], { outputs: ["row"] });
-        },
-      });
-      b.emit("Scan", ["s0", "x"], {
-        attributes: {
-          body: attribute,
-          num_scan_inputs: int(1),
-          scan_input_axes: { kind: "ints", value: [1] },
-          scan_output_axes: { kind: "ints", value: [-1] },
-        },
-        outputs: ["s", "y"],
-      });
-    });
-    expect(inferred(graph)).toEqual([[2], [2, 5]]);
-    expect(inside(graph, "next")).toEqual([2]);
+    const made = graph`
+      g (float[2] s0, float[2,5] x) => (float[] s, float[] y)
+      {
+        s, y = Scan (s0, x) <
+          body = body (float[] state, float[] slice) => (float[] next, float[] row)
+            { next = Add (state, slice)  row = Identity (next) },
+          num_scan_inputs = 1, scan_input_axes = [1], scan_output_axes = [-1]>
+      }`;
+    expect(inferred(made)).toEqual([[2], [2, 5]]);
+    expect(inside(made, "next")).toEqual([2]);
     const feeds = new Map([
       ["s0", float32([2], [0, 0])],
       ["x", float32([2, 5], new Float32Array(10))],
     ]);
-    expect(await shapesOf(graph, feeds)).toEqual([[2], [2, 5]]);
+    expect(await shapesOf(made, feeds)).toEqual([[2], [2, 5]]);
   });
 });
 
 describe("Scan of operator set 8", () => {
   test("has a batch axis, and lengths in front of the states", async () => {
-    const graph = graphOf([float("s0", [2, 3]), float("x", [2, 5, 3])], ["s", "y"], (b) => {
-      const attribute = bodyOf({
-        inputs: [float("state", [3]), float("slice", [3])],
-        outputs: [float("next", [3]), float("row", [3])],
-        fill: (inner) => {
-          inner.emit("Add", ["state", "slice"], { outputs: ["next"] });
-          inner.emit("Identity", ["next"], { outputs: ["row"] });
-        },
-      });
-      b.emit("Scan", ["", "s0", "x"], {
-        attributes: { body: attribute, num_scan_inputs: int(1) },
-        outputs: ["s", "y"],
-      });
-    });
-    const old = { ...graph, opsets: new Map([["", 8]]) };
+    const old = graph`
+      <opset_import: ["" : 8]>
+      g (float[2,3] s0, float[2,5,3] x) => (float[] s, float[] y)
+      {
+        s, y = Scan ("", s0, x) <
+          body = body (float[3] state, float[3] slice) => (float[3] next, float[3] row)
+            { next = Add (state, slice)  row = Identity (next) },
+          num_scan_inputs = 1>
+      }`;
     expect(inferred(old)).toEqual([
       [2, 3],
       [2, 5, 3],
@@ -257,18 +178,15 @@ describe("Scan of operator set 8", () => {
   });
 
   test("enters its body without batch and step", () => {
-    const graph = graphOf([float("s0", ["N", 3]), float("x", ["N", "T", 4])], ["s", "y"], (b) => {
-      const attribute = bodyOf({
-        inputs: [float("state"), float("slice")],
-        outputs: [float("state"), float("row")],
-        fill: (inner) => inner.emit("Relu", ["slice"], { outputs: ["row"] }),
-      });
-      b.emit("Scan", ["", "s0", "x"], {
-        attributes: { body: attribute, num_scan_inputs: int(1) },
-        outputs: ["s", "y"],
-      });
-    });
-    const old = { ...graph, opsets: new Map([["", 8]]) };
+    const old = graph`
+      <opset_import: ["" : 8]>
+      g (float[N,3] s0, float[N,T,4] x) => (float[] s, float[] y)
+      {
+        s, y = Scan ("", s0, x) <
+          body = body (float[] state, float[] slice) => (float[] state, float[] row)
+            { row = Relu (slice) },
+          num_scan_inputs = 1>
+      }`;
     expect(inside(old, "row")).toEqual([4]);
     expect(inferred(old)).toEqual([
       ["N", 3],
@@ -278,18 +196,9 @@ describe("Scan of operator set 8", () => {
 });
 
 test("a value that a body makes itself is not the one of the same name outside", () => {
-  const graph = graphOf([float("x", [2]), { name: "c", dtype: "bool", shape: [] }], ["y"], (b) => {
-    const hides = bodyOf({
-      outputs: [float("r")],
-      fill: (inner) => {
-        inner.emit("Mystery", [], { outputs: ["x"], domain: "custom" });
-        inner.emit("Relu", ["x"], { outputs: ["r"] });
-      },
-    });
-    b.emit("If", ["c"], {
-      attributes: { then_branch: hides, else_branch: hides },
-      outputs: ["y"],
-    });
-  });
-  expect(inferShapes(graph).outputs[0]?.shape).toBeUndefined();
+  const hides = "hides () => (float[] r) { x = custom.Mystery ()  r = Relu (x) }";
+  const made = graph`
+    g (float[2] x, bool c) => (float[] y)
+    { y = If (c) <then_branch = ${hides}, else_branch = ${hides}> }`;
+  expect(inferShapes(made).outputs[0]?.shape).toBeUndefined();
 });
