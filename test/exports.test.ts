@@ -38,6 +38,7 @@ test("the names of the front page", async () => {
       "flatten",
       "globalPool",
       "layer",
+      "named",
       "relu",
       "residual",
       "sequential",

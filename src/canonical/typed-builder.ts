@@ -9,6 +9,8 @@ import type { Shape } from "../graph/shape.ts";
 import { hasBytes, type TensorRef } from "../graph/tensor.ts";
 import type { Emitter } from "../ops/op.ts";
 import { inferNode } from "./infer-node.ts";
+import type { Content, KnownValues } from "./known.ts";
+import { propagate } from "./propagate.ts";
 
 /** Constants up to this size are shared when they are equal. */
 const SHARED_BYTES_MAX = 256;
@@ -18,11 +20,21 @@ export class TypedBuilder implements Emitter {
   readonly #builder: GraphBuilder;
   readonly #opset: number;
   readonly #shared = new Map<string, ValueName>();
+  /** Integers that are computed from shapes, by the value that holds them. */
+  readonly #contents = new Map<ValueName, Content>();
+  /** The graph around, for the body of a control-flow node. */
+  readonly #outer: TypedBuilder | undefined;
 
   /** Starts from an existing graph, or empty. */
-  constructor(base?: Graph, opset: number = base?.opsets.get("") ?? 20) {
+  constructor(base?: Graph, opset: number = base?.opsets.get("") ?? 20, outer?: TypedBuilder) {
     this.#builder = new GraphBuilder(base);
     this.#opset = opset;
+    this.#outer = outer;
+  }
+
+  /** A builder for a body inside this graph: it sees the values here. */
+  body(): TypedBuilder {
+    return new TypedBuilder(undefined, this.#opset, this);
   }
 
   /** Declares a graph input. */
@@ -64,23 +76,33 @@ export class TypedBuilder implements Emitter {
   }
 
   #infer(node: Node): void {
-    const types = inferNode(node, this.#opset, {
+    const known: KnownValues = {
       typeOf: (name) => this.typeOf(name),
       constantOf: (name) => this.constantOf(name),
-    });
+      contentOf: (name) => this.#contentOf(name),
+    };
+    const types = inferNode(node, this.#opset, known);
     for (const [i, type] of types.entries()) {
       const name = node.outputs[i] ?? "";
       if (name === "" || type === undefined || this.typeOf(name)?.shape !== undefined) continue;
       this.#builder.setType(name, type);
     }
+    propagate(node, known, this.#contents);
+  }
+
+  #contentOf(name: ValueName): Content | undefined {
+    return (
+      this.#contents.get(name) ??
+      (this.#outer === undefined ? undefined : this.#outer.#contentOf(name))
+    );
   }
 
   typeOf(name: ValueName): ValueType | undefined {
-    return this.#builder.typeOf(name);
+    return this.#builder.typeOf(name) ?? this.#outer?.typeOf(name);
   }
 
   constantOf(name: ValueName): TensorRef | undefined {
-    return this.#builder.constantOf(name);
+    return this.#builder.constantOf(name) ?? this.#outer?.constantOf(name);
   }
 
   /** Marks a value as a graph output. */

@@ -1,5 +1,6 @@
 // The builder's names, as users write them: nn.conv, nn.residual, nn.sgd.
 
+export { type Layer, layer, named, type Origin } from "./layer.ts";
 export {
   batchNorm,
   type ConvOptions,
@@ -10,6 +11,13 @@ export {
   relu,
   sequential,
 } from "./layers.ts";
-export { type BuildOptions, buildNet, type Layer, layer, type Net, type NetInput } from "./net.ts";
+export {
+  type BuildOptions,
+  buildNet,
+  type FixedInput,
+  type Net,
+  type NetInput,
+  type Part,
+} from "./net.ts";
 export { type Optimizer, type Sgd, sgd } from "./optimizer.ts";
 export { type ResidualOptions, residual, type Shortcut } from "./residual.ts";

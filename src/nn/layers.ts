@@ -2,7 +2,8 @@
 
 import { int, ints, type ValueName } from "../graph/graph.ts";
 import { formatShape } from "../graph/shape.ts";
-import { type Layer, layer, type Net } from "./net.ts";
+import { type Layer, layer } from "./layer.ts";
+import type { Net } from "./net.ts";
 
 /** Options of a convolution. */
 export interface ConvOptions {

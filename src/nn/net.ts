@@ -1,47 +1,68 @@
-// What a layer is, and how layers become a graph. A layer is a function from a value to a value that
-// adds nodes and weights on the way; anything of that form is a layer, ours or a user's own.
+// How layers become a graph: the network under construction as layers see it, and the function that makes
+// a graph of a layer.
 
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { TypedBuilder } from "../canonical/typed-builder.ts";
 import type { EmitOptions } from "../graph/build.ts";
-import type { Graph, ValueName } from "../graph/graph.ts";
+import type { DType } from "../graph/dtype.ts";
+import type { Graph, Value, ValueName } from "../graph/graph.ts";
 import { formatShape, type Shape } from "../graph/shape.ts";
-import type { Tensor } from "../graph/tensor.ts";
+import { int64, type TensorRef } from "../graph/tensor.ts";
 import { type Init, initialTensor } from "./init.ts";
+import type { Layer, Origin } from "./layer.ts";
 
 /** Operator set of everything that the builder makes. */
 const OPSET = 20;
 
-/** A part of a network. */
-export interface Layer {
-  /** What weights and nodes of this layer are named after, such as `conv`. */
-  readonly name: string;
-  /** Adds the layer to the network that is being built; returns its output. */
-  build(net: Net, x: ValueName): ValueName;
-}
-
 /** A network under construction, as a layer sees it. */
 export interface Net {
+  /** Whether this is the form for training, in which random layers are at work. */
+  readonly training: boolean;
   /** Adds one node; returns its first output. */
   emit(op: string, inputs: readonly ValueName[], options?: EmitOptions): ValueName;
-  /** Adds a trainable weight, or with `trainable: false` a statistic, under a readable path. */
+  /** Adds one node; returns all its outputs. */
+  emitAll(op: string, inputs: readonly ValueName[], options?: EmitOptions): readonly ValueName[];
+  /** Adds a weight under a readable path. Asked for twice under one name, it is shared. */
   weight(name: string, shape: readonly number[], init: Init): ValueName;
-  constant(tensor: Tensor, stem?: string): ValueName;
+  constant(tensor: TensorRef, stem?: string): ValueName;
   /** The shape of a value as far as it is known; the batch is a symbol. */
   shape(x: ValueName): Shape;
   /** The number of channels (axis 1) of a value. */
   channels(x: ValueName): number;
+  /** The size of a value along an axis, which may count from the end, where it is a number. */
+  size(x: ValueName, axis: number): number;
   /** Builds a layer inside this one; its weights are named `outer.inner.weight`. */
   inside(layer: Layer, x: ValueName): ValueName;
-  /** Ends the building with a finding that names this layer. */
+  /** A further input of the whole network, such as a mask. Asked for twice, it is the same. */
+  input(name: string, shape: Shape, dtype?: DType): ValueName;
+  /** Makes a value a further output of the whole network, such as a gate or a second head. */
+  output(name: string, x: ValueName): void;
+  /**
+   * One of two parts, chosen when the network runs: a real ONNX `If`, so that the other costs nothing.
+   * `condition` is a bool of one element.
+   */
+  either(condition: ValueName, yes: Part, no: Part): ValueName;
+  /** The same part so many times, one after another, with the same weights: an ONNX `Loop`. */
+  repeat(times: number, x: ValueName, part: (net: Net, x: ValueName) => ValueName): ValueName;
+  /** Ends the building with a finding that names this layer and the line that asked for it. */
   fail(id: string, text: string, fix: string): never;
 }
 
-/** What a network takes in. The batch axis comes in front. */
+/** A part of a network that sees the values around it. */
+export type Part = (net: Net) => ValueName;
+
+/** What a network takes in. The batch axis `N` comes in front. */
 export interface NetInput {
   readonly name: string;
-  /** Shape of one example, such as `[1, 8, 8]`. */
+  /** Shape of one example, such as `[1, 8, 8]`; symbols such as `"S"` for sizes that vary. */
+  readonly shape: Shape;
+  /** Default `float32`. */
+  readonly dtype?: DType;
+}
+
+/** An input of which every size but the batch is fixed, as examples of a data set are. */
+export interface FixedInput extends NetInput {
   readonly shape: readonly number[];
 }
 
@@ -51,59 +72,100 @@ export interface BuildOptions {
   readonly output: string;
   readonly seed: number;
   readonly name?: string;
-}
-
-/** A layer of one's own: `layer("scale", (net, x) => net.emit("Mul", [x, …]))`. */
-export function layer(name: string, build: Layer["build"]): Layer {
-  return { name, build };
+  /** `training` puts random layers to work. Weights have the same names in both. Default `inference`. */
+  readonly mode?: "inference" | "training";
+  /** `absent` leaves weights without values, for looking at structure alone. Default `initial`. */
+  readonly weights?: "initial" | "absent";
 }
 
 /**
- * Builds the inference graph of a network: input `[N, …shape]` float32, one output, weights as
- * initializers with readable names.
+ * Builds the graph of a network: input `[N, …shape]`, one output, further ones that layers ask for,
+ * weights as initializers with readable names.
  *
- * @throws SkipwayError `input` when shapes do not fit; the diagnostic names the layer and the repair.
+ * @throws SkipwayError `input` when shapes do not fit; the diagnostic names the layer, the line that asked
+ * for it, and the repair.
  */
 export function buildNet(root: Layer, options: BuildOptions): Graph {
+  const { name, shape, dtype = "float32" } = options.input;
   const builder = new TypedBuilder();
-  const input = builder.input(options.input.name, "float32", ["N", ...options.input.shape]);
-  const net = new ScopedNet(builder, options.seed, []);
-  const y = root.build(net, input);
-  const type = builder.typeOf(y);
-  builder.emit("Identity", [y], { name: options.output, outputs: [options.output] });
-  builder.output({ name: options.output, dtype: "float32", shape: type?.shape });
+  const input = builder.input(name, dtype, ["N", ...shape]);
+  const shared: Shared = { builder, options, inputs: new Map(), outputs: [], weights: new Map() };
+  const y = root.build(new ScopedNet(shared, builder, { path: [], origin: root.origin }), input);
+  for (const { name: output, value } of [{ name: options.output, value: y }, ...shared.outputs]) {
+    const type = builder.typeOf(value);
+    builder.emit("Identity", [value], { name: output, outputs: [output] });
+    builder.output({ name: output, dtype: type?.dtype ?? "float32", shape: type?.shape });
+  }
   return builder.finish(options.name ?? root.name, new Map([["", OPSET]]));
 }
 
+/** What all parts of one network have in common. */
+interface Shared {
+  /** Of the whole graph; weights and constants go there from inside bodies too. */
+  readonly builder: TypedBuilder;
+  readonly options: BuildOptions;
+  readonly inputs: Map<string, ValueName>;
+  readonly outputs: { readonly name: string; readonly value: ValueName }[];
+  readonly weights: Map<string, readonly number[]>;
+}
+
+interface Scope {
+  readonly path: readonly string[];
+  /** The innermost layer that knows where it was written. */
+  readonly origin: Origin | undefined;
+}
+
 class ScopedNet implements Net {
+  readonly training: boolean;
+  readonly #shared: Shared;
+  /** Of the graph or body that nodes go into. */
   readonly #builder: TypedBuilder;
-  readonly #seed: number;
-  readonly #path: readonly string[];
+  readonly #scope: Scope;
   readonly #counts = new Map<string, number>();
 
-  constructor(builder: TypedBuilder, seed: number, path: readonly string[]) {
+  constructor(shared: Shared, builder: TypedBuilder, scope: Scope) {
+    this.training = shared.options.mode === "training";
+    this.#shared = shared;
     this.#builder = builder;
-    this.#seed = seed;
-    this.#path = path;
+    this.#scope = scope;
   }
 
   #name(own: string): string {
-    return [...this.#path, own].join(".");
+    return [...this.#scope.path, own].join(".");
   }
 
   emit(op: string, inputs: readonly ValueName[], options: EmitOptions = {}): ValueName {
+    return this.emitAll(op, inputs, options)[0] ?? "";
+  }
+
+  emitAll(
+    op: string,
+    inputs: readonly ValueName[],
+    options: EmitOptions = {},
+  ): readonly ValueName[] {
     const name = this.#name(options.name ?? op.toLowerCase());
-    return this.#builder.emit(op, inputs, { ...options, name });
+    return this.#builder.emitAll(op, inputs, { ...options, name });
   }
 
   weight(name: string, shape: readonly number[], init: Init): ValueName {
     const path = this.#name(name);
-    const start = initialTensor(init, { name: path, shape, seed: this.#seed });
-    return this.#builder.initializer(path, start);
+    const { builder, options, weights } = this.#shared;
+    const known = weights.get(path);
+    if (known !== undefined) {
+      if (formatShape(known) === formatShape(shape)) return path;
+      const shapes = `${formatShape(known)} and ${formatShape(shape)}`;
+      this.fail("nn/weight", `the weight "${path}" has two shapes, ${shapes}`, "Name them apart.");
+    }
+    weights.set(path, shape);
+    const ref: TensorRef =
+      options.weights === "absent"
+        ? { dtype: "float32", shape, data: { kind: "absent" } }
+        : initialTensor(init, { name: path, shape, seed: options.seed });
+    return builder.initializer(path, ref);
   }
 
-  constant(tensor: Tensor, stem?: string): ValueName {
-    return this.#builder.constant(tensor, stem);
+  constant(tensor: TensorRef, stem?: string): ValueName {
+    return this.#shared.builder.constant(tensor, stem);
   }
 
   shape(x: ValueName): Shape {
@@ -122,16 +184,86 @@ class ScopedNet implements Net {
     );
   }
 
+  size(x: ValueName, axis: number): number {
+    const size = this.shape(x).at(axis);
+    if (typeof size === "number") return size;
+    return this.fail(
+      "nn/size",
+      `axis ${axis} of a value of shape ${formatShape(this.shape(x))} must be a number`,
+      "Give the input a fixed size on that axis.",
+    );
+  }
+
   inside(inner: Layer, x: ValueName): ValueName {
     const count = (this.#counts.get(inner.name) ?? 0) + 1;
     this.#counts.set(inner.name, count);
     const own = count === 1 ? inner.name : `${inner.name}${count}`;
-    const scope = inner.name === "" ? this.#path : [...this.#path, own];
-    return inner.build(new ScopedNet(this.#builder, this.#seed, scope), x);
+    const path = inner.name === "" ? this.#scope.path : [...this.#scope.path, own];
+    const origin = inner.origin?.place() === undefined ? this.#scope.origin : inner.origin;
+    return inner.build(new ScopedNet(this.#shared, this.#builder, { path, origin }), x);
+  }
+
+  input(name: string, shape: Shape, dtype: DType = "float32"): ValueName {
+    const { inputs, builder } = this.#shared;
+    const known = inputs.get(name) ?? builder.input(name, dtype, shape);
+    inputs.set(name, known);
+    return known;
+  }
+
+  output(name: string, x: ValueName): void {
+    this.#shared.outputs.push({ name, value: x });
+  }
+
+  either(condition: ValueName, yes: Part, no: Part): ValueName {
+    const branch = (name: string, part: Part): Graph => {
+      const body = this.#builder.body();
+      const net = this.#within(body, name);
+      // A branch gives a value of its own, also where it hands on one from outside.
+      const y = net.emit("Identity", [part(net)], { name: "result" });
+      body.output(this.#valueOf(body, y));
+      return body.finish(this.#name(name), new Map());
+    };
+    const attributes = {
+      then_branch: { kind: "graph", value: branch("then", yes) },
+      else_branch: { kind: "graph", value: branch("else", no) },
+    } as const;
+    return this.emit("If", [condition], { name: "if", attributes });
+  }
+
+  repeat(times: number, x: ValueName, part: (net: Net, x: ValueName) => ValueName): ValueName {
+    const body = this.#builder.body();
+    const net = this.#within(body, "body");
+    const type = this.#builder.typeOf(x);
+    body.input(net.#name("iteration"), "int64", []);
+    const go = body.input(net.#name("go"), "bool", []);
+    const state = body.input(net.#name("state"), type?.dtype ?? "float32", this.shape(x));
+    const next = net.emit("Identity", [part(net, state)], { name: "next" });
+    const goOn = net.emit("Identity", [go], { name: "go_on" });
+    body.output(this.#valueOf(body, goOn));
+    body.output(this.#valueOf(body, next));
+    const trips = this.constant(int64([], [times]), "trips");
+    const value = body.finish(this.#name("body"), new Map());
+    return this.emit("Loop", [trips, "", x], {
+      name: "loop",
+      attributes: { body: { kind: "graph", value } },
+    });
+  }
+
+  #within(body: TypedBuilder, name: string): ScopedNet {
+    const { path, origin } = this.#scope;
+    return new ScopedNet(this.#shared, body, { path: [...path, name], origin });
+  }
+
+  #valueOf(builder: TypedBuilder, name: ValueName): Value {
+    const type = builder.typeOf(name);
+    return { name, dtype: type?.dtype ?? "float32", shape: type?.shape };
   }
 
   fail(id: string, text: string, fix: string): never {
-    const where = `layer ${this.#path.length === 0 ? "(root)" : this.#path.join(".")}`;
+    const { path, origin } = this.#scope;
+    const place = origin?.place();
+    const name = path.length === 0 ? "(root)" : path.join(".");
+    const where = `layer ${name}${place === undefined ? "" : ` (${place})`}`;
     throw SkipwayError.fromDiagnostics("input", [
       diagnostic({ id, severity: "error", where, text, fix }),
     ]);

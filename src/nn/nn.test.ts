@@ -89,7 +89,7 @@ describe("building", () => {
     const found = failureOf(nn.sequential(nn.residual(4, { stride: 2, shortcut: "identity" })));
     expect(found).toMatchObject({
       id: "shape/mismatch",
-      where: "layer residual",
+      where: expect.stringMatching(/^layer residual \(.*nn\.test\.ts:\d+:\d+\)$/),
       text: "the skip carries [N,2,6,6], the branch makes [N,4,3,3]",
       fix: 'Use shortcut "auto": a 1x1 projection 2→4 with stride 2.',
     });

@@ -3,8 +3,9 @@
 
 import type { ValueName } from "../graph/graph.ts";
 import { formatShape, sameShape } from "../graph/shape.ts";
+import { type Layer, layer } from "./layer.ts";
 import { batchNorm, conv, relu } from "./layers.ts";
-import { type Layer, layer, type Net } from "./net.ts";
+import type { Net } from "./net.ts";
 
 /**
  * What the shortcut of a block is. `auto`: the identity where the shapes agree, else a projection.

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
-import type { NetInput } from "../nn/net.ts";
+import type { FixedInput } from "../nn/net.ts";
 
 /** Examples with their labels. */
 export interface Examples {
@@ -19,7 +19,7 @@ export interface Examples {
 /** A data set with its fixed split. */
 export interface Dataset {
   readonly name: string;
-  readonly input: NetInput;
+  readonly input: FixedInput;
   readonly classes: number;
   readonly train: Examples;
   readonly holdout: Examples;

@@ -1,0 +1,145 @@
+import { describe, expect, test } from "vitest";
+import { sound } from "../../test/sound.ts";
+import { SkipwayError } from "../base/errors.ts";
+import type { Graph, ValueName } from "../graph/graph.ts";
+import { float32, float32Values, int64, type Tensor } from "../graph/tensor.ts";
+import { modelOf } from "../onnx/onnx-model.ts";
+import { encodeModel } from "../onnx/write.ts";
+import { inProcessRunner } from "../runtime/in-process.ts";
+import * as nn from "./index.ts";
+import type { Net } from "./net.ts";
+
+const input: nn.NetInput = { name: "x", shape: [4] };
+
+function build(root: nn.Layer, more: Partial<nn.BuildOptions> = {}): Graph {
+  return nn.buildNet(root, { input, output: "y", seed: 1, ...more });
+}
+
+async function run(graph: Graph, feeds: Record<string, Tensor>): Promise<Map<string, number[]>> {
+  const session = await inProcessRunner().load({ bytes: encodeModel(modelOf(graph)) });
+  try {
+    const found = await session.run(new Map(Object.entries(feeds)));
+    return new Map(
+      [...found].map(([name, t]) => [name, t.dtype === "float32" ? [...float32Values(t)] : []]),
+    );
+  } finally {
+    await session.close();
+  }
+}
+
+const times = (factor: number) =>
+  nn.layer("times", (net, x) => net.emit("Mul", [x, net.constant(float32([], [factor]))]));
+
+/** Whether the first element of the first example is above zero. */
+function gate(net: Net, x: ValueName): ValueName {
+  const zero = net.constant(int64([1], [0]));
+  const one = net.constant(int64([1], [1]));
+  const axes = net.constant(int64([2], [0, 1]));
+  const first = net.emit("Slice", [
+    x,
+    net.constant(int64([2], [0, 0])),
+    net.constant(int64([2], [1, 1])),
+    axes,
+  ]);
+  const flat = net.emit("Reshape", [first, one]);
+  return net.emit("Greater", [
+    flat,
+    net.emit("Cast", [zero], { attributes: { to: { kind: "int", value: 1 } } }),
+  ]);
+}
+
+describe("a network as its layers see it", () => {
+  test("names are the user's own", () => {
+    const stage = nn.named("stage2", nn.sequential(nn.named("block1", nn.dense(4)), nn.relu()));
+    const names = [...build(nn.sequential(stage, nn.dense(2))).initializers.keys()];
+    expect(names).toEqual([
+      "stage2.block1.weight",
+      "stage2.block1.bias",
+      "dense.weight",
+      "dense.bias",
+    ]);
+  });
+
+  test("further inputs and outputs", async () => {
+    const scaled = nn.layer("scaled", (net, x) => {
+      const scale = net.input("scale", ["N", 1]);
+      expect(net.input("scale", ["N", 1])).toBe(scale);
+      const y = net.emit("Mul", [x, scale]);
+      net.output("doubled", net.inside(times(2), y));
+      return y;
+    });
+    const graph = build(scaled);
+    sound(graph);
+    expect(graph.inputs.map((one) => one.name)).toEqual(["x", "scale"]);
+    const found = await run(graph, {
+      x: float32([1, 4], [1, 2, 3, 4]),
+      scale: float32([1, 1], [10]),
+    });
+    expect(found.get("y")).toEqual([10, 20, 30, 40]);
+    expect(found.get("doubled")).toEqual([20, 40, 60, 80]);
+  });
+
+  test("one of two parts, with weights of its own that stand outside", async () => {
+    const chosen = nn.layer("chosen", (net, x) =>
+      net.either(
+        gate(net, x),
+        (inner) => inner.inside(nn.dense(4), x),
+        () => x,
+      ),
+    );
+    const graph = build(nn.sequential(chosen, times(1)));
+    sound(graph);
+    expect([...graph.initializers.keys()]).toContain("chosen.then.dense.weight");
+    expect(graph.outputs[0]?.shape).toEqual(["N", 4]);
+    const shut = await run(graph, { x: float32([1, 4], [-1, 2, 3, 4]) });
+    expect(shut.get("y")).toEqual([-1, 2, 3, 4]);
+    const open = await run(graph, { x: float32([1, 4], [1, 2, 3, 4]) });
+    expect(open.get("y")).not.toEqual([1, 2, 3, 4]);
+  });
+
+  test("the same part several times, with the same weights", async () => {
+    const looped = nn.layer("recurrent", (net, x) =>
+      net.repeat(3, x, (inner, state) => inner.emit("Add", [state, inner.inside(times(2), state)])),
+    );
+    const graph = build(looped);
+    sound(graph);
+    expect(graph.outputs[0]?.shape).toEqual(["N", 4]);
+    const found = await run(graph, { x: float32([1, 4], [1, 0, 2, -1]) });
+    expect(found.get("y")).toEqual([27, 0, 54, -27]);
+  });
+
+  test("weights may be left out, and have the same names in training", () => {
+    const net = nn.sequential(nn.dense(3), nn.relu(), nn.dense(2));
+    const absent = build(net, { weights: "absent" });
+    expect([...absent.initializers.values()].map((ref) => ref.data.kind)).toEqual(
+      Array.from({ length: 4 }, () => "absent"),
+    );
+    expect([...build(net, { mode: "training" }).initializers.keys()]).toEqual([
+      ...absent.initializers.keys(),
+    ]);
+  });
+
+  test("shapes that are computed in the graph are known", () => {
+    const spread = nn.layer("spread", (net, x) => {
+      const shape = net.emit("Shape", [x]);
+      return net.emit("Expand", [net.constant(float32([], [1])), shape]);
+    });
+    expect(build(spread, { input: { name: "x", shape: ["S", 4] } }).outputs[0]?.shape).toEqual([
+      "N",
+      "S",
+      4,
+    ]);
+  });
+
+  test("a finding names the user's own line", () => {
+    const wrong = nn.sequential(nn.named("stage", nn.dense(3)));
+    const place = /^layer stage \(.*net\.test\.ts:\d+:\d+\)$/;
+    try {
+      build(wrong, { input: { name: "x", shape: [] } });
+      expect.unreachable();
+    } catch (error) {
+      if (!(error instanceof SkipwayError)) throw error;
+      expect(error.diagnostics[0]?.where).toMatch(place);
+    }
+  });
+});
