@@ -60,6 +60,8 @@ describe("what a file would take is known before it is decoded", () => {
     ["weights", [7], message([5, EMPTY])],
     ["texts in a weight", [7, 5], message([6, EMPTY])],
     ["sparse weights", [7], message([15, EMPTY])],
+    ["elements of a weight one by one", [7, 5], message([5, 0])],
+    ["elements of a weight in many lists", [7, 5], message([4, EMPTY])],
     ["types", [7], message([13, EMPTY])],
     ["functions", [], message([25, EMPTY])],
     ["training graphs", [], message([20, [[1, EMPTY]]])],
@@ -73,6 +75,11 @@ describe("what a file would take is known before it is decoded", () => {
   test("integers of a byte that become objects", () => {
     const ints = new Uint8Array(10_000_000);
     expect(findings(model([[1, [[5, [[8, ints]]]]]]))).toEqual(["onnx/limit"]);
+  });
+
+  test("integers of a weight of a byte that become eight", () => {
+    const file = model([[5, [[7, new Uint8Array(1_000_000)]]]]);
+    expect(decodedBytes(file)).toBeGreaterThan(7_000_000);
   });
 
   test("but weights count nothing: they stay in the file", () => {
@@ -108,6 +115,27 @@ describe("messages that contradict themselves", () => {
       const start = message([1, 8], [8, [[2, 20]]]);
       expect(findings(Buffer.concat([start, head, graph]))).toEqual(["onnx/not-onnx"]);
     }
+  });
+
+  // Where a decoder goes on at the end of the field, it would find three million nodes in the bytes of a weight.
+  test("a field beyond its message, behind which something else would be read", () => {
+    const weight = message([
+      5,
+      [[9, new Uint8Array(Buffer.alloc(6_000_000, Uint8Array.of(0x0a, 0)))]],
+    ]);
+    const node = Uint8Array.of(0x0a, 2, 0x1a, weight.length - 6_000_000);
+    const graph = new Uint8Array(Buffer.concat([node, weight]));
+    expect(findings(message([1, 8], [8, [[2, 20]]], [7, graph]))).toEqual(["onnx/not-onnx"]);
+  });
+
+  // A decoder that does not look at the form of a field would take the number for the length of a node.
+  test("a field in a form that its type does not have", () => {
+    const texts = message([5, new Uint8Array(Buffer.alloc(6_000_000, Uint8Array.of(0x4a, 0)))]);
+    const graph = new Uint8Array(Buffer.concat([message([1, texts.length]), texts]));
+    expect(findings(message([1, 8], [8, [[2, 20]]], [7, graph]))).toEqual(["onnx/not-onnx"]);
+    expect(findings(message([1, text("8")], [8, [[2, 20]]], [7, EMPTY]))).toEqual([
+      "onnx/not-onnx",
+    ]);
   });
 
   test("messages nested without end", () => {

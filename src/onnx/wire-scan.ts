@@ -1,5 +1,8 @@
 // What a file would take in memory once decoded, found out before anything is decoded: two bytes of
 // protobuf can become an object of several hundred. Walks the messages by their schema and keeps nothing.
+//
+// Decoders differ in what they make of fields that reach beyond their message, or that stand in another form
+// than the schema has. Both are refused here, so that what is counted is what will be decoded.
 
 import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
@@ -13,8 +16,17 @@ type Content =
   | { readonly kind: "string" }
   /** Views of the file. */
   | { readonly kind: "bytes" }
-  /** A list of numbers, `bytesEach` when decoded; `fixed` bytes each on the wire, 0 for varints. */
-  | { readonly kind: "numbers"; readonly fixed: 0 | 4; readonly bytesEach: number };
+  /** A number, `bytesEach` when decoded, or a list of them, which may stand packed in one field. */
+  | {
+      readonly kind: "numbers";
+      readonly wireType: NumberWire;
+      readonly list: boolean;
+      readonly bytesEach: number;
+    }
+  /** Elements of a tensor: views of the file, one for each time that the field stands there. */
+  | { readonly kind: "elements"; readonly wireType: NumberWire; readonly bytesEach: number };
+
+type NumberWire = WireType.Varint | WireType.Bit32 | WireType.Bit64;
 
 interface Layout {
   readonly fields: Map<number, Content>;
@@ -70,27 +82,33 @@ class Scan {
   /** Counts the message that ends at `end`; gives the total so far. */
   message(end: number, layout: Layout, depth: number): number {
     const reader = this.#reader;
-    if (end > reader.len) throw new RangeError("a message reaches beyond the one around it");
     if (depth > limits.messageDepthMax) throw new RangeError("messages are nested too deep");
     this.#total += layout.objectBytes;
     while (reader.pos < end && this.#total <= limits.decodedBytesMax) {
       const tag = reader.uint32();
       const wireType: WireType = tag & 7;
       const content = layout.fields.get(tag >>> 3);
-      if (wireType === WireType.LengthDelimited) this.#delimited(content, depth);
+      if (content !== undefined && !fits(content, wireType)) {
+        throw new RangeError("a field stands in another form than its type has");
+      }
+      if (wireType === WireType.LengthDelimited) this.#delimited(content, end, depth);
       else this.#single(content, tag >>> 3, wireType);
     }
+    if (reader.pos > end) throw new RangeError(BEYOND);
     return this.#total;
   }
 
-  #delimited(content: Content | undefined, depth: number): void {
+  #delimited(content: Content | undefined, around: number, depth: number): void {
     const reader = this.#reader;
     const length = reader.uint32();
     const end = reader.pos + length;
+    if (end > around) throw new RangeError(BEYOND);
     if (content?.kind === "message") {
       this.message(end, content.message, depth + 1);
     } else if (content?.kind === "numbers") {
-      this.#total += content.bytesEach * this.#countNumbers(length, content.fixed);
+      this.#total += content.bytesEach * this.#countNumbers(length, content.wireType);
+    } else if (content?.kind === "elements") {
+      this.#total += ELEMENTS_BYTES + this.#excess(length, content);
     } else if (content?.kind === "string") {
       this.#total += HEAP.slot + HEAP.text + length;
     } else {
@@ -104,15 +122,57 @@ class Scan {
     this.#reader.skip(wireType, field, limits.messageDepthMax);
     if (content === undefined) this.#total += HEAP.slot + HEAP.view;
     if (content?.kind === "numbers") this.#total += content.bytesEach;
+    if (content?.kind === "elements") this.#total += ELEMENTS_BYTES;
   }
 
-  #countNumbers(length: number, fixed: 0 | 4): number {
-    if (fixed !== 0) return length / fixed;
+  /** What integers of a tensor take beyond what they take in the file, where a small one has one byte. */
+  #excess(length: number, { wireType, bytesEach }: Content & { kind: "elements" }): number {
+    if (wireType !== WireType.Varint) return 0;
+    return Math.max(0, bytesEach * this.#countVarints(length) - length);
+  }
+
+  #countNumbers(length: number, wireType: NumberWire): number {
+    const size = FIXED_BYTES[wireType];
+    if (size !== 0) {
+      if (length % size !== 0) throw new RangeError(CUT_OFF);
+      return length / size;
+    }
+    const last = length === 0 ? 0 : this.#bytes[this.#reader.pos + length - 1];
+    if ((last ?? 0) >= 0x80) throw new RangeError(CUT_OFF);
+    return this.#countVarints(length);
+  }
+
+  #countVarints(length: number): number {
     const from = this.#reader.pos;
     let count = 0;
     // The last byte of a varint has no high bit.
     for (const byte of this.#bytes.subarray(from, from + length)) if (byte < 0x80) count++;
     return count;
+  }
+}
+
+/** A list of elements as `tensor-message.ts` keeps it. */
+const ELEMENTS_BYTES = HEAP.slot + HEAP.object + HEAP.view;
+
+const BEYOND = "a field reaches beyond the message around it";
+const CUT_OFF = "a list of numbers is cut off";
+
+const FIXED_BYTES: Readonly<Record<NumberWire, 0 | 4 | 8>> = {
+  [WireType.Varint]: 0,
+  [WireType.Bit32]: 4,
+  [WireType.Bit64]: 8,
+};
+
+/** Whether a field may stand in the file in a form. Lists may be packed or not ("Encoding", protobuf). */
+function fits(content: Content, wireType: WireType): boolean {
+  const delimited = wireType === WireType.LengthDelimited;
+  switch (content.kind) {
+    case "numbers":
+      return wireType === content.wireType || (content.list && delimited);
+    case "elements":
+      return wireType === content.wireType || delimited;
+    default:
+      return delimited;
   }
 }
 
@@ -133,18 +193,25 @@ function layoutOf(message: DescMessage): Layout {
   return layout;
 }
 
-const NO_HEAP: Content = { kind: "numbers", fixed: 4, bytesEach: 0 };
-
 function contentOf(message: DescMessage, field: DescField): Content {
   if (TENSOR_FIELDS.has(`${message.typeName}.${field.name}`)) {
     return { kind: "message", message: layoutOf(TensorProtoSchema) };
   }
-  if (message.typeName === TensorProtoSchema.typeName && VIEWS.has(field.number)) return NO_HEAP;
   if (field.message !== undefined) return { kind: "message", message: layoutOf(field.message) };
   const { scalar } = field;
   if (scalar === ScalarType.STRING) return { kind: "string" };
   if (scalar === ScalarType.BYTES) return { kind: "bytes" };
-  if (field.fieldKind !== "list") return NO_HEAP;
-  const fixed = scalar === ScalarType.FLOAT ? 4 : 0;
-  return { kind: "numbers", fixed, bytesEach: fixed === 0 ? HEAP.bigint : HEAP.number };
+  const wireType = wireTypeOf(scalar);
+  if (message.typeName === TensorProtoSchema.typeName && VIEWS.has(field.number)) {
+    return { kind: "elements", wireType, bytesEach: scalar === ScalarType.INT32 ? 4 : 8 };
+  }
+  const list = field.fieldKind === "list";
+  const each = wireType === WireType.Varint ? HEAP.bigint : HEAP.number;
+  return { kind: "numbers", wireType, list, bytesEach: list ? each : 0 };
+}
+
+/** Enums, which have no scalar type, are varints. */
+function wireTypeOf(scalar: ScalarType | undefined): NumberWire {
+  if (scalar === ScalarType.FLOAT) return WireType.Bit32;
+  return scalar === ScalarType.DOUBLE ? WireType.Bit64 : WireType.Varint;
 }
