@@ -209,7 +209,7 @@ async function pointing(entries: Record<string, string>): Promise<Model> {
   return loadModel(path);
 }
 
-function external(entries: Record<string, string>): Uint8Array {
+function external(entries: Record<string, string>, fields: object = {}): Uint8Array {
   const tensor = create(TensorProtoSchema, {
     name: "e",
     dataType: 1,
@@ -218,6 +218,7 @@ function external(entries: Record<string, string>): Uint8Array {
     externalData: Object.entries(entries).map(([key, value]) =>
       create(StringStringEntryProtoSchema, { key, value }),
     ),
+    ...fields,
   });
   return toBinary(TensorProtoSchema, tensor);
 }
@@ -241,6 +242,7 @@ describe("paths that a file may not name", () => {
     "w\0.bin",
     "folder/",
     ".",
+    "*/_ORT_MEM_ADDR_/*",
   ])("%j", async (location) => {
     expect(await findings(pointing({ location }))).toEqual(["onnx/tensor"]);
   });
@@ -252,8 +254,9 @@ describe("paths that a file may not name", () => {
     },
   );
 
+  const PLAIN = toBinary(TensorProtoSchema, create(TensorProtoSchema, { name: "p" }));
   const bad = { location: "../secret" };
-  const sparse = () => create(SparseTensorProtoSchema, { values: external(bad), dims: [600n] });
+  const sparse = () => create(SparseTensorProtoSchema, { values: [external(bad)], dims: [600n] });
   const constant = () =>
     create(NodeProtoSchema, {
       opType: "Constant",
@@ -262,7 +265,7 @@ describe("paths that a file may not name", () => {
         create(AttributeProtoSchema, {
           name: "value",
           type: AttributeProto_AttributeType.TENSOR,
-          t: external(bad),
+          t: [external(bad)],
         }),
       ],
     });
@@ -300,7 +303,31 @@ describe("paths that a file may not name", () => {
       "an attribute that says it is a number",
       (f) =>
         f.graph?.node.push(
-          holding("n", { type: AttributeProto_AttributeType.INT, t: external(bad) }),
+          holding("n", { type: AttributeProto_AttributeType.INT, t: [external(bad)] }),
+        ),
+    ],
+    [
+      "an attribute in two parts, which decoders merge",
+      (f) =>
+        f.graph?.node.push(
+          holding("m", { type: AttributeProto_AttributeType.TENSOR, t: [external(bad), PLAIN] }),
+        ),
+    ],
+    [
+      "a sparse weight in two parts",
+      (f) =>
+        f.graph?.sparseInitializer.push(
+          create(SparseTensorProtoSchema, { values: [external(bad), PLAIN], dims: [600n] }),
+        ),
+    ],
+    [
+      "a list with a type that nobody knows",
+      (f) =>
+        f.graph?.node.push(
+          holding("u", {
+            type: AttributeProto_AttributeType.TENSORS,
+            tensors: [external(bad, { dataType: 99 }), external(bad, { dims: [-1n] })],
+          }),
         ),
     ],
     [
@@ -396,7 +423,7 @@ describe("files that are not what they should be", () => {
     weights();
     const path = join(folder, "m.onnx");
     const place = { location: "w.bin" };
-    const values = create(SparseTensorProtoSchema, { values: external(place), dims: [9n] });
+    const values = create(SparseTensorProtoSchema, { values: [external(place)], dims: [9n] });
     writeFileSync(
       path,
       fileWith((file) => file.graph?.sparseInitializer.push(values)),

@@ -6,10 +6,13 @@ import { create } from "@bufbuild/protobuf";
 import type { ExternalData } from "../graph/tensor.ts";
 import { type StringStringEntryProto, StringStringEntryProtoSchema } from "./proto/onnx_pb.js";
 
-/** The place that entries name, or a sentence about what is wrong with it. */
+/**
+ * The place that entries name, or a sentence about what is wrong with it. `wantedBytes` is what the tensor
+ * takes, where its type and dims make sense.
+ */
 export function externalFrom(
   entries: readonly StringStringEntryProto[],
-  wantedBytes: number,
+  wantedBytes: number | undefined,
   folder: string | undefined,
 ): ExternalData | string {
   const texts = new Map(entries.map(({ key, value }) => [key, value]));
@@ -23,7 +26,7 @@ export function externalFrom(
   if (!whole(offset) || !whole(length ?? 0)) {
     return "has its data in another file, at an offset or of a length that is no whole number";
   }
-  if (length !== undefined && length !== wantedBytes) {
+  if (length !== undefined && wantedBytes !== undefined && length !== wantedBytes) {
     return `takes ${wantedBytes} bytes, and its external data has a length of ${length}`;
   }
   const location = texts.get("location") ?? "";
@@ -58,7 +61,9 @@ export function externalEntries({
  */
 export function locationFault(location: string): string | undefined {
   if (location === "") return "which is no name";
-  if (location.includes("\0")) return "which no file can be called";
+  // Nor may a star stand in a name on Windows. ONNX Runtime takes "*/_ORT_MEM_ADDR_/*" and its like for its own
+  // memory, and the offset for an address in it (`kTensorProtoMemoryAddressTag`).
+  if (/[\0*]/.test(location)) return "which no file can be called";
   if (/^[/\\]|^[A-Za-z]:/.test(location)) return "and an absolute path is not allowed";
   const parts = location.split(/[/\\]/);
   if (parts.includes("..")) return "and a path with .. is not allowed";

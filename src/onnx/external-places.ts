@@ -2,9 +2,11 @@
 // sparse weights, attributes, bodies of control flow, functions, training graphs.
 
 import type { ExternalData } from "../graph/tensor.ts";
+import { concatenated } from "./chunks.ts";
 import { DTYPE_CODES } from "./dtype-codes.ts";
 import { externalFrom } from "./external-entries.ts";
 import {
+  type AttributeProto,
   type GraphProto,
   type ModelProto,
   type NodeProto,
@@ -37,7 +39,7 @@ export class ExternalPlaces {
     }
     for (const one of file.functions) {
       this.#nodes(one.node);
-      for (const { t, tensors } of one.attributeProto) [t, ...tensors].forEach(this.#tensor);
+      one.attributeProto.forEach(this.#attribute);
     }
   }
 
@@ -50,18 +52,20 @@ export class ExternalPlaces {
 
   #nodes(nodes: readonly NodeProto[]): void {
     for (const { attribute } of nodes) {
-      for (const one of attribute) {
-        [one.t, ...one.tensors].forEach(this.#tensor);
-        for (const sparse of one.sparseTensors) this.#sparse(sparse);
-        if (one.sparseTensor !== undefined) this.#sparse(one.sparseTensor);
-        for (const graph of [one.g, ...one.graphs]) this.#graph(graph);
-      }
+      attribute.forEach(this.#attribute);
     }
   }
 
+  readonly #attribute = (one: AttributeProto): void => {
+    [concatenated(one.t), ...one.tensors].forEach(this.#tensor);
+    for (const sparse of one.sparseTensors) this.#sparse(sparse);
+    if (one.sparseTensor !== undefined) this.#sparse(one.sparseTensor);
+    for (const graph of [one.g, ...one.graphs]) this.#graph(graph);
+  };
+
   readonly #sparse = ({ values, indices }: SparseTensorProto): void => {
-    this.#tensor(values);
-    this.#tensor(indices);
+    this.#tensor(concatenated(values));
+    this.#tensor(concatenated(indices));
   };
 
   readonly #tensor = (message: Uint8Array): void => {
@@ -70,11 +74,11 @@ export class ExternalPlaces {
     const dtype = DTYPE_CODES.get(header.dataType);
     const shape = dimsFrom(header.dims);
     const where = `tensor "${header.name}"`;
-    // Of an unknown type or impossible shape: said where the tensor is read.
-    if (dtype === undefined || typeof shape === "string") return;
-    const bytes = tensorBytes(dtype, shape);
+    // An unknown type or impossible shape is told where the tensor is read, if it is; the runtime may read more.
+    const known = dtype !== undefined && typeof shape !== "string";
+    const bytes = known ? tensorBytes(dtype, shape) : undefined;
     const data = externalFrom(header.externalData, bytes, this.#folder);
     if (typeof data === "string") this.faults.push({ where, text: data });
-    else this.found.push({ where, data, bytes });
+    else this.found.push({ where, data, bytes: bytes ?? 0 });
   };
 }

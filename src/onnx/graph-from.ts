@@ -18,6 +18,7 @@ import { functionKey } from "../graph/graph.ts";
 import { NodeNames } from "../graph/node-names.ts";
 import type { TensorRef } from "../graph/tensor.ts";
 import { ATTRIBUTE_TYPES } from "./attribute-types.ts";
+import { concatenated } from "./chunks.ts";
 import {
   type AttributeProto,
   AttributeProtoSchema,
@@ -164,7 +165,8 @@ function attributeFrom(proto: AttributeProto, setting: GraphSetting): Attribute 
       if (!proto.strings.every((one) => isUtf8(one))) return { kind: "opaque", bytes: bytes() };
       return { kind: "strings", value: proto.strings.map(text) };
     case Type.TENSOR: {
-      const { ref } = proto.t.length > 0 ? tensorFrom(proto.t, setting) : { ref: undefined };
+      const { ref } =
+        proto.t.length > 0 ? tensorFrom(concatenated(proto.t), setting) : { ref: undefined };
       if (ref === undefined) return { kind: "opaque", bytes: bytes() };
       return { kind: "tensor", value: ref };
     }

@@ -5,7 +5,7 @@
 import { create, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import type { Attribute, Graph, Node, Value } from "../graph/graph.ts";
 import { TYPE_OF } from "./attribute-types.ts";
-import { Chunks } from "./chunks.ts";
+import { Chunks, concatenated } from "./chunks.ts";
 import { origins, plainDomain } from "./graph-from.ts";
 import { type Model, origins as modelOrigins } from "./model.ts";
 import {
@@ -137,7 +137,7 @@ function initializersOf(
 ): Chunks[] {
   if (same !== undefined) return same.initializer.map((message) => Chunks.of(message));
   const sparse = around?.sparseInitializer ?? [];
-  const isSparse = new Set(sparse.map((one) => tensorHeader(one.values)?.name));
+  const isSparse = new Set(sparse.map((one) => tensorHeader(concatenated(one.values))?.name));
   return [...graph.initializers]
     .filter(([name]) => !isSparse.has(name))
     .map(([name, ref]) => tensorTo(ref, name));
@@ -180,7 +180,7 @@ function attributeTo(name: string, attribute: Attribute): AttributeProto {
     case "strings":
       return make({ type: Type.STRINGS, strings: attribute.value.map(bytes) });
     case "tensor":
-      return make({ type: Type.TENSOR, t: tensorTo(attribute.value, "").joined() });
+      return make({ type: Type.TENSOR, t: [tensorTo(attribute.value, "").joined()] });
     case "graph":
       return make({ type: Type.GRAPH, g: graphTo(attribute.value) });
     case "graphs":

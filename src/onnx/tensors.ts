@@ -8,7 +8,7 @@ import { messageOf } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { type DType, dtypeBytes } from "../graph/dtype.ts";
 import { bytesOf, type TensorData, type TensorRef } from "../graph/tensor.ts";
-import { Chunks } from "./chunks.ts";
+import { Chunks, concatenated } from "./chunks.ts";
 import { CODE_OF, DTYPE_CODES } from "./dtype-codes.ts";
 import { externalEntries, externalFrom } from "./external-entries.ts";
 import {
@@ -80,7 +80,7 @@ function decoded(message: Uint8Array, parts: TensorParts, setting: TensorSetting
 
 /** A sparse weight: its type and shape; the elements stay in the file. */
 export function sparseFrom(sparse: SparseTensorProto, setting: TensorSetting): NamedTensor {
-  const header = tensorHeader(sparse.values);
+  const header = tensorHeader(concatenated(sparse.values));
   const name = header?.name ?? "";
   const dtype = DTYPE_CODES.get(header?.dataType ?? 0);
   const shape = dimsFrom(sparse.dims);

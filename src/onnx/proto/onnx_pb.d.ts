@@ -57,9 +57,9 @@ export declare type AttributeProto = Message<"onnx.AttributeProto"> & {
   s: Uint8Array;
 
   /**
-   * @generated from field: optional bytes t = 5;
+   * @generated from field: repeated bytes t = 5;
    */
-  t: Uint8Array;
+  t: Uint8Array[];
 
   /**
    * @generated from field: optional onnx.GraphProto g = 6;
@@ -945,14 +945,14 @@ export declare const TensorProto_DataLocationSchema: GenEnum<TensorProto_DataLoc
  */
 export declare type SparseTensorProto = Message<"onnx.SparseTensorProto"> & {
   /**
-   * @generated from field: optional bytes values = 1;
+   * @generated from field: repeated bytes values = 1;
    */
-  values: Uint8Array;
+  values: Uint8Array[];
 
   /**
-   * @generated from field: optional bytes indices = 2;
+   * @generated from field: repeated bytes indices = 2;
    */
-  indices: Uint8Array;
+  indices: Uint8Array[];
 
   /**
    * @generated from field: repeated int64 dims = 3;
