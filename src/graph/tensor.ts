@@ -15,6 +15,8 @@ export interface ExternalData {
   readonly length: number | undefined;
   /** The folder of the model that it was read with; left out where that is not known. */
   readonly folder?: string;
+  /** Where the model's file lies, if its path is a symbolic link into another folder. */
+  readonly home?: string;
 }
 
 /** Where the elements are. `absent`: the file declares dims without bytes (a skeleton export). */

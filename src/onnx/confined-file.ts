@@ -18,17 +18,21 @@ export class Refused extends Error {
 }
 
 /**
- * Opens a file in a folder for reading. Symbolic links are followed only as long as they stay inside; a
- * second hard link or a device is refused, as the ONNX package refuses them: the other name may be
+ * Opens a file in a folder for reading. Symbolic links are followed only as long as they stay inside, or
+ * lead to where the model's file itself lies (`home`), as in the cache of Hugging Face and as ONNX Runtime
+ * allows it; a second hard link or a device is refused, as the ONNX package refuses them: the other name may be
  * anywhere, and a device never ends.
  *
  * @throws Refused
  */
-export async function openConfined(folder: string, location: string): Promise<FileHandle> {
+export async function openConfined(
+  folder: string,
+  location: string,
+  home?: string,
+): Promise<FileHandle> {
   const path = join(folder, location);
   const real = await resolved(path);
-  const root = await resolved(folder);
-  if (!real.startsWith(root.endsWith(sep) ? root : `${root}${sep}`)) {
+  if (!isInside(real, await resolved(folder)) && !(home !== undefined && isInside(real, home))) {
     throw new Refused("outside", "a symbolic link leads out of the model's folder");
   }
   // Without O_NONBLOCK, opening a pipe would wait for a writer.
@@ -51,6 +55,10 @@ export async function openConfined(folder: string, location: string): Promise<Fi
     await handle.close();
     throw cause;
   }
+}
+
+function isInside(path: string, folder: string): boolean {
+  return path.startsWith(folder.endsWith(sep) ? folder : `${folder}${sep}`);
 }
 
 async function resolved(path: string): Promise<string> {

@@ -349,6 +349,15 @@ describe("paths that a file may not name", () => {
   });
 });
 
+test("strings are never in another file", async () => {
+  const path = join(folder, "m.onnx");
+  const bytes = fileWith((file) =>
+    file.graph?.initializer.push(external({ location: "w.bin" }, { dataType: 8 })),
+  );
+  writeFileSync(path, bytes);
+  expect(await findings(loadModel(path))).toEqual(["onnx/tensor"]);
+});
+
 describe("files that are not what they should be", () => {
   const weights = (bytes = 2400): void =>
     writeFileSync(join(folder, "w.bin"), new Uint8Array(bytes));

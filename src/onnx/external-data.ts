@@ -11,6 +11,7 @@ import type { Graph } from "../graph/graph.ts";
 import { mapTensors, tensorsOf } from "../graph/map-tensors.ts";
 import type { ExternalData, TensorData, TensorRef } from "../graph/tensor.ts";
 import { openConfined, Refused, readRange } from "./confined-file.ts";
+import type { Beside } from "./external-entries.ts";
 import { type ExternalPlace, ExternalPlaces } from "./external-places.ts";
 import { type Model, origins } from "./model.ts";
 import { GraphProtoSchema, ModelProtoSchema } from "./proto/onnx_pb.js";
@@ -40,12 +41,15 @@ export function fixedLocations(model: Model): string[] {
  * What is wrong with the files that a model names: outside its folder, or too short. A file that is not
  * there is no fault as long as nobody reads it; structure and shapes can be seen without weights.
  */
-export async function externalDiagnostics(model: Model, folder: string): Promise<Diagnostic[]> {
+export async function externalDiagnostics(
+  model: Model,
+  { folder, home }: Beside,
+): Promise<Diagnostic[]> {
   const found: Diagnostic[] = [];
   for (const [location, places] of grouped(placesOf(model))) {
     const [first] = places;
     try {
-      const handle = await openConfined(folder, location);
+      const handle = await openConfined(folder, location, home);
       const { size } = await handle.stat().finally(() => handle.close());
       for (const place of places) if (endOf(place) > size) found.push(tooShort(place, size));
     } catch (cause) {
@@ -99,7 +103,10 @@ export async function withExternalTensors(
 
 const COPY_BYTES = 16 * 1024 * 1024;
 
-/** The files that weights lie in, each opened once. */
+/** Files open at a time; a process may have 1,024 on common systems, and old exports have one for each weight. */
+const OPEN_FILES_MAX = 32;
+
+/** The files that weights lie in. Those read last stay open. */
 export class ExternalFiles {
   readonly #folder: string | undefined;
   readonly #open = new Map<string, FileHandle>();
@@ -135,7 +142,9 @@ export class ExternalFiles {
     if (folder === undefined) throw faulty([nowhere(place)]);
     const path = join(folder, place.data.location);
     const handle = this.#open.get(path) ?? (await this.#openFile(folder, place));
+    this.#open.delete(path);
     this.#open.set(path, handle);
+    if (this.#open.size > OPEN_FILES_MAX) await this.#closeOldest();
     const { size } = await handle.stat();
     if (endOf(place) > size) throw faulty([tooShort(place, size)]);
     return handle;
@@ -143,9 +152,16 @@ export class ExternalFiles {
 
   async #openFile(folder: string, place: ExternalPlace): Promise<FileHandle> {
     try {
-      return await openConfined(folder, place.data.location);
+      return await openConfined(folder, place.data.location, place.data.home);
     } catch (cause) {
       throw cause instanceof Refused ? faulty([refusal(place, cause)]) : cause;
+    }
+  }
+
+  async #closeOldest(): Promise<void> {
+    for (const [path, handle] of this.#open) {
+      this.#open.delete(path);
+      return handle.close();
     }
   }
 

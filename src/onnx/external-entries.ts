@@ -6,6 +6,13 @@ import { create } from "@bufbuild/protobuf";
 import type { ExternalData } from "../graph/tensor.ts";
 import { type StringStringEntryProto, StringStringEntryProtoSchema } from "./proto/onnx_pb.js";
 
+/** Where locations start. */
+export interface Beside {
+  readonly folder: string;
+  /** Where the files may really lie besides; see `ExternalData`. */
+  readonly home?: string;
+}
+
 /**
  * The place that entries name, or a sentence about what is wrong with it. `wantedBytes` is what the tensor
  * takes, where its type and dims make sense.
@@ -13,7 +20,7 @@ import { type StringStringEntryProto, StringStringEntryProtoSchema } from "./pro
 export function externalFrom(
   entries: readonly StringStringEntryProto[],
   wantedBytes: number | undefined,
-  folder: string | undefined,
+  beside: Beside | undefined,
 ): ExternalData | string {
   const texts = new Map(entries.map(({ key, value }) => [key, value]));
   const size = (key: string): number | undefined => {
@@ -37,7 +44,7 @@ export function externalFrom(
     location,
     offset,
     length,
-    ...(folder === undefined ? {} : { folder }),
+    ...beside,
   };
 }
 

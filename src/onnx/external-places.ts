@@ -4,7 +4,7 @@
 import type { ExternalData } from "../graph/tensor.ts";
 import { concatenated } from "./chunks.ts";
 import { DTYPE_CODES } from "./dtype-codes.ts";
-import { externalFrom } from "./external-entries.ts";
+import { type Beside, externalFrom } from "./external-entries.ts";
 import {
   type AttributeProto,
   type GraphProto,
@@ -28,10 +28,10 @@ export interface ExternalPlace {
 export class ExternalPlaces {
   readonly found: ExternalPlace[] = [];
   readonly faults: { readonly where: string; readonly text: string }[] = [];
-  readonly #folder: string | undefined;
+  readonly #beside: Beside | undefined;
 
-  constructor(file: ModelProto, folder: string | undefined) {
-    this.#folder = folder;
+  constructor(file: ModelProto, beside: Beside | undefined) {
+    this.#beside = beside;
     this.#graph(file.graph);
     for (const { initialization, algorithm } of file.trainingInfo) {
       this.#graph(initialization);
@@ -77,7 +77,7 @@ export class ExternalPlaces {
     // An unknown type or impossible shape is told where the tensor is read, if it is; the runtime may read more.
     const known = dtype !== undefined && typeof shape !== "string";
     const bytes = known ? tensorBytes(dtype, shape) : undefined;
-    const data = externalFrom(header.externalData, bytes, this.#folder);
+    const data = externalFrom(header.externalData, bytes, this.#beside);
     if (typeof data === "string") this.faults.push({ where, text: data });
     else this.found.push({ where, data, bytes: bytes ?? 0 });
   };

@@ -24,7 +24,10 @@ const MAPPED_ALIGNMENT = 65_536;
 /** So that a view of any element type is possible. */
 const ALIGNMENT = 16;
 
-/** Places every tensor of at least `bytesMin` in one file; each tensor once, however often it is used. */
+/**
+ * Places every tensor of at least `bytesMin` in one file, and all that lie in other files already; each
+ * tensor once, however often it is used.
+ */
 export function gather(
   graph: Graph,
   { location, folder, bytesMin }: { location: string; folder: string; bytesMin: number },
@@ -36,8 +39,8 @@ export function gather(
     const known = moved.get(ref);
     if (known !== undefined) return known;
     const length = tensorBytes(ref.dtype, ref.shape);
-    const movable = ref.data.kind === "bytes" || ref.data.kind === "external";
-    if (!movable || length < bytesMin) return ref;
+    const large = ref.data.kind === "bytes" && length >= bytesMin;
+    if (!large && ref.data.kind !== "external") return ref;
     const offset = aligned(end, length >= MAPPED_BYTES_MIN ? MAPPED_ALIGNMENT : ALIGNMENT);
     end = offset + length;
     placements.set(ref, { ref, offset, length });

@@ -2,8 +2,8 @@
 // for them, and every fault of the file is reported, not just the first.
 
 import { createReadStream } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { readFile, realpath, stat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
@@ -13,6 +13,7 @@ import type { Graph } from "../graph/graph.ts";
 import { bytesOf } from "../graph/tensor.ts";
 import { graphDiagnostics } from "../graph/verify.ts";
 import { externalDiagnostics } from "./external-data.ts";
+import type { Beside } from "./external-entries.ts";
 import { ExternalPlaces } from "./external-places.ts";
 import { functionsFrom, graphFrom, plainDomain, withFunctions } from "./graph-from.ts";
 import type { Model } from "./model.ts";
@@ -26,11 +27,14 @@ const IR_VERSION_MIN = 3;
 
 /**
  * Reads the bytes of an ONNX file. Weights stay views of them. With a path, external data is looked for
- * beside it.
+ * beside it; `home` is the folder in which the file lies, where the path is a symbolic link.
  *
  * @throws SkipwayError `input` with every fault found.
  */
-export function readModel(bytes: Uint8Array, options: { path?: string } = {}): Model {
+export function readModel(
+  bytes: Uint8Array,
+  options: { path?: string; home?: string } = {},
+): Model {
   const path = options.path ?? "model";
   // Not a Buffer, whose `slice` and JSON differ from other arrays.
   const proto = parse(bytesOf(bytes), path);
@@ -38,7 +42,7 @@ export function readModel(bytes: Uint8Array, options: { path?: string } = {}): M
   // What stands in the file in two forms is read twice and told once.
   const report = (one: Diagnostic): void =>
     void found.set(`${one.id} ${one.where} ${one.text}`, one);
-  const graph = graphOf(proto, { path, folder: folderOf(options.path), report });
+  const graph = graphOf(proto, { path, beside: besideOf(options), report });
   if (graph === undefined) throw notOnnx(path, describe(bytes));
   if (![...found.values()].some(({ id }) => id === "onnx/limit")) {
     graphDiagnostics(graph).filter(isError).forEach(report);
@@ -59,21 +63,33 @@ export function readModel(bytes: Uint8Array, options: { path?: string } = {}): M
   });
 }
 
-function folderOf(path: string | undefined): string | undefined {
-  return path === undefined ? undefined : dirname(path);
+function besideOf({ path, home }: { path?: string; home?: string }): Beside | undefined {
+  if (path === undefined) return undefined;
+  return { folder: dirname(resolve(path)), ...(home === undefined ? {} : { home }) };
+}
+
+/** The folder in which a file lies, if its path is a symbolic link into another one. */
+async function homeOf(path: string): Promise<string | undefined> {
+  try {
+    const home = dirname(await realpath(path));
+    return home === (await realpath(dirname(path))) ? undefined : home;
+  } catch {
+    // A pipe has no path of its own.
+    return undefined;
+  }
 }
 
 interface Reading {
   readonly path: string;
-  readonly folder: string | undefined;
+  readonly beside: Beside | undefined;
   readonly report: (found: Diagnostic) => void;
 }
 
 /** undefined for a message that is no model. */
-function graphOf(proto: ModelProto, { path, folder, report }: Reading): Graph | undefined {
+function graphOf(proto: ModelProto, { path, beside, report }: Reading): Graph | undefined {
   if (proto.graph === undefined || proto.opsetImport.length === 0) return undefined;
   if (Number(proto.irVersion) < IR_VERSION_MIN) report(tooOld(path, proto.irVersion));
-  for (const { where, text } of new ExternalPlaces(proto, folder).faults) {
+  for (const { where, text } of new ExternalPlaces(proto, beside).faults) {
     report(invalid(where, text));
   }
   const setting = {
@@ -81,7 +97,7 @@ function graphOf(proto: ModelProto, { path, folder, report }: Reading): Graph | 
       proto.opsetImport.map(({ domain, version }) => [plainDomain(domain), Number(version)]),
     ),
     metadata: new Map(proto.metadataProps.map(({ key, value }) => [key, value])),
-    folder,
+    beside,
     report,
   };
   const functions = functionsFrom(proto.functions, setting);
@@ -126,8 +142,11 @@ function faulty(path: string, found: readonly Diagnostic[]): SkipwayError {
  * const model = await loadModel("model.onnx");
  */
 export async function loadModel(path: string): Promise<Model> {
-  const model = readModel(await readBounded(path), { path });
-  const found = await externalDiagnostics(model, dirname(path));
+  const bytes = await readBounded(path);
+  const home = await homeOf(path);
+  const link = home === undefined ? {} : { home };
+  const model = readModel(bytes, { path, ...link });
+  const found = await externalDiagnostics(model, { folder: dirname(resolve(path)), ...link });
   if (found.length > 0) throw faulty(path, found);
   return model;
 }

@@ -10,7 +10,7 @@ import { type DType, dtypeBytes } from "../graph/dtype.ts";
 import { bytesOf, type TensorData, type TensorRef } from "../graph/tensor.ts";
 import { Chunks, concatenated } from "./chunks.ts";
 import { CODE_OF, DTYPE_CODES } from "./dtype-codes.ts";
-import { externalEntries, externalFrom } from "./external-entries.ts";
+import { type Beside, externalEntries, externalFrom } from "./external-entries.ts";
 import {
   type SparseTensorProto,
   type TensorProto,
@@ -33,7 +33,7 @@ export type Report = (found: Diagnostic) => void;
 export interface TensorSetting {
   readonly report: Report;
   /** Where locations of external data start. */
-  readonly folder: string | undefined;
+  readonly beside: Beside | undefined;
 }
 
 /** What a tensor was read from; without the message where its data has been moved since. */
@@ -71,7 +71,7 @@ function decoded(message: Uint8Array, parts: TensorParts, setting: TensorSetting
   if (dtype === undefined) return fault(`has the unknown type ${header.dataType}`);
   const shape = dimsFrom(header.dims);
   if (typeof shape === "string") return fault(shape);
-  const data = dataOf(parts, { dtype, shape }, setting.folder);
+  const data = dataOf(parts, { dtype, shape }, setting.beside);
   if (typeof data === "string") return fault(data);
   const ref = { dtype, shape, data };
   origins.set(ref, { parts, message });
@@ -174,12 +174,14 @@ function count(shape: readonly number[]): number {
 function dataOf(
   { header, data }: TensorParts,
   { dtype, shape }: { dtype: DType; shape: readonly number[] },
-  folder: string | undefined,
+  beside: Beside | undefined,
 ): TensorData | string {
   const elements = count(shape);
   const wanted = tensorBytes(dtype, shape);
   if (header.dataLocation === TensorProto_DataLocation.EXTERNAL) {
-    return externalFrom(header.externalData, wanted, folder);
+    // "External Data" in the specification: of raw data, which strings never are.
+    if (dtype === "string") return "holds strings, which cannot lie in another file";
+    return externalFrom(header.externalData, wanted, beside);
   }
   if (dtype === "string") {
     if (header.stringData.length === elements)

@@ -1,7 +1,7 @@
 // From a model to ONNX files: whole or not there. Written aside, flushed, then renamed.
 
-import { existsSync } from "node:fs";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { type FileHandle, mkdir, open, realpath, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
@@ -40,7 +40,7 @@ export async function saveModel(
   const folder = dirname(resolve(path));
   const source = model.path === undefined ? undefined : dirname(model.path);
   const foreign = foreignTensors(model, folder);
-  refuseWhatCannotMove(model, folder);
+  await refuseWhatCannotMove(model, folder);
   const bytes =
     modelChunks(model).byteLength +
     foreign.reduce((sum, ref) => sum + tensorBytes(ref.dtype, ref.shape), 0);
@@ -51,29 +51,59 @@ export async function saveModel(
     await atomically([{ path, write: (file) => writeModel(file, model, whole) }]);
     return;
   }
-  const { location = unusedName(path), bytesMin = EXTERNAL_BYTES_MIN } =
-    beside === true ? {} : beside;
-  const fault = locationFault(location);
-  if (fault !== undefined) throw badLocation(location, fault);
-  const { graph, placements } = gather(model.graph, { location, folder, bytesMin });
-  await atomically([
-    { path: join(folder, location), write: (file) => writeData(file, placements, source) },
-    { path, write: (file) => writeModel(file, model, graph) },
-  ]);
+  const { location: wanted, bytesMin = EXTERNAL_BYTES_MIN } = beside === true ? {} : beside;
+  const fault = wanted === undefined ? undefined : placeFault(wanted, path);
+  if (wanted !== undefined && fault !== undefined) throw badLocation(wanted, fault);
+  const location = wanted ?? (await takeUnusedName(path));
+  const data = join(folder, location);
+  try {
+    await makeFolders(folder, dirname(location));
+    const { graph, placements } = gather(model.graph, { location, folder, bytesMin });
+    await atomically([
+      { path: data, write: (file) => writeData(file, placements, source) },
+      { path, write: (file) => writeModel(file, model, graph) },
+    ]);
+  } catch (cause) {
+    if (wanted === undefined) await rm(data, { force: true });
+    throw cause;
+  }
 }
 
-/** Weights whose data would not be found from another folder. One without a folder is named on purpose. */
+/** Folders inside the folder of the model, which itself has to be there. */
+async function makeFolders(folder: string, inside: string): Promise<void> {
+  try {
+    if (inside !== ".") await mkdir(join(await realpath(folder), inside), { recursive: true });
+  } catch (cause) {
+    throw unwritable(join(folder, inside), cause);
+  }
+}
+
+/** Why weights may not be put there. */
+function placeFault(location: string, path: string): string | undefined {
+  const fault = locationFault(location);
+  if (fault !== undefined) return fault;
+  const same = resolve(dirname(path), location) === resolve(path);
+  return same ? "which is the model itself" : undefined;
+}
+
+/** Weights whose data would not be found by the written file. One without a folder is named on purpose. */
 function foreignTensors(model: Model, folder: string): TensorRef[] {
   return tensorsOf(model.graph).filter(
     ({ data }) =>
-      data.kind === "external" && data.folder !== undefined && resolve(data.folder) !== folder,
+      data.kind === "external" &&
+      data.folder !== undefined &&
+      (resolve(data.folder) !== folder || data.home !== undefined),
   );
 }
 
-function refuseWhatCannotMove(model: Model, folder: string): void {
-  if (model.path === undefined || dirname(resolve(model.path)) === folder) return;
+async function refuseWhatCannotMove(model: Model, folder: string): Promise<void> {
   const fixed = fixedLocations(model);
-  if (fixed.length === 0) return;
+  if (model.path === undefined || fixed.length === 0) return;
+  if ((await realFolder(dirname(model.path))) === (await realFolder(folder))) {
+    // Unless the file is a link, whose data may be links to where it leads, and are no longer found from here.
+    const home = dirname(await realpath(model.path).catch(() => resolve(folder, "m")));
+    if (home === (await realFolder(folder))) return;
+  }
   throw SkipwayError.fromDiagnostics("input", [
     diagnostic({
       id: "onnx/external-data",
@@ -85,13 +115,26 @@ function refuseWhatCannotMove(model: Model, folder: string): void {
   ]);
 }
 
-/** A name beside the model that nothing has: a model that is replaced keeps its weights until then. */
-function unusedName(path: string): string {
+async function realFolder(path: string): Promise<string> {
+  return await realpath(path).catch(() => resolve(path));
+}
+
+/**
+ * Takes a name beside the model that nothing has, with an empty file, so that nobody else takes it: a model
+ * that is replaced keeps its weights until then, and of two saves at a time each has a file of its own.
+ */
+async function takeUnusedName(path: string): Promise<string> {
   const stem = basename(path);
-  const nameOf = (n: number): string => (n === 0 ? `${stem}.data` : `${stem}.${n}.data`);
-  let n = 0;
-  while (existsSync(join(dirname(path), nameOf(n)))) n++;
-  return nameOf(n);
+  for (let n = 0; ; n++) {
+    const name = n === 0 ? `${stem}.data` : `${stem}.${n}.data`;
+    try {
+      await (await open(join(dirname(path), name), "wx")).close();
+      return name;
+    } catch (cause) {
+      const taken = cause instanceof Error && "code" in cause && cause.code === "EEXIST";
+      if (!taken) throw unwritable(path, cause);
+    }
+  }
 }
 
 async function writeModel(file: FileHandle, model: Model, graph: Graph): Promise<void> {
@@ -154,10 +197,11 @@ interface Writing {
 
 /** Writes files aside and puts them in place in order, the last one being the one that names the others. */
 async function atomically(files: readonly Writing[]): Promise<void> {
-  const aside = files.map(({ path }) => `${path}.${process.pid}.tmp`);
+  // Names of its own for each call: two of them may write the same file, here or in another process.
+  const aside = files.map(({ path }) => `${path}.${randomUUID()}.tmp`);
   try {
     for (const [i, { write }] of files.entries()) {
-      const file = await open(aside[i] ?? "", "w");
+      const file = await open(aside[i] ?? "", "wx");
       try {
         await write(file);
         await file.sync();
