@@ -2,7 +2,7 @@
 // file declares is kept where inference knows less.
 
 import type { Graph, Node, Value, ValueName } from "../graph/graph.ts";
-import { captures, indexOf } from "../graph/query.ts";
+import { captures } from "../graph/query.ts";
 import type { TensorRef } from "../graph/tensor.ts";
 import { bindType, merge, sameType } from "../graph/value-type.ts";
 import { bearsOut, enter } from "./bodies.ts";
@@ -124,22 +124,19 @@ export class Inference {
       const inferred = this.#values.get(value.name);
       return this.#bind(inferred === undefined ? value : { ...value, ...merge(value, inferred) });
     });
+    const given = new Map(graph.inputs.map((value) => [value.name, value]));
     const same =
       nodes === graph.nodes &&
       this.#inputs === graph.inputs &&
       outputs === graph.outputs &&
       [...this.#values].every(([name, value]) =>
-        sameType(value, graph.values.get(name) ?? inputOf(graph, name)),
+        sameType(value, graph.values.get(name) ?? given.get(name)),
       );
     if (same) return graph;
     const initializers =
       this.#initializers.size === graph.initializers.size ? graph.initializers : this.#initializers;
     return { ...graph, inputs: this.#inputs, outputs, nodes, initializers, values: this.#values };
   }
-}
-
-function inputOf(graph: Graph, name: ValueName): Value | undefined {
-  return indexOf(graph).inputs.get(name);
 }
 
 function bindValue(value: Value, sizes: ReadonlyMap<string, number>): Value {
