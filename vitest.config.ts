@@ -6,7 +6,7 @@ export default defineConfig({
     globalSetup: ["test/announce.ts"],
     exclude: ["**/node_modules/**", "test/browser/**"],
     // Whole processes are started in the tests that cross layers; two cores want patience.
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 });
