@@ -54,6 +54,11 @@ export const limits = {
    * their own are what takes V8 longest: four million in a body of 60 MB took half a minute.
    */
   jsonObjectsMax: 24_576,
+  /**
+   * Integers of a JSON request that JSON.parse would round, such as 64-bit hashes: each takes 8 µs of the
+   * server's one thread, so these take two seconds. The binary form carries any number of them.
+   */
+  jsonLongIntegersMax: 250_000,
   /** Requests waiting for one model process. Beyond it a client is told to come back. */
   queueRequestsMax: 256,
   /** Bytes of tensors waiting for one model process. */

@@ -12,6 +12,8 @@ const LONG_INTEGER = /\d{16}/;
 /** A number at one place. Each part begins with another character: no backtracking. */
 const NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const ROUNDED_INTEGER = /^-?\d{16,}$/;
+/** More digits than any number has: the pattern of numbers would look for their end with a deep stack. */
+const ENDLESS_NUMBER = /\d{1000}/;
 const MARK = "\u0000skipway-exact:";
 
 /** Parses a request body. */
@@ -27,17 +29,24 @@ export function parseJson(text: string): ParsedJson {
   }
   try {
     if (!LONG_INTEGER.test(text)) return { value: JSON.parse(text) };
-    return { value: JSON.parse(markLongIntegers(text), revive) };
+    if (ENDLESS_NUMBER.test(text)) return { fault: "a number in it has a thousand digits or more" };
+    const { marked, count } = markLongIntegers(text);
+    if (count > limits.jsonLongIntegersMax) return { fault: tooManyLong(count) };
+    return { value: JSON.parse(marked, revive) };
   } catch (error) {
     return { fault: error instanceof Error ? error.message : String(error) };
   }
+}
+
+function tooManyLong(count: number): string {
+  return `it has ${count} integers of sixteen or more digits, and at most ${limits.jsonLongIntegersMax} may be in it`;
 }
 
 /**
  * The text with its long integers as marked strings. One pass: a pattern that looks for strings as well
  * would begin anew at every quote of a string that never ends, which takes quadratic time.
  */
-function markLongIntegers(text: string): string {
+function markLongIntegers(text: string): { marked: string; count: number } {
   const parts: string[] = [];
   let copied = 0;
   let i = 0;
@@ -54,7 +63,7 @@ function markLongIntegers(text: string): string {
     }
     i += Math.max(1, token.length);
   }
-  return parts.join("") + text.slice(copied);
+  return { marked: parts.join("") + text.slice(copied), count: parts.length / 2 };
 }
 
 function numberAt(text: string, at: number): string {

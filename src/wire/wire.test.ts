@@ -65,6 +65,17 @@ describe("JSON of requests", () => {
     expect(jsonOf(text)).toEqual(JSON.parse(text));
   });
 
+  test("long integers are bounded in number, and in length", () => {
+    const list = (count: number): string => `[${"1234567890123456789,".repeat(count - 1)}0]`;
+    expect(parseJson(list(1000))).toHaveProperty("value");
+    expect(parseJson(list(limits.jsonLongIntegersMax + 2))).toMatchObject({
+      fault: expect.stringContaining("sixteen or more digits"),
+    });
+    expect(parseJson(`[${"7".repeat(10_000_000)}]`)).toMatchObject({
+      fault: expect.stringContaining("thousand digits"),
+    });
+  });
+
   test("nesting is bounded before anything is built", () => {
     expect(parseJson("[".repeat(100_000))).toMatchObject({
       fault: expect.stringContaining("deeper"),
@@ -137,8 +148,8 @@ describe("tensors in JSON", () => {
     expect(int64Values(value)[0]).toBe(9007199254740993n);
   });
 
-  test("an integer of a million digits is out of range before it is computed", () => {
-    const digits = jsonOf(`[${"9".repeat(1_000_000)}]`);
+  test("an integer of 999 digits is out of range before it is computed", () => {
+    const digits = jsonOf(`[${"9".repeat(999)}]`);
     expect(tensorFromJson("uint64", [1], digits)).toMatch(/no uint64/);
   });
 
