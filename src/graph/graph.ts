@@ -33,6 +33,8 @@ export type Container =
 /** An edge: one producer, any number of uses. */
 export interface Value extends ValueType {
   readonly name: ValueName;
+  /** What a file says of the value besides, as that of a node. */
+  readonly remarks?: Uint8Array;
 }
 
 /** An integer of an ONNX attribute; bigint only where a number would not be exact. */
@@ -138,6 +140,8 @@ export interface Graph {
   /** Version of each operator set, by domain. */
   readonly opsets: ReadonlyMap<string, number>;
   readonly metadata: ReadonlyMap<string, string>;
+  /** What a file says of the graph besides, as that of a node. */
+  readonly remarks?: Uint8Array;
   /** Functions that nodes call, by `functionKey`; left out where there are none. */
   readonly functions?: ReadonlyMap<string, GraphFunction>;
   /**

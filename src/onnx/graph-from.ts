@@ -2,7 +2,7 @@
 // value and graph was read from, and is written back from there.
 
 import { isUtf8 } from "node:buffer";
-import { create, toBinary } from "@bufbuild/protobuf";
+import { toBinary } from "@bufbuild/protobuf";
 import { diagnostic } from "../base/diagnostic.ts";
 import { limits } from "../base/limits.ts";
 import type {
@@ -25,10 +25,10 @@ import {
   type FunctionProto,
   type GraphProto,
   type NodeProto,
-  NodeProtoSchema,
   AttributeProto_AttributeType as Type,
   type ValueInfoProto,
 } from "./proto/onnx_pb.js";
+import { graphRemarks, nodeRemarks, valueRemarks } from "./remarks.ts";
 import { type NamedTensor, sparseFrom, type TensorSetting, tensorFrom } from "./tensors.ts";
 import { typeFrom } from "./types.ts";
 
@@ -36,8 +36,14 @@ import { typeFrom } from "./types.ts";
 export const origins: {
   readonly graphs: WeakMap<Graph, GraphProto>;
   readonly nodes: WeakMap<Node, NodeProto>;
+  readonly attributes: WeakMap<Attribute, AttributeProto>;
   readonly values: WeakMap<Value, ValueInfoProto>;
-} = { graphs: new WeakMap(), nodes: new WeakMap(), values: new WeakMap() };
+} = {
+  graphs: new WeakMap(),
+  nodes: new WeakMap(),
+  attributes: new WeakMap(),
+  values: new WeakMap(),
+};
 
 /** What surrounds a graph in a file. */
 export interface GraphSetting extends TensorSetting {
@@ -62,6 +68,7 @@ export function graphFrom(proto: GraphProto, setting: GraphSetting): Graph {
   for (const message of proto.initializer) add(tensorFrom(message, setting));
   for (const sparse of proto.sparseInitializer) add(sparseFrom(sparse, setting));
   const names = new NodeNames();
+  const remarks = graphRemarks(proto);
   const graph: Graph = {
     name: proto.name,
     inputs: proto.input.map(valueFrom),
@@ -71,6 +78,7 @@ export function graphFrom(proto: GraphProto, setting: GraphSetting): Graph {
     values: new Map(proto.valueInfo.map((value) => [value.name, valueFrom(value)])),
     opsets,
     metadata,
+    ...(remarks === undefined ? {} : { remarks }),
   };
   origins.graphs.set(graph, proto);
   return graph;
@@ -112,9 +120,11 @@ export function withFunctions(graph: Graph, functions: ReadonlyMap<string, Graph
 function nodeFrom(proto: NodeProto, names: NodeNames, setting: GraphSetting): Node {
   const attributes = new Map<string, Attribute>();
   for (const attribute of proto.attribute) {
-    attributes.set(attribute.name, attributeFrom(attribute, setting));
+    const made = attributeFrom(attribute, setting);
+    attributes.set(attribute.name, made);
+    origins.attributes.set(made, attribute);
   }
-  const remarks = remarksOf(proto);
+  const remarks = nodeRemarks(proto);
   const node: Node = {
     name: names.take(proto.name, proto.opType),
     op: proto.opType,
@@ -127,18 +137,6 @@ function nodeFrom(proto: NodeProto, names: NodeNames, setting: GraphSetting): No
   };
   origins.nodes.set(node, proto);
   return node;
-}
-
-/** What our nodes do not model. */
-function remarksOf(proto: NodeProto): Uint8Array | undefined {
-  const { docString, metadataProps, deviceConfigurations, $unknown } = proto;
-  const none = docString === "" && metadataProps.length === 0 && deviceConfigurations.length === 0;
-  if (none && $unknown === undefined) return undefined;
-  const rest = create(NodeProtoSchema);
-  if (docString !== "") rest.docString = docString;
-  Object.assign(rest, { metadataProps, deviceConfigurations });
-  if ($unknown !== undefined) rest.$unknown = $unknown;
-  return toBinary(NodeProtoSchema, rest);
 }
 
 function attributeFrom(proto: AttributeProto, setting: GraphSetting): Attribute {
@@ -189,7 +187,9 @@ function integer(value: bigint): AttributeInt {
 }
 
 function valueFrom(proto: ValueInfoProto): Value {
-  const value = { name: proto.name, ...typeFrom(proto.type) };
+  const remarks = valueRemarks(proto);
+  const type = typeFrom(proto.type);
+  const value: Value = { name: proto.name, ...type, ...(remarks === undefined ? {} : { remarks }) };
   origins.values.set(value, proto);
   return value;
 }

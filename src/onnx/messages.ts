@@ -5,7 +5,7 @@
 import { create, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import type { Attribute, Graph, Node, Value } from "../graph/graph.ts";
 import { TYPE_OF } from "./attribute-types.ts";
-import { Chunks, concatenated } from "./chunks.ts";
+import { Chunks } from "./chunks.ts";
 import { origins, plainDomain } from "./graph-from.ts";
 import { type Model, origins as modelOrigins } from "./model.ts";
 import {
@@ -19,14 +19,14 @@ import {
   NodeProtoSchema,
   type OperatorSetIdProto,
   OperatorSetIdProtoSchema,
+  type SparseTensorProto,
   type StringStringEntryProto,
   StringStringEntryProtoSchema,
   AttributeProto_AttributeType as Type,
   type ValueInfoProto,
-  ValueInfoProtoSchema,
 } from "./proto/onnx_pb.js";
-import { tensorHeader, tensorTo } from "./tensors.ts";
-import { typeTo } from "./types.ts";
+import { graphRest, valueWith } from "./remarks.ts";
+import { sparseTo, tensorTo } from "./tensors.ts";
 
 /** Numbers of the fields that are written by themselves. */
 const MODEL = { graph: 7, functions: 25 };
@@ -78,10 +78,16 @@ function text<T extends Record<string, string>>(fields: T, origin: object | unde
 }
 
 function opsetsTo(graph: Graph, origin: ModelProto | undefined): OperatorSetIdProto[] {
-  const written = new Map(origin?.opsetImport.map((one) => [plainDomain(one.domain), one]));
+  const read = origin?.opsetImport ?? [];
+  const written = new Map(read.map((one) => [plainDomain(one.domain), one]));
+  const isRead = (domain: string, version: number): boolean =>
+    Number(written.get(domain)?.version) === version;
+  // As it was read, which may name a domain twice.
+  const same = [...graph.opsets].every(([domain, version]) => isRead(domain, version));
+  if (same && graph.opsets.size === written.size) return [...read];
   return [...graph.opsets].map(([domain, version]) => {
     const known = written.get(domain);
-    if (known !== undefined && Number(known.version) === version) return known;
+    if (known !== undefined && isRead(domain, version)) return known;
     return create(OperatorSetIdProtoSchema, { domain, version: BigInt(version) });
   });
 }
@@ -91,6 +97,8 @@ function metadataTo(
   read: readonly StringStringEntryProto[],
 ): StringStringEntryProto[] {
   const written = new Map(read.map((entry) => [entry.key, entry]));
+  const same = [...metadata].every(([key, value]) => written.get(key)?.value === value);
+  if (same && metadata.size === written.size) return [...read];
   return [...metadata].map(([key, value]) => {
     const known = written.get(key);
     return known?.value === value ? known : create(StringStringEntryProtoSchema, { key, value });
@@ -103,19 +111,18 @@ function graphChunks(graph: Graph, around?: GraphProto): Chunks {
   const chunks = new Chunks();
   const part = (fields: Partial<GraphProto>): void =>
     chunks.push(toBinary(GraphProtoSchema, Object.assign(create(GraphProtoSchema), fields)));
+  const rest = same ?? graphRest(graph) ?? around;
   const nodes = same?.node ?? graph.nodes.map(nodeTo);
   for (const node of nodes) {
     chunks.nested(GRAPH.node, Chunks.of(toBinary(NodeProtoSchema, node)));
   }
   part(text({ name: graph.name }, same ?? around));
-  for (const tensor of initializersOf(graph, same, around)) {
+  for (const tensor of initializersOf(graph, same)) {
     chunks.nested(GRAPH.initializer, tensor);
   }
   part({
-    ...own(same ?? around, [
-      ...(["docString", "quantizationAnnotation", "sparseInitializer"] as const),
-      ...(["metadataProps", "$unknown"] as const),
-    ]),
+    ...own(rest, ["docString", "quantizationAnnotation", "metadataProps", "$unknown"]),
+    sparseInitializer: same?.sparseInitializer ?? sparseOf(graph),
     ...(same === undefined ? valuesTo(graph) : own(same, ["input", "output", "valueInfo"])),
   });
   return chunks;
@@ -130,17 +137,15 @@ function valuesTo(graph: Graph): Pick<GraphProto, "input" | "output" | "valueInf
   };
 }
 
-function initializersOf(
-  graph: Graph,
-  same: GraphProto | undefined,
-  around: GraphProto | undefined,
-): Chunks[] {
+function initializersOf(graph: Graph, same: GraphProto | undefined): Chunks[] {
   if (same !== undefined) return same.initializer.map((message) => Chunks.of(message));
-  const sparse = around?.sparseInitializer ?? [];
-  const isSparse = new Set(sparse.map((one) => tensorHeader(concatenated(one.values))?.name));
   return [...graph.initializers]
-    .filter(([name]) => !isSparse.has(name))
+    .filter(([name, ref]) => sparseTo(ref, name) === undefined)
     .map(([name, ref]) => tensorTo(ref, name));
+}
+
+function sparseOf(graph: Graph): SparseTensorProto[] {
+  return [...graph.initializers].flatMap(([name, ref]) => sparseTo(ref, name) ?? []);
 }
 
 function nodeTo(node: Node): NodeProto {
@@ -163,6 +168,8 @@ function graphTo(graph: Graph): GraphProto {
 }
 
 function attributeTo(name: string, attribute: Attribute): AttributeProto {
+  const same = origins.attributes.get(attribute);
+  if (same !== undefined) return same.name === name ? same : { ...same, name };
   const make = (fields: Partial<AttributeProto>): AttributeProto =>
     Object.assign(create(AttributeProtoSchema), { name }, fields);
   const bytes = (text: string): Uint8Array => Buffer.from(text, "utf8");
@@ -197,5 +204,5 @@ function attributeTo(name: string, attribute: Attribute): AttributeProto {
 function valueTo(value: Value): ValueInfoProto {
   const same = origins.values.get(value);
   if (same !== undefined) return same;
-  return create(ValueInfoProtoSchema, { name: value.name, type: typeTo(value) });
+  return valueWith(value, value.remarks);
 }

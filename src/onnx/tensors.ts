@@ -44,6 +44,9 @@ interface Origin {
 
 const origins = new WeakMap<TensorRef, Origin>();
 
+/** Sparse weights stay in their message. */
+const sparseOrigins = new WeakMap<TensorRef, SparseTensorProto>();
+
 /** A tensor as a file holds it. */
 export interface NamedTensor {
   readonly name: string;
@@ -85,11 +88,23 @@ export function sparseFrom(sparse: SparseTensorProto, setting: TensorSetting): N
   const dtype = DTYPE_CODES.get(header?.dataType ?? 0);
   const shape = dimsFrom(sparse.dims);
   if (dtype !== undefined && typeof shape !== "string") {
-    return { name, ref: { dtype, shape, data: { kind: "absent" } } };
+    const ref: TensorRef = { dtype, shape, data: { kind: "absent" } };
+    sparseOrigins.set(ref, sparse);
+    return { name, ref };
   }
   const text = typeof shape === "string" ? shape : "has an unknown type";
   setting.report(invalid(`sparse tensor "${name}"`, text));
   return { name, ref: undefined };
+}
+
+/** The message of a weight that is sparse, by the name that its values have; undefined for others. */
+export function sparseTo(ref: TensorRef, name: string): SparseTensorProto | undefined {
+  const sparse = sparseOrigins.get(ref);
+  if (sparse === undefined) return undefined;
+  const { header, data } = splitTensor(concatenated(sparse.values));
+  if (header.name === name) return sparse;
+  const named = Object.assign(create(TensorProtoSchema), header, { name });
+  return { ...sparse, values: [joinTensor({ header: named, data }).joined()] };
 }
 
 /** All of a tensor message but its data; undefined for what is none. */

@@ -10,7 +10,7 @@ import { CODE_OF, DTYPE_CODES } from "./dtype-codes.ts";
 import { AttributeProtoSchema, type TypeProto, type TypeProtoSchema } from "./proto/onnx_pb.js";
 
 /** What a value reads as whose type is not said, or not of a kind that is modelled. */
-const UNTYPED: ValueType = { dtype: "float32", shape: undefined };
+export const UNTYPED: ValueType = { dtype: "float32", shape: undefined };
 
 /** The type that a message states. A sparse tensor counts as the dense one that it stands for. */
 export function typeFrom(proto: TypeProto | undefined, depth = 0): ValueType {

@@ -1,17 +1,15 @@
 // Whether a model carries the values of its weights. Skeleton exports declare dims without bytes.
 
 import type { ValueName } from "../graph/graph.ts";
-import { concatenated } from "./chunks.ts";
-import { type Model, origins } from "./model.ts";
-import { tensorHeader } from "./tensors.ts";
+import type { Model } from "./model.ts";
+import { sparseTo } from "./tensors.ts";
 
 /** The weights whose values are not in the file; sparse ones are there in another form. */
 export function absentWeights(model: Model): ValueName[] {
-  const sparse = origins.get(model)?.graph?.sparseInitializer ?? [];
-  const elsewhere = new Set(sparse.map((one) => tensorHeader(concatenated(one.values))?.name));
   return [...model.graph.initializers]
-    .filter(([name, { data, shape }]) => {
-      return data.kind === "absent" && !shape.includes(0) && !elsewhere.has(name);
+    .filter(([name, ref]) => {
+      const absent = ref.data.kind === "absent" && !ref.shape.includes(0);
+      return absent && sparseTo(ref, name) === undefined;
     })
     .map(([name]) => name);
 }
