@@ -34,6 +34,63 @@ export class Random {
     return radius * Math.cos(2 * Math.PI * this.uniform());
   }
 
+  /** Fills a list with uniform numbers in [-bound, bound). */
+  fillUniform(values: Float32Array, bound: number): void {
+    const seed = this.#seed;
+    const first = this.#counter;
+    const step = bound / 2_147_483_648;
+    for (let i = 0; i < values.length; i++) {
+      values[i] = ((mix32(seed, first + i) | 0) + 0.5) * step;
+    }
+    this.#counter = first + values.length;
+  }
+
+  /**
+   * Fills a list with normal numbers of a standard deviation; those beyond `cut` deviations are drawn again.
+   * The ziggurat of Marsaglia and Tsang (2000), with layer and place from different bits (Doornik 2005).
+   */
+  fillNormal(
+    values: Float32Array,
+    deviation: number,
+    cut: number = Number.POSITIVE_INFINITY,
+  ): void {
+    const { edges, heights } = ziggurat();
+    const seed = this.#seed;
+    let counter = this.#counter;
+    let i = 0;
+    while (i < values.length) {
+      const bits = mix32(seed, counter++);
+      const layer = bits & 0xff;
+      const edge = edges[layer] as number;
+      let x = (((bits | 0) >> 8) + 0.5) * PLACE * edge;
+      if (Math.abs(x) >= (edges[layer + 1] as number)) {
+        // In the rim of a layer, or in the tail; once in about a hundred draws.
+        this.#counter = counter;
+        const kept = layer === 0 ? this.#tail(x < 0) : this.#rim(x, layer, heights);
+        counter = this.#counter;
+        if (kept === undefined) continue;
+        x = kept;
+      }
+      if (Math.abs(x) <= cut) values[i++] = x * deviation;
+    }
+    this.#counter = counter;
+  }
+
+  #rim(x: number, layer: number, heights: Float64Array): number | undefined {
+    const below = heights[layer] as number;
+    const y = below + this.uniform() * ((heights[layer + 1] as number) - below);
+    return y < Math.exp(-0.5 * x * x) ? x : undefined;
+  }
+
+  /** Beyond the last edge (Marsaglia 1964). */
+  #tail(negative: boolean): number {
+    for (;;) {
+      const beyond = -Math.log(1 - this.uniform()) / LAST_EDGE;
+      const y = -Math.log(1 - this.uniform());
+      if (2 * y >= beyond * beyond) return negative ? -(LAST_EDGE + beyond) : LAST_EDGE + beyond;
+    }
+  }
+
   /** A permutation of 0 … count-1 (Fisher and Yates). */
   permutation(count: number): Uint32Array {
     const order = Uint32Array.from({ length: count }, (_, i) => i);
@@ -45,4 +102,34 @@ export class Random {
     }
     return order;
   }
+}
+
+/** Where the tail begins, and the area of each of 256 layers (Marsaglia and Tsang 2000, section 3). */
+const LAST_EDGE = 3.654152885361009;
+const LAYER_AREA = 0.00492867323399;
+
+/** From 24 bits with a sign to (-1, 1). */
+const PLACE = 1 / 8_388_608;
+
+/** Right edges of the layers, widest first, and the density there. */
+interface Ziggurat {
+  readonly edges: Float64Array;
+  readonly heights: Float64Array;
+}
+
+let made: Ziggurat | undefined;
+
+function ziggurat(): Ziggurat {
+  if (made !== undefined) return made;
+  const density = (x: number): number => Math.exp(-0.5 * x * x);
+  const edges = new Float64Array(257);
+  edges[0] = LAYER_AREA / density(LAST_EDGE);
+  edges[1] = LAST_EDGE;
+  for (let i = 2; i < 256; i++) {
+    const x = edges[i - 1] as number;
+    edges[i] = Math.sqrt(-2 * Math.log(LAYER_AREA / x + density(x)));
+  }
+  const heights = edges.map(density);
+  made = { edges, heights };
+  return made;
 }

@@ -8,6 +8,7 @@ import type { Graph, Node, Value, ValueName, ValueType } from "../graph/graph.ts
 import type { Shape } from "../graph/shape.ts";
 import { hasBytes, type TensorRef } from "../graph/tensor.ts";
 import type { Emitter } from "../ops/op.ts";
+import { tensorOfConstant } from "./constant-node.ts";
 import { inferNode } from "./infer-node.ts";
 import type { Content, KnownValues } from "./known.ts";
 import { propagate } from "./propagate.ts";
@@ -22,6 +23,8 @@ export class TypedBuilder implements Emitter {
   readonly #shared = new Map<string, ValueName>();
   /** Integers that are computed from shapes, by the value that holds them. */
   readonly #contents = new Map<ValueName, Content>();
+  /** What Constant nodes hold. */
+  readonly #constants = new Map<ValueName, TensorRef>();
   /** The graph around, for the body of a control-flow node. */
   readonly #outer: TypedBuilder | undefined;
 
@@ -81,6 +84,8 @@ export class TypedBuilder implements Emitter {
       constantOf: (name) => this.constantOf(name),
       contentOf: (name) => this.#contentOf(name),
     };
+    const held = tensorOfConstant(node);
+    if (held !== undefined) this.#constants.set(node.outputs[0] ?? "", held);
     const types = inferNode(node, this.#opset, known);
     for (const [i, type] of types.entries()) {
       const name = node.outputs[i] ?? "";
@@ -102,7 +107,9 @@ export class TypedBuilder implements Emitter {
   }
 
   constantOf(name: ValueName): TensorRef | undefined {
-    return this.#builder.constantOf(name) ?? this.#outer?.constantOf(name);
+    return (
+      this.#builder.constantOf(name) ?? this.#constants.get(name) ?? this.#outer?.constantOf(name)
+    );
   }
 
   /** Marks a value as a graph output. */

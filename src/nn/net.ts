@@ -9,7 +9,7 @@ import type { DType } from "../graph/dtype.ts";
 import type { Graph, Value, ValueName } from "../graph/graph.ts";
 import { formatShape, type Shape } from "../graph/shape.ts";
 import { int64, type TensorRef } from "../graph/tensor.ts";
-import { type Init, initialTensor } from "./init.ts";
+import { type FanOptions, type Init, initialTensor } from "./init.ts";
 import type { Layer, Origin } from "./layer.ts";
 
 /** Operator set of everything that the builder makes. */
@@ -23,8 +23,12 @@ export interface Net {
   emit(op: string, inputs: readonly ValueName[], options?: EmitOptions): ValueName;
   /** Adds one node; returns all its outputs. */
   emitAll(op: string, inputs: readonly ValueName[], options?: EmitOptions): readonly ValueName[];
-  /** Adds a weight under a readable path. Asked for twice under one name, it is shared. */
-  weight(name: string, shape: readonly number[], init: Init): ValueName;
+  /**
+   * Adds a weight under a readable path. Asked for twice under one name, it is shared. `fans` says how its
+   * fan-in follows from its shape, where it is not `[out, in, …kernel]`.
+   */
+  weight(name: string, shape: readonly number[], init: Init, fans?: FanOptions): ValueName;
+  /** A tensor that stays as it is: what training changes are weights alone. */
   constant(tensor: TensorRef, stem?: string): ValueName;
   /** The shape of a value as far as it is known; the batch is a symbol. */
   shape(x: ValueName): Shape;
@@ -147,7 +151,7 @@ class ScopedNet implements Net {
     return this.#builder.emitAll(op, inputs, { ...options, name });
   }
 
-  weight(name: string, shape: readonly number[], init: Init): ValueName {
+  weight(name: string, shape: readonly number[], init: Init, fans: FanOptions = {}): ValueName {
     const path = this.#name(name);
     const { builder, options, weights } = this.#shared;
     const known = weights.get(path);
@@ -160,12 +164,17 @@ class ScopedNet implements Net {
     const ref: TensorRef =
       options.weights === "absent"
         ? { dtype: "float32", shape, data: { kind: "absent" } }
-        : initialTensor(init, { name: path, shape, seed: options.seed });
+        : initialTensor(init, { ...fans, name: path, shape, seed: options.seed });
     return builder.initializer(path, ref);
   }
 
   constant(tensor: TensorRef, stem?: string): ValueName {
-    return this.#shared.builder.constant(tensor, stem);
+    const { builder } = this.#shared;
+    const { dtype, shape } = tensor;
+    if (dtype !== "float32" || shape.length === 0) return builder.constant(tensor, stem);
+    // Float initializers with axes are what training moves.
+    const attributes = { value: { kind: "tensor", value: tensor } } as const;
+    return builder.emit("Constant", [], { name: this.#name(stem ?? "constant"), attributes });
   }
 
   shape(x: ValueName): Shape {

@@ -96,7 +96,7 @@ describe("building", () => {
   });
 
   test("layers say what they take", () => {
-    expect(failureOf(nn.sequential(nn.dense(3)))?.fix).toMatch(/nn\.flatten/);
+    expect(failureOf(nn.dense(3), { name: "x", shape: [] })?.fix).toMatch(/nn\.flatten/);
     expect(failureOf(nn.conv(3, 3), { name: "x", shape: [4] })?.text).toMatch(/it got \[N,4\]/);
     const strange = nn.layer("strange", (net, x) => net.emit("NoSuchOp", [x]));
     expect(failureOf(nn.sequential(strange, nn.conv(1, 1)))?.id).toBe("nn/shape");

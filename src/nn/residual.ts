@@ -4,7 +4,7 @@
 import type { ValueName } from "../graph/graph.ts";
 import { formatShape, sameShape } from "../graph/shape.ts";
 import { type Layer, layer } from "./layer.ts";
-import { batchNorm, conv, relu } from "./layers.ts";
+import { batchNorm, conv, relu } from "./layers/index.ts";
 import type { Net } from "./net.ts";
 
 /**
