@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { sound } from "../../test/sound.ts";
 import { SkipwayError } from "../base/errors.ts";
-import type { Graph, ValueName } from "../graph/graph.ts";
+import { type Graph, int, type ValueName } from "../graph/graph.ts";
 import { float32, float32Values, int64, type Tensor } from "../graph/tensor.ts";
 import { modelOf } from "../onnx/onnx-model.ts";
 import { encodeModel } from "../onnx/write.ts";
@@ -129,6 +129,43 @@ describe("a network as its layers see it", () => {
       "S",
       4,
     ]);
+  });
+
+  test("what is made once is the same for all who ask, and counts as long as the sequence", () => {
+    const count = nn.layer("count", (net, x) => {
+      const places = net.once("places", (root) => {
+        const size = root.emit("Shape", [x], { attributes: { start: int(1), end: int(2) } });
+        const [zero, one] = [0, 1].map((value) => root.constant(int64([], [value])));
+        return root.emit("Range", [zero ?? "", root.emit("Squeeze", [size]), one ?? ""]);
+      });
+      expect(net.shape(places)).toEqual(["S"]);
+      return net.emit("Add", [x, net.emit("Cast", [places], { attributes: { to: int(1) } })]);
+    });
+    const graph = build(nn.sequential(count, count), { input: { name: "x", shape: ["S"] } });
+    sound(graph);
+    expect(graph.nodes.filter((node) => node.op === "Range").map((node) => node.name)).toEqual([
+      "places.range",
+    ]);
+    expect(graph.outputs[0]?.shape).toEqual(["N", "S"]);
+  });
+
+  test("what is made once inside a body is not read outside it", async () => {
+    const asked = (net: Net, x: ValueName) =>
+      net.emit("Add", [x, net.once("doubled", (root) => root.emit("Add", [x, x]))]);
+    const chosen = nn.layer("chosen", (net, x) =>
+      asked(
+        net,
+        net.either(
+          gate(net, x),
+          (inner) => asked(inner, x),
+          () => x,
+        ),
+      ),
+    );
+    const graph = build(chosen);
+    sound(graph);
+    const found = await run(graph, { x: float32([1, 4], [1, 2, 3, 4]) });
+    expect(found.get("y")).toEqual([9, 18, 27, 36]);
   });
 
   test("a finding names the user's own line", () => {

@@ -40,6 +40,11 @@ export interface Net {
   inside(layer: Layer, x: ValueName): ValueName;
   /** A further input of the whole network, such as a mask. Asked for twice, it is the same. */
   input(name: string, shape: Shape, dtype?: DType): ValueName;
+  /**
+   * What many layers read and none owns, such as the positions of a sequence: made where it is first asked
+   * for, under its own name, and the same for all who ask for that name in the same graph or body.
+   */
+  once(name: string, part: Part): ValueName;
   /** Makes a value a further output of the whole network, such as a gate or a second head. */
   output(name: string, x: ValueName): void;
   /**
@@ -93,7 +98,14 @@ export function buildNet(root: Layer, options: BuildOptions): Graph {
   const { name, shape, dtype = "float32" } = options.input;
   const builder = new TypedBuilder();
   const input = builder.input(name, dtype, ["N", ...shape]);
-  const shared: Shared = { builder, options, inputs: new Map(), outputs: [], weights: new Map() };
+  const shared: Shared = {
+    builder,
+    options,
+    inputs: new Map(),
+    outputs: [],
+    weights: new Map(),
+    once: new Map(),
+  };
   const y = root.build(new ScopedNet(shared, builder, { path: [], origin: root.origin }), input);
   for (const { name: output, value } of [{ name: options.output, value: y }, ...shared.outputs]) {
     const type = builder.typeOf(value);
@@ -111,6 +123,8 @@ interface Shared {
   readonly inputs: Map<string, ValueName>;
   readonly outputs: { readonly name: string; readonly value: ValueName }[];
   readonly weights: Map<string, readonly number[]>;
+  /** What is made once, by the graph or body that it stands in. */
+  readonly once: Map<TypedBuilder, Map<string, ValueName>>;
 }
 
 interface Scope {
@@ -217,6 +231,17 @@ class ScopedNet implements Net {
     const known = inputs.get(name) ?? builder.input(name, dtype, shape);
     inputs.set(name, known);
     return known;
+  }
+
+  once(name: string, part: Part): ValueName {
+    const { once } = this.#shared;
+    const known = once.get(this.#builder) ?? new Map<string, ValueName>();
+    once.set(this.#builder, known);
+    const { origin } = this.#scope;
+    const net = new ScopedNet(this.#shared, this.#builder, { path: [name], origin });
+    const value = known.get(name) ?? part(net);
+    known.set(name, value);
+    return value;
   }
 
   output(name: string, x: ValueName): void {

@@ -94,11 +94,19 @@ function length(attribute: Attribute | undefined): Dim {
 }
 
 const range = making("Range", (c) => {
-  const [start, limit, delta] = [0, 1, 2].map((i) => integers(c.constant(i))?.[0]);
-  const known = start !== undefined && limit !== undefined && delta !== undefined && delta !== 0;
-  const count = known ? Math.max(0, Math.ceil((limit - start) / delta)) : UNKNOWN_DIM;
-  return [typed(c.input(0)?.dtype, [count])];
+  const [start, limit, delta] = [0, 1, 2].map(
+    (i) => integers(c.constant(i))?.[0] ?? c.entries(i)?.[0],
+  );
+  return [typed(c.input(0)?.dtype, [countOf(start, limit, delta)])];
 });
+
+/** 0, 1, … up to a size that is a symbol are as many as the symbol says. */
+function countOf(start: Dim | undefined, limit: Dim | undefined, delta: Dim | undefined): Dim {
+  if (start === 0 && delta === 1 && typeof limit === "string") return limit;
+  const numbers = typeof start === "number" && typeof limit === "number";
+  if (!numbers || typeof delta !== "number" || delta === 0) return UNKNOWN_DIM;
+  return Math.max(0, Math.ceil((limit - start) / delta));
+}
 
 /** Of a scalar, versions of the runtime and of the standard give a first dim of 0 or of 1. */
 const nonZero = making("NonZero", (c) => {
