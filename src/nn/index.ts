@@ -3,6 +3,12 @@
 export type { FanOptions, Init, InitName } from "./init.ts";
 export { type Layer, layer, named, type Origin } from "./layer.ts";
 export {
+  type AttentionOptions,
+  attention,
+  type CrossAttentionOptions,
+  type SelfAttentionOptions,
+} from "./layers/attention.ts";
+export {
   type AvgPoolOptions,
   adaptivePool,
   add,
@@ -52,6 +58,12 @@ export {
   tanh,
   transpose,
 } from "./layers/index.ts";
+export {
+  type PositionOptions,
+  positions,
+  type RelativeBiasOptions,
+  type RotaryOptions,
+} from "./layers/positions.ts";
 export {
   type BuildOptions,
   buildNet,
