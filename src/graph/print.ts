@@ -4,8 +4,9 @@
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { boundNames, type Callee, calleeOf, calleesOf } from "./callee.ts";
 import type { Attribute, Attributes, Graph, GraphFunction, Node, Value } from "./graph.ts";
-import { functionKey, subgraphs } from "./graph.ts";
+import { subgraphs } from "./graph.ts";
 import { NodeNames } from "./node-names.ts";
 import { elementCount } from "./shape.ts";
 import type { TensorRef } from "./tensor.ts";
@@ -42,9 +43,6 @@ export function printGraph(graph: Graph, options: PrintOptions = {}): string {
   printer.model(graph);
   return printer.text();
 }
-
-/** What a node calls. A call tells apart what slashes in a key do not. */
-type Callee = Pick<Node, "domain" | "op" | "overload">;
 
 class Printer {
   readonly #elideAbove: number;
@@ -255,42 +253,10 @@ function opText({ domain, op, overload = "" }: Callee): string {
   return `${plain ? domain : quoted(domain)}.${called}`;
 }
 
-/** What the nodes of a graph call, functions or not, by `functionKey`. */
-function calleesOf({ nodes, functions }: Graph): Map<string, Callee> {
-  const found = new Map<string, Callee>();
-  const collect = (within: readonly Node[]): void => {
-    for (const node of within) {
-      const key = functionKey(node);
-      if (!found.has(key)) found.set(key, node);
-      for (const body of subgraphs(node)) collect(body.nodes);
-    }
-  };
-  collect(nodes);
-  for (const one of functions?.values() ?? []) collect(one.nodes);
-  return found;
-}
-
-/** The function of a key that nothing calls: domain, op, and overload if it has one. */
-function calleeOf(key: string): Callee {
-  const [, domain = "", op = key, overload = ""] = /^([^/]*)\/(.*?)(?:\/(.+))?$/s.exec(key) ?? [];
-  return { domain, op, overload };
-}
-
 /** With a point or exponent, by which a float is told from an integer. */
 function floatText(value: number): string {
   const text = Math.fround(value) === value ? float32Text(value) : numberText(value);
   return /^-?\d+$/.test(text) ? `${text}.0` : text;
-}
-
-/** Attributes of the function around them that nodes refer to. */
-function boundNames(nodes: readonly Node[], found: Set<string> = new Set()): Set<string> {
-  for (const node of nodes) {
-    for (const attribute of node.attributes.values()) {
-      if (attribute.kind === "reference") found.add(attribute.attribute);
-    }
-    for (const body of subgraphs(node)) boundNames(body.nodes, found);
-  }
-  return found;
 }
 
 function tooLong(): SkipwayError {

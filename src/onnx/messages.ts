@@ -3,14 +3,17 @@
 // other writers do, so that a file that was not changed is the same byte for byte.
 
 import { create, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
-import type { Attribute, Graph, Node, Value } from "../graph/graph.ts";
+import { boundNames, calleeOf, calleesOf } from "../graph/callee.ts";
+import type { Attribute, Graph, GraphFunction, Node, Value } from "../graph/graph.ts";
+import { functionKey } from "../graph/graph.ts";
 import { TYPE_OF } from "./attribute-types.ts";
 import { Chunks } from "./chunks.ts";
 import { origins, plainDomain } from "./graph-from.ts";
-import { type Model, origins as modelOrigins } from "./model.ts";
+import { type Model, type ModelFunction, origins as modelOrigins } from "./model.ts";
 import {
   type AttributeProto,
   AttributeProtoSchema,
+  FunctionProtoSchema,
   type GraphProto,
   GraphProtoSchema,
   type ModelProto,
@@ -55,6 +58,34 @@ export function modelChunks(model: Model, graph: Graph = model.graph): Chunks {
   return chunks;
 }
 
+/** The functions of a graph as messages: those that are known as they are, others made. */
+export function functionMessages(graph: Graph, known: readonly ModelFunction[]): ModelFunction[] {
+  const found = new Set(
+    known.map((one) => functionKey({ ...one, domain: plainDomain(one.domain), op: one.name })),
+  );
+  const missing = [...(graph.functions ?? [])].filter(([key]) => !found.has(key));
+  const callees = missing.length === 0 ? new Map() : calleesOf(graph);
+  const made = missing.map(([key, one]): ModelFunction => {
+    const { domain, op: name, overload = "" } = callees.get(key) ?? calleeOf(key);
+    return { domain, name, overload, bytes: functionTo({ domain, name, overload }, one) };
+  });
+  return [...known, ...made];
+}
+
+function functionTo(called: Omit<ModelFunction, "bytes">, one: GraphFunction): Uint8Array {
+  const { defaults, nodes, inputs, outputs, opsets } = one;
+  const message = Object.assign(create(FunctionProtoSchema), {
+    ...text({ ...called }, undefined),
+    input: [...inputs],
+    output: [...outputs],
+    attribute: [...boundNames(nodes)].filter((name) => !defaults.has(name)),
+    attributeProto: [...defaults].map(([name, attribute]) => attributeTo(name, attribute)),
+    node: nodes.map(nodeTo),
+    opsetImport: [...opsets].map(([domain, version]) => versionTo(domain, version)),
+  });
+  return toBinary(FunctionProtoSchema, message);
+}
+
 /** Fields that are set in a message, and no defaults. */
 function own<M extends Message, K extends keyof M>(
   message: M | undefined,
@@ -88,8 +119,12 @@ function opsetsTo(graph: Graph, origin: ModelProto | undefined): OperatorSetIdPr
   return [...graph.opsets].map(([domain, version]) => {
     const known = written.get(domain);
     if (known !== undefined && isRead(domain, version)) return known;
-    return create(OperatorSetIdProtoSchema, { domain, version: BigInt(version) });
+    return versionTo(domain, version);
   });
+}
+
+function versionTo(domain: string, version: number): OperatorSetIdProto {
+  return create(OperatorSetIdProtoSchema, { domain, version: BigInt(version) });
 }
 
 function metadataTo(

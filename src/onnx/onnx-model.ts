@@ -3,6 +3,7 @@
 import { dirname } from "node:path";
 import type { Graph } from "../graph/graph.ts";
 import { withExternalTensors } from "./external-data.ts";
+import { functionMessages } from "./messages.ts";
 import { type Model, type ModelFunction, origins, type SaveOptions } from "./model.ts";
 import type { ModelProto } from "./proto/onnx_pb.js";
 import { saveModel } from "./write.ts";
@@ -43,7 +44,7 @@ export function modelOf(graph: Graph, parts: Partial<ModelParts> = {}): Model {
   return new OnnxModel({
     irVersion: IR_VERSION,
     producer: { name: "skipway", version: "" },
-    functions: [],
+    functions: functionMessages(graph, []),
     ...parts,
     graph,
   });
@@ -55,7 +56,7 @@ export function withGraph(model: Model, graph: Graph): Model {
   return new OnnxModel({
     irVersion: model.irVersion,
     producer: model.producer,
-    functions: model.functions,
+    functions: functionMessages(graph, model.functions),
     graph,
     ...(model.path === undefined ? {} : { path: model.path }),
     ...(origin === undefined ? {} : { origin }),
