@@ -1,9 +1,12 @@
 import { describe, expect, test } from "vitest";
+import { sound } from "../../test/sound.ts";
 import { Random } from "../base/random.ts";
 import { inferShapes } from "../canonical/infer-shapes.ts";
 import { TypedBuilder } from "../canonical/typed-builder.ts";
+import { GraphBuilder } from "../graph/build.ts";
 import { type Graph, int, ints, type ValueName } from "../graph/graph.ts";
-import { float32, int64 } from "../graph/tensor.ts";
+import { typeOf } from "../graph/query.ts";
+import { float32, int64, tensor } from "../graph/tensor.ts";
 import { starter } from "../nn/models/starter.ts";
 import { buildNet } from "../nn/net.ts";
 import { census } from "./census.ts";
@@ -205,10 +208,41 @@ const ROWS: readonly (readonly [string, (s: Sketch) => ValueName, readonly strin
   ],
 ];
 
+/** The graph with a pair of QuantizeLinear and DequantizeLinear between every float value and its readers. */
+function rounded(graph: Graph): Graph {
+  const b = new GraphBuilder({ ...graph, nodes: [] });
+  const scale = b.initializer("scale", float32([], [0.1]));
+  const zero = b.initializer("zero", tensor("uint8", [], Uint8Array.of(128)));
+  const read = new Map<ValueName, ValueName>();
+  const round = (name: ValueName): void => {
+    if (name === "" || typeOf(graph, name)?.dtype !== "float32") return;
+    const [low = ""] = b.emit("QuantizeLinear", [name, scale, zero]).outputs;
+    read.set(name, b.emit("DequantizeLinear", [low, scale, zero]).outputs[0] ?? name);
+  };
+  for (const { name } of graph.inputs) round(name);
+  for (const node of graph.nodes) {
+    b.append({ ...node, inputs: node.inputs.map((name) => read.get(name) ?? name) });
+    node.outputs.forEach(round);
+  }
+  for (const value of graph.outputs) b.output(value);
+  return b.finish(graph.name, graph.opsets);
+}
+
 describe("census", () => {
   test.each(ROWS)("%s", (_name, draw, expected) => {
     const s = new Sketch();
     expect(kinds(s.end(draw(s)))).toEqual(expected);
+  });
+
+  test.each(ROWS)("%s, with every value rounded to 8 bits", (_name, draw, expected) => {
+    const s = new Sketch();
+    expect(kinds(sound(rounded(s.end(draw(s)))))).toEqual(expected);
+  });
+
+  test("a sum in two nodes is one merge, rounded between them or not", () => {
+    const s = new Sketch();
+    const graph = s.end(s.op("Add", s.op("Add", s.x, branch(s, s.x)), branch(s, s.x)));
+    for (const one of [graph, rounded(graph)]) expect(kinds(one)).toEqual(["identity"]);
   });
 
   test("U-Net: an encoder and its decoder lie between", () => {
@@ -231,7 +265,8 @@ describe("census", () => {
       parts.push(branch(flat, all));
       all = flat.concat(...parts);
     }
-    for (const found of [census(chained.end(x)), census(flat.end(all))]) {
+    const graphs = [chained.end(x), flat.end(all)];
+    for (const found of [...graphs, ...graphs.map(rounded)].map((one) => census(one))) {
       expect(found.counts.concat).toBe(4);
       expect(found.denseLinks).toBe(10);
       expect(new Set(found.skips.map((skip) => skip.block))).toEqual(new Set(["dense"]));

@@ -99,7 +99,7 @@ function search(graph: Graph, flow: Flow = new Flow(graph)): SearchResult {
       inner += nested.links;
     }
   }
-  const dense = markDense(found, fusions);
+  const dense = markDense(flow, found, fusions);
   return { found: dense.skips, links: dense.links + inner, notSkips };
 }
 

@@ -1,5 +1,6 @@
 // Dense blocks: chains of concatenations in which every layer reads all before it (Huang et al. 2017).
 
+import type { Flow } from "./flow.ts";
 import type { Fusion } from "./fusion.ts";
 import type { Found } from "./skip.ts";
 
@@ -13,16 +14,24 @@ export interface DenseResult {
  * Groups concatenations into chains: each takes up the result of the one before, or all its operands
  * and one more. A chain of n merges makes n(n+1)/2 direct links.
  */
-export function markDense(skips: readonly Found[], fusions: readonly Fusion[]): DenseResult {
+export function markDense(
+  flow: Flow,
+  skips: readonly Found[],
+  fusions: readonly Fusion[],
+): DenseResult {
   const operandsOf = new Map(
-    fusions.map((fusion) => [fusion.node.name, fusion.operands.map((operand) => operand.value)]),
+    fusions.map((fusion) => [
+      fusion.node.name,
+      fusion.operands.map((operand) => flow.unrounded(operand.value)),
+    ]),
   );
   const chains: Found[][] = [];
   const lastOf = new Map<string, Found[]>();
   for (const skip of skips) {
     if (skip.kind !== "concat" || skip.encoderDecoder || skip.block === "partial") continue;
     const operands = operandsOf.get(skip.merge) ?? [];
-    const before = lastOf.get(skip.source) ?? lastOf.get(keyOf(operands.slice(0, -1)));
+    const before =
+      lastOf.get(flow.unrounded(skip.source)) ?? lastOf.get(keyOf(operands.slice(0, -1)));
     const chain = before ?? [];
     if (before === undefined) chains.push(chain);
     chain.push(skip);

@@ -93,10 +93,10 @@ export const FINDERS: readonly Finder[] = [highway, additive, concatenated];
 
 /** The two activation factors of a product. */
 function productOf(flow: Flow, value: ValueName): readonly ValueName[] | undefined {
-  const node = flow.producer(value);
+  const node = flow.producer(flow.unrounded(value));
   if (node?.op !== "Mul") return undefined;
   const inputs = flow.activationInputs(node);
-  return inputs.length === 2 ? inputs : undefined;
+  return inputs.length === 2 ? inputs.map((name) => flow.unrounded(name)) : undefined;
 }
 
 /** Whether one of two values is 1 minus the other. */
@@ -104,7 +104,9 @@ function sumToOne(flow: Flow, a: ValueName, b: ValueName): boolean {
   const minus = (whole: ValueName, part: ValueName): boolean => {
     const node: Node | undefined = flow.producer(whole);
     if (node?.op !== "Sub") return false;
-    return node.inputs[1] === part && !flow.activations.has(node.inputs[0] ?? "");
+    return (
+      flow.unrounded(node.inputs[1] ?? "") === part && !flow.activations.has(node.inputs[0] ?? "")
+    );
   };
   return minus(a, b) || minus(b, a);
 }

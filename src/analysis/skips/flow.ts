@@ -4,7 +4,7 @@
 import { isFloat } from "../../graph/dtype.ts";
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { type GraphIndex, indexOf, typeOf } from "../../graph/query.ts";
-import { isLinear, type Mark, markOf, roleOf } from "./vocabulary.ts";
+import { isLinear, isRounding, type Mark, markOf, roleOf } from "./vocabulary.ts";
 
 /** One step back along a shortcut. */
 export interface ShortcutStep {
@@ -83,6 +83,26 @@ export class Flow {
   useCount(name: ValueName): number {
     const uses = this.index.uses.get(name)?.length ?? 0;
     return uses + (this.index.outputs.has(name) ? 1 : 0);
+  }
+
+  /** The value of which this one is a rounded copy, as quantized models write them; else the value itself. */
+  unrounded(name: ValueName): ValueName {
+    let value = name;
+    for (;;) {
+      const node = this.producer(value);
+      if (node === undefined || !isRounding(node)) return value;
+      value = node.inputs[0] ?? "";
+    }
+  }
+
+  /** The node that alone reads a value, or a rounded copy of it. */
+  onlyReader(name: ValueName): Node | undefined {
+    let value = name;
+    for (;;) {
+      const reader = this.useCount(value) === 1 ? this.index.uses.get(value)?.[0]?.node : undefined;
+      if (reader === undefined || !isRounding(reader)) return reader;
+      value = reader.outputs[0] ?? "";
+    }
   }
 
   /**

@@ -79,7 +79,7 @@ function sumOperands(flow: Flow, node: Node, nodes: Node[]): Operand[] {
   const operands: Operand[] = [];
   for (const operand of plainOperands(flow, node)) {
     const sign = node.op === "Sub" && operand.position === 1 ? -1 : 1;
-    const inner = flow.producer(operand.value);
+    const inner = flow.producer(flow.unrounded(operand.value));
     if (inner !== undefined && absorbedBy(flow, inner) === node) {
       const parts = sumOperands(flow, inner, nodes);
       operands.push(...parts.map((part) => ({ ...part, sign: product(part.sign, sign) })));
@@ -95,12 +95,11 @@ function product(a: 1 | -1, b: 1 | -1): 1 | -1 {
   return a === b ? 1 : -1;
 }
 
-/** The sum that an Add of two activations is part of, if it is read by that sum alone. */
+/** The sum that an Add of two activations is part of, if it is read by that sum alone, rounded or not. */
 function absorbedBy(flow: Flow, node: Node): Node | undefined {
   const [output = ""] = node.outputs;
   if (!ADDITIVE.has(node.op) || flow.activationInputs(node).length < 2) return undefined;
-  if (flow.useCount(output) !== 1) return undefined;
-  const user = flow.index.uses.get(output)?.[0]?.node;
+  const user = flow.onlyReader(output);
   if (user === undefined || !ADDITIVE.has(user.op)) return undefined;
   if (flow.activationInputs(user).length < 2) return undefined;
   const [a, b] = [output, user.outputs[0] ?? ""].map((name) => typeOf(flow.graph, name)?.shape);

@@ -61,6 +61,8 @@ const MOVING = new Set([
   ...["BatchNormalization", "FakeQuantize", "RotaryEmbedding"],
 ]);
 
+const ROUNDING = new Set(["QuantizeLinear", "DequantizeLinear", "FakeQuantize"]);
+
 /** Affine when all operands but one are constants. */
 const AFFINE = new Set(["Mul", "Div", "Add", "Sub", "Sum"]);
 
@@ -83,6 +85,11 @@ export function isLinear(node: Node, activations: number): boolean {
 export function markOf(node: Node): Mark | undefined {
   if (node.op === "Mul" || node.op === "Div") return "scaled";
   return MARKS.get(node.op);
+}
+
+/** Whether a node gives its operand on a coarser grid, or brings it back from there. */
+export function isRounding(node: Node): boolean {
+  return ROUNDING.has(node.op);
 }
 
 /** Activation functions, for pre- and post-activation. */
