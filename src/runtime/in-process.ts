@@ -37,7 +37,10 @@ async function load(model: ModelSource, options: SessionOptions = {}): Promise<S
     intraOpNumThreads: options.threads ?? 1,
     interOpNumThreads: 1,
     enableMemPattern: options.memoryPattern ?? true,
-    graphOptimizationLevel: "all" as const,
+    // What is written down is for other machines too: "all" would lay weights out for this processor.
+    graphOptimizationLevel:
+      options.saveOptimized === undefined ? ("all" as const) : ("extended" as const),
+    ...(options.saveOptimized && { optimizedModelFilePath: options.saveOptimized }),
     // Errors come back as exceptions; the same text on stderr would be noise.
     logSeverityLevel: 4 as const,
   };

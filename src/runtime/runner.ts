@@ -19,6 +19,11 @@ export interface SessionOptions {
   readonly threads?: number;
   /** Reuse one plan of memory from run to run; off costs nothing and saves memory for training. */
   readonly memoryPattern?: boolean;
+  /**
+   * Where to write the model as the runtime rewrites it: with fused ops of its own, but nothing that fits
+   * this machine alone. Only in this process.
+   */
+  readonly saveOptimized?: string;
   readonly signal?: AbortSignal;
 }
 

@@ -1,0 +1,205 @@
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { census } from "../analysis/census.ts";
+import { Random } from "../base/random.ts";
+import type { Graph, Value } from "../graph/graph.ts";
+import { tensorsOf } from "../graph/map-tensors.ts";
+import { float32, float32Values, int64, type Tensor } from "../graph/tensor.ts";
+import * as nn from "../nn/index.ts";
+import { zoo } from "../nn/models/index.ts";
+import { loadModel } from "../onnx/read.ts";
+import { encodeModel } from "../onnx/write.ts";
+import { verify } from "../ops/verify.ts";
+import { type ExportOptions, exportModel } from "./export.ts";
+import { inProcessRunner } from "./in-process.ts";
+import type { Session, Tensors } from "./runner.ts";
+
+const BATCH = 2;
+/** For sizes other than the batch that are symbols. */
+const LENGTH = 6;
+
+interface Network {
+  readonly layer: nn.Layer;
+  readonly input: nn.NetInput;
+}
+
+const image: nn.NetInput = { name: "x", shape: [4, 8, 8] };
+
+/** The sigmoid of a projection, as a gate. */
+const gate = (channels: number) =>
+  nn.layer("gate", (net, x) => net.emit("Sigmoid", [net.inside(nn.conv(channels, 3), x)]));
+
+const joined = nn.layer("joined", (net, x) => {
+  const branch = net.inside(nn.relu(), net.inside(nn.conv(4, 3), x));
+  return net.emit("Concat", [x, branch], { attributes: { axis: { kind: "int", value: 1 } } });
+});
+
+const gated = nn.layer("gated", (net, x) => {
+  const open = net.inside(gate(4), x);
+  const one = net.constant(float32([], [1]), "one");
+  const branch = net.emit("Mul", [open, net.inside(nn.conv(4, 3), x)]);
+  return net.emit("Add", [branch, net.emit("Mul", [net.emit("Sub", [one, open]), x])]);
+});
+
+const chosen = nn.layer("chosen", (net, x) => {
+  const sum = net.emit("ReduceSum", [x], { attributes: { keepdims: { kind: "int", value: 0 } } });
+  const zero = net.constant(float32([], [0]), "zero");
+  return net.either(
+    net.emit("Greater", [sum, zero]),
+    (inner) => inner.inside(nn.residual(4), x),
+    () => x,
+  );
+});
+
+const repeated = nn.layer("repeated", (net, x) =>
+  net.repeat(3, x, (inner, state) =>
+    inner.emit("Add", [state, inner.inside(nn.conv(4, 3), state)]),
+  ),
+);
+
+const scaled = nn.layer("scaled", (net, x) => {
+  const y = net.emit("Mul", [x, net.input("scale", ["N", 1, 1, 1])]);
+  net.output("pooled", net.inside(nn.globalPool(), y));
+  return net.inside(nn.residual(4), y);
+});
+
+const networks = new Map<string, Network>([
+  [
+    "projections",
+    { layer: nn.sequential(nn.residual(4), nn.residual(8, { stride: 2 })), input: image },
+  ],
+  ["plain", { layer: nn.sequential(nn.conv(4, 3), nn.relu(), nn.conv(4, 3)), input: image }],
+  ["concatenations", { layer: nn.sequential(joined, joined, nn.conv(4, 1)), input: image }],
+  ["gates", { layer: nn.sequential(nn.conv(4, 3), gated, gated), input: image }],
+  ["conditional", { layer: nn.sequential(nn.conv(4, 3), chosen, nn.conv(2, 1)), input: image }],
+  ["recurrent", { layer: nn.sequential(nn.conv(4, 3), repeated), input: image }],
+  ["two ends", { layer: nn.sequential(nn.conv(4, 3), scaled), input: image }],
+  ...Object.entries(zoo).flatMap(([name, { small }]): [string, Network][] =>
+    small === undefined ? [] : [[name, { layer: small.build(), input: small.input }]],
+  ),
+]);
+
+function build({ layer, input }: Network): Graph {
+  return nn.buildNet(layer, { input, output: "y", seed: 1 });
+}
+
+/** Inputs in the range of images that are normalised, and of small vocabularies. */
+function sampleOf(graph: Graph): Tensors {
+  const random = new Random(7);
+  const made = ({ dtype, shape = [] }: Value): Tensor => {
+    const sizes = shape.map((dim, axis) => {
+      if (typeof dim === "number") return dim;
+      return axis === 0 && dim === "N" ? BATCH : LENGTH;
+    });
+    const count = sizes.reduce((a, b) => a * b, 1);
+    if (dtype === "int64") {
+      return int64(
+        sizes,
+        Array.from({ length: count }, () => random.integer(2)),
+      );
+    }
+    return float32(
+      sizes,
+      Float32Array.from({ length: count }, () => random.normal()),
+    );
+  };
+  return new Map(graph.inputs.map((input) => [input.name, made(input)]));
+}
+
+async function answers(session: Session, feeds: Tensors): Promise<Map<string, number[]>> {
+  const found = await session.run(feeds);
+  await session.close();
+  return new Map(
+    [...found].flatMap(([name, t]) =>
+      t.dtype === "float32" ? [[name, [...float32Values(t)]] as const] : [],
+    ),
+  );
+}
+
+/** Root mean square of the difference, in units of the root mean square of what should be. */
+function relative(found: readonly number[] = [], expected: readonly number[]): number {
+  expect(found).toHaveLength(expected.length);
+  const square = (values: readonly number[]): number => values.reduce((a, v) => a + v * v, 0);
+  const difference = expected.map((v, i) => v - (found[i] ?? Number.NaN));
+  return Math.sqrt(square(difference) / Math.max(square(expected), 1e-12));
+}
+
+/** What the census says, without the names of nodes. */
+function seen(graph: Graph) {
+  const { skips, counts, denseLinks } = census(graph);
+  const rows = skips.map(({ kind, block, activation, norm, encoderDecoder, sign, scaled: by }) =>
+    [kind, block, activation, norm, encoderDecoder, sign, by].join(" "),
+  );
+  return { rows: rows.toSorted(), counts, denseLinks };
+}
+
+describe("a file of each form", () => {
+  const network = networks.get("projections");
+  const graph = build(network ?? expect.unreachable());
+  const sample = sampleOf(graph);
+  const forms: ExportOptions[] = [
+    { form: "plain" },
+    { form: "functions" },
+    { form: "optimized" },
+    { form: "quantized", sample },
+  ];
+
+  test.each(forms)("with its weights beside it: %o", async (options) => {
+    await using folder = await temporaryFolder();
+    const path = join(folder.path, "model.onnx");
+    const model = await exportModel(graph, options);
+    await model.save(path, { externalData: { bytesMin: 16 } });
+    expect((await stat(`${path}.data`)).size).toBeGreaterThan(1000);
+    const kinds = tensorsOf((await loadModel(path)).graph).map((ref) => ref.data.kind);
+    expect(kinds).toContain("external");
+    const whole = await inProcessRunner().load({ bytes: encodeModel(model) });
+    const parted = await inProcessRunner().load({ path });
+    expect(await answers(parted, sample)).toEqual(await answers(whole, sample));
+  });
+
+  test("the runtime's own form has ops of its own, and no layout of one machine", async () => {
+    const { nodes, opsets } = (await exportModel(graph, { form: "optimized" })).graph;
+    const domains = new Set(nodes.map((node) => node.domain));
+    expect(nodes.map((node) => node.op)).toContain("FusedConv");
+    expect([...domains].toSorted()).toEqual(["", "com.microsoft"]);
+    expect(opsets.get("com.microsoft")).toBe(1);
+  });
+});
+
+async function temporaryFolder() {
+  const path = await mkdtemp(join(tmpdir(), "skipway-"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true }) };
+}
+
+describe.each([...networks])("%s", (_name, network) => {
+  const graph = build(network);
+  const feeds = sampleOf(graph);
+  const forms: [string, ExportOptions, number][] = [
+    ["functions", { form: "functions" }, 0],
+    ["optimized", { form: "optimized" }, 1e-4],
+    ["quantized", { form: "quantized", sample: feeds }, 0.1],
+    ["quantized to int8", { form: "quantized", sample: feeds, activations: "int8" }, 0.1],
+  ];
+
+  test.each(forms)("%s: sound, the same numbers, the same skips", async (_form, options, error) => {
+    const plain = await answers(
+      await inProcessRunner().load({
+        bytes: encodeModel(await exportModel(graph, { form: "plain" })),
+      }),
+      feeds,
+    );
+    for (const batch of [undefined, BATCH]) {
+      const model = await exportModel(graph, { ...options, ...(batch && { batch }) });
+      expect(verify(model.graph)).toEqual([]);
+      expect(model.graph.inputs[0]?.shape?.[0]).toBe(batch ?? "N");
+      const session = await inProcessRunner().load({ bytes: encodeModel(model) });
+      const found = await answers(session, feeds);
+      for (const [name, values] of plain) {
+        expect(relative(found.get(name), values)).toBeLessThanOrEqual(error);
+      }
+      expect(seen(model.graph)).toEqual(seen(graph));
+    }
+  });
+});
