@@ -58,6 +58,11 @@ class Sketch {
     return this.b.emit("Concat", inputs, { attributes: { axis: int(1) } });
   }
 
+  split(x: ValueName): readonly ValueName[] {
+    const options = { outputCount: 2, attributes: { axis: int(1), num_outputs: int(2) } };
+    return this.b.emitAll("Split", [x], options);
+  }
+
   pool(x: ValueName, op = "MaxPool", stride = 2): ValueName {
     return this.b.emit(op, [x], {
       attributes: { kernel_shape: ints([2, 2]), strides: ints([stride, stride]) },
@@ -136,6 +141,22 @@ const ROWS: readonly (readonly [string, (s: Sketch) => ValueName, readonly strin
   [
     "reduction: pool beside two branches",
     (s) => s.concat(s.pool(s.x), branch(s, s.x, 8, 2), s.conv(s.x, 8, { stride: 2 })),
+    [],
+  ],
+  [
+    "half of the channels passes by",
+    (s) => {
+      const [half = "", other = ""] = s.split(s.x);
+      return s.concat(half, branch(s, other, 4));
+    },
+    ["concat"],
+  ],
+  [
+    "halves that change places",
+    (s) => {
+      const [half = "", other = ""] = s.split(s.x);
+      return s.concat(other, half);
+    },
     [],
   ],
   ["pool beside one branch", (s) => s.concat(s.pool(s.x), branch(s, s.x, 8, 2)), ["concat"]],

@@ -15,8 +15,7 @@ const GATES = new Set(["Sigmoid", "HardSigmoid", "Softmax", "Tanh"]);
 function matchOf(flow: Flow, fusion: Fusion, operand: Operand, linear: boolean): Match | undefined {
   const others = fusion.operands.filter((other) => other !== operand);
   for (const step of flow.shortcut(operand.value, linear)) {
-    // Only a value that is read twice can start two paths.
-    if (flow.useCount(step.value) < 2) continue;
+    if (!flow.forks(step.value)) continue;
     const transforms = step.transforms + operand.fusedTransforms;
     const lengths = others.map((other) => {
       const length = flow.longest(step.value, other.value);

@@ -105,6 +105,13 @@ export class Flow {
     }
   }
 
+  /** Whether two paths can start at a value: it is read twice, or split into parts. */
+  forks(name: ValueName): boolean {
+    if (this.useCount(name) > 1) return true;
+    const [use] = this.index.uses.get(name) ?? [];
+    return use?.node.op === "Split" && use.node.outputs.length > 1;
+  }
+
   /**
    * The values from which `operand` is reached by transparent nodes only, and with `linear` also by
    * linear transforms; nearest first, `operand` itself included.
