@@ -133,6 +133,12 @@ interface Scope {
   readonly origin: Origin | undefined;
 }
 
+/** The place of a layer, or where it has none that of the layer around it; sought when it is asked for. */
+function innermost(inner: Origin | undefined, outer: Origin | undefined): Origin | undefined {
+  if (inner === undefined || outer === undefined) return inner ?? outer;
+  return { place: () => inner.place() ?? outer.place() };
+}
+
 class ScopedNet implements Net {
   readonly training: boolean;
   readonly #shared: Shared;
@@ -222,7 +228,7 @@ class ScopedNet implements Net {
     this.#counts.set(inner.name, count);
     const own = count === 1 ? inner.name : `${inner.name}${count}`;
     const path = inner.name === "" ? this.#scope.path : [...this.#scope.path, own];
-    const origin = inner.origin?.place() === undefined ? this.#scope.origin : inner.origin;
+    const origin = innermost(inner.origin, this.#scope.origin);
     return inner.build(new ScopedNet(this.#shared, this.#builder, { path, origin }), x);
   }
 
