@@ -1,5 +1,22 @@
 // The builder's names, as users write them: nn.conv, nn.residual, nn.sgd.
 
+export { type BranchScale, layerScale, type ScaleOfAnyBranch } from "./blocks/branch-scale.ts";
+export { type DenseBlockOptions, denseBlock, transition } from "./blocks/dense-block.ts";
+export { type InvertedResidualOptions, invertedResidual } from "./blocks/inverted-residual.ts";
+export {
+  type BlockOptions,
+  type BottleneckOptions,
+  bottleneck,
+  type NormMaker,
+  type ResidualDenseOptions,
+  type ResidualOptions,
+  residual,
+  residualDense,
+} from "./blocks/residual.ts";
+export type { Shortcut } from "./blocks/shortcut.ts";
+export { type SkipOptions, skip } from "./blocks/skip.ts";
+export { type SqueezeExciteOptions, squeezeExcite } from "./blocks/squeeze-excite.ts";
+export { linearDecay, stochasticDepth } from "./blocks/stochastic-depth.ts";
 export type { FanOptions, Init, InitName } from "./init.ts";
 export { type Layer, layer, named, type Origin } from "./layer.ts";
 export {
@@ -73,4 +90,3 @@ export {
   type Part,
 } from "./net.ts";
 export { type Optimizer, type Sgd, sgd } from "./optimizer.ts";
-export { type ResidualOptions, residual, type Shortcut } from "./residual.ts";

@@ -11,9 +11,9 @@ import { canonicalize } from "../canonical/canonical.ts";
 import { GraphBuilder } from "../graph/build.ts";
 import { float, type Graph, int, ints, string } from "../graph/graph.ts";
 import { bytesOf, float32, int64, numbersOf, tensor } from "../graph/tensor.ts";
+import { residual } from "../nn/blocks/residual.ts";
 import { conv, dense, globalPool, relu, sequential } from "../nn/layers/index.ts";
 import { buildNet } from "../nn/net.ts";
-import { residual } from "../nn/residual.ts";
 import { modelOf, withGraph } from "./onnx-model.ts";
 import {
   ModelProtoSchema,

@@ -1,8 +1,8 @@
 // The network of the main job: deep enough that its plain twin visibly falls behind.
 
+import { residual } from "../blocks/residual.ts";
 import type { Layer } from "../layer.ts";
 import { batchNorm, conv, dense, globalPool, relu, sequential } from "../layers/index.ts";
-import { residual } from "../residual.ts";
 
 /** Residual blocks of two convolutions each: with the first convolution and the dense layer, 32 weighted layers. */
 const BLOCKS = 15;
