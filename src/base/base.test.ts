@@ -32,6 +32,90 @@ describe("random", () => {
     expect(uniforms.every((v) => v >= 0 && v < 1)).toBe(true);
   });
 
+  /** Φ by the series of erf, and its asymptotic form far out. */
+  const normalDistribution = (x: number): number => {
+    if (x < -4) {
+      const density = Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
+      return (density / -x) * (1 - 1 / x ** 2 + 3 / x ** 4 - 15 / x ** 6);
+    }
+    if (x > 4) return 1 - normalDistribution(-x);
+    const z = x / Math.SQRT2;
+    let [term, total] = [z, z];
+    for (let k = 1; k < 60; k++) {
+      term *= (-z * z) / k;
+      total += term / (2 * k + 1);
+    }
+    return 0.5 + total / Math.sqrt(Math.PI);
+  };
+  /** √n times the largest gap between the distribution found and the one wanted (Kolmogorov, Smirnov). */
+  const gap = (values: Float32Array, wanted: (x: number) => number): number => {
+    const sorted = values.toSorted();
+    let largest = 0;
+    for (const [i, x] of sorted.entries()) {
+      const p = wanted(x);
+      largest = Math.max(largest, p - i / sorted.length, (i + 1) / sorted.length - p);
+    }
+    return largest * Math.sqrt(sorted.length);
+  };
+  /** Exceeded once in a hundred thousand times. */
+  const GAP_MAX = 2.47;
+
+  test("filled lists have the distribution that they should, the tail included", () => {
+    const values = new Float32Array(200_000);
+    for (const seed of [1, 2, 3]) {
+      new Random(seed).fillNormal(values, 2);
+      expect(gap(values, (x) => normalDistribution(x / 2))).toBeLessThan(GAP_MAX);
+      const { length } = values;
+      const moment = (power: number): number =>
+        values.reduce((total, v) => total + (v / 2) ** power, 0) / length;
+      // 0, 1, 0, 3, with variances 1, 2, 15, 96.
+      expect(Math.abs(moment(1))).toBeLessThan(5 * Math.sqrt(1 / length));
+      expect(Math.abs(moment(2) - 1)).toBeLessThan(5 * Math.sqrt(2 / length));
+      expect(Math.abs(moment(3))).toBeLessThan(5 * Math.sqrt(15 / length));
+      expect(Math.abs(moment(4) - 3)).toBeLessThan(5 * Math.sqrt(96 / length));
+      new Random(seed).fillUniform(values, 3);
+      expect(gap(values, (x) => (x + 3) / 6)).toBeLessThan(GAP_MAX);
+    }
+    const many = new Float32Array(4_000_000);
+    new Random(5).fillNormal(many, 1);
+    const tail = many.filter((v) => Math.abs(v) > 3.7);
+    const expected = 2 * normalDistribution(-3.7);
+    expect(Math.abs(tail.length / many.length / expected - 1)).toBeLessThan(
+      5 / Math.sqrt(expected * many.length),
+    );
+    const within = (x: number): number => 1 - normalDistribution(-x) / normalDistribution(-3.7);
+    expect(gap(tail.map(Math.abs), within)).toBeLessThan(GAP_MAX);
+  });
+
+  test("neighbours, and the streams of neighbouring seeds, have nothing to do with each other", () => {
+    const count = 100_000;
+    const streams = [1, 2].map((seed) => {
+      const values = new Float32Array(count);
+      new Random(seed).fillNormal(values, 1);
+      return values;
+    });
+    const [a = new Float32Array(), b = new Float32Array()] = streams;
+    const together = (x: Float32Array, y: Float32Array, lag: number): number =>
+      x.subarray(lag).reduce((total, v, i) => total + v * (y[i] ?? 0), 0) / Math.sqrt(count);
+    for (const lag of [1, 2, 16, 256]) expect(Math.abs(together(a, a, lag))).toBeLessThan(5);
+    for (const lag of [0, 1]) expect(Math.abs(together(a, b, lag))).toBeLessThan(5);
+  });
+
+  test("what is cut off is drawn again, and a stream goes on where it was", () => {
+    const values = new Float32Array(50_000);
+    const random = new Random(9);
+    random.fillNormal(values, 3, 2);
+    expect(values.every((v) => Math.abs(v) <= 6)).toBe(true);
+    const inside = 1 - 2 * normalDistribution(-2);
+    const wanted = (x: number): number =>
+      (normalDistribution(x / 3) - normalDistribution(-2)) / inside;
+    expect(gap(values, wanted)).toBeLessThan(GAP_MAX);
+    const next = random.uniform();
+    const other = new Random(9);
+    other.fillNormal(values, 3, 2);
+    expect(other.uniform()).toBe(next);
+  });
+
   test("permutations hold every number once, each place about as often", () => {
     const places = new Array<number>(8).fill(0);
     for (let seed = 0; seed < 4000; seed++) {

@@ -7,7 +7,6 @@ import { modelOf } from "../onnx/onnx-model.ts";
 import { encodeModel } from "../onnx/write.ts";
 import { inProcessRunner } from "../runtime/in-process.ts";
 import * as nn from "./index.ts";
-import { initialTensor } from "./init.ts";
 import { starter } from "./models/starter.ts";
 
 const image: nn.NetInput = { name: "image", shape: [2, 6, 6] };
@@ -100,40 +99,6 @@ describe("building", () => {
     expect(failureOf(nn.conv(3, 3), { name: "x", shape: [4] })?.text).toMatch(/it got \[N,4\]/);
     const strange = nn.layer("strange", (net, x) => net.emit("NoSuchOp", [x]));
     expect(failureOf(nn.sequential(strange, nn.conv(1, 1)))?.id).toBe("nn/shape");
-  });
-});
-
-describe("initial values", () => {
-  const moments = (t: Tensor) => {
-    const values = [...float32Values(t)];
-    const mean = values.reduce((a, b) => a + b, 0) / values.length;
-    return {
-      mean,
-      variance: values.reduce((a, v) => a + (v - mean) ** 2, 0) / values.length,
-      n: values.length,
-    };
-  };
-
-  test("he: variance 2 / fan-in", () => {
-    const { mean, variance, n } = moments(
-      initialTensor("he", { name: "w", shape: [64, 32, 3, 3], seed: 3 }),
-    );
-    const expected = 2 / (32 * 9);
-    expect(Math.abs(mean)).toBeLessThan(5 * Math.sqrt(expected / n));
-    expect(Math.abs(variance / expected - 1)).toBeLessThan(5 * Math.sqrt(2 / n));
-  });
-
-  test("xavier: variance 2 / (fan-in + fan-out)", () => {
-    const { variance, n } = moments(
-      initialTensor("xavier", { name: "w", shape: [80, 50], seed: 3 }),
-    );
-    expect(Math.abs(variance / (2 / 130) - 1)).toBeLessThan(5 * Math.sqrt(1 / n));
-  });
-
-  test("a number fills", () => {
-    expect([...float32Values(initialTensor(0.5, { name: "w", shape: [3], seed: 1 }))]).toEqual([
-      0.5, 0.5, 0.5,
-    ]);
   });
 });
 
