@@ -17,7 +17,7 @@ import { slowModel, tinyClassifier, unknownOpModel } from "./models.ts";
 let root = "";
 let data = "";
 let first: Record<string, never> = {};
-const EPOCHS = ["--epochs", "3"];
+const EPOCHS = ["--epochs", "3", "--seed", "4"];
 
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), "skipway-up-"));

@@ -9,6 +9,15 @@ export function mix32(seed: number, counter: number): number {
   return (h ^ (h >>> 16)) >>> 0;
 }
 
+/** A number for a name, to tell streams apart: FNV-1a, 32 bits. */
+export function hashName(name: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < name.length; i++) {
+    hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
+  }
+  return hash >>> 0;
+}
+
 /** A stream of numbers that is a function of its seed. */
 export class Random {
   readonly #seed: number;

@@ -2,7 +2,7 @@
 // seed and its name, so that adding a layer does not change the weights of the others.
 
 import { unreachable } from "../base/assert.ts";
-import { Random } from "../base/random.ts";
+import { hashName, Random } from "../base/random.ts";
 import { float32, type Tensor } from "../graph/tensor.ts";
 
 /**
@@ -188,13 +188,4 @@ function fillIdentity(values: Float32Array, weight: WeightSeed, gain: number): v
     const channel = i % perGroup;
     if (channel < second) values[(i * second + channel) * taps + middle] = gain;
   }
-}
-
-/** FNV-1a, 32 bits: any spread-out hash serves to tell the streams apart. */
-function hashName(name: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < name.length; i++) {
-    hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
-  }
-  return hash >>> 0;
 }

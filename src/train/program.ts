@@ -17,6 +17,8 @@ export interface ProgramOptions {
   readonly optimizer: Optimizer;
   /** Values whose gradient norm each step reports. */
   readonly watch: readonly ValueName[];
+  /** Seeds what random layers drop. Default 1. */
+  readonly seed?: number;
 }
 
 /** A training step. Inputs and outputs of the graph have the names in `ports`. */
@@ -33,6 +35,8 @@ export const ports = {
   momentum: "momentum",
   statistics: "statistics",
   rate: "rate",
+  /** The number of the step, int64; only where random layers depend on it. */
+  step: "step",
   label: "label",
   loss: "loss",
   norms: "gradient_norms",
@@ -44,9 +48,9 @@ export const ports = {
  * Float initializers that reach the loss are trained; running statistics follow the batches.
  */
 export function trainingProgram(inference: Graph, options: ProgramOptions): Program {
-  const form = trainingMode(inference);
-  const bound = inferShapes(form.graph, new Map([["N", options.batch]]));
-  const scored = withLoss(bound, options.batch);
+  const fixed = inferShapes(inference, new Map([["N", options.batch]]));
+  const form = trainingMode(fixed, { seed: options.seed ?? 1, step: ports.step });
+  const scored = withLoss(inferShapes(form.graph), options.batch);
   const statistics = layoutOf(inference, [...form.statistics.keys()]);
   const parameters = layoutOf(inference, trainable(inference, form.statistics));
   const names = parameters.slots.map((slot) => slot.name);

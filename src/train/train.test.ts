@@ -265,6 +265,46 @@ describe("train", () => {
     expect(Buffer.compare(encodeModel(run.model), whole)).toBe(0);
   });
 
+  const random = nn.sequential(
+    nn.conv(4, 3, { bias: false }),
+    nn.batchNorm(),
+    nn.relu(),
+    nn.dropout(0.2),
+    nn.residual(4),
+    nn.globalPool(),
+    nn.dropout(0.5),
+    nn.dense(10),
+  );
+
+  test("with dropout too: the same bits again, also when it was stopped; each step drops others", async () => {
+    const checkpoint = join(folder, "dropout.safetensors");
+    const few: TrainOptions = { ...options, epochs: 2 };
+    const whole = encodeModel((await train(random, data, few)).model);
+    const controller = new AbortController();
+    const onStep = ({ step }: { step: number }) => step === 8 && controller.abort();
+    const { signal } = controller;
+    const stopped = train(random, data, { ...few, checkpoint, signal, onStep });
+    await expect(stopped).rejects.toMatchObject({ code: "interrupted" });
+    const run = await train(random, data, { ...few, checkpoint });
+    expect(run.resumedEpochs).toBe(1);
+    expect(Buffer.compare(encodeModel(run.model), whole)).toBe(0);
+    // The file holds the standard Dropout, which does nothing in inference.
+    expect(run.model.graph.nodes.filter((node) => node.op === "Dropout")).toHaveLength(2);
+  });
+
+  test("the step is an input only where something depends on it", async () => {
+    const optimizer = nn.sgd({ rate: 0.1 });
+    const program = (net: nn.Layer) => {
+      const graph = nn.buildNet(net, { input: data.input, output: "y", seed: 1 });
+      return sound(trainingProgram(graph, { batch: 8, optimizer, watch: [] }).graph);
+    };
+    const inputs = (net: nn.Layer) => program(net).inputs.map((input) => input.name);
+    expect(inputs(small)).not.toContain("step");
+    expect(inputs(random)).toContain("step");
+    const ops = new Set(program(random).nodes.map((node) => node.op));
+    for (const op of ["Dropout", "RandomUniform", "RandomNormal"]) expect(ops).not.toContain(op);
+  });
+
   test("a checkpoint of another run is not taken up, a broken one is told", async () => {
     const checkpoint = join(folder, "other.safetensors");
     await train(small, data, { ...options, epochs: 1, checkpoint });

@@ -7,7 +7,7 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import type { Graph } from "../graph/graph.ts";
-import { float32Values, scalar, type Tensor } from "../graph/tensor.ts";
+import { float32Values, int64, scalar, type Tensor } from "../graph/tensor.ts";
 import type { Layer } from "../nn/layer.ts";
 import { buildNet } from "../nn/net.ts";
 import type { Optimizer } from "../nn/optimizer.ts";
@@ -108,6 +108,7 @@ export async function train(
     batch,
     optimizer: options.optimizer,
     watch: blocks.map((block) => block.value),
+    seed,
   });
   const bytes = encodeModel(modelOf(program.graph));
   const run = { layout: program, fingerprint: fingerprintOf(bytes, data, options) };
@@ -185,7 +186,7 @@ async function runEpoch(
     if (options.signal?.aborted) throw interrupted(start.epoch, options.epochs);
     const done = start.epoch * steps + step;
     const rate = options.optimizer.rate * rateFactor(schedule, done, options.epochs * steps);
-    const result = await oneStep(session, state, { data, examples, rate });
+    const result = await oneStep(session, state, { data, examples, rate, step: done });
     state = { ...state, ...result.state };
     if (!Number.isFinite(result.loss)) throw diverged(start.epoch, step);
     total += result.loss;
@@ -212,7 +213,7 @@ async function runEpoch(
 async function oneStep(
   session: Session,
   state: TrainingState,
-  { data, examples, rate }: { data: Dataset; examples: Batch; rate: number },
+  { data, examples, rate, step }: { data: Dataset; examples: Batch; rate: number; step: number },
 ): Promise<{
   state: Pick<TrainingState, "parameters" | "momentum" | "statistics">;
   loss: number;
@@ -224,6 +225,7 @@ async function oneStep(
   feeds.set(data.input.name, examples.inputs);
   feeds.set(ports.label, examples.labels);
   feeds.set(ports.rate, scalar(rate));
+  if (session.inputs.has(ports.step)) feeds.set(ports.step, int64([], [step]));
   const outputs = await session.run(feeds);
   const values = (name: string): Float32Array | undefined => {
     const found = outputs.get(name);

@@ -17,6 +17,6 @@ export function dropout(rate: number): Layer {
       const text = `the dropout rate is ${rate}`;
       net.fail("nn/option", text, "Give the share of elements to drop, from 0 to below 1.");
     }
-    return net.emit("Dropout", [x, net.constant(scalar(rate), "rate")]);
+    return net.emit("Dropout", [x, net.constant(scalar(rate), "dropped")]);
   });
 }
