@@ -75,6 +75,18 @@ export {
   tanh,
   transpose,
 } from "./layers/index.ts";
+export { type ConvNeXtOptions, convnextTiny } from "./models/convnext.ts";
+export { type DenseNetDepth, type DenseNetOptions, densenet } from "./models/densenet.ts";
+export { efficientnetB0, type MobileNetOptions, mobilenetV2 } from "./models/mobilenet.ts";
+export {
+  type ResNetDepth,
+  type ResNetOptions,
+  resnet,
+  resnext50,
+  wideResnet50,
+} from "./models/resnet.ts";
+export { type CifarResNetOptions, cifarResnet, preActResnet } from "./models/resnet-cifar.ts";
+export { type ShuffleNetOptions, shufflenetV2 } from "./models/shufflenet.ts";
 export {
   type PositionOptions,
   positions,
