@@ -3,6 +3,7 @@
 
 import type { Layer } from "../layer.ts";
 import type { NetInput } from "../net.ts";
+import { residualZoo } from "./residual-zoo.ts";
 import { starter } from "./starter.ts";
 
 /** A network, and what it is fed. */
@@ -37,4 +38,5 @@ export const zoo: Readonly<Record<string, ZooModel>> = {
       input: { name: "image", shape: [1, 8, 8] },
     },
   },
+  ...residualZoo,
 };
