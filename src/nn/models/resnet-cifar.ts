@@ -17,7 +17,8 @@ export interface CifarResNetOptions extends BlockOptions {
 
 /**
  * ResNet of `depth` = 6n + 2 layers (20, 32, 44, 56, 110, 1202), `[N, 3, 32, 32]` → `[N, classes]`: three
- * stages of n blocks with 16, 32 and 64 channels. Shortcuts without weights (`padded`), as in the paper.
+ * stages of n blocks with 16, 32 and 64 channels. Shortcuts without weights (`padded`), as in the paper;
+ * branches start at zero (`branchScale`).
  *
  * @example
  * nn.cifarResnet(110, { dropPath: 0.5 })
@@ -68,7 +69,7 @@ function small(
       ...[0, 1, 2].map((s) =>
         stage(s + 1, count, (i) => {
           const own = { stride: i === 0 && s > 0 ? 2 : 1, dropPath: rate(s * count + i) };
-          return block(width * 2 ** s, { ...options, ...own });
+          return block(width * 2 ** s, { branchScale: "zero", ...options, ...own });
         }),
       ),
       ...(order === "pre" ? normed : []),
