@@ -75,6 +75,12 @@ export {
   tanh,
   transpose,
 } from "./layers/index.ts";
+export {
+  type PositionOptions,
+  positions,
+  type RelativeBiasOptions,
+  type RotaryOptions,
+} from "./layers/positions.ts";
 export { type ConvNeXtOptions, convnextTiny } from "./models/convnext.ts";
 export { type DenseNetDepth, type DenseNetOptions, densenet } from "./models/densenet.ts";
 export { efficientnetB0, type MobileNetOptions, mobilenetV2 } from "./models/mobilenet.ts";
@@ -87,12 +93,6 @@ export {
 } from "./models/resnet.ts";
 export { type CifarResNetOptions, cifarResnet, preActResnet } from "./models/resnet-cifar.ts";
 export { type ShuffleNetOptions, shufflenetV2 } from "./models/shufflenet.ts";
-export {
-  type PositionOptions,
-  positions,
-  type RelativeBiasOptions,
-  type RotaryOptions,
-} from "./layers/positions.ts";
 export {
   type BuildOptions,
   buildNet,

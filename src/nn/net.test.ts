@@ -79,6 +79,26 @@ describe("a network as its layers see it", () => {
     expect(found.get("doubled")).toEqual([20, 40, 60, 80]);
   });
 
+  test("an output may be named after its place; a name that is taken is an error", () => {
+    const told = nn.layer("told", (net, x) => {
+      net.output(`${net.path}.seen`, x);
+      return net.emit("Relu", [x]);
+    });
+    const graph = build(nn.sequential(told, nn.named("stage2", nn.sequential(told, told))));
+    sound(graph);
+    expect(graph.outputs.map((one) => one.name)).toEqual([
+      "y",
+      "told.seen",
+      "stage2.told.seen",
+      "stage2.told2.seen",
+    ]);
+    const again = nn.layer("again", (net, x) => {
+      net.output("y", x);
+      return x;
+    });
+    expect(() => build(again)).toThrow(/two outputs of the network are called "y"/);
+  });
+
   test("one of two parts, with weights of its own that stand outside", async () => {
     const chosen = nn.layer("chosen", (net, x) =>
       net.either(

@@ -17,6 +17,8 @@ const OPSET = 20;
 
 /** A network under construction, as a layer sees it. */
 export interface Net {
+  /** Where this layer stands, such as `stage2.block1`: what its weights are named after. Empty at the root. */
+  readonly path: string;
   /** Whether this is the form for training, in which random layers are at work. */
   readonly training: boolean;
   /** Adds one node; returns its first output. */
@@ -45,7 +47,7 @@ export interface Net {
    * for, under its own name, and the same for all who ask for that name in the same graph or body.
    */
   once(name: string, part: Part): ValueName;
-  /** Makes a value a further output of the whole network, such as a gate or a second head. */
+  /** Makes a value a further output of the whole network, such as a gate or a second head; names are its own. */
   output(name: string, x: ValueName): void;
   /**
    * One of two parts, chosen when the network runs: a real ONNX `If`, so that the other costs nothing.
@@ -140,6 +142,7 @@ function innermost(inner: Origin | undefined, outer: Origin | undefined): Origin
 }
 
 class ScopedNet implements Net {
+  readonly path: string;
   readonly training: boolean;
   readonly #shared: Shared;
   /** Of the graph or body that nodes go into. */
@@ -148,6 +151,7 @@ class ScopedNet implements Net {
   readonly #counts = new Map<string, number>();
 
   constructor(shared: Shared, builder: TypedBuilder, scope: Scope) {
+    this.path = scope.path.join(".");
     this.training = shared.options.mode === "training";
     this.#shared = shared;
     this.#builder = builder;
@@ -251,7 +255,12 @@ class ScopedNet implements Net {
   }
 
   output(name: string, x: ValueName): void {
-    this.#shared.outputs.push({ name, value: x });
+    const { options, outputs } = this.#shared;
+    if (name === options.output || outputs.some((one) => one.name === name)) {
+      const fix = "Name them apart, by net.path for example.";
+      this.fail("nn/output", `two outputs of the network are called "${name}"`, fix);
+    }
+    outputs.push({ name, value: x });
   }
 
   either(condition: ValueName, yes: Part, no: Part): ValueName {
