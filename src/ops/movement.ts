@@ -373,9 +373,9 @@ const pad = defineOp("Pad", {
     const axes = axesOf(x.length, integers(c.constant(3)));
     const byUnknownAxes = (c.node.inputs[3] ?? "") !== "" && c.constant(3) === undefined;
     const dims = x.map((dim, axis): Dim => {
-      if (byUnknownAxes || pads === undefined) return UNKNOWN_DIM;
-      const i = axes.indexOf(axis);
+      const i = byUnknownAxes ? 0 : axes.indexOf(axis);
       if (i < 0) return dim;
+      if (byUnknownAxes || pads === undefined) return UNKNOWN_DIM;
       const added = (pads[i] ?? 0) + (pads[i + axes.length] ?? 0);
       if (added === 0) return dim;
       return typeof dim === "number" ? dim + added : UNKNOWN_DIM;
