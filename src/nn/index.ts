@@ -1,8 +1,13 @@
 // The builder's names, as users write them: nn.conv, nn.residual, nn.sgd.
 
 export { type BranchScale, layerScale, type ScaleOfAnyBranch } from "./blocks/branch-scale.ts";
+export { type ConditionalOptions, conditional } from "./blocks/conditional.ts";
 export { type DenseBlockOptions, denseBlock, transition } from "./blocks/dense-block.ts";
+export { attentionResiduals, depthWeighted } from "./blocks/depth.ts";
+export { type GateOptions, gatedResidual, highway } from "./blocks/gated.ts";
+export { type HyperOptions, hyperConnections } from "./blocks/hyper.ts";
 export { type InvertedResidualOptions, invertedResidual } from "./blocks/inverted-residual.ts";
+export { recurrentResidual } from "./blocks/recurrent.ts";
 export {
   type BlockOptions,
   type BottleneckOptions,
@@ -17,6 +22,7 @@ export type { Shortcut } from "./blocks/shortcut.ts";
 export { type SkipOptions, skip } from "./blocks/skip.ts";
 export { type SqueezeExciteOptions, squeezeExcite } from "./blocks/squeeze-excite.ts";
 export { linearDecay, stochasticDepth } from "./blocks/stochastic-depth.ts";
+export { attentionGate, type LevelOptions, unetLevel } from "./blocks/unet.ts";
 export type { FanOptions, Init, InitName } from "./init.ts";
 export { type Layer, layer, named, type Origin } from "./layer.ts";
 export {
