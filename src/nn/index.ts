@@ -1,6 +1,7 @@
 // The builder's names, as users write them: nn.conv, nn.residual, nn.sgd.
 
 export { type BranchScale, layerScale, type ScaleOfAnyBranch } from "./blocks/branch-scale.ts";
+
 export { type ConditionalOptions, conditional } from "./blocks/conditional.ts";
 export { type DenseBlockOptions, denseBlock, transition } from "./blocks/dense-block.ts";
 export { attentionResiduals, depthWeighted } from "./blocks/depth.ts";
@@ -81,6 +82,17 @@ export {
   tanh,
   transpose,
 } from "./layers/index.ts";
+export { googlenet, type InceptionOptions, inceptionV3 } from "./models/inception.ts";
+export { type HighwayMlpOptions, highwayMlp, type TcnOptions, tcn } from "./models/sequence.ts";
+export {
+  type MultiTaskOptions,
+  multiTask,
+  type TwoTowersOptions,
+  twoTowers,
+} from "./models/several.ts";
+export { squeezenet } from "./models/squeezenet.ts";
+export { type LinknetOptions, linknet, type UnetOptions, unet } from "./models/unet.ts";
+export { type VggDepth, type VggOptions, vgg } from "./models/vgg.ts";
 export {
   type PositionOptions,
   positions,

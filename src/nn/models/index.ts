@@ -4,7 +4,9 @@
 import type { Layer } from "../layer.ts";
 import type { NetInput } from "../net.ts";
 import { residualZoo } from "./residual-zoo.ts";
+import { plainZoo } from "./plain-zoo.ts";
 import { starter } from "./starter.ts";
+import { variousZoo } from "./various-zoo.ts";
 
 /** A network, and what it is fed. */
 export interface ZooNetwork {
@@ -39,4 +41,6 @@ export const zoo: Readonly<Record<string, ZooModel>> = {
     },
   },
   ...residualZoo,
+  ...plainZoo,
+  ...variousZoo,
 };
