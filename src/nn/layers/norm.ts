@@ -151,7 +151,8 @@ export function rmsNorm(options: { readonly epsilon?: number } = {}): Layer {
   const { epsilon = 1e-5 } = options;
   return layer("norm", (net, x) => {
     const scale = net.weight("scale", [net.size(x, -1)], 1);
-    const square = net.emit("Mul", [x, x]);
+    // A power, not a product of x with itself: so ONNX Runtime knows the norm and runs it as one node.
+    const square = net.emit("Pow", [x, net.constant(scalar(2), "two")]);
     const mean = net.emit("ReduceMean", [square, integerList(net, [-1])], {
       attributes: { keepdims: int(1) },
     });
