@@ -24,6 +24,15 @@ export { type SkipOptions, skip } from "./blocks/skip.ts";
 export { type SqueezeExciteOptions, squeezeExcite } from "./blocks/squeeze-excite.ts";
 export { linearDecay, stochasticDepth } from "./blocks/stochastic-depth.ts";
 export { attentionGate, type LevelOptions, unetLevel } from "./blocks/unet.ts";
+export {
+  type MlpOptions,
+  mlp,
+  type ParallelOptions,
+  type PostNormOptions,
+  type PreNormOptions,
+  type TransformerOptions,
+  transformer,
+} from "./blocks/transformer.ts";
 export type { FanOptions, Init, InitName } from "./init.ts";
 export { type Layer, layer, named, type Origin } from "./layer.ts";
 export {
@@ -93,6 +102,7 @@ export {
 export { squeezenet } from "./models/squeezenet.ts";
 export { type LinknetOptions, linknet, type UnetOptions, unet } from "./models/unet.ts";
 export { type VggDepth, type VggOptions, vgg } from "./models/vgg.ts";
+export { patches } from "./layers/patches.ts";
 export {
   type PositionOptions,
   positions,

@@ -2,8 +2,8 @@
 // projection. N is the batch, S the length of the queries, T that of the keys, C the width.
 
 import { int, ints, type ValueName } from "../../graph/graph.ts";
-import { formatShape } from "../../graph/shape.ts";
-import { float32, int64 } from "../../graph/tensor.ts";
+import { formatShape, UNKNOWN_DIM } from "../../graph/shape.ts";
+import { float32 } from "../../graph/tensor.ts";
 import type { Init } from "../init.ts";
 import { type Layer, layer, named } from "../layer.ts";
 import type { Net } from "../net.ts";
@@ -16,6 +16,7 @@ import {
   relativeBias,
   rotate,
 } from "./positions.ts";
+import { integerList } from "./shared.ts";
 
 /** What a masked score becomes: the least float32, behind which a softmax gives exactly 0. */
 const MASKED = -3.4028234663852886e38;
@@ -185,7 +186,7 @@ function takeApart(
   const { keyHeads, groups, headSize, transposed } = how;
   const heads = groups === undefined ? [keyHeads] : [keyHeads, groups];
   const target = [0, 0, ...heads, headSize];
-  const split = net.emit("Reshape", [value, net.constant(int64([target.length], target), "shape")]);
+  const split = net.emit("Reshape", [value, integerList(net, target)]);
   const last = target.length - 1;
   const perm = [0, ...heads.map((_, i) => i + 2), ...(transposed ? [last, 1] : [1, last])];
   return net.emit("Transpose", [split], { attributes: { perm: ints(perm) } });
@@ -196,7 +197,7 @@ function putTogether(net: Net, value: ValueName, { keyHeads, groups, headSize }:
   const perm = groups === 1 ? [0, 2, 1, 3] : [0, 3, 1, 2, 4];
   const rows = net.emit("Transpose", [value], { attributes: { perm: ints(perm) } });
   const target = [0, 0, keyHeads * groups * headSize];
-  return net.emit("Reshape", [rows, net.constant(int64([3], target), "shape")]);
+  return net.emit("Reshape", [rows, integerList(net, target)]);
 }
 
 function swapLast(net: Net, value: ValueName): ValueName {
@@ -242,12 +243,12 @@ function paddingMask(
   net: Net,
   { scores, source, name }: { scores: ValueName; source: ValueName; name: string },
 ): ValueName {
-  const [batch = "N", length = "T"] = net.shape(source);
-  const given = net.input(name, [batch, length], "int64");
+  const length = net.shape(source)[1] ?? UNKNOWN_DIM;
+  const given = net.input(name, ["N", length === UNKNOWN_DIM ? "T" : length], "int64");
   const middle = net.shape(scores).length - 2;
   return net.once(`${name}.bias${middle}`, (root) => {
     const axes = Array.from({ length: middle }, (_, i) => i + 1);
-    const raised = root.emit("Unsqueeze", [given, root.constant(int64([middle], axes), "axes")]);
+    const raised = root.emit("Unsqueeze", [given, integerList(root, axes)]);
     const keep = root.emit("Cast", [raised], { attributes: { to: int(FLOAT) } });
     const drop = root.emit("Sub", [root.constant(float32([], [1]), "one"), keep]);
     return root.emit("Mul", [drop, root.constant(float32([], [MASKED]), "masked")]);

@@ -7,6 +7,7 @@ import { float32, int64 } from "../../graph/tensor.ts";
 import type { Init } from "../init.ts";
 import { type Layer, layer } from "../layer.ts";
 import type { Net } from "../net.ts";
+import { integerList } from "./shared.ts";
 
 const FLOAT = 1;
 
@@ -36,14 +37,10 @@ function lengthKey(net: Net, x: ValueName): Dim {
 function distances(net: Net, queries: ValueName, keys: ValueName): ValueName {
   const name = `distance.${lengthKey(net, queries)}.${lengthKey(net, keys)}`;
   return net.once(name, (root) => {
-    const rows = root.emit("Unsqueeze", [positionsOf(root, queries), axes(root, 1)]);
-    const columns = root.emit("Unsqueeze", [positionsOf(root, keys), axes(root, 0)]);
+    const rows = root.emit("Unsqueeze", [positionsOf(root, queries), integerList(root, [1])]);
+    const columns = root.emit("Unsqueeze", [positionsOf(root, keys), integerList(root, [0])]);
     return root.emit("Sub", [columns, rows]);
   });
-}
-
-function axes(net: Net, ...list: readonly number[]): ValueName {
-  return net.constant(int64([list.length], list), "axes");
 }
 
 /** Whether a query may read a key when none may read what comes later: bool `[S, S]`. */
@@ -123,7 +120,7 @@ export function rotate(
   if (size === width) return turn(net, heads, cos, sin);
   const [turned = "", rest = ""] = net.emitAll(
     "Split",
-    [heads, net.constant(int64([2], [size, width - size]), "sizes")],
+    [heads, integerList(net, [size, width - size])],
     { attributes: { axis: int(-1) }, outputCount: 2 },
   );
   return lastConcat(net, turn(net, turned, cos, sin), rest);
@@ -146,7 +143,7 @@ function wave(net: Net, op: "Cos" | "Sin", waves: Waves): ValueName {
       const place = inner.emit("Cast", [positionsOf(inner, x)], {
         attributes: { to: int(FLOAT) },
       });
-      const column = inner.emit("Unsqueeze", [place, axes(inner, 1)]);
+      const column = inner.emit("Unsqueeze", [place, integerList(inner, [1])]);
       const count = interleaved ? size : size / 2;
       const speeds = Float32Array.from({ length: count }, (_, i) =>
         speed(base, interleaved ? Math.floor(i / 2) : i, size),
@@ -179,18 +176,16 @@ function turnPairs(net: Net, x: ValueName, cos: ValueName, sin: ValueName): Valu
   const each = (first: number): ValueName =>
     net.emit("Slice", [
       x,
-      net.constant(int64([1], [first]), "start"),
-      net.constant(int64([1], [width]), "end"),
-      axes(net, -1),
-      net.constant(int64([1], [2]), "step"),
+      integerList(net, [first]),
+      integerList(net, [width]),
+      integerList(net, [-1]),
+      integerList(net, [2]),
     ]);
-  const raised = (part: ValueName): ValueName => net.emit("Unsqueeze", [part, axes(net, -1)]);
+  const raised = (part: ValueName): ValueName =>
+    net.emit("Unsqueeze", [part, integerList(net, [-1])]);
   const pairs = lastConcat(net, raised(net.emit("Neg", [each(1)])), raised(each(0)));
   const target = [...shape.slice(0, -1).map(() => 0), width];
-  const turned = net.emit("Reshape", [
-    pairs,
-    net.constant(int64([target.length], target), "shape"),
-  ]);
+  const turned = net.emit("Reshape", [pairs, integerList(net, target)]);
   return net.emit("Add", [net.emit("Mul", [x, cos]), net.emit("Mul", [turned, sin])]);
 }
 
@@ -238,7 +233,7 @@ export function relativeBias(
   });
   const count = heads.reduce((a, b) => a * b, 1);
   const rows = net.emit("Gather", [net.weight("weight", [buckets, count], init), bucket]);
-  const apart = net.constant(int64([2 + heads.length], [0, 0, ...heads]), "shape");
+  const apart = integerList(net, [0, 0, ...heads]);
   const split = heads.length === 1 ? rows : net.emit("Reshape", [rows, apart]);
   const perm = [...heads.map((_, i) => i + 2), 0, 1];
   return net.emit("Transpose", [split], {
