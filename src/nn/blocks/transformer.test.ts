@@ -165,6 +165,12 @@ describe("a transformer block", () => {
   });
 });
 
+test("DeepNorm belongs to post-norm: another does not compile", () => {
+  // @ts-expect-error a pre-norm block has no DeepNorm
+  const options: nn.TransformerOptions = { attention: two, placement: "pre", deepNorm: 2 };
+  expect(options.attention).toBe(two);
+});
+
 type Row = Pick<Skip, "kind" | "block" | "norm" | "scaled">;
 
 describe("the census of a transformer block", () => {

@@ -293,6 +293,15 @@ describe("what does not fit", () => {
     [nn.attention({ heads: 6 }), [12], "nn/rank", /it got \[N,12\]/],
     [nn.attention({ heads: 4, rotary: true }), [3, 12], "nn/rotary", /3 of 3 elements/],
     [nn.attention({ heads: 3, rotary: { size: 6 } }), [3, 12], "nn/rotary", /6 of 4 elements/],
+    [nn.attention({ heads: 1.5 }), [3, 12], "nn/option", /the number of heads is 1.5/],
+    [nn.attention({ heads: 2, keyHeads: 0 }), [3, 12], "nn/option", /heads of keys is 0/],
+    [nn.attention({ heads: 3, rotary: { base: 0 } }), [3, 12], "nn/rotary", /is 0/],
+    [
+      nn.attention({ heads: 3, relativeBias: { buckets: 2 } }),
+      [3, 12],
+      "nn/relative-bias",
+      /^2 buckets/,
+    ],
     [nn.positions(4), [5, 12], "nn/positions", /5 long, the table has 4/],
   ])("is an error with its repair", (root, shape, id, text) => {
     const found = failureOf(root, shape);

@@ -16,7 +16,7 @@ import {
   relativeBias,
   rotate,
 } from "./positions.ts";
-import { integerList } from "./shared.ts";
+import { integerList, positive } from "./shared.ts";
 
 /** What a masked score becomes: the least float32, behind which a softmax gives exactly 0. */
 const MASKED = -3.4028234663852886e38;
@@ -147,6 +147,8 @@ function sizesOf(net: Net, x: ValueName, options: AttentionOptions): Sizes {
   }
   const width = net.size(x, -1);
   const { heads, keyHeads = heads, headSize = width / heads } = options;
+  positive(net, "the number of heads", heads);
+  positive(net, "the number of heads of keys", keyHeads);
   if (!Number.isInteger(headSize)) {
     net.fail(
       "nn/attention",

@@ -7,7 +7,7 @@ import { float32, int64 } from "../../graph/tensor.ts";
 import type { Init } from "../init.ts";
 import { type Layer, layer } from "../layer.ts";
 import type { Net } from "../net.ts";
-import { integerList } from "./shared.ts";
+import { integerList, positive } from "./shared.ts";
 
 const FLOAT = 1;
 
@@ -107,6 +107,9 @@ export function rotate(
 ): ValueName {
   const width = net.size(heads, -1);
   const { size = width, interleaved = false, base = 10_000 } = options;
+  if (!(base > 0)) {
+    net.fail("nn/rotary", `the base of rotary positions is ${base}`, "Give a base above zero.");
+  }
   if (size % 2 !== 0 || size < 2 || size > width) {
     net.fail(
       "nn/rotary",
@@ -216,6 +219,15 @@ export function relativeBias(
   options: RelativeBiasOptions,
 ): ValueName {
   const { buckets = 32, maxDistance = 128, bidirectional, init = 0 } = options;
+  const single = buckets / (bidirectional ? 4 : 2);
+  if (!Number.isSafeInteger(single) || single < 1 || !(maxDistance > single)) {
+    net.fail(
+      "nn/relative-bias",
+      `${buckets} buckets cannot hold distances up to ${maxDistance}`,
+      "Give a multiple of 4 buckets, and a maxDistance above a quarter (causal: half) of them.",
+    );
+  }
+  positive(net, "the largest distance", maxDistance);
   const name = `buckets.${buckets}.${maxDistance}.${bidirectional ? "both" : "before"}`;
   const lengths = `${lengthKey(net, queries)}.${lengthKey(net, keys)}`;
   const bucket = net.once(`${name}.${lengths}`, (root) => {

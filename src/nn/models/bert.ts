@@ -41,7 +41,8 @@ export function bert(options: BertOptions = {}): Layer {
     const words = net.inside(named("tokens", embedding(tokens, width, { init })), ids);
     const kinds = net.inside(named("types", embedding(2, width, { init })), types);
     let x = net.inside(positions(length, { init }), net.emit("Add", [words, kinds]));
-    x = net.inside(dropout(rate), net.inside(layerNorm({ epsilon: 1e-12 }), x));
+    x = net.inside(layerNorm({ epsilon: 1e-12 }), x);
+    if (rate > 0) x = net.inside(dropout(rate), x);
     for (let i = 0; i < depth; i++) {
       const block = transformer({
         attention: { heads, mask: "attention_mask", dropout: rate, init },

@@ -3,7 +3,7 @@
 
 import { transformer } from "../blocks/transformer.ts";
 import { type Layer, layer, named } from "../layer.ts";
-import { embedding, layerNorm } from "../layers/index.ts";
+import { dropout, embedding, layerNorm } from "../layers/index.ts";
 import { positions } from "../layers/positions.ts";
 import { tiedHead } from "./language.ts";
 
@@ -39,6 +39,7 @@ export function gpt2(options: Gpt2Options = {}): Layer {
   return layer("gpt2", (net, ids) => {
     let x = net.inside(named("tokens", embedding(tokens, width, { init })), ids);
     x = net.inside(positions(length), x);
+    if (rate > 0) x = net.inside(dropout(rate), x);
     for (let i = 0; i < depth; i++) {
       const block = transformer({
         attention: {

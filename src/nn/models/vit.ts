@@ -4,6 +4,7 @@
 import type { ValueName } from "../../graph/graph.ts";
 import { int } from "../../graph/graph.ts";
 import { int64 } from "../../graph/tensor.ts";
+import { linearDecay } from "../blocks/stochastic-depth.ts";
 import { transformer } from "../blocks/transformer.ts";
 import { type Layer, layer, named } from "../layer.ts";
 import { dense, layerNorm } from "../layers/index.ts";
@@ -26,6 +27,8 @@ export interface VitOptions {
   readonly units?: number;
   /** Default 1000. */
   readonly classes?: number;
+  /** Share of examples that leave out a branch of the last block in training; less before. Default 0. */
+  readonly dropPath?: number;
 }
 
 /**
@@ -37,13 +40,19 @@ export interface VitOptions {
  */
 export function vit(options: VitOptions = {}): Layer {
   const { patch = 16, width = 768, depth = 12, heads = 12, classes = 1000 } = options;
-  const units = options.units ?? 4 * width;
+  const { units = 4 * width, dropPath = 0 } = options;
+  const rate = linearDecay(dropPath, depth);
   return layer("vit", (net, image) => {
     let x = net.inside(patches(patch, width), image);
     x = net.inside(withClassToken, x);
     x = net.inside(positions(net.size(x, 1)), x);
     for (let i = 0; i < depth; i++) {
-      const block = transformer({ attention: { heads }, mlp: { units }, epsilon: 1e-6 });
+      const block = transformer({
+        attention: { heads },
+        mlp: { units },
+        epsilon: 1e-6,
+        dropPath: rate(i),
+      });
       x = net.inside(named(`block${i + 1}`, block), x);
     }
     x = net.inside(layerNorm({ epsilon: 1e-6 }), x);
