@@ -5,7 +5,12 @@ import { SkipwayError } from "../base/errors.ts";
 import type { Graph, ValueName } from "../graph/graph.ts";
 import { float32, hasBytes, numbersOf } from "../graph/tensor.ts";
 import { graph } from "../graph/text.test-helper.ts";
-import { planQuantization, type Range, withQuantizePairs } from "./quantize-pairs.ts";
+import {
+  planQuantization,
+  type QuantizeOptions,
+  type Range,
+  withQuantizePairs,
+} from "./quantize-pairs.ts";
 
 const residual = graph`
   g (float[N,2,4,4] x) => (float[N,2,4,4] y)
@@ -13,9 +18,9 @@ const residual = graph`
   { c = Conv (x, w, b)  r = Relu (c)  y = Add (r, x) }`;
 
 /** All values of a plan in one range. */
-function all(made: Graph, range: Range): Graph {
+function all(made: Graph, range: Range, options: QuantizeOptions = {}): Graph {
   const plan = planQuantization(made);
-  return withQuantizePairs(plan, new Map(plan.groups.flat().map((name) => [name, range])));
+  return withQuantizePairs(plan, new Map(plan.groups.flat().map((name) => [name, range])), options);
 }
 
 function operandsOf(made: Graph, op: string): readonly string[] {
@@ -85,7 +90,7 @@ describe("which operands are rounded", () => {
     expect(operandsOf(made, "Gather")).toEqual(["w", "tokens"]);
     expect(operandsOf(made, "Gemm")).toEqual(["DequantizeLinear", "DequantizeLinear"]);
     expect(numbersOf(made.initializers.get("w.scale") ?? float32([], [0]))).toEqual(
-      [2, 4, 6].map((largest) => Math.fround(Math.fround(largest) / 127)),
+      [2, 4, 6].map((largest) => Math.fround(largest / 63)),
     );
   });
 
@@ -123,26 +128,31 @@ describe("how they are rounded", () => {
     const weights = fc.array(finite, { minLength: 12, maxLength: 12 });
     const shapes = fc.constantFrom([2, 3, 2], [3, 4], [4, 3]);
     fc.assert(
-      fc.property(weights, shapes, (values, shape) => {
-        const isConv = shape.length === 3;
-        const made = isConv
-          ? graph`g (float[N,3,4] x) => (float[] y) <float[${shape}] w = {}> { y = Conv (x, w) }`
-          : graph`g (float[N,${shape[0]}] x) => (float[] y) <float[${shape}] w = {}> { y = MatMul (x, w) }`;
-        const given = float32(shape, values);
-        const filled = { ...made, initializers: new Map([["w", given]]) };
-        const rounded = all(filled, { min: -1, max: 1 });
-        const found = rounded.initializers.get("w.quantized") ?? expect.unreachable();
-        expect(hasBytes(found) && found.dtype).toBe("int8");
-        const scales = numbersOf(rounded.initializers.get("w.scale") ?? found) ?? [];
-        expect(scales).toHaveLength(isConv ? 2 : (shape[1] ?? 0));
-        for (const [i, q] of (numbersOf(found) ?? []).entries()) {
-          const scale = scales[isConv ? Math.floor(i / 6) : i % scales.length] ?? Number.NaN;
-          const exact = Math.fround(values[i] ?? Number.NaN);
-          expect(Math.abs(q * scale - exact)).toBeLessThanOrEqual(scale * 0.5001 + 1e-38);
-          expect(scale).toBeGreaterThan(0);
-          expect(q).not.toBe(-128);
-        }
-      }),
+      fc.property(
+        weights,
+        shapes,
+        fc.constantFrom(7 as const, 8 as const),
+        (values, shape, weightBits) => {
+          const isConv = shape.length === 3;
+          const made = isConv
+            ? graph`g (float[N,3,4] x) => (float[] y) <float[${shape}] w = {}> { y = Conv (x, w) }`
+            : graph`g (float[N,${shape[0]}] x) => (float[] y) <float[${shape}] w = {}> { y = MatMul (x, w) }`;
+          const given = float32(shape, values);
+          const filled = { ...made, initializers: new Map([["w", given]]) };
+          const rounded = all(filled, { min: -1, max: 1 }, { weightBits });
+          const found = rounded.initializers.get("w.quantized") ?? expect.unreachable();
+          expect(hasBytes(found) && found.dtype).toBe("int8");
+          const scales = numbersOf(rounded.initializers.get("w.scale") ?? found) ?? [];
+          expect(scales).toHaveLength(isConv ? 2 : (shape[1] ?? 0));
+          for (const [i, q] of (numbersOf(found) ?? []).entries()) {
+            const scale = scales[isConv ? Math.floor(i / 6) : i % scales.length] ?? Number.NaN;
+            const exact = Math.fround(values[i] ?? Number.NaN);
+            expect(Math.abs(q * scale - exact)).toBeLessThanOrEqual(scale * 0.5001 + 1e-38);
+            expect(scale).toBeGreaterThan(0);
+            expect(Math.abs(q)).toBeLessThan(2 ** (weightBits - 1));
+          }
+        },
+      ),
     );
   });
 });

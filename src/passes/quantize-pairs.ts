@@ -21,8 +21,17 @@ export interface Range {
   readonly max: number;
 }
 
-/** What activations are rounded to. */
-export type ActivationType = "uint8" | "int8";
+/** To what values are rounded. */
+export interface QuantizeOptions {
+  /** Default `uint8`. */
+  readonly activations?: "uint8" | "int8";
+  /**
+   * Default 7, with which a file gives the same numbers everywhere. Processors without an instruction for
+   * products of bytes (x86 before VNNI) add two products in 16 bits, which saturate with weights of 8 bits:
+   * 2·255·127 is more than 32,767 (ONNX Runtime's guide to quantization calls 7 bits `reduce_range`).
+   */
+  readonly weightBits?: 7 | 8;
+}
 
 /** Which values are rounded. */
 export interface QuantizationPlan {
@@ -87,8 +96,9 @@ function operandsOf(graph: Graph, node: Node, activations: ReadonlySet<ValueName
     case "MatMul":
       return flowing.filter((position) => position < 2);
     case "Add":
+    case "Sum":
       // Of one shape: a mask or a bias that is computed is no branch.
-      return flowing.length === 2 && haveOneShape(graph, node) ? flowing : [];
+      return flowing.length > 1 && haveOneShape(graph, node) ? flowing : [];
     case "Concat":
       return flowing;
     default:
@@ -96,9 +106,9 @@ function operandsOf(graph: Graph, node: Node, activations: ReadonlySet<ValueName
   }
 }
 
-function haveOneShape(graph: Graph, { inputs: [a = "", b = ""] }: Node): boolean {
-  const [x, y] = [typeOf(graph, a)?.shape, typeOf(graph, b)?.shape];
-  return x !== undefined && y !== undefined && sameShape(x, y);
+function haveOneShape(graph: Graph, { inputs }: Node): boolean {
+  const [first, ...others] = inputs.map((name) => typeOf(graph, name)?.shape);
+  return others.every((shape) => sameShape(first, shape));
 }
 
 /** Sets of names that grow together. */
@@ -126,16 +136,14 @@ class Groups {
 /**
  * The graph with its activations rounded to 8 bits, one scale for each group of the plan, and its weights
  * kept as int8, one scale for each output channel. A group without a finite range stays as it is.
- *
- * @param options.activations Default `uint8`.
  */
 export function withQuantizePairs(
   plan: QuantizationPlan,
   ranges: ReadonlyMap<ValueName, Range>,
-  options: { activations?: ActivationType | undefined } = {},
+  options: QuantizeOptions = {},
 ): Graph {
   const { graph } = plan;
-  const rounding = new Rounding(plan, ranges, options.activations ?? "uint8");
+  const rounding = new Rounding(plan, ranges, options);
   const nodes = graph.inputs.flatMap(({ name }) => rounding.pair(name));
   for (const node of graph.nodes) {
     nodes.push(...rounding.weight(node), rounding.reads(node));
@@ -156,16 +164,23 @@ class Rounding {
   /** Weights that may have lost their last reader. */
   readonly replaced = new Set<ValueName>();
   readonly #plan: QuantizationPlan;
-  readonly #type: ActivationType;
+  readonly #type: "uint8" | "int8";
+  readonly #largestWeight: number;
   /** Makes nodes with names that are free. */
   readonly #builder: GraphBuilder;
   readonly #grids = new Map<ValueName, { scale: ValueName; zero: ValueName }>();
   /** What is read in the place of a value, and of a weight along an axis. */
   readonly #rounded = new Map<string, ValueName>();
 
-  constructor(plan: QuantizationPlan, ranges: ReadonlyMap<ValueName, Range>, type: ActivationType) {
+  constructor(
+    plan: QuantizationPlan,
+    ranges: ReadonlyMap<ValueName, Range>,
+    options: QuantizeOptions,
+  ) {
+    const { activations = "uint8", weightBits = 7 } = options;
     this.#plan = plan;
-    this.#type = type;
+    this.#type = activations;
+    this.#largestWeight = weightBits === 7 ? 63 : 127;
     this.#builder = new GraphBuilder(plan.graph);
     for (const group of plan.groups) {
       const found = rangeOf(group.map((name) => ranges.get(name)));
@@ -212,7 +227,7 @@ class Rounding {
     const ref = this.#plan.graph.initializers.get(name);
     if (axis === undefined || ref === undefined || this.#rounded.has(`${name} ${axis}`)) return [];
     if (ref.dtype !== "float32" || !hasBytes(ref) || ref.shape.length < 2) return [];
-    const { values, scales } = roundedByChannel(ref, axis);
+    const { values, scales } = roundedByChannel(ref, axis, this.#largestWeight);
     const inputs = [
       this.#constant(`${name}.quantized`, values),
       this.#constant(`${name}.scale`, scales),
@@ -265,8 +280,12 @@ function channelAxis(node: Node): number | undefined {
   }
 }
 
-/** Symmetric: -127 … 127, so that zero is zero and no sign is wider than the other. */
-function roundedByChannel(ref: Tensor, axis: number): { values: Tensor; scales: Tensor } {
+/** Symmetric, so that zero is zero and no sign is wider than the other. */
+function roundedByChannel(
+  ref: Tensor,
+  axis: number,
+  steps: number,
+): { values: Tensor; scales: Tensor } {
   const along = axis < 0 ? axis + ref.shape.length : axis;
   const channels = ref.shape[along] ?? 1;
   const inner = ref.shape.slice(along + 1).reduce((a, b) => a * b, 1);
@@ -277,7 +296,7 @@ function roundedByChannel(ref: Tensor, axis: number): { values: Tensor; scales: 
     const channel = channelOf(i);
     largest[channel] = Math.max(largest[channel] ?? 0, Math.abs(value));
   }
-  const scales = largest.map((one) => Math.fround(one / 127) || 1);
+  const scales = largest.map((one) => Math.fround(one / steps) || 1);
   const values = new Int8Array(weights.length);
   for (const [i, value] of weights.entries()) {
     values[i] = Math.round(value / (scales[channelOf(i)] ?? 1));

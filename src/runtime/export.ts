@@ -16,8 +16,8 @@ import { readModel } from "../onnx/read.ts";
 import { encodeModel } from "../onnx/write.ts";
 import { withFunctions } from "../passes/functions.ts";
 import {
-  type ActivationType,
   planQuantization,
+  type QuantizeOptions,
   type Range,
   withQuantizePairs,
 } from "../passes/quantize-pairs.ts";
@@ -31,13 +31,11 @@ export type ExportForm =
   /** Each layer a function of the model. */
   | { readonly form: "functions" }
   /** Operands rounded to 8 bits, by pairs of QuantizeLinear and DequantizeLinear. */
-  | {
+  | ({
       readonly form: "quantized";
       /** One batch of inputs, from which the ranges of activations are taken. */
       readonly sample: Tensors;
-      /** Default `uint8`. */
-      readonly activations?: ActivationType;
-    }
+    } & QuantizeOptions)
   /** With the fused ops of ONNX Runtime, which no other runtime has. */
   | { readonly form: "optimized" };
 
