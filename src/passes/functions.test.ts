@@ -109,6 +109,15 @@ describe("layers as functions", () => {
     expect([...(called.functions?.keys() ?? [])]).toEqual(["skipway.layers/chosen"]);
   });
 
+  test("an output that is named after a layer stands beside it", () => {
+    const split = nn.layer("head", (one, x) => {
+      one.output("head.raw", one.inside(nn.relu(), x));
+      return x;
+    });
+    const called = isTheWayBack(build(nn.sequential(nn.conv(4, 3), split)));
+    expect(called.nodes.map((node) => node.name)).toEqual(["conv", "head", "y", "head.raw"]);
+  });
+
   test("a graph without paths is the same graph", () => {
     const plain = graph`g (float[2] x) => (float[2] y) { y = Neg (x) }`;
     expect(withFunctions(plain)).toBe(plain);

@@ -34,8 +34,9 @@ export function withFunctions(graph: Graph): Graph {
   };
 }
 
-/** The layers around a node, outermost first. */
+/** The layers around a node, outermost first. One that is called as what it gives hands on an output. */
 function pathOf(node: Node): readonly string[] {
+  if (node.outputs.includes(node.name)) return [];
   return node.name.split(".").slice(0, -1);
 }
 
@@ -221,9 +222,8 @@ function localBody(body: Graph, rename: LocalNames): Graph {
     inputs: body.inputs.map(value),
     outputs: body.outputs.map(value),
     initializers: new Map([...body.initializers].map(([name, ref]) => [rename.value(name), ref])),
-    values: new Map(
-      [...body.values.values()].map(value).map((renamed) => [renamed.name, renamed] as const),
-    ),
+    // As of the function's own values, nothing is said of types: the runtime infers them for each call.
+    values: new Map(),
     nodes: body.nodes.map((node) => local(node, rename)),
   };
 }

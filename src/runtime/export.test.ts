@@ -28,28 +28,6 @@ interface Network {
 
 const image: nn.NetInput = { name: "x", shape: [4, 8, 8] };
 
-const joined = nn.concat(1, nn.identity(), nn.sequential(nn.conv(4, 3), nn.relu()));
-
-const gated = nn.layer("gated", (net, x) => {
-  const open = net.inside(nn.sequential(nn.conv(4, 3), nn.sigmoid()), x);
-  const one = net.constant(float32([], [1]), "one");
-  const branch = net.emit("Mul", [open, net.inside(nn.conv(4, 3), x)]);
-  return net.emit("Add", [branch, net.emit("Mul", [net.emit("Sub", [one, open]), x])]);
-});
-
-/** A level of a U-Net: what lies below it, beside the way past it. */
-const level = (channels: number, below: nn.Layer) =>
-  nn.sequential(
-    nn.conv(channels, 3),
-    nn.relu(),
-    nn.concat(
-      1,
-      nn.identity(),
-      nn.sequential(nn.maxPool(2), below, nn.convTranspose(channels, 2, { stride: 2 })),
-    ),
-    nn.conv(channels, 3),
-  );
-
 const around = (branch: nn.Layer) => nn.add(nn.identity(), nn.sequential(nn.layerNorm(), branch));
 
 /** A head of attention, and the layers of a transformer around it. */
@@ -64,39 +42,42 @@ const attention = nn.layer("attention", (net, x) => {
 
 const mlp = nn.sequential(nn.dense(16), nn.gelu(), nn.dense(8));
 
-const chosen = nn.layer("chosen", (net, x) => {
-  const sum = net.emit("ReduceSum", [x], { attributes: { keepdims: { kind: "int", value: 0 } } });
-  const zero = net.constant(float32([], [0]), "zero");
-  return net.either(
-    net.emit("Greater", [sum, zero]),
-    (inner) => inner.inside(nn.residual(4), x),
-    () => x,
-  );
-});
-
-const repeated = nn.layer("repeated", (net, x) =>
-  net.repeat(3, x, (inner, state) =>
-    inner.emit("Add", [state, inner.inside(nn.conv(4, 3), state)]),
-  ),
-);
-
 const scaled = nn.layer("scaled", (net, x) => {
   const y = net.emit("Mul", [x, net.input("scale", ["N", 1, 1, 1])]);
   net.output("pooled", net.inside(nn.globalPool(), y));
   return net.inside(nn.residual(4), y);
 });
 
+const convs = (channels = 4) =>
+  nn.sequential(nn.conv(channels, 3), nn.relu(), nn.conv(channels, 3));
+const stem = nn.conv(4, 3);
+
+/** Blocks over images of four channels, by name. */
+const blocks: Readonly<Record<string, nn.Layer>> = {
+  "no skips": convs(),
+  projections: nn.sequential(nn.residual(4), nn.residual(8, { stride: 2 })),
+  "dense block": nn.sequential(nn.denseBlock(3, { growth: 4 }), nn.transition()),
+  "inverted residuals": nn.sequential(
+    nn.invertedResidual(4, { squeeze: 4, activation: nn.silu }),
+    nn.invertedResidual(4),
+  ),
+  highway: nn.sequential(nn.highway(convs()), nn.highway(convs())),
+  "gated residual": nn.gatedResidual(convs()),
+  conditional: nn.sequential(nn.conditional(convs()), nn.conv(2, 1)),
+  recurrent: nn.recurrentResidual(3, convs()),
+  "split channels": nn.split(2, 1, nn.identity(), convs(2)),
+  "U-Net": nn.unetLevel(nn.conv(8, 3), {
+    encode: convs(),
+    down: nn.maxPool(2),
+    up: nn.convTranspose(4, 2, { stride: 2 }),
+  }),
+};
+
 const networks = new Map<string, Network>([
-  [
-    "projections",
-    { layer: nn.sequential(nn.residual(4), nn.residual(8, { stride: 2 })), input: image },
-  ],
-  ["plain", { layer: nn.sequential(nn.conv(4, 3), nn.relu(), nn.conv(4, 3)), input: image }],
-  ["concatenations", { layer: nn.sequential(joined, joined, nn.conv(4, 1)), input: image }],
-  ["gates", { layer: nn.sequential(nn.conv(4, 3), gated, gated), input: image }],
-  ["conditional", { layer: nn.sequential(nn.conv(4, 3), chosen, nn.conv(2, 1)), input: image }],
-  ["recurrent", { layer: nn.sequential(nn.conv(4, 3), repeated), input: image }],
-  ["U-Net", { layer: level(4, level(8, nn.conv(8, 3))), input: image }],
+  ...Object.entries(blocks).map(([name, block]): [string, Network] => [
+    name,
+    { layer: nn.sequential(stem, block), input: image },
+  ]),
   [
     "transformer",
     {

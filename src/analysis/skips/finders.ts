@@ -1,6 +1,6 @@
 // The kinds of skips, most special first. A finder looks at one merge and says which skips end there.
 
-import type { Node, ValueName } from "../../graph/graph.ts";
+import { type Node, stringAttribute, type ValueName } from "../../graph/graph.ts";
 import { describe, type Match } from "./describe.ts";
 import type { Flow } from "./flow.ts";
 import type { Fusion, Operand } from "./fusion.ts";
@@ -110,6 +110,13 @@ function sumToOne(flow: Flow, a: ValueName, b: ValueName): boolean {
   return minus(a, b) || minus(b, a);
 }
 
+/** A squashing function, or a transform that the runtime has fused with one. */
+function isGate(node: Node | undefined): boolean {
+  if (node === undefined) return false;
+  const fused = node.op.startsWith("Fused") ? stringAttribute(node, "activation", "") : "";
+  return GATES.has(node.op) || GATES.has(fused);
+}
+
 /**
  * y = x + g(x)·f(x): the gate is computed from the source. A gate computed from f(x), as in
  * squeeze-and-excitation, makes the skip no gated one.
@@ -119,7 +126,7 @@ function isGatedResidual(flow: Flow, { step, branches }: Match): boolean {
     const factors = productOf(flow, branch.value);
     if (factors === undefined) return false;
     return [factors, factors.toReversed()].some(([gate = "", content = ""]) => {
-      if (!GATES.has(flow.producer(gate)?.op ?? "")) return false;
+      if (!isGate(flow.producer(gate))) return false;
       const around = flow.longest(step.value, gate, content);
       return around !== undefined && (flow.longest(step.value, content) ?? 0) > 0;
     });
