@@ -2,6 +2,7 @@
 // by the branch that is taken. Exporters leave such questions ("is there a batch axis?") in the file.
 
 import type { Graph, Node, ValueName } from "../graph/graph.ts";
+import { FreshNames } from "./fresh-names.ts";
 import { Inference } from "./infer-shapes.ts";
 import { handOn, renamed } from "./inline.ts";
 
@@ -10,6 +11,7 @@ export function decideBranches(graph: Graph): Graph {
   const inference = new Inference(graph);
   const nodes: Node[] = [];
   let changed = false;
+  let names: FreshNames | undefined;
   // What is still to be visited, the next node last: a branch may hold further branches.
   const open = graph.nodes.toReversed();
   for (let node = open.pop(); node !== undefined; node = open.pop()) {
@@ -22,7 +24,8 @@ export function decideBranches(graph: Graph): Graph {
       continue;
     }
     changed = true;
-    const inside = inPlaceOf(node, taken);
+    names ??= new FreshNames(graph);
+    const inside = inPlaceOf(node, taken, names);
     for (const [name, ref] of inside.initializers) inference.addInitializer(name, ref);
     for (const one of inside.nodes.toReversed()) open.push(one);
   }
@@ -35,19 +38,24 @@ function branchOf(node: Node, condition: boolean): Graph | undefined {
 }
 
 /** A branch with names of its own: those of another branch in the same graph may be the same. */
-function inPlaceOf(node: Node, branch: Graph): Pick<Graph, "nodes" | "initializers"> {
+function inPlaceOf(
+  node: Node,
+  branch: Graph,
+  fresh: FreshNames,
+): Pick<Graph, "nodes" | "initializers"> {
   const own = new Set([
     ...branch.initializers.keys(),
     ...branch.nodes.flatMap((one) => one.outputs),
   ]);
+  const ownName = fresh.renaming(node.name, new Map());
   const rename = (name: ValueName): ValueName =>
-    name !== "" && own.has(name) ? `${node.name}/${name}` : name;
+    name !== "" && own.has(name) ? ownName(name) : name;
   const results = node.outputs.flatMap((output, i): Node[] => {
     if (output === "") return [];
-    return [handOn(node, rename(branch.outputs[i]?.name ?? ""), output)];
+    return [handOn(node, fresh, rename(branch.outputs[i]?.name ?? ""), output)];
   });
   return {
-    nodes: [...branch.nodes.map((one) => renamed(one, rename, node)), ...results],
+    nodes: [...branch.nodes.map((one) => renamed(one, { rename, fresh }, node)), ...results],
     initializers: new Map([...branch.initializers].map(([name, ref]) => [rename(name), ref])),
   };
 }

@@ -62,6 +62,42 @@ describe("functions", () => {
     expect(flat.nodes[0]?.inputs).toEqual(["x"]);
   });
 
+  // Exporters name values by scopes, with slashes.
+  test("names inside give way to those that the graph has, in bodies too", () => {
+    const twice = called([
+      node("Neg", ["in"], ["a"], { name: "n" }),
+      node("Abs", ["a"], ["out"], { name: "m" }),
+    ]);
+    const body = new GraphBuilder();
+    body.append(node("Exp", ["x"], ["f/a_1"], { name: "f/n" }));
+    body.append(call("twice", ["f/a_1"], ["inner"], { name: "f" }));
+    body.output({ name: "inner", dtype: "float32", shape: undefined });
+    const branch = { kind: "graph", value: body.finish("body", new Map()) } as const;
+    const graph = graphOf(
+      [
+        node("Relu", ["x"], ["f/a"], { name: "f/n" }),
+        call("twice", ["x"], ["u"], { name: "f" }),
+        node("Not", ["flag"], ["no"]),
+        node("If", ["no"], ["v"], {
+          attributes: new Map([
+            ["then_branch", branch],
+            ["else_branch", branch],
+          ]),
+        }),
+        node("Sum", ["f/a", "u", "v"], ["y"]),
+      ],
+      { "pkg/twice": twice },
+    );
+    const flag = { name: "flag", dtype: "bool", shape: [] } as const;
+    const flat = sound(inlineFunctions({ ...graph, inputs: [...graph.inputs, flag] }));
+    const names = flat.nodes.map((one) => one.name);
+    expect(new Set(names).size).toBe(names.length);
+    const [relu, neg, abs] = flat.nodes;
+    expect([relu?.outputs, neg?.inputs]).toEqual([["f/a"], ["x"]]);
+    expect(neg?.outputs).toEqual(abs?.inputs);
+    expect(neg?.outputs).not.toContain("f/a");
+  });
+
   test("a graph without functions is the same graph", () => {
     const made = calling("y = Neg (x)", []);
     expect(inlineFunctions(made)).toBe(made);
@@ -123,6 +159,22 @@ describe("decided branches", () => {
     expect(decided.values.get("y")?.shape).toEqual(["N", 4, 8, 8]);
     const canonical = sound(canonicalize(asked(rank)));
     expect(canonicalize(canonical)).toBe(canonical);
+  });
+
+  test("names of a branch give way to those that the graph has", () => {
+    const given = asked(4);
+    const first = node("Exp", ["x"], ["if_y_x/inner"], { name: "if_y_x/Neg" });
+    const taken = given.outputs.concat({
+      name: "if_y_x/inner",
+      dtype: "float32",
+      shape: undefined,
+    });
+    const graph = sound(
+      decideBranches({ ...given, nodes: [first, ...given.nodes], outputs: taken }),
+    );
+    const names = graph.nodes.map((one) => one.name);
+    expect(new Set(names).size).toBe(names.length);
+    expect(graph.nodes.filter((one) => one.op === "Neg")).toHaveLength(2);
   });
 
   test("a condition that depends on data stays a question", () => {

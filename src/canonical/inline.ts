@@ -14,6 +14,7 @@ import type {
 } from "../graph/graph.ts";
 import { functionKey, NO_ATTRIBUTES, subgraphs } from "../graph/graph.ts";
 import { originalsWithin, ownOriginals } from "../graph/original.ts";
+import { FreshNames } from "./fresh-names.ts";
 
 /** Calls within calls: real exports stay below ten. A function that calls itself ends here. */
 const DEPTH_MAX = 64;
@@ -35,7 +36,14 @@ export function inlineFunctions(graph: Graph): Graph {
       if (!opsets.has(domain)) opsets.set(domain, version);
     }
   }
-  return { ...rest, opsets, nodes: expand(graph.nodes, functions, 0) };
+  const calls = { functions, names: new FreshNames(graph) };
+  return { ...rest, opsets, nodes: expand(graph.nodes, calls, 0) };
+}
+
+/** What calls are unfolded with. */
+interface Calls {
+  readonly functions: Functions;
+  readonly names: FreshNames;
 }
 
 type Functions = ReadonlyMap<string, GraphFunction>;
@@ -80,21 +88,19 @@ class Unfolding {
   }
 }
 
-function expand(nodes: readonly Node[], functions: Functions, depth: number): Node[] {
+function expand(nodes: readonly Node[], calls: Calls, depth: number): Node[] {
   return nodes.flatMap((node) => {
-    const called = calledBy(node, functions);
+    const called = calledBy(node, calls.functions);
     if (called === undefined) {
-      return [
-        withBodies(node, (body) => ({ ...body, nodes: expand(body.nodes, functions, depth) })),
-      ];
+      return [withBodies(node, (body) => ({ ...body, nodes: expand(body.nodes, calls, depth) }))];
     }
     if (depth >= DEPTH_MAX) throw tooMuch(node, "call one another without end");
-    return expand(instantiate(node, called), functions, depth + 1);
+    return expand(instantiate(node, called, calls.names), calls, depth + 1);
   });
 }
 
 /** The nodes of one call: values renamed, attributes bound. */
-function instantiate(call: Node, called: GraphFunction): Node[] {
+function instantiate(call: Node, called: GraphFunction, fresh: FreshNames): Node[] {
   const names = new Map<ValueName, ValueName>([["", ""]]);
   called.inputs.forEach((name, i) => {
     names.set(name, call.inputs[i] ?? "");
@@ -107,19 +113,19 @@ function instantiate(call: Node, called: GraphFunction): Node[] {
     // What is an input too, or was named already, has its name: it is handed on under another.
     const taken = names.get(name);
     if (taken === undefined) names.set(name, outside);
-    else handedOn.push(handOn(call, taken, outside));
+    else handedOn.push(handOn(call, fresh, taken, outside));
   });
-  const rename = (name: ValueName): ValueName => names.get(name) ?? `${call.name}/${name}`;
+  const rename = fresh.renaming(call.name, names);
   const nodes = called.nodes.map((node) =>
-    renamed(bound(node, call, called.defaults), rename, call),
+    renamed(bound(node, call, called.defaults), { rename, fresh }, call),
   );
   return [...nodes, ...handedOn];
 }
 
 /** The node by which a call or a branch hands a value on under a second name. */
-export function handOn(outer: Node, input: ValueName, output: ValueName): Node {
+export function handOn(outer: Node, fresh: FreshNames, input: ValueName, output: ValueName): Node {
   return {
-    name: `${outer.name}/${output}`,
+    name: fresh.node(`${outer.name}/${output}`),
     op: "Identity",
     domain: "",
     inputs: [input],
@@ -149,11 +155,18 @@ function bound(node: Node, call: Node, defaults: Attributes): Node {
  * A node out of a call or branch: its values renamed, its name behind that of the outer node; the insides
  * of bodies too, which see the values around them.
  */
-export function renamed(node: Node, rename: (name: ValueName) => ValueName, outer: Node): Node {
-  return { ...relabelled(node, rename, outer.name), originals: originalsWithin(outer, node) };
+export function renamed(node: Node, by: Renaming, outer: Node): Node {
+  return { ...relabelled(node, by, outer.name), originals: originalsWithin(outer, node) };
 }
 
-function relabelled(node: Node, rename: (name: ValueName) => ValueName, prefix: string): Node {
+/** How values are renamed, and where nodes get their names. */
+interface Renaming {
+  readonly rename: (name: ValueName) => ValueName;
+  readonly fresh: FreshNames;
+}
+
+function relabelled(node: Node, by: Renaming, prefix: string): Node {
+  const { rename } = by;
   const inner = withBodies(node, (body) => ({
     ...body,
     inputs: body.inputs.map((value) => ({ ...value, name: rename(value.name) })),
@@ -165,11 +178,11 @@ function relabelled(node: Node, rename: (name: ValueName) => ValueName, prefix: 
         return [name, { ...value, name }];
       }),
     ),
-    nodes: body.nodes.map((one) => relabelled(one, rename, prefix)),
+    nodes: body.nodes.map((one) => relabelled(one, by, prefix)),
   }));
   return {
     ...inner,
-    name: `${prefix}/${node.name}`,
+    name: by.fresh.node(`${prefix}/${node.name}`),
     inputs: node.inputs.map(rename),
     outputs: node.outputs.map(rename),
     // Those of a node in a body count from the body.

@@ -12,6 +12,11 @@ export class NodeNames {
     return this.#free(`${op}_${this.#taken.size}`);
   }
 
+  /** Makes sure that nobody gets the name. */
+  reserve(name: string): void {
+    this.#taken.add(name);
+  }
+
   /** The name of the next node: its own if it has one that is free, else one made from it or from its op. */
   take(own: string, op: string): string {
     const name = own === "" ? this.implied(op) : this.#free(own);
