@@ -19,6 +19,8 @@ export const limits = {
   tensorBytesMax: 4_294_967_296,
   /** Nodes once functions are unfolded: more than twice the largest graphs of public collections. */
   nodesMax: 250_000,
+  /** Names of values, attributes and weights in them: eight for each node, twice what usual nodes have. */
+  unfoldedNamesMax: 2_000_000,
   /** The runtime refuses tensors of higher rank long before. */
   rankMax: 64,
   /** Integers of one constant that shape rules read: more than any Split has parts. */

@@ -120,6 +120,26 @@ describe("functions", () => {
     expect(refusal(calling("y = pkg.f29 (x)", bomb))).toBe("onnx/function-recursion");
   });
 
+  test("functions whose few nodes are long are refused too, before they unfold", () => {
+    const many = Array.from({ length: 5000 }, (_, i) => `i${i}`);
+    const long = called([node("Sum", many.fill("in"), ["out"])]);
+    const body = new GraphBuilder();
+    for (let i = 0; i < 5000; i++) body.initializer(`i${i}`, int64([], [i]));
+    body.output({ name: "i0", dtype: "int64", shape: [] });
+    const branch = { kind: "graph", value: body.finish("body", new Map()) } as const;
+    const attributes = new Map([
+      ["then_branch", branch],
+      ["else_branch", branch],
+    ]);
+    const heavy = called([node("If", ["in"], ["out"], { attributes })]);
+    for (const one of [long, heavy]) {
+      const calls = Array.from({ length: 1000 }, (_, i) =>
+        call("f", [i === 0 ? "x" : `v${i - 1}`], [i === 999 ? "y" : `v${i}`]),
+      );
+      expect(() => inlineFunctions(graphOf(calls, { "pkg/f": one }))).toThrow("beyond the limit");
+    }
+  });
+
   test("a residual block in a function has the skip that it would have outside", () => {
     const block = `block (in, weight) => (out) {
       c = Conv (in, weight)  r = Relu (c)  c2 = Conv (r, weight)  out = Add (c2, in)

@@ -52,40 +52,63 @@ function calledBy(node: Node, functions: Functions): GraphFunction | undefined {
   return functions.get(functionKey(node));
 }
 
+/** What nodes unfold to: how many, and how many names of values, attributes and weights they have. */
+interface Size {
+  nodes: number;
+  names: number;
+}
+
 /**
  * Counts what nodes unfold to before anything is unfolded: each function once, however often it is
  * called.
  */
 class Unfolding {
   readonly #functions: Functions;
-  readonly #sizes = new Map<GraphFunction, number>();
+  readonly #sizes = new Map<GraphFunction, Size>();
 
   constructor(functions: Functions) {
     this.#functions = functions;
   }
 
-  /** Number of nodes, those of bodies included. */
-  count(nodes: readonly Node[], depth: number): number {
-    let total = 0;
+  /** Size of nodes, with that of their bodies. */
+  count(nodes: readonly Node[], depth: number): Size {
+    const total: Size = { nodes: 0, names: 0 };
+    const add = (size: Size): void => {
+      total.nodes += size.nodes;
+      total.names += size.names;
+    };
     for (const node of nodes) {
       const called = calledBy(node, this.#functions);
       if (called === undefined) {
-        total += 1;
-        for (const body of subgraphs(node)) total += this.count(body.nodes, depth);
+        add({ nodes: 1, names: namesOf(node) });
+        for (const body of subgraphs(node)) {
+          add({ nodes: 0, names: namesOfBody(body) });
+          add(this.count(body.nodes, depth));
+        }
       } else {
         if (depth >= DEPTH_MAX) throw tooMuch(node, "call one another without end");
-        total += this.#sizeOf(called, depth + 1);
+        add(this.#sizeOf(called, depth + 1));
       }
-      if (total > limits.nodesMax) throw tooMuch(node, "unfold beyond the limit");
+      if (total.nodes > limits.nodesMax || total.names > limits.unfoldedNamesMax) {
+        throw tooMuch(node, "unfold beyond the limit");
+      }
     }
     return total;
   }
 
-  #sizeOf(called: GraphFunction, depth: number): number {
+  #sizeOf(called: GraphFunction, depth: number): Size {
     const size = this.#sizes.get(called) ?? this.count(called.nodes, depth);
     this.#sizes.set(called, size);
-    return size;
+    return { nodes: size.nodes, names: size.names + called.inputs.length + called.outputs.length };
   }
+}
+
+function namesOf({ inputs, outputs, attributes }: Node): number {
+  return inputs.length + outputs.length + attributes.size;
+}
+
+function namesOfBody({ inputs, outputs, initializers, values }: Graph): number {
+  return inputs.length + outputs.length + initializers.size + values.size;
 }
 
 function expand(nodes: readonly Node[], calls: Calls, depth: number): Node[] {
