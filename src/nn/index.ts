@@ -23,7 +23,6 @@ export type { Shortcut } from "./blocks/shortcut.ts";
 export { type SkipOptions, skip } from "./blocks/skip.ts";
 export { type SqueezeExciteOptions, squeezeExcite } from "./blocks/squeeze-excite.ts";
 export { linearDecay, stochasticDepth } from "./blocks/stochastic-depth.ts";
-export { attentionGate, type LevelOptions, unetLevel } from "./blocks/unet.ts";
 export {
   type MlpOptions,
   mlp,
@@ -33,6 +32,7 @@ export {
   type TransformerOptions,
   transformer,
 } from "./blocks/transformer.ts";
+export { attentionGate, type LevelOptions, unetLevel } from "./blocks/unet.ts";
 export type { FanOptions, Init, InitName } from "./init.ts";
 export { type Layer, layer, named, type Origin } from "./layer.ts";
 export {
@@ -91,17 +91,6 @@ export {
   tanh,
   transpose,
 } from "./layers/index.ts";
-export { googlenet, type InceptionOptions, inceptionV3 } from "./models/inception.ts";
-export { type HighwayMlpOptions, highwayMlp, type TcnOptions, tcn } from "./models/sequence.ts";
-export {
-  type MultiTaskOptions,
-  multiTask,
-  type TwoTowersOptions,
-  twoTowers,
-} from "./models/several.ts";
-export { squeezenet } from "./models/squeezenet.ts";
-export { type LinknetOptions, linknet, type UnetOptions, unet } from "./models/unet.ts";
-export { type VggDepth, type VggOptions, vgg } from "./models/vgg.ts";
 export { patches } from "./layers/patches.ts";
 export {
   type PositionOptions,
@@ -111,6 +100,7 @@ export {
 } from "./layers/positions.ts";
 export { type ConvNeXtOptions, convnextTiny } from "./models/convnext.ts";
 export { type DenseNetDepth, type DenseNetOptions, densenet } from "./models/densenet.ts";
+export { googlenet, type InceptionOptions, inceptionV3 } from "./models/inception.ts";
 export { efficientnetB0, type MobileNetOptions, mobilenetV2 } from "./models/mobilenet.ts";
 export {
   type ResNetDepth,
@@ -120,7 +110,17 @@ export {
   wideResnet50,
 } from "./models/resnet.ts";
 export { type CifarResNetOptions, cifarResnet, preActResnet } from "./models/resnet-cifar.ts";
+export { type HighwayMlpOptions, highwayMlp, type TcnOptions, tcn } from "./models/sequence.ts";
+export {
+  type MultiTaskOptions,
+  multiTask,
+  type TwoTowersOptions,
+  twoTowers,
+} from "./models/several.ts";
 export { type ShuffleNetOptions, shufflenetV2 } from "./models/shufflenet.ts";
+export { squeezenet } from "./models/squeezenet.ts";
+export { type LinknetOptions, linknet, type UnetOptions, unet } from "./models/unet.ts";
+export { type VggDepth, type VggOptions, vgg } from "./models/vgg.ts";
 export {
   type BuildOptions,
   buildNet,
