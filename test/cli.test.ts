@@ -4,6 +4,7 @@ import { mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { printable } from "../src/base/printable.ts";
 import {
   coresFinding,
   type Finding,
@@ -11,7 +12,6 @@ import {
   memoryFinding,
   nodeFinding,
 } from "../src/cli/commands/doctor.ts";
-import { printable } from "../src/cli/render/printable.ts";
 import { GraphBuilder } from "../src/graph/build.ts";
 import { starter } from "../src/nn/models/starter.ts";
 import { buildNet } from "../src/nn/net.ts";

@@ -73,6 +73,8 @@ test("the names of the front page", async () => {
       "softmax",
       "softplus",
       "split",
+      "summary",
+      "summaryText",
       "tanh",
       "transpose",
     ]

@@ -8,13 +8,13 @@ import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/format.ts";
+import { printable } from "../../base/printable.ts";
 import { diskRefused } from "../../registry/blobs.ts";
 import { type ModelVersion, Registry } from "../../registry/registry.ts";
 import { memoryLimitBytes } from "../../runtime/memory-probe.ts";
 import { runtimeInfo } from "../../runtime/ort.ts";
 import type { CommonOptions, Io } from "../io.ts";
 import { wholeNumber } from "../options.ts";
-import { printable } from "../render/printable.ts";
 import { type Style, styled } from "../render/style.ts";
 
 /** One line of the doctor. */

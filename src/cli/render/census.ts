@@ -2,7 +2,7 @@
 
 import type { Census, Skip } from "../../analysis/skips/skip.ts";
 import { formatBytes } from "../../base/format.ts";
-import { type Column, tableLines } from "./table.ts";
+import { type Column, tableLines } from "../../base/table.ts";
 
 const COLUMNS: readonly Column[] = [
   { title: "skip" },

@@ -2,7 +2,7 @@
 
 import type { Diagnostic, Severity } from "../../base/diagnostic.ts";
 import { type ErrorCode, messageOf, SkipwayError } from "../../base/errors.ts";
-import { printable } from "./printable.ts";
+import { printable } from "../../base/printable.ts";
 import { type Style, styled } from "./style.ts";
 
 const STYLES: Readonly<Record<Severity, Style>> = { error: "red", warning: "yellow", info: "blue" };

@@ -2,13 +2,13 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { diagnostic } from "../../base/diagnostic.ts";
 import { SkipwayError } from "../../base/errors.ts";
+import { printable } from "../../base/printable.ts";
+import { tableLines } from "../../base/table.ts";
 import type { Io } from "../io.ts";
 import { errorLines, exitCodeOf, findingLines } from "./findings.ts";
 import { bar, LiveArea } from "./live.ts";
 import { plotLines } from "./plot.ts";
-import { printable } from "./printable.ts";
 import { styled } from "./style.ts";
-import { tableLines } from "./table.ts";
 
 describe("tables", () => {
   const columns = [

@@ -9,6 +9,7 @@ import { bindBatch, inferenceMemory } from "../../analysis/memory.ts";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { diagnostic } from "../../base/diagnostic.ts";
 import { SkipwayError } from "../../base/errors.ts";
+import { printable } from "../../base/printable.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
 import type { TrainingRecord } from "../../dashboard/api.ts";
 import { float32 } from "../../graph/tensor.ts";
@@ -28,7 +29,6 @@ import type { Session } from "../../runtime/runner.ts";
 import type { Dataset } from "../../train/data.ts";
 import type { Io } from "../io.ts";
 import { censusSummary, censusTable } from "../render/census.ts";
-import { printable } from "../render/printable.ts";
 import { styled } from "../render/style.ts";
 
 /** Share of the machine's memory that a model may plan with: the rest is for the system and others. */

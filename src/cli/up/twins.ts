@@ -5,10 +5,10 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SkipwayError } from "../../base/errors.ts";
 import { formatBytes, formatSeconds } from "../../base/format.ts";
+import { tableLines } from "../../base/table.ts";
 import type { TrainingRecord, TwinRecord } from "../../dashboard/api.ts";
 import { diskRefused } from "../../registry/blobs.ts";
 import { digits } from "../../train/data.ts";
-
 import type { TwinResult } from "../../train/starter.ts";
 import type { StepProgress } from "../../train/train.ts";
 import { trainInProcess } from "../../train/worker.ts";
@@ -16,7 +16,6 @@ import type { Io } from "../io.ts";
 import { bar, LiveArea } from "../render/live.ts";
 import { plotLines } from "../render/plot.ts";
 import { styled } from "../render/style.ts";
-import { tableLines } from "../render/table.ts";
 
 /** What training gave. */
 export interface TrainedTwins {

@@ -1,7 +1,7 @@
 // Tables for terminals: columns as wide as what is in them, as long as the line has room. Beyond that
 // cells go on in the next line: a name that is cut cannot be searched for.
 
-import { fitWidth } from "../../base/format.ts";
+import { fitWidth } from "./format.ts";
 import { printable } from "./printable.ts";
 
 /** A column of a table. */
