@@ -292,6 +292,18 @@ describe("train", () => {
     expect(run.model.graph.nodes.filter((node) => node.op === "Dropout")).toHaveLength(2);
   });
 
+  test("what is there in training alone is at work there, and not in the model", async () => {
+    const noisy = nn.layer("noisy", (net, x) =>
+      net.training ? net.inside(nn.dropout(0.5), x) : x,
+    );
+    const net = (inner: nn.Layer) => nn.sequential(nn.flatten(), inner, nn.dense(10));
+    const few: TrainOptions = { ...options, epochs: 1 };
+    const plain = await train(net(nn.identity()), data, few);
+    const run = await train(net(noisy), data, few);
+    expect(run.model.graph.nodes.map((node) => node.op)).toEqual(["Flatten", "Gemm", "Identity"]);
+    expect(run.losses).not.toEqual(plain.losses);
+  });
+
   test("the step is an input only where something depends on it", async () => {
     const optimizer = nn.sgd({ rate: 0.1 });
     const program = (net: nn.Layer) => {

@@ -101,10 +101,13 @@ export async function train(
   options: TrainOptions,
 ): Promise<TrainingRun> {
   const { batch = 64, seed = 1, threads = 1 } = options;
-  const inference = buildNet(net, { input: data.input, output: "logits", seed, name: data.name });
+  const form = { input: data.input, output: "logits", seed, name: data.name } as const;
+  const inference = buildNet(net, form);
   checkFit(inference, data, batch);
-  const blocks = blockInputs(inference);
-  const program = trainingProgram(inference, {
+  // Some random layers are nodes in training alone; weights are the same in both.
+  const training = buildNet(net, { ...form, mode: "training" });
+  const blocks = blockInputs(training);
+  const program = trainingProgram(training, {
     batch,
     optimizer: options.optimizer,
     watch: blocks.map((block) => block.value),
