@@ -2,6 +2,7 @@
 // reported here and asserted nowhere.
 
 import { cpus, totalmem } from "node:os";
+import { build } from "./build.bench.ts";
 import { conditional } from "./conditional.bench.ts";
 import { read } from "./read.bench.ts";
 import { startup } from "./startup.bench.ts";
@@ -15,7 +16,7 @@ export interface Bench {
   }>;
 }
 
-const BENCHES: Readonly<Record<string, Bench>> = { conditional, read, startup, twins };
+const BENCHES: Readonly<Record<string, Bench>> = { build, conditional, read, startup, twins };
 
 async function main(): Promise<number> {
   const args = process.argv.slice(2);

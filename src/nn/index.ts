@@ -130,5 +130,4 @@ export {
   type Part,
 } from "./net.ts";
 export { type Optimizer, type Sgd, sgd } from "./optimizer.ts";
-export { type ResidualOptions, residual, type Shortcut } from "./residual.ts";
 export { summary, summaryText } from "./summary.ts";
