@@ -38,7 +38,7 @@ const SOURCES = filesBelow("src", /\.ts$/);
 const WEB = filesBelow("web", /\.(ts|tsx)$/);
 const TESTS = [...filesBelow("test", /\.(ts|mjs)$/), ...SOURCES.filter(isTest)];
 /** What runs beside the product: not bound to the layers, but short and with a head. */
-const TOOLS = [...filesBelow("bench", /\.ts$/), ...filesBelow("scripts", /\.ts$/)];
+const TOOLS = ["bench", "scripts", "examples"].flatMap((folder) => filesBelow(folder, /\.ts$/));
 const PRODUCT = [...SOURCES, ...WEB].filter((path) => !isTest(path));
 const TEXTS = [
   ...readdirSync(".").filter(
@@ -48,6 +48,7 @@ const TEXTS = [
   ...filesBelow("bench", /\.(ts|json)$/),
   ...filesBelow("scripts", /\.(ts|json)$/),
   ...filesBelow("data", /\.md$/),
+  ...filesBelow("examples", /\.(md|ts|json)$/),
   ...[...PRODUCT, ...TESTS],
 ];
 
