@@ -4,10 +4,18 @@ import type { Node, ValueName } from "../../graph/graph.ts";
 import type { Flow, ShortcutStep } from "./flow.ts";
 import type { Fusion, Operand } from "./fusion.ts";
 import type { BlockKind, Found, SkipKind } from "./skip.ts";
-import { grows, isActivation, isNorm, roleOf, shrinks } from "./vocabulary.ts";
+import {
+  fusedActivation,
+  grows,
+  isActivation,
+  isMove,
+  isNorm,
+  roleOf,
+  shrinks,
+} from "./vocabulary.ts";
 
 /** Products with a matrix of weights, as in sequence models. */
-const MULTIPLYING = new Set(["MatMul", "Gemm", "Linear"]);
+const MULTIPLYING = new Set(["MatMul", "Gemm", "Linear", "FusedGemm", "FusedMatMul"]);
 
 /** A shortcut, the operand that it ends in, and the operands that transform. */
 export interface Match {
@@ -89,7 +97,8 @@ function blockOf(
   const sequence = multiplies && !convolves;
   if (seen.branches.length > 1 && (attends || sequence)) return "parallel";
   if (attends) return "attention";
-  return sequence && seen.main.some(isActivation) ? "mlp" : "additive";
+  const activates = seen.main.some((node) => isActivation(node) || fusedActivation(node));
+  return sequence && activates ? "mlp" : "additive";
 }
 
 /** Activations multiplied with activations behind a softmax, or one node that is all of it. */
@@ -108,7 +117,7 @@ function orderOf(
 ): Pick<Found, "activation" | "norm"> {
   const first = main.find((node) => node.inputs.includes(step.value) && !isPlain(flow, node));
   const last = branches.map((branch) => flow.producer(branch.value)).find(Boolean);
-  const [after] = sole(flow, fusion.output);
+  const after = readerOf(flow, fusion.output);
   const fused = fusion.node.op.endsWith("LayerNormalization");
   const preNorm = first !== undefined && isNorm(first);
   const postNorm = fused || (after !== undefined && isNorm(after));
@@ -127,7 +136,12 @@ function isPlain(flow: Flow, node: Node): boolean {
   return roleOf(node, flow.activationInputs(node).length) === "transparent" && !isNorm(node);
 }
 
-function sole(flow: Flow, name: ValueName): Node[] {
-  const uses = flow.index.uses.get(name) ?? [];
-  return flow.useCount(name) === 1 ? uses.map((use) => use.node) : [];
+/** The node that alone takes a value up: the runtime moves and leaves out what only moves elements. */
+function readerOf(flow: Flow, name: ValueName): Node | undefined {
+  let value = name;
+  for (;;) {
+    const reader = flow.onlyReader(value);
+    if (reader === undefined || !isMove(reader)) return reader;
+    value = reader.outputs[0] ?? "";
+  }
 }

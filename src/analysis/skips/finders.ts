@@ -1,10 +1,11 @@
 // The kinds of skips, most special first. A finder looks at one merge and says which skips end there.
 
-import { type Node, stringAttribute, type ValueName } from "../../graph/graph.ts";
+import type { Node, ValueName } from "../../graph/graph.ts";
 import { describe, type Match } from "./describe.ts";
 import type { Flow } from "./flow.ts";
 import type { Fusion, Operand } from "./fusion.ts";
 import type { Found } from "./skip.ts";
+import { fusedActivation } from "./vocabulary.ts";
 
 /** Finds the skips that end in a merge; an empty list leaves it to the next finder. */
 export type Finder = (flow: Flow, fusion: Fusion) => readonly Found[];
@@ -113,8 +114,7 @@ function sumToOne(flow: Flow, a: ValueName, b: ValueName): boolean {
 /** A squashing function, or a transform that the runtime has fused with one. */
 function isGate(node: Node | undefined): boolean {
   if (node === undefined) return false;
-  const fused = node.op.startsWith("Fused") ? stringAttribute(node, "activation", "") : "";
-  return GATES.has(node.op) || GATES.has(fused);
+  return GATES.has(fusedActivation(node) ?? node.op);
 }
 
 /**

@@ -48,16 +48,11 @@ function fusionOf(flow: Flow, node: Node): Fusion | undefined {
   if (node.op === "Concat" || node.op === "QLinearConcat") {
     return { form: "concat", node, nodes: [node], output, operands: plainOperands(flow, node) };
   }
-  if (ADDITIVE.has(node.op)) {
+  if (isSum(node)) {
     if (absorbedBy(flow, node) !== undefined) return undefined;
     const nodes: Node[] = [];
     const operands = sumOperands(flow, node, nodes);
     return { form: "additive", node, nodes, output, operands };
-  }
-  const summed = SUMMED_INPUTS.get(node.op);
-  if (summed !== undefined) {
-    const operands = plainOperands(flow, node).filter(({ position }) => summed.includes(position));
-    return { form: "additive", node, nodes: [node], output, operands };
   }
   if (node.op === "FusedConv" && (node.inputs[3] ?? "") !== "") {
     // Conv, sum and activation in one node: input 3 is what is added to the convolution.
@@ -69,10 +64,17 @@ function fusionOf(flow: Flow, node: Node): Fusion | undefined {
   return undefined;
 }
 
+function isSum(node: Node): boolean {
+  return ADDITIVE.has(node.op) || SUMMED_INPUTS.has(node.op);
+}
+
+/** The activation operands; of a node that does more than to sum, those that it sums. */
 function plainOperands(flow: Flow, node: Node): Operand[] {
+  const summed = SUMMED_INPUTS.get(node.op);
   return node.inputs
     .map((value, position): Operand => ({ value, position, sign: 1, fusedTransforms: 0 }))
-    .filter(({ value }) => flow.activations.has(value));
+    .filter(({ value }) => flow.activations.has(value))
+    .filter(({ position }) => summed === undefined || summed.includes(position));
 }
 
 function sumOperands(flow: Flow, node: Node, nodes: Node[]): Operand[] {
@@ -100,8 +102,9 @@ function absorbedBy(flow: Flow, node: Node): Node | undefined {
   const [output = ""] = node.outputs;
   if (!ADDITIVE.has(node.op) || flow.activationInputs(node).length < 2) return undefined;
   const user = flow.onlyReader(output);
-  if (user === undefined || !ADDITIVE.has(user.op)) return undefined;
-  if (flow.activationInputs(user).length < 2) return undefined;
+  if (user === undefined || !isSum(user)) return undefined;
+  const operands = plainOperands(flow, user).map(({ value }) => flow.unrounded(value));
+  if (operands.length < 2 || !operands.includes(output)) return undefined;
   const [a, b] = [output, user.outputs[0] ?? ""].map((name) => typeOf(flow.graph, name)?.shape);
   return sameShape(a, b) || a === undefined || b === undefined ? user : undefined;
 }

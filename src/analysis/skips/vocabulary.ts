@@ -1,6 +1,6 @@
 // What ops do to a signal, in the words in which skips are defined. By op alone, never by name.
 
-import type { Node } from "../../graph/graph.ts";
+import { type Node, stringAttribute } from "../../graph/graph.ts";
 
 /**
  * `transform`: learned weights, or activations mixed with activations. `linear`: a transform whose
@@ -95,6 +95,20 @@ export function isRounding(node: Node): boolean {
 /** Activation functions, for pre- and post-activation. */
 export function isActivation(node: Node): boolean {
   return NONLINEAR.has(node.op) && node.op !== "Softmax" && node.op !== "LogSoftmax";
+}
+
+/** The activation function that the runtime has fused with a transform: that of its result. */
+export function fusedActivation(node: Node): string | undefined {
+  if (node.op !== "FusedConv" && node.op !== "FusedGemm" && node.op !== "NhwcFusedConv") return;
+  const activation = stringAttribute(node, "activation", "");
+  return NONLINEAR.has(activation) ? activation : undefined;
+}
+
+/** Whether a node only moves elements, or rounds them. */
+export function isMove(node: Node): boolean {
+  return (
+    isRounding(node) || node.op === "Transpose" || node.op === "Cast" || node.op === "Identity"
+  );
 }
 
 /** Normalisations, those of a batch included. */
