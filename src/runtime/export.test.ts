@@ -105,10 +105,15 @@ const networks = new Map<string, Network>([
     },
   ],
   ["two ends", { layer: nn.sequential(nn.conv(4, 3), scaled), input: image }],
-  ...Object.entries(zoo).flatMap(([name, { small }]): [string, Network][] =>
-    small === undefined ? [] : [[name, { layer: small.build(), input: small.input }]],
-  ),
 ]);
+
+/** One model of each family of the zoo: what stands before the first number in its name. */
+const families = new Map<string, [string, Network]>();
+for (const [name, { small }] of Object.entries(zoo)) {
+  const family = name.replace(/\d.*/, "");
+  if (small === undefined || families.has(family)) continue;
+  families.set(family, [name, { layer: small.build(), input: small.input }]);
+}
 
 function build({ layer, input }: Network): Graph {
   return nn.buildNet(layer, { input, output: "y", seed: 1 });
@@ -219,7 +224,7 @@ describe.each([...networks])("%s", (_name, network) => {
   const skips = seen(graph);
   let plain: ReadonlyMap<string, number[]> = new Map();
   beforeAll(async () => {
-    plain = await answersOf(await exportModel(graph, { form: "plain" }), feeds);
+    plain = await answersOf(await exportModel(graph), feeds);
   });
   const forms: [string, ExportOptions, number][] = [
     ["functions", { form: "functions" }, 0],
@@ -243,4 +248,25 @@ describe.each([...networks])("%s", (_name, network) => {
       }
     }
   });
+});
+
+test.each([...families.values()])("%s of the zoo in all forms", async (_name, network) => {
+  const graph = build(network);
+  const feeds = sampleOf(graph);
+  const skips = seen(graph);
+  const plain = await answersOf(await exportModel(graph), feeds);
+  const forms: [ExportOptions, number][] = [
+    [{ form: "functions" }, 0],
+    [{ form: "optimized" }, 1e-4],
+    [{ form: "quantized", sample: feeds }, NOISE],
+  ];
+  for (const [options, error] of forms) {
+    const model = await exportModel(graph, options);
+    expect(faults(model.graph)).toEqual([]);
+    expect(seen(model.graph), options.form).toEqual(skips);
+    const found = await answersOf(model, feeds);
+    for (const [name, values] of plain) {
+      expect(relative(found.get(name), values), options.form).toBeLessThanOrEqual(error);
+    }
+  }
 });

@@ -46,15 +46,20 @@ export type ExportOptions = ExportForm & {
 };
 
 /**
- * A model of the network in one of its forms. Its weights are in memory; `save` puts them beside the file if
- * asked to.
+ * A model of the network, as it was built unless asked for another form. Its weights are in memory; `save`
+ * puts them beside the file if asked to.
  *
  * @throws SkipwayError `input` when the runtime refuses the network or the sample.
+ * @example
+ * await (await exportModel(graph)).save("model.onnx");
  * @example
  * const model = await exportModel(graph, { form: "quantized", sample: new Map([["image", images]]) });
  * await model.save("model.onnx", { externalData: true });
  */
-export async function exportModel(graph: Graph, options: ExportOptions): Promise<Model> {
+export async function exportModel(
+  graph: Graph,
+  options: ExportOptions = { form: "plain" },
+): Promise<Model> {
   const bound = options.batch === undefined ? graph : withBatch(graph, options.batch);
   switch (options.form) {
     case "plain":
