@@ -292,6 +292,22 @@ describe("train", () => {
     expect(run.model.graph.nodes.filter((node) => node.op === "Dropout")).toHaveLength(2);
   });
 
+  test("each step of each epoch drops others", async () => {
+    const [inputs, labels] = [new Float32Array(8 * 64).fill(0.5), new Uint8Array(8)];
+    const same: Dataset = { ...data, train: { inputs, labels, count: 8 } };
+    const net = nn.sequential(nn.flatten(), nn.dropout(0.5), nn.dense(10));
+    // Equal examples, and weights that stay: the loss depends on what is dropped alone.
+    const still = {
+      ...options,
+      optimizer: nn.sgd({ rate: 0 }),
+      batch: 4,
+      augment: "none",
+    } as const;
+    const steps: number[] = [];
+    await train(net, same, { ...still, onStep: ({ loss }) => steps.push(loss) });
+    expect(new Set(steps).size).toBe(6);
+  });
+
   test("what is there in training alone is at work there, and not in the model", async () => {
     const noisy = nn.layer("noisy", (net, x) =>
       net.training ? net.inside(nn.dropout(0.5), x) : x,
