@@ -3,6 +3,7 @@
 export { type BranchScale, layerScale, type ScaleOfAnyBranch } from "./blocks/branch-scale.ts";
 
 export { type ConditionalOptions, conditional } from "./blocks/conditional.ts";
+export { type ConvNeXtBlockOptions, convnextBlock } from "./blocks/convnext-block.ts";
 export { type DenseBlockOptions, denseBlock, transition } from "./blocks/dense-block.ts";
 export { attentionResiduals, depthWeighted } from "./blocks/depth.ts";
 export { type GateOptions, gatedResidual, highway } from "./blocks/gated.ts";
@@ -20,6 +21,7 @@ export {
   residualDense,
 } from "./blocks/residual.ts";
 export type { Shortcut } from "./blocks/shortcut.ts";
+export { channelShuffle, shuffleUnit } from "./blocks/shuffle.ts";
 export { type SkipOptions, skip } from "./blocks/skip.ts";
 export { type SqueezeExciteOptions, squeezeExcite } from "./blocks/squeeze-excite.ts";
 export { linearDecay, stochasticDepth } from "./blocks/stochastic-depth.ts";

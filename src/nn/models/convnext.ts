@@ -1,18 +1,9 @@
-// ConvNeXt: Liu et al. 2022, "A ConvNet for the 2020s", table 9 and figure 4.
+// ConvNeXt: Liu et al. 2022, "A ConvNet for the 2020s", table 9.
 
-import { skip } from "../blocks/skip.ts";
+import { convnextBlock } from "../blocks/convnext-block.ts";
 import { linearDecay } from "../blocks/stochastic-depth.ts";
 import { type Layer, named } from "../layer.ts";
-import {
-  conv,
-  dense,
-  depthwise,
-  gelu,
-  globalPool,
-  layerNorm,
-  sequential,
-  transpose,
-} from "../layers/index.ts";
+import { conv, dense, globalPool, layerNorm, sequential } from "../layers/index.ts";
 import { stage } from "./stage.ts";
 
 /** Options of a ConvNeXt. */
@@ -32,7 +23,7 @@ export interface ConvNeXtOptions {
 const EPSILON = 1e-6;
 
 /**
- * ConvNeXt-T, `[N, 3, 224, 224]` → `[N, classes]`. Blocks are x + λ·dense(gelu(dense(norm(depthwise 7x7(x))))).
+ * ConvNeXt-T, `[N, 3, 224, 224]` → `[N, classes]`.
  *
  * @example
  * nn.convnextTiny({ classes: 10 })
@@ -48,12 +39,9 @@ export function convnextTiny(options: ConvNeXtOptions = {}): Layer {
       named("stem", sequential(conv(width, 4, { stride: 4, padding: 0 }), channelNorm())),
       ...blocks.flatMap((count, s) => {
         const channels = width * 2 ** s;
-        const options = { branchScale: { layerScale } } as const;
         return [
           ...(s === 0 ? [] : [named(`down${s}`, downsample(channels))]),
-          stage(s + 1, count, (i) =>
-            skip(mix(channels), { ...options, dropPath: rate(before(s) + i) }),
-          ),
+          stage(s + 1, count, (i) => convnextBlock({ layerScale, dropPath: rate(before(s) + i) })),
         ];
       }),
       globalPool(),
@@ -69,18 +57,4 @@ function channelNorm(): Layer {
 
 function downsample(channels: number): Layer {
   return sequential(channelNorm(), conv(channels, 2, { stride: 2, padding: 0 }));
-}
-
-/** The branch: pixels are mixed in each channel, then channels in each pixel. */
-function mix(channels: number): Layer {
-  const start = { init: { name: "truncated-normal", deviation: 0.02 } } as const;
-  return sequential(
-    depthwise(7, start),
-    transpose(0, 2, 3, 1),
-    layerNorm({ epsilon: EPSILON }),
-    dense(4 * channels, start),
-    gelu(),
-    dense(channels, start),
-    transpose(0, 3, 1, 2),
-  );
 }

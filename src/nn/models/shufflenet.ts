@@ -1,22 +1,9 @@
 // ShuffleNet v2: Ma et al. 2018, "ShuffleNet V2: practical guidelines for efficient CNN architecture design",
-// figure 3 (c) and (d), table 5.
+// table 5.
 
-import { int } from "../../graph/graph.ts";
-import { int64 } from "../../graph/tensor.ts";
-import { type Layer, layer, named } from "../layer.ts";
-import {
-  batchNorm,
-  concat,
-  conv,
-  dense,
-  depthwise,
-  globalPool,
-  identity,
-  maxPool,
-  relu,
-  sequential,
-  split,
-} from "../layers/index.ts";
+import { shuffleUnit } from "../blocks/shuffle.ts";
+import { type Layer, named } from "../layer.ts";
+import { batchNorm, conv, dense, globalPool, maxPool, relu, sequential } from "../layers/index.ts";
 import { stage } from "./stage.ts";
 
 /** Options of a ShuffleNet v2. */
@@ -32,8 +19,7 @@ export interface ShuffleNetOptions {
 }
 
 /**
- * ShuffleNet v2 1.0x, `[N, 3, 224, 224]` → `[N, classes]`. In each block but the first of a stage half of the
- * channels passes by; shuffling lets the next block change it.
+ * ShuffleNet v2 1.0x, `[N, 3, 224, 224]` → `[N, classes]`.
  *
  * @example
  * nn.shufflenetV2()
@@ -46,7 +32,7 @@ export function shufflenetV2(options: ShuffleNetOptions = {}): Layer {
       ...convNormRelu(24, 3, 2),
       maxPool(3, { stride: 2, padding: 1 }),
       ...channels.map((wide, s) =>
-        stage(s + 2, blocks[s] ?? 1, (i) => (i === 0 ? shrinking(wide) : passing(wide))),
+        stage(s + 2, blocks[s] ?? 1, (i) => shuffleUnit(wide, { stride: i === 0 ? 2 : 1 })),
       ),
       ...convNormRelu(end, 1),
       globalPool(),
@@ -57,50 +43,4 @@ export function shufflenetV2(options: ShuffleNetOptions = {}): Layer {
 
 function convNormRelu(channels: number, kernel: number, stride = 1): readonly Layer[] {
   return [conv(channels, kernel, { stride, bias: false }), batchNorm(), relu()];
-}
-
-/** Figure 3 (c): half of the channels is changed, half passes by. */
-function passing(channels: number): Layer {
-  return sequential(split(2, 1, identity(), branch(channels / 2, 1)), shuffle(2));
-}
-
-/** Figure 3 (d): both halves are made from all channels, with stride 2. */
-function shrinking(channels: number): Layer {
-  const half = channels / 2;
-  const short = sequential(...depthwiseNorm(2), ...convNormRelu(half, 1));
-  return sequential(
-    concat(1, named("shortcut", short), named("branch", branch(half, 2))),
-    shuffle(2),
-  );
-}
-
-function branch(channels: number, stride: number): Layer {
-  return sequential(
-    ...convNormRelu(channels, 1),
-    ...depthwiseNorm(stride),
-    ...convNormRelu(channels, 1),
-  );
-}
-
-function depthwiseNorm(stride: number): readonly Layer[] {
-  return [depthwise(3, { stride, bias: false }), batchNorm()];
-}
-
-/**
- * Channels dealt out like cards, so that each group gets some of all (Zhang et al. 2018, "ShuffleNet", section
- * 3.1): [a b c d] in two groups becomes [a c b d]. Keeps the shape.
- */
-function shuffle(groups: number): Layer {
-  return layer("shuffle", (net, x) => {
-    const channels = net.channels(x);
-    const each = channels / groups;
-    const order = Array.from(
-      { length: channels },
-      (_, i) => (i % groups) * each + Math.floor(i / groups),
-    );
-    // One Gather, where the paper reshapes and transposes: it holds for any height and width.
-    return net.emit("Gather", [x, net.constant(int64([channels], order), "order")], {
-      attributes: { axis: int(1) },
-    });
-  });
 }
