@@ -43,11 +43,9 @@ export function hyperConnections(layers: readonly Layer[], options: HyperOptions
       net.fail("nn/streams", `there are ${streams} streams`, "Take two streams or more.");
     }
     const rank = net.shape(x).length;
-    const repeats = Array.from({ length: rank + 1 }, (_, axis) =>
-      axis === rank - 1 ? streams : 1,
-    );
+    const sizes = Array.from({ length: rank + 1 }, (_, axis) => (axis === rank - 1 ? streams : 1));
     const alone = net.emit("Unsqueeze", [x, at(net, -2)]);
-    const start = net.emit("Tile", [alone, net.constant(int64([rank + 1], repeats))], {
+    const start = net.emit("Expand", [alone, net.constant(int64([rank + 1], sizes))], {
       name: "streams",
     });
     const end = layers.reduce(
@@ -117,16 +115,18 @@ function mapping(
 
 /** Rows and columns scaled in turn until both sum to 1 (Sinkhorn and Knopp 1967), columns first. */
 export function sinkhorn(net: Net, logits: ValueName, iterations: number): ValueName {
-  // What is subtracted from all elements falls out in the first round; without it exp may overflow.
-  const largest = net.emit("ReduceMax", [logits, net.constant(int64([2], [-2, -1]))]);
-  let matrix = net.emit("Exp", [net.emit("Sub", [logits, largest])]);
-  for (let round = 0; round < iterations; round++) {
-    for (const axis of [-2, -1]) {
-      const sums = net.emit("ReduceSum", [matrix, at(net, axis)]);
-      matrix = net.emit("Div", [matrix, sums], { name: axis === -2 ? "columns" : "rows" });
-    }
+  // The first scaling of columns of exp(logits), without the overflow.
+  let matrix = net.emit("Softmax", [logits], { name: "columns", attributes: { axis: int(-2) } });
+  for (let round = 1; round <= iterations; round++) {
+    if (round > 1) matrix = scaledAlong(net, matrix, { axis: -2, name: "columns" });
+    matrix = scaledAlong(net, matrix, { axis: -1, name: "rows" });
   }
   return matrix;
+}
+
+function scaledAlong(net: Net, matrix: ValueName, by: { axis: number; name: string }): ValueName {
+  const sums = net.emit("ReduceSum", [matrix, at(net, by.axis)]);
+  return net.emit("Div", [matrix, sums], { name: by.name });
 }
 
 /** x divided by the root of the mean of its squares along the last axis; without a scale of its own. */
