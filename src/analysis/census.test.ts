@@ -216,6 +216,38 @@ const ROWS: readonly (readonly [string, (s: Sketch) => ValueName, readonly strin
     },
     ["gated"],
   ],
+  [
+    "a shortcut weighed by an attention gate, which has a sum of its own",
+    (s) => {
+      const f = branch(s, s.x);
+      const both = s.op("Add", s.conv(s.x, 4), s.conv(f, 4));
+      return s.concat(s.op("Mul", s.x, s.op("Sigmoid", s.conv(s.op("Relu", both)))), f);
+    },
+    ["projection", "gated"],
+  ],
+  [
+    "squeeze and excitation, then a skip around a branch",
+    (s) => {
+      const f = s.conv(s.x);
+      const y = s.op("Mul", f, s.op("Sigmoid", s.conv(f)));
+      return s.op("Add", y, branch(s, y));
+    },
+    ["identity"],
+  ],
+  [
+    "an activation that is a product, then a skip around a branch",
+    (s) => {
+      const f = s.conv(s.x);
+      const y = s.op("Mul", s.op("Tanh", f), f);
+      return s.op("Add", y, branch(s, y));
+    },
+    ["identity"],
+  ],
+  [
+    "an activation that is a product, on a shortcut",
+    (s) => s.op("Add", s.op("Mul", s.x, s.op("Tanh", s.x)), branch(s, s.x)),
+    [],
+  ],
   ["multiplied branches", (s) => s.op("Mul", s.conv(s.x), s.conv(s.x)), []],
   [
     "norm on the shortcut",

@@ -13,9 +13,15 @@ export type Finder = (flow: Flow, fusion: Fusion) => readonly Found[];
 const GATES = new Set(["Sigmoid", "HardSigmoid", "Softmax", "Tanh"]);
 
 /** The nearest source of a shortcut into an operand that another operand reaches through more transforms. */
-function matchOf(flow: Flow, fusion: Fusion, operand: Operand, linear: boolean): Match | undefined {
+function matchOf(
+  flow: Flow,
+  fusion: Fusion,
+  operand: Operand,
+  // Where the shortcut ends: in the operand, or in a factor of it.
+  { linear = false, end = operand.value }: { linear?: boolean; end?: ValueName } = {},
+): Match | undefined {
   const others = fusion.operands.filter((other) => other !== operand);
-  for (const step of flow.shortcut(operand.value, linear)) {
+  for (const step of flow.shortcut(end, linear)) {
     if (!flow.forks(step.value)) continue;
     const transforms = step.transforms + operand.fusedTransforms;
     const lengths = others.map((other) => {
@@ -34,7 +40,7 @@ export const additive: Finder = (flow, fusion) => {
   if (fusion.form !== "additive") return [];
   const best = new Map<ValueName, Match>();
   for (const operand of fusion.operands) {
-    const match = matchOf(flow, fusion, operand, operand.fusedTransforms === 0);
+    const match = matchOf(flow, fusion, operand, { linear: operand.fusedTransforms === 0 });
     if (match === undefined) continue;
     const before = best.get(match.step.value);
     if (before === undefined || match.step.transforms < before.step.transforms) {
@@ -50,7 +56,7 @@ export const additive: Finder = (flow, fusion) => {
 export const concatenated: Finder = (flow, fusion) => {
   if (fusion.form !== "concat") return [];
   for (const operand of fusion.operands) {
-    const match = matchOf(flow, fusion, operand, false);
+    const match = matchOf(flow, fusion, operand);
     if (match === undefined) continue;
     if (match.step.marks.has("pooled") && match.branches.length !== 1) continue;
     return [describe(flow, match)];
@@ -88,8 +94,27 @@ export const highway: Finder = (flow, fusion) => {
   return [];
 };
 
+/**
+ * [g·x, f(x)] or g·x + f(x): the shortcut itself is weighed by a gate that layers compute from x, as the
+ * attention gates of encoder-decoder networks do (Oktay et al. 2018, equation 1).
+ */
+export const gatedShortcut: Finder = (flow, fusion) => {
+  for (const operand of fusion.operands) {
+    // Behind the gate everything may start anew: x·g + f(x·g) is a skip of the product.
+    if (matchOf(flow, fusion, operand) !== undefined) continue;
+    const factors = productOf(flow, operand.value) ?? [];
+    for (const [gate = "", content = ""] of [factors, factors.toReversed()]) {
+      if (!GATES.has(flow.producer(gate)?.op ?? "")) continue;
+      const match = matchOf(flow, fusion, operand, { end: content });
+      if (match === undefined || (flow.longest(match.step.value, gate) ?? 0) === 0) continue;
+      return [describe(flow, match, { kind: "gated" })];
+    }
+  }
+  return [];
+};
+
 /** The finders, in order: the first that finds something decides. */
-export const FINDERS: readonly Finder[] = [highway, additive, concatenated];
+export const FINDERS: readonly Finder[] = [highway, gatedShortcut, additive, concatenated];
 
 /** The two activation factors of a product. */
 function productOf(flow: Flow, value: ValueName): readonly ValueName[] | undefined {

@@ -61,6 +61,14 @@ describe("U-Net", () => {
     expect(kinds(graph)).toEqual({ "concat over an encoder and a decoder": 4 });
   });
 
+  test("an attention gate weighs each skip, and has a sum of its own", () => {
+    const graph = build(unet({ attention: true }), [1, 256, 256], absent);
+    expect(kinds(graph)).toEqual({
+      "gated over an encoder and a decoder": 4,
+      "projection over an encoder and a decoder": 4,
+    });
+  });
+
   test("an image of any size comes out as large as it was", async () => {
     const graph = build(unet({ width: 2, levels: 3, norm: true, up: "nearest" }), [1, "H", "W"]);
     for (const [h, w] of [
