@@ -86,6 +86,28 @@ describe("a level of an encoder and its decoder", () => {
     expect(distance(found.get("y"), [...x, ...below])).toBeLessThan(1e-6);
   });
 
+  const larger = [
+    ["fixed", [1, 6, 4]],
+    ["varying", [1, "H", "W"]],
+  ] as const;
+
+  test.each(larger)(
+    "pad: zeros on both sides of what is much smaller, %s sizes",
+    async (_, shape) => {
+      const down = nn.sequential(halfDown, trimmed);
+      const graph = sound(build(nn.unetLevel(identity, { down, up: twice }), shape));
+      const x = numbers(24);
+      const pooled = (i: number, j: number) => {
+        const [r, c] = [i - (i % 2), j - (j % 2)];
+        return Math.max(...[0, 1].flatMap((a) => [0, 1].map((d) => x[(r + a) * 4 + c + d] ?? 0)));
+      };
+      // 6x4 → 3x2 → 2x2 → 4x4: a row of zeros above and one below.
+      const below = image(6, 4, (i, j) => (i > 0 && i < 5 ? pooled(i - 1, j) : 0));
+      const found = await run(graph, { x: float32([1, 1, 6, 4], x) });
+      expect(distance(found.get("y"), [...x, ...below])).toBeLessThan(1e-6);
+    },
+  );
+
   test.each(sizes)("crop: the middle of the skip, %s sizes", async (_, shape) => {
     const unpadded = nn.sequential(halfDown, nn.conv(1, 1), trimmed);
     const level = nn.unetLevel(identity, { down: unpadded, up: twice, fit: "crop" });
