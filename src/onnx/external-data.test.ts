@@ -122,8 +122,11 @@ describe("weights beside the model", () => {
     await read.save(join(folder, "copy.onnx"));
     expect(readFileSync(join(folder, "copy.onnx"))).toEqual(readFileSync(path));
     await (await withExternalData(read)).save(join(folder, "whole.onnx"));
-    const whole = await loadModel(join(folder, "whole.onnx"));
-    expect(digest(tensorsOf(whole.graph))).toEqual(digest(tensorsOf(network())));
+    await read.save(join(folder, "one.onnx"), { externalData: false });
+    for (const name of ["whole.onnx", "one.onnx"]) {
+      const whole = await loadModel(join(folder, name));
+      expect(digest(tensorsOf(whole.graph))).toEqual(digest(tensorsOf(network())));
+    }
   });
 
   test("are taken along to another folder", async () => {

@@ -15,7 +15,8 @@ export interface ModelFunction {
 /** How a model is written. */
 export interface SaveOptions {
   /**
-   * Weights in a file beside the model: `true` for `NAME.data`, or where and from which size on. Left out:
+   * Weights in a file beside the model: `true` for `NAME.data`, or where and from which size on; `false` for
+   * one file in any case. Left out: weights that lie beside the model stay there, others are put there
    * only where one file could not hold the model, which ends at 2 GiB.
    */
   readonly externalData?: boolean | { readonly location?: string; readonly bytesMin?: number };

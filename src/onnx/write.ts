@@ -39,16 +39,18 @@ export async function saveModel(
 ): Promise<void> {
   const folder = dirname(resolve(path));
   const source = model.path === undefined ? undefined : dirname(model.path);
-  const foreign = foreignTensors(model, folder);
+  // Said in so many words, one file means that nothing stays beside it.
+  const whole = options.externalData === false;
+  const foreign = foreignTensors(model, whole ? undefined : folder);
   await refuseWhatCannotMove(model, folder);
   const bytes =
     modelChunks(model).byteLength +
     foreign.reduce((sum, ref) => sum + tensorBytes(ref.dtype, ref.shape), 0);
   const beside = options.externalData ?? bytes > limits.modelBytesMax;
   if (beside === false) {
-    const whole =
+    const graph =
       foreign.length === 0 ? model.graph : await withExternalTensors(model.graph, source);
-    await atomically([{ path, write: (file) => writeModel(file, model, whole) }]);
+    await atomically([{ path, write: (file) => writeModel(file, model, graph) }]);
     return;
   }
   const { location: wanted, bytesMin = EXTERNAL_BYTES_MIN } = beside === true ? {} : beside;
@@ -86,14 +88,15 @@ function placeFault(location: string, path: string): string | undefined {
   return same ? "which is the model itself" : undefined;
 }
 
-/** Weights whose data would not be found by the written file. One without a folder is named on purpose. */
-function foreignTensors(model: Model, folder: string): TensorRef[] {
-  return tensorsOf(model.graph).filter(
-    ({ data }) =>
-      data.kind === "external" &&
-      data.folder !== undefined &&
-      (resolve(data.folder) !== folder || data.home !== undefined),
-  );
+/**
+ * Weights whose data would not be found by a file in a folder, or that lie in any. One without a folder is
+ * named on purpose.
+ */
+function foreignTensors(model: Model, folder: string | undefined): TensorRef[] {
+  return tensorsOf(model.graph).filter(({ data }) => {
+    if (data.kind !== "external" || data.folder === undefined) return false;
+    return folder === undefined || resolve(data.folder) !== folder || data.home !== undefined;
+  });
 }
 
 async function refuseWhatCannotMove(model: Model, folder: string): Promise<void> {
