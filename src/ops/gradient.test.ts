@@ -161,6 +161,18 @@ const ROWS: readonly Row[] = [
   { op: "Expand", inputs: [[3, 1]], constants: [axes(2, 3, 4)] },
   { op: "Slice", inputs: [[4, 6]], constants: [axes(1, -5), axes(3, -1), axes(0, 1)] },
   {
+    op: "Slice",
+    inputs: [[2, 7, 6]],
+    constants: [axes(1, 0), axes(7, 2 ** 31 - 1), axes(1, 2), axes(2, 4)],
+    label: "every second and every fourth",
+  },
+  {
+    op: "Slice",
+    inputs: [[5]],
+    constants: [axes(0), axes(4), axes(0), axes(3)],
+    label: "more zeros behind than room",
+  },
+  {
     op: "Concat",
     inputs: [
       [2, 3],

@@ -256,7 +256,7 @@ function cutDim(cut: Cut, size: Dim): Dim {
   return whole ? size : UNKNOWN_DIM;
 }
 
-/** dx: dy with zeros around it. */
+/** dx: dy with zeros around it, and between its elements where the slice took every so manieth. */
 function sliceGradient(context: GradientContext, dy: ValueName): ValueName {
   const { node } = context;
   const constant = (i: number): readonly number[] | undefined => {
@@ -270,18 +270,37 @@ function sliceGradient(context: GradientContext, dy: ValueName): ValueName {
     axes: constant(3),
     steps: constant(4),
   });
-  if (cuts === undefined || cuts.some((cut) => cut.step !== 1)) {
-    throw noGradient(node, "only slices with constant bounds and steps of 1 are differentiated");
+  if (cuts === undefined || cuts.some((cut) => cut.step < 1)) {
+    throw noGradient(
+      node,
+      "only slices with constant bounds and steps forwards are differentiated",
+    );
   }
   const before = shape.map(() => 0);
   const after = shape.map(() => 0);
+  const steps = shape.map(() => 1);
   for (const cut of cuts) {
     const size = shape[cut.axis] ?? 0;
     const { start, count } = range(cut, size);
     before[cut.axis] = start;
-    after[cut.axis] = size - start - count;
+    // Spread out, the last element has zeros behind it too: more than there is room for are cut off.
+    after[cut.axis] = size - start - count * cut.step;
+    steps[cut.axis] = cut.step;
   }
-  return context.emit("Pad", [dy, shapeConstant(context, [...before, ...after])]);
+  const spread = steps.every((step) => step === 1) ? dy : spreadOut(context, dy, steps);
+  return context.emit("Pad", [spread, shapeConstant(context, [...before, ...after])]);
+}
+
+/** Each element followed by step - 1 zeros along its axis: [a b] with a step of 2 is [a 0 b 0]. */
+function spreadOut(context: GradientContext, y: ValueName, steps: readonly number[]): ValueName {
+  const shape = staticShape(context, y, context.node);
+  const apart = shape.flatMap((size) => [size, 1]);
+  const zeros = steps.flatMap((step) => [0, step - 1]);
+  const single = context.emit("Reshape", [y, shapeConstant(context, apart)]);
+  const nothing = apart.map(() => 0);
+  const padded = context.emit("Pad", [single, shapeConstant(context, [...nothing, ...zeros])]);
+  const whole = shape.map((size, axis) => size * (steps[axis] ?? 1));
+  return context.emit("Reshape", [padded, shapeConstant(context, whole)]);
 }
 
 const slice = defineOp("Slice", {
