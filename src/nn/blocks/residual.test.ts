@@ -236,6 +236,10 @@ describe("what does not fit", () => {
     expect(failure(nn.residualDense(3, { shortcut: "identity" }), [5])?.fix).toMatch(/5→3/);
   });
 
+  test("a rate that is none is refused, also where nothing is dropped", () => {
+    expect(failure(nn.residual(4, { dropPath: 1 }))?.text).toMatch(/depth is 1/);
+  });
+
   test("channels cannot be taken away by padding", () => {
     expect(failure(nn.residual(2, { shortcut: "padded" }))?.fix).toMatch(/only be added/);
   });

@@ -15,6 +15,10 @@ import type { Net } from "../net.ts";
  */
 export function stochasticDepth(rate: number): Layer {
   return layer("drop_path", (net, x) => {
+    if (!(rate >= 0 && rate < 1)) {
+      const text = `the rate of stochastic depth is ${rate}`;
+      net.fail("nn/option", text, "Give the share of examples to drop, from 0 to below 1.");
+    }
     if (!net.training || rate === 0) return x;
     return net.emit("Mul", [x, net.inside(dropout(rate), onesOf(net, x))]);
   });
