@@ -1,5 +1,7 @@
 // The builder's names, as users write them: nn.conv, nn.residual, nn.sgd.
 
+export { float, int, ints, string } from "../graph/graph.ts";
+
 export { type BranchScale, layerScale, type ScaleOfAnyBranch } from "./blocks/branch-scale.ts";
 
 export { type ConditionalOptions, conditional } from "./blocks/conditional.ts";

@@ -6,7 +6,10 @@ import type { Net } from "./net.ts";
 
 /** A part of a network. */
 export interface Layer {
-  /** What weights and nodes of this layer are named after, such as `conv`. */
+  /**
+   * What weights and nodes of this layer are named after, such as `conv`. Empty: its parts are called as if
+   * they stood where it stands.
+   */
   readonly name: string;
   /** Adds the layer to the network that is being built; returns its output. */
   build(net: Net, x: ValueName): ValueName;

@@ -60,6 +60,19 @@ describe("a network as its layers see it", () => {
     ]);
   });
 
+  test("a layer without a name stands where the layer around it stands", () => {
+    const two = nn.sequential(nn.dense(4), nn.sequential(nn.dense(4), nn.relu()));
+    const block = nn.layer("block", (net, x) => net.inside(two, net.inside(two, x)));
+    const graph = build(nn.sequential(two, nn.sequential(block, nn.dense(2))));
+    // Each has weights of its own.
+    expect([...graph.initializers.keys()].filter((name) => name.endsWith("weight"))).toEqual([
+      ...["dense.weight", "dense2.weight"],
+      ...[1, 2, 3, 4].map((n) => `block.dense${n === 1 ? "" : n}.weight`),
+      "dense3.weight",
+    ]);
+    expect(graph.name).toBe("net");
+  });
+
   test("further inputs and outputs", async () => {
     const scaled = nn.layer("scaled", (net, x) => {
       const scale = net.input("scale", ["N", 1]);

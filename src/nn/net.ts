@@ -80,8 +80,10 @@ export interface FixedInput extends NetInput {
 /** How a network is made into a graph. */
 export interface BuildOptions {
   readonly input: NetInput;
-  readonly output: string;
-  readonly seed: number;
+  /** What the output is called. Default `output`. */
+  readonly output?: string;
+  /** Of the weights: the same seed gives the same ones. Default 1. */
+  readonly seed?: number;
   readonly name?: string;
   /** `training` puts random layers to work. Weights have the same names in both. Default `inference`. */
   readonly mode?: "inference" | "training";
@@ -109,12 +111,22 @@ export function buildNet(root: Layer, options: BuildOptions): Graph {
     once: new Map(),
   };
   const y = root.build(new ScopedNet(shared, builder, { path: [], origin: root.origin }), input);
-  for (const { name: output, value } of [{ name: options.output, value: y }, ...shared.outputs]) {
+  for (const { name: output, value } of [
+    { name: outputOf(options), value: y },
+    ...shared.outputs,
+  ]) {
     const type = builder.typeOf(value);
     builder.emit("Identity", [value], { name: output, outputs: [output] });
     builder.output({ name: output, dtype: type?.dtype ?? "float32", shape: type?.shape });
   }
-  return builder.finish(options.name ?? root.name, new Map([["", OPSET]]));
+  return builder.finish(
+    options.name ?? (root.name === "" ? "net" : root.name),
+    new Map([["", OPSET]]),
+  );
+}
+
+function outputOf(options: BuildOptions): string {
+  return options.output ?? "output";
 }
 
 /** What all parts of one network have in common. */
@@ -133,6 +145,8 @@ interface Scope {
   readonly path: readonly string[];
   /** The innermost layer that knows where it was written. */
   readonly origin: Origin | undefined;
+  /** Of the layer around one that has no name of its own. */
+  readonly counts?: Map<string, number>;
 }
 
 /** The place of a layer, or where it has none that of the layer around it; sought when it is asked for. */
@@ -148,7 +162,8 @@ class ScopedNet implements Net {
   /** Of the graph or body that nodes go into. */
   readonly #builder: TypedBuilder;
   readonly #scope: Scope;
-  readonly #counts = new Map<string, number>();
+  /** Layers inside this one, by name. */
+  readonly #counts: Map<string, number>;
 
   constructor(shared: Shared, builder: TypedBuilder, scope: Scope) {
     this.path = scope.path.join(".");
@@ -156,6 +171,7 @@ class ScopedNet implements Net {
     this.#shared = shared;
     this.#builder = builder;
     this.#scope = scope;
+    this.#counts = scope.counts ?? new Map();
   }
 
   #name(own: string): string {
@@ -188,7 +204,7 @@ class ScopedNet implements Net {
     const ref: TensorRef =
       options.weights === "absent"
         ? { dtype: "float32", shape, data: { kind: "absent" } }
-        : initialTensor(init, { ...fans, name: path, shape, seed: options.seed });
+        : initialTensor(init, { ...fans, name: path, shape, seed: options.seed ?? 1 });
     return builder.initializer(path, ref);
   }
 
@@ -228,11 +244,16 @@ class ScopedNet implements Net {
   }
 
   inside(inner: Layer, x: ValueName): ValueName {
+    const origin = innermost(inner.origin, this.#scope.origin);
+    if (inner.name === "") {
+      // What has no name stands where this layer stands: what is inside it is numbered along.
+      const scope = { path: this.#scope.path, origin, counts: this.#counts };
+      return inner.build(new ScopedNet(this.#shared, this.#builder, scope), x);
+    }
     const count = (this.#counts.get(inner.name) ?? 0) + 1;
     this.#counts.set(inner.name, count);
     const own = count === 1 ? inner.name : `${inner.name}${count}`;
-    const path = inner.name === "" ? this.#scope.path : [...this.#scope.path, own];
-    const origin = innermost(inner.origin, this.#scope.origin);
+    const path = [...this.#scope.path, own];
     return inner.build(new ScopedNet(this.#shared, this.#builder, { path, origin }), x);
   }
 
@@ -256,7 +277,7 @@ class ScopedNet implements Net {
 
   output(name: string, x: ValueName): void {
     const { options, outputs } = this.#shared;
-    if (name === options.output || outputs.some((one) => one.name === name)) {
+    if (name === outputOf(options) || outputs.some((one) => one.name === name)) {
       const fix = "Name them apart, by net.path for example.";
       this.fail("nn/output", `two outputs of the network are called "${name}"`, fix);
     }

@@ -85,7 +85,7 @@ describe("a gated residual", () => {
     const graph = sound(build(nn.gatedResidual(nn.conv(2, 1), { gate, gateBias: 0.5 }), [2, 2, 2]));
     const x = numbers(8);
     const means = rows(x, 4).map((one) => one.reduce((sum, v) => sum + v, 0) / 4);
-    const [logit = 0] = affine(means, weight(graph, "gate.net.dense.weight"), [0.5]);
+    const [logit = 0] = affine(means, weight(graph, "gate.dense.weight"), [0.5]);
     const [a = [], b = []] = rows(x, 4);
     const f = a.map((v, i) =>
       affine([v, b[i] ?? 0], weight(graph, "branch.weight"), weight(graph, "branch.bias")),

@@ -8,13 +8,13 @@ import type { Net } from "../net.ts";
 import { integerList } from "./shared.ts";
 
 /**
- * Layers one after another.
+ * Layers one after another. It has no name: its layers are called as if they stood where it stands.
  *
  * @example
  * nn.sequential(nn.conv(16, 3), nn.relu(), nn.globalPool(), nn.dense(10))
  */
 export function sequential(...layers: readonly Layer[]): Layer {
-  return layer("net", (net, x) => layers.reduce((value, next) => net.inside(next, value), x));
+  return layer("", (net, x) => layers.reduce((value, next) => net.inside(next, value), x));
 }
 
 /** Hands on what it gets: the skip of `nn.add(nn.identity(), branch)`. Keeps the shape. */
