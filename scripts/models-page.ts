@@ -2,20 +2,15 @@
 // authors published.
 
 import { census } from "../src/analysis/census.ts";
-import { bindBatch } from "../src/analysis/memory.ts";
 import type { SkipKind } from "../src/analysis/skips/skip.ts";
 import type { Graph } from "../src/graph/graph.ts";
-import { typeOf } from "../src/graph/query.ts";
 import { formatShape } from "../src/graph/shape.ts";
 import { type ZooModel, zoo } from "../src/nn/models/index.ts";
 import { buildNet } from "../src/nn/net.ts";
-import { opOf } from "../src/ops/index.ts";
+import { summary } from "../src/nn/summary.ts";
 
 /** Where the page is kept. */
 export const MODELS_PAGE = "docs/reference/models.md";
-
-/** Ops whose arithmetic papers count: sums of products. */
-const PRODUCTS = new Set(["Conv", "ConvTranspose", "Gemm", "MatMul"]);
 
 /** The page. */
 export function modelsPage(): string {
@@ -44,43 +39,18 @@ function row(name: string, model: ZooModel): string {
     seed: 1,
     weights: "absent",
   });
+  const found = summary(graph);
   const { parameters, macs } = model.published ?? {};
   return `| ${[
     name,
     graph.inputs.map((one) => `${one.name} ${formatShape(one.shape)}`).join(", "),
-    parametersOf(graph).toLocaleString("en"),
+    found.parameters.toLocaleString("en"),
     parameters?.toLocaleString("en") ?? "",
-    inUnits(macsOf(graph)),
+    inUnits(found.uncounted.length === 0 ? found.macs : undefined),
     macs === undefined ? "" : inUnits(macs),
     skipsOf(graph),
     graph.nodes.length,
   ].join(" | ")} |`;
-}
-
-function parametersOf(graph: Graph): number {
-  const statistics = new Set(
-    graph.nodes.flatMap((node) => (node.op === "BatchNormalization" ? node.inputs.slice(3) : [])),
-  );
-  let total = 0;
-  for (const [name, { dtype, shape }] of graph.initializers) {
-    if (dtype !== "float32" || !name.includes(".") || statistics.has(name)) continue;
-    total += shape.reduce((a, b) => a * b, 1);
-  }
-  return total;
-}
-
-/** Undefined where a size is not a number. */
-function macsOf(graph: Graph): number | undefined {
-  const bound = bindBatch(graph, 1);
-  let total = 0;
-  for (const node of bound.nodes) {
-    if (!PRODUCTS.has(node.op)) continue;
-    const types = (names: readonly string[]) => names.map((name) => typeOf(bound, name));
-    const cost = opOf(node)?.cost(node, types(node.inputs), types(node.outputs));
-    if (cost === undefined) return undefined;
-    total += cost.flops / 2;
-  }
-  return total;
 }
 
 function inUnits(macs: number | undefined): string {
