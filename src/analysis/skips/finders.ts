@@ -104,7 +104,7 @@ export const gatedShortcut: Finder = (flow, fusion) => {
     if (matchOf(flow, fusion, operand) !== undefined) continue;
     const factors = productOf(flow, operand.value) ?? [];
     for (const [gate = "", content = ""] of [factors, factors.toReversed()]) {
-      if (!GATES.has(flow.producer(gate)?.op ?? "")) continue;
+      if (!isGate(flow.producer(gate))) continue;
       const match = matchOf(flow, fusion, operand, { end: content });
       if (match === undefined || (flow.longest(match.step.value, gate) ?? 0) === 0) continue;
       return [describe(flow, match, { kind: "gated" })];

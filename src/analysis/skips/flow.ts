@@ -105,11 +105,17 @@ export class Flow {
     }
   }
 
-  /** Whether two paths can start at a value: it is read twice, or split into parts. */
+  /** Whether two paths can start at a value, or a rounded copy of it: it is read twice, or split into parts. */
   forks(name: ValueName): boolean {
-    if (this.useCount(name) > 1) return true;
-    const [use] = this.index.uses.get(name) ?? [];
-    return use?.node.op === "Split" && use.node.outputs.length > 1;
+    let value = name;
+    for (;;) {
+      if (this.useCount(value) > 1) return true;
+      const reader = this.index.uses.get(value)?.[0]?.node;
+      if (reader === undefined || !isRounding(reader)) {
+        return reader?.op === "Split" && reader.outputs.length > 1;
+      }
+      value = reader.outputs[0] ?? "";
+    }
   }
 
   /**
