@@ -23,8 +23,7 @@ async function start(args: readonly string[] = []): Promise<[Running, string]> {
     ...args,
     "--data",
     join(folder, "data"),
-    "--epochs",
-    "3",
+    ...["--epochs", "3", "--seed", "4"],
     "--port",
     new URL(at || "http://x:0").port || "0",
   ]);
