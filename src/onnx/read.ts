@@ -2,7 +2,7 @@
 // for them, and every fault of the file is reported, not just the first.
 
 import { createReadStream } from "node:fs";
-import { readFile, realpath, stat } from "node:fs/promises";
+import { open, readFile, realpath, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
@@ -12,6 +12,7 @@ import { limits } from "../base/limits.ts";
 import type { Graph } from "../graph/graph.ts";
 import { bytesOf } from "../graph/tensor.ts";
 import { graphDiagnostics } from "../graph/verify.ts";
+import { readRange } from "./confined-file.ts";
 import { externalDiagnostics } from "./external-data.ts";
 import type { Beside } from "./external-entries.ts";
 import { ExternalPlaces } from "./external-places.ts";
@@ -160,6 +161,8 @@ export async function readBounded(path: string): Promise<Uint8Array> {
   try {
     const found = await stat(path);
     if (found.size > limits.modelBytesMax) throw tooLarge(path, found.size);
+    // In large blocks: readFile takes 512 KiB at a time. Of files that say no size (in /proc) it reads all.
+    if (found.isFile() && found.size > 0) return await readWhole(path);
     if (found.isFile()) return await readFile(path);
     if (!found.isFIFO() && !found.isSocket())
       throw unreadable(path, "it is neither a file nor a pipe");
@@ -176,6 +179,17 @@ export async function readBounded(path: string): Promise<Uint8Array> {
   } catch (cause) {
     if (cause instanceof SkipwayError) throw cause;
     throw unreadable(path, cause);
+  }
+}
+
+async function readWhole(path: string): Promise<Uint8Array> {
+  const handle = await open(path);
+  try {
+    const { size } = await handle.stat();
+    if (size > limits.modelBytesMax) throw tooLarge(path, size);
+    return await readRange(handle, { offset: 0, length: size });
+  } finally {
+    await handle.close();
   }
 }
 
