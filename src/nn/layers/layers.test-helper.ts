@@ -1,5 +1,6 @@
 // Layers in tests: built, checked against the standard, run; and what they should compute, in float64.
 
+import { expect } from "vitest";
 import { sound } from "../../../test/sound.ts";
 import { SkipwayError } from "../../base/errors.ts";
 import { Random } from "../../base/random.ts";
@@ -127,4 +128,21 @@ export function findingOf(
     throw error;
   }
   return undefined;
+}
+
+/** float32 against float64 over sums of a hundred products. */
+export const CLOSE = 1e-5;
+
+/** A layer agrees with its definition, in values and in the shape that is known before. */
+export async function agrees(
+  layer: Layer,
+  x: Values,
+  define: (x: Values, weight: (name: string) => Values, graph: Graph) => Values,
+): Promise<void> {
+  const graph = built(layer, x.shape.slice(1));
+  const wanted = define(x, (name) => weightOf(graph, name), graph);
+  expect(distance(await runOn(graph, x), wanted)).toBeLessThan(CLOSE);
+  // The same where the sizes behind the channels are not known before.
+  const declared = graph.outputs[0]?.shape?.slice(1);
+  expect(declared).toEqual(wanted.shape.slice(1));
 }
