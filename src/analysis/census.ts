@@ -8,6 +8,8 @@ import { originalName, originalsOf } from "../graph/original.ts";
 import { indexOf, typeOf } from "../graph/query.ts";
 import { opOf } from "../ops/index.ts";
 import { valueBytes } from "../ops/rules.ts";
+import { skipHazards } from "./hazards/index.ts";
+import type { Examined } from "./hazards/rule.ts";
 import { bindBatch, inferenceMemory } from "./memory.ts";
 import { bodiesOf, conditionalSkips } from "./skips/control.ts";
 import { markDense } from "./skips/dense.ts";
@@ -24,6 +26,27 @@ import type { Census, Found, Skip, SkipCounts } from "./skips/skip.ts";
  * for (const skip of census(model.graph).skips) console.log(skip.kind, skip.source, skip.merge);
  */
 export function census(graph: Graph, options: { batch?: number } = {}): Census {
+  const model = examine(graph, options);
+  const hazards = new Map<string, Diagnostic[]>();
+  for (const { skip: id = "", ...hazard } of skipHazards(model)) {
+    hazards.set(id, [...(hazards.get(id) ?? []), hazard]);
+  }
+  const skips = model.skips.map(({ skip }) => ({ ...skip, hazards: hazards.get(skip.id) ?? [] }));
+  return {
+    batch: options.batch ?? 1,
+    skips,
+    counts: countsOf(skips),
+    denseLinks: model.denseLinks,
+    notSkips: model.notSkips,
+    hazards: [...unreadable(model.run), ...skips.flatMap((skip) => skip.hazards)],
+  };
+}
+
+/** All that analysis knows of a graph; hazards are not sought yet. */
+export function examine(
+  graph: Graph,
+  options: { batch?: number } = {},
+): Examined & Pick<Census, "denseLinks" | "notSkips"> {
   const batch = options.batch ?? 1;
   const run = bindBatch(graph, batch);
   const ground = groundOf(run);
@@ -37,15 +60,16 @@ export function census(graph: Graph, options: { batch?: number } = {}): Census {
     const [from, until] = [at(alone?.from), at(alone?.until)];
     const atPeak =
       from !== undefined && until !== undefined && peaks.some((one) => from < one && one <= until);
-    return rowOf(ground, skip, { id: `s${i + 1}`, alone, atPeak });
+    return { found: skip, skip: rowOf(ground, skip, { id: `s${i + 1}`, alone, atPeak }) };
   });
   return {
-    batch,
+    graph,
+    run,
+    canonical: ground.canonical,
     skips,
-    counts: countsOf(skips),
+    memory,
     denseLinks: links,
     notSkips,
-    hazards: [...unreadable(run), ...skips.flatMap((skip) => skip.hazards)],
   };
 }
 
@@ -133,7 +157,7 @@ function rowOf(
     scaled: found.scaled,
     aliveOnlyForSkip: facts.alone,
     atPeak: facts.atPeak,
-    hazards: found.normOnShortcut ? [normOnShortcut(merge)] : [],
+    hazards: [],
     nodes: {
       shortcut: found.shortcut.flatMap((name) => namesOf(ground, name)),
       main: found.main.flatMap((name) => namesOf(ground, name)),
@@ -211,14 +235,4 @@ function unreadable(graph: Graph): Diagnostic[] {
       fix: "Export the model without custom ops.",
     }),
   ];
-}
-
-function normOnShortcut(merge: string): Diagnostic {
-  return diagnostic({
-    id: "skip/norm-on-shortcut",
-    severity: "warning",
-    where: `node ${merge}`,
-    text: "a normalisation stands on the shortcut: gradients no longer pass it unchanged",
-    fix: "Move the normalisation into the branch.",
-  });
 }

@@ -1,0 +1,12 @@
+// All rules, in the order in which their findings are told.
+
+import { normOnShortcut } from "./norm-on-shortcut.ts";
+import type { Examined, Finding, Rule } from "./rule.ts";
+
+/** The rules about single skips: the census tells their findings too. */
+const SKIP_RULES: readonly Rule[] = [normOnShortcut];
+
+/** What the rules about skips find. */
+export function skipHazards(model: Examined): readonly Finding[] {
+  return SKIP_RULES.flatMap((rule) => rule.check(model));
+}
