@@ -4,7 +4,7 @@
 import { intAttribute } from "../graph/graph.ts";
 import type { Shape } from "../graph/shape.ts";
 import { convShape } from "./conv.ts";
-import { matmulShape } from "./matmul.ts";
+import { gemmShape, matmulShape } from "./matmul.ts";
 import type { OpDef, ShapeRule } from "./op.ts";
 import { costOf, defineOp, perInput, perOutput, sameAsInput, typed } from "./rules.ts";
 
@@ -58,10 +58,28 @@ const fusedMatMul = defineOp("FusedMatMul", {
   gradient: "unsupported",
 });
 
+/** Gemm and an activation in one node. */
+const fusedGemm = contributed("FusedGemm", (c) => [typed(c.input(0)?.dtype, gemmShape(c))]);
+
+/**
+ * The runtime's blocked layout: its tensors keep their four dims, with channels filled up to whole blocks whose
+ * size depends on the processor. Shapes are told after the way back alone.
+ */
+function blocked(type: string, shape: ShapeRule): OpDef {
+  return { ...contributed(type, shape), domain: "com.microsoft.nchwc" };
+}
+
+const unknownShape: ShapeRule = (c) => [typed(c.input(0)?.dtype, undefined)];
+
 /** All ops of this family. */
 export const contributions: readonly OpDef[] = [
   fusedConv,
   fusedMatMul,
+  fusedGemm,
+  ...["Conv", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"].map((type) =>
+    blocked(type, unknownShape),
+  ),
+  ...["Upsample", "ReorderInput", "ReorderOutput"].map((type) => blocked(type, unknownShape)),
   ...["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"].map((type) =>
     contributed(type, skipNormShape),
   ),

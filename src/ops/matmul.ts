@@ -62,7 +62,8 @@ function product(shape: Shape | undefined, inner: Dim | undefined): number | und
   return count;
 }
 
-function gemmShape(c: ShapeContext): Shape | undefined {
+/** The shape of a product of two matrices, either of them transposed. */
+export function gemmShape(c: ShapeContext): Shape | undefined {
   const a = c.input(0)?.shape;
   const b = c.input(1)?.shape;
   if (a?.length !== 2 || b?.length !== 2) return undefined;

@@ -17,7 +17,7 @@ import type { OpDef, ShapeContext } from "./op.ts";
 import { type OpSchema, type SchemaArgument, schemasOf } from "./schema.ts";
 
 /** Domains outside the standard whose ops the table has. */
-const OTHER_DOMAINS = ["com.microsoft", "skipway"];
+const OTHER_DOMAINS = ["com.microsoft", "com.microsoft.nchwc", "skipway"];
 
 /** Rules are written for these and later ones. */
 const OPSET_MIN = 7;
