@@ -212,4 +212,22 @@ describe("a network as its layers see it", () => {
       expect(error.diagnostics[0]?.where).toMatch(place);
     }
   });
+
+  test.each([[[]], [[0]], [[-1]], [[Number.NaN]], [[1.5]], [[2, Number.POSITIVE_INFINITY]]])(
+    "a weight of shape %j is refused by name",
+    (shape) => {
+      const own = nn.layer("own", (net, x) => net.emit("Mul", [x, net.weight("alpha", shape, 0)]));
+      expect(() => build(own)).toThrow(/the weight "alpha" has shape/);
+    },
+  );
+
+  test("an input is one thing to all who ask for it", () => {
+    const asks = (name: string, size: number) =>
+      nn.layer("asks", (net, x) => net.emit("Add", [x, net.input(name, ["N", size])]));
+    sound(build(nn.sequential(asks("mask", 4), asks("mask", 4))));
+    expect(() => build(nn.sequential(asks("mask", 4), asks("mask", 1)))).toThrow(
+      /input "mask" is asked for as float32.*4\] and as float32.*1\]/,
+    );
+    expect(() => build(asks("x", 4))).toThrow(/own input is called "x" already/);
+  });
 });

@@ -27,7 +27,8 @@ export interface Net {
   emitAll(op: string, inputs: readonly ValueName[], options?: EmitOptions): readonly ValueName[];
   /**
    * Adds a weight under a readable path. Asked for twice under one name, it is shared. `fans` says how its
-   * fan-in follows from its shape, where it is not `[out, in, …kernel]`.
+   * fan-in follows from its shape, where it is not `[out, in, …kernel]`. A single number has shape `[1]`:
+   * one of shape `[]` is refused, since training takes it for a constant.
    */
   weight(name: string, shape: readonly number[], init: Init, fans?: FanOptions): ValueName;
   /** A tensor that stays as it is: what training changes are weights alone. */
@@ -194,6 +195,7 @@ class ScopedNet implements Net {
   weight(name: string, shape: readonly number[], init: Init, fans: FanOptions = {}): ValueName {
     const path = this.#name(name);
     const { builder, options, weights } = this.#shared;
+    this.#checkWeight(path, shape);
     const known = weights.get(path);
     if (known !== undefined) {
       if (formatShape(known) === formatShape(shape)) return path;
@@ -206,6 +208,17 @@ class ScopedNet implements Net {
         ? { dtype: "float32", shape, data: { kind: "absent" } }
         : initialTensor(init, { ...fans, name: path, shape, seed: options.seed ?? 1 });
     return builder.initializer(path, ref);
+  }
+
+  #checkWeight(path: string, shape: readonly number[]): void {
+    const text = `the weight "${path}" has shape ${formatShape(shape)}`;
+    // Training takes initializers without axes for constants, as exporters write them.
+    if (shape.length === 0) {
+      this.fail("nn/weight", `${text}, which training would leave as it is`, "Give it shape [1].");
+    }
+    if (!shape.every((size) => Number.isSafeInteger(size) && size > 0)) {
+      this.fail("nn/weight", text, "Give it sizes that are whole numbers from 1.");
+    }
   }
 
   constant(tensor: TensorRef, stem?: string): ValueName {
@@ -258,9 +271,20 @@ class ScopedNet implements Net {
   }
 
   input(name: string, shape: Shape, dtype: DType = "float32"): ValueName {
-    const { inputs, builder } = this.#shared;
+    const { inputs, builder, options } = this.#shared;
+    if (name === options.input.name) {
+      const text = `the network's own input is called "${name}" already`;
+      this.fail("nn/input", text, "Give the further input a name of its own.");
+    }
     const known = inputs.get(name) ?? builder.input(name, dtype, shape);
     inputs.set(name, known);
+    const asked = `${dtype}${formatShape(shape)}`;
+    const type = builder.typeOf(known);
+    const made = `${type?.dtype}${formatShape(type?.shape ?? [])}`;
+    if (made !== asked) {
+      const text = `the input "${name}" is asked for as ${made} and as ${asked}`;
+      this.fail("nn/input", text, "Name the two apart, or ask for one type and shape.");
+    }
     return known;
   }
 
