@@ -14,10 +14,10 @@ export function blurPool(): nn.Layer {
     const filter = net.constant(float32([channels, 1, 3, 3], all));
     return net.emit("Conv", [x, filter], {
       attributes: {
-        group: { kind: "int", value: channels },
-        kernel_shape: { kind: "ints", value: [3, 3] },
-        pads: { kind: "ints", value: [1, 1, 1, 1] },
-        strides: { kind: "ints", value: [2, 2] },
+        group: nn.int(channels),
+        kernel_shape: nn.ints([3, 3]),
+        pads: nn.ints([1, 1, 1, 1]),
+        strides: nn.ints([2, 2]),
       },
     });
   });
