@@ -64,10 +64,19 @@ describe("every command", () => {
 describe("census", () => {
   test("a table, with a picture beside it", async () => {
     const svg = join(folder, "skips.svg");
-    const { code, out, err } = await skipway("census", model, "--svg", svg, "--batch", "4");
+    const { code, out, err } = await skipway(
+      "census",
+      model,
+      "--all",
+      "--svg",
+      svg,
+      "--batch",
+      "4",
+    );
     expect(code).toBe(0);
     expect(out).toContain("15 skips: 15 identity");
     expect(out.split("\n").filter((line) => /^s\d+ /.test(line))).toHaveLength(15);
+    expect((await skipway("census", model)).out).toMatch(/^s1…s\d+ /m);
     expect(out).toContain("16.0 KiB");
     expect(err).toBe(`picture: ${svg}\n`);
     expect(await readFile(svg, "utf8")).toMatch(/^<svg /);
@@ -147,9 +156,9 @@ describe("census", () => {
         ]),
       ),
     ).save(file);
-    const { code, err } = await skipway("census", file);
+    const { code, out } = await skipway("census", file);
     expect(code).toBe(0);
-    expect(err).toMatch(/^(warning|info) \S+ {2}\S.*\n {2}\S.*\n(.*\n)* {2}fix: \S/);
+    expect(out).toMatch(/^(warning|info) \S+ {2}\S.*\n {2}\S.*\n(.*\n)* {2}fix: \S/m);
   });
 
   test("a file that is no model, and a picture that cannot be written", async () => {

@@ -15,11 +15,15 @@ export interface Column {
 const GAP = "  ";
 const NARROWEST = 6;
 
+/** Gives a padded cell colour; it may not change what is read. */
+export type Paint = (text: string, row: number, column: number) => string;
+
 /** The lines of a table, head first. The cells may be text from a model file. */
 export function tableLines(
   columns: readonly Column[],
   rows: readonly (readonly string[])[],
   width: number,
+  paint: Paint = (text) => text,
 ): string[] {
   const cells = rows.map((row) => columns.map((_, i) => printable(row[i] ?? "")));
   const titles = columns.map((column) => column.title);
@@ -27,18 +31,27 @@ export function tableLines(
     cells.reduce((widest, row) => Math.max(widest, row[i]?.length ?? 0), title.length),
   );
   const widths = narrowed(columns, natural, width);
-  const lines = (row: readonly string[]): string[] => {
+  const lines = (
+    row: readonly string[],
+    painted: (text: string, i: number) => string,
+  ): string[] => {
     const folded = row.map((text, i) => fold(text, widths[i] ?? NARROWEST));
     const height = folded.reduce((most, parts) => Math.max(most, parts.length), 1);
     return Array.from({ length: height }, (_, at) =>
       columns
-        .map(({ align }, i) => cell(folded[i]?.[at] ?? "", widths[i] ?? 0, align ?? "left"))
+        .map(({ align }, i) =>
+          painted(cell(folded[i]?.[at] ?? "", widths[i] ?? 0, align ?? "left"), i),
+        )
         .join(GAP)
         .trimEnd(),
     );
   };
   const rule = widths.map((w) => "─".repeat(w)).join(GAP);
-  return [...lines(titles), rule, ...cells.flatMap(lines)];
+  return [
+    ...lines(titles, (text) => text),
+    rule,
+    ...cells.flatMap((row, at) => lines(row, (text, i) => paint(text, at, i))),
+  ];
 }
 
 function narrowed(columns: readonly Column[], natural: readonly number[], width: number): number[] {

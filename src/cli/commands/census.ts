@@ -7,6 +7,7 @@ import { drawSkips } from "../../analysis/draw.ts";
 import { bindBatch, inferenceMemory } from "../../analysis/memory.ts";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { messageOf, SkipwayError } from "../../base/errors.ts";
+import { printable } from "../../base/printable.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
 import { type DType, isFloat } from "../../graph/dtype.ts";
 import type { Graph } from "../../graph/graph.ts";
@@ -14,11 +15,11 @@ import { loadModel } from "../../onnx/read.ts";
 import { digestOf } from "../../registry/digest.ts";
 import type { CommonOptions, Io } from "../io.ts";
 import { wholeNumber } from "../options.ts";
-import { censusSummary, censusTable } from "../render/census.ts";
-import { findingLines } from "../render/findings.ts";
+import { censusSummary, censusTable, hazardLines, notSkipLines } from "../render/census.ts";
 
 interface CensusOptions extends CommonOptions {
   readonly svg?: string;
+  readonly all?: boolean;
   readonly batch: number;
 }
 
@@ -33,6 +34,7 @@ export function addCensus(program: Command, io: Io): void {
     .argument("<model>", "an ONNX file")
     .option("--svg <file>", "write a picture of the skips")
     .option("--batch <number>", "batch size for bytes and memory", wholeNumber(1, BATCH_MAX), 1)
+    .option("--all", "a row for each skip, and each node that looks like one and is none")
     .option("--json", "print one JSON document")
     .option("--quiet", "only the result")
     .addHelpText("after", "\nExample:\n  $ skipway census model.onnx --svg skips.svg\n")
@@ -54,11 +56,18 @@ async function run(io: Io, path: string, options: CensusOptions): Promise<void> 
     io.out(`${JSON.stringify(document(graph, found, digest), null, 2)}\n`);
     return;
   }
-  io.out(`${path}: ${censusSummary(found)}\n`);
-  for (const line of censusTable(found, io.outColumns)) io.out(`${line}\n`);
-  for (const hazard of found.hazards) {
-    for (const line of findingLines(hazard, io.color)) io.err(`${line}\n`);
-  }
+  const view = { width: io.outColumns, all: options.all === true, color: io.outColor };
+  print(io, [
+    `${printable(path)}: ${censusSummary(found)}`,
+    ...censusTable(found, view),
+    ...notSkipLines(found, view),
+    ...hazardLines(found.hazards, view),
+  ]);
+}
+
+/** In one piece: a pipe is written to less often. */
+function print(io: Io, lines: readonly string[]): void {
+  io.out(`${lines.join("\n")}\n`);
 }
 
 /** Of the file as it lies there: the address under which the registry keeps it. A pipe is read up. */

@@ -104,7 +104,8 @@ export async function release(
 /** Prints the census. */
 export function showCensus(io: Io, found: Census): void {
   io.err(`${styled("bold", "Census", io.color)}  ${censusSummary(found)}\n`);
-  for (const line of censusTable(found, io.columns - 2)) io.err(`  ${line}\n`);
+  for (const line of censusTable(found, { width: io.columns - 2, color: io.color }))
+    io.err(`  ${line}\n`);
   for (const hazard of found.hazards) io.err(`  ${hazard.severity}: ${printable(hazard.text)}\n`);
 }
 
