@@ -17,6 +17,7 @@ import { FINDERS } from "./skips/finders.ts";
 import { Flow } from "./skips/flow.ts";
 import { fusionsOf } from "./skips/fusion.ts";
 import type { Census, Found, Skip, SkipCounts } from "./skips/skip.ts";
+import { isKnownWord, wordOf } from "./skips/vocabulary.ts";
 
 /**
  * Finds every skip connection of a graph.
@@ -112,7 +113,7 @@ function search(graph: Graph, flow: Flow = new Flow(graph)): SearchResult {
       const here = FINDERS.map((find) => find(flow, fusion)).find((list) => list.length > 0) ?? [];
       found.push(...here);
       if (here.length === 0) notSkips.push({ node: node.name, reason: "no operand is a shortcut" });
-    } else if (node.op === "Mul" && flow.activationInputs(node).length > 1) {
+    } else if (wordOf(node) === "Mul" && flow.activationInputs(node).length > 1) {
       notSkips.push({ node: node.name, reason: "a gate: the operands are multiplied" });
     }
     found.push(...conditionalSkips(flow, node));
@@ -222,7 +223,7 @@ function countsOf(skips: readonly Skip[]): SkipCounts {
 function unreadable(graph: Graph): Diagnostic[] {
   const unknown = new Set(
     graph.nodes
-      .filter((node) => opOf(node) === undefined)
+      .filter((node) => opOf(node) === undefined && !isKnownWord(node))
       .map((node) => (node.domain === "" ? node.op : `${node.domain}.${node.op}`)),
   );
   if (unknown.size === 0) return [];

@@ -4,15 +4,7 @@ import type { Node, ValueName } from "../../graph/graph.ts";
 import type { Flow, ShortcutStep } from "./flow.ts";
 import type { Fusion, Operand } from "./fusion.ts";
 import type { BlockKind, Found, SkipKind } from "./skip.ts";
-import {
-  fusedActivation,
-  grows,
-  isActivation,
-  isMove,
-  isNorm,
-  roleOf,
-  shrinks,
-} from "./vocabulary.ts";
+import { grows, isActivation, isMove, isNorm, roleOf, shrinks, wordOf } from "./vocabulary.ts";
 
 /** Products with a matrix of weights, as in sequence models. */
 const MULTIPLYING = new Set(["MatMul", "Gemm", "Linear", "FusedGemm", "FusedMatMul"]);
@@ -69,9 +61,9 @@ function mainPath(flow: Flow, { step, branches }: Match): Node[] {
   return [...nodes].sort((a, b) => at(a) - at(b));
 }
 
-function kindOf({ fusion, step }: Match): SkipKind {
+function kindOf({ fusion, operand, step }: Match): SkipKind {
   if (fusion.form === "concat") return "concat";
-  if (step.transforms > 0) return "projection";
+  if (step.transforms + operand.fusedTransforms > 0) return "projection";
   if (step.marks.has("resampled")) return "resampled";
   if (step.marks.has("padded")) return "padded";
   if (step.marks.has("pooled")) return "pooled";
@@ -92,43 +84,57 @@ function blockOf(
   if (seen.encoderDecoder) return "unet";
   if (fusion.form === "concat") return step.marks.has("sliced") ? "partial" : "concat";
   const attends = seen.main.some((node) => isAttention(flow, node));
-  const multiplies = seen.main.some((node) => MULTIPLYING.has(node.op));
+  const multiplies = seen.main.some((node) => MULTIPLYING.has(wordOf(node)));
   const convolves = seen.main.some((node) => node.op.includes("Conv"));
   const sequence = multiplies && !convolves;
   if (seen.branches.length > 1 && (attends || sequence)) return "parallel";
   if (attends) return "attention";
-  const activates = seen.main.some((node) => isActivation(node) || fusedActivation(node));
+  const activates = seen.main.some((node) => flow.activates(node));
   return sequence && activates ? "mlp" : "additive";
 }
 
 /** Activations multiplied with activations behind a softmax, or one node that is all of it. */
 function isAttention(flow: Flow, node: Node): boolean {
   if (node.op.includes("Attention")) return true;
-  if (node.op !== "MatMul" || flow.activationInputs(node).length < 2) return false;
+  const word = wordOf(node);
+  const product = word === "MatMul" || word === "FusedMatMul";
+  if (!product || flow.activationInputs(node).length < 2) return false;
   return node.inputs.some((name) =>
-    flow.shortcut(name, false).some((step) => flow.producer(step.value)?.op === "Softmax"),
+    flow.shortcut(name, false).some((step) => {
+      const producer = flow.producer(step.value);
+      return producer !== undefined && wordOf(producer) === "Softmax";
+    }),
   );
 }
 
 function orderOf(
   flow: Flow,
-  { fusion, step, branches }: Match,
+  { fusion, branches }: Match,
   main: readonly Node[],
 ): Pick<Found, "activation" | "norm"> {
-  const first = main.find((node) => node.inputs.includes(step.value) && !isPlain(flow, node));
-  const last = branches.map((branch) => flow.producer(branch.value)).find(Boolean);
+  const first = main.find((node) => !isPlain(flow, node));
+  const last = branches.map((branch) => lastLayer(flow, branch.value)).find(Boolean);
   const after = readerOf(flow, fusion.output);
   const fused = fusion.node.op.endsWith("LayerNormalization");
   const preNorm = first !== undefined && isNorm(first);
   const postNorm = fused || (after !== undefined && isNorm(after));
   const innerEnd = last !== undefined && isNorm(last) && last !== first;
   const pre = first !== undefined && (isNorm(first) || isActivation(first));
-  const post = fusion.node.op === "FusedConv" || (after !== undefined && isActivation(after));
+  const post = flow.activates(fusion.node) || (after !== undefined && flow.activates(after));
   return {
     activation: post ? "post" : pre ? "pre" : "none",
     // The norm behind the last block of a pre-norm network does not make that block a post-norm one.
     norm: preNorm ? (innerEnd ? "sandwich" : "pre") : postNorm ? "post" : "none",
   };
+}
+
+/** The last node of a branch that does more than to move, scale or round. */
+function lastLayer(flow: Flow, name: ValueName): Node | undefined {
+  let node = flow.producer(name);
+  while (node !== undefined && isPlain(flow, node)) {
+    node = flow.producer(flow.activationInputs(node)[0] ?? "");
+  }
+  return node;
 }
 
 /** Moves or scales only; a normalisation by running statistics counts as a norm here. */
@@ -141,7 +147,7 @@ function readerOf(flow: Flow, name: ValueName): Node | undefined {
   let value = name;
   for (;;) {
     const reader = flow.onlyReader(value);
-    if (reader === undefined || !isMove(reader)) return reader;
+    if (reader === undefined || !isMove(reader) || flow.clips(reader)) return reader;
     value = reader.outputs[0] ?? "";
   }
 }

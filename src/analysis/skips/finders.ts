@@ -3,9 +3,9 @@
 import type { Node, ValueName } from "../../graph/graph.ts";
 import { describe, type Match } from "./describe.ts";
 import type { Flow } from "./flow.ts";
-import type { Fusion, Operand } from "./fusion.ts";
+import { type Fusion, isSum, type Operand } from "./fusion.ts";
 import type { Found } from "./skip.ts";
-import { fusedActivation } from "./vocabulary.ts";
+import { fusedActivation, wordOf } from "./vocabulary.ts";
 
 /** Finds the skips that end in a merge; an empty list leaves it to the next finder. */
 export type Finder = (flow: Flow, fusion: Fusion) => readonly Found[];
@@ -23,9 +23,11 @@ function matchOf(
   const others = fusion.operands.filter((other) => other !== operand);
   for (const step of flow.shortcut(end, linear)) {
     if (!flow.forks(step.value)) continue;
+    // Where the shortcut is normed as well, what pools is a part of a difference: pool(n) - n.
+    const mixing = fusion.form === "additive" && !step.marks.has("norm");
     const transforms = step.transforms + operand.fusedTransforms;
     const lengths = others.map((other) => {
-      const length = flow.longest(step.value, other.value);
+      const length = flow.longest(step.value, other.value, { mixing });
       return length === undefined ? undefined : length + other.fusedTransforms;
     });
     const branches = others.filter((_, i) => (lengths[i] ?? 0) > transforms);
@@ -37,20 +39,66 @@ function matchOf(
 
 /** y = x + f(x), also with a projection, a pooling or padding on the shortcut: one skip per source. */
 export const additive: Finder = (flow, fusion) => {
-  if (fusion.form !== "additive") return [];
+  if (fusion.form !== "additive" || isInterpolated(flow, fusion)) return [];
   const best = new Map<ValueName, Match>();
   for (const operand of fusion.operands) {
-    const match = matchOf(flow, fusion, operand, { linear: operand.fusedTransforms === 0 });
+    const match = matchOf(flow, fusion, operand, { linear: true });
     if (match === undefined) continue;
     const before = best.get(match.step.value);
     if (before === undefined || match.step.transforms < before.step.transforms) {
       best.set(match.step.value, match);
     }
   }
-  return [...best.values()].map((match) =>
-    describe(flow, match, isGatedResidual(flow, match) ? { kind: "gated" } : {}),
-  );
+  const known = isWeighted(flow, fusion) ? { kind: "multi-stream" as const } : undefined;
+  return [...best.values()].map((match) => describe(flow, match, known ?? gateOf(flow, match)));
 };
+
+/**
+ * A weighted sum of streams, as DenseFormer takes it behind each block (Pagliardini et al. 2024, equation 2):
+ * every operand has a weight of its own, and one of them is itself the sum that closes a block.
+ */
+function isWeighted(flow: Flow, fusion: Fusion): boolean {
+  const streams = fusion.operands.map((operand) => flow.shortcut(operand.value, false));
+  const weighed = streams.every((steps) =>
+    (steps.at(-1)?.nodes ?? []).some((node) => wordOf(node) === "Mul" && flow.scalesByOne(node)),
+  );
+  if (!weighed) return false;
+  return streams.some((steps) => {
+    const end = flow.producer(steps.at(-1)?.value ?? "");
+    return end !== undefined && isSum(end) && flow.activationInputs(end).length > 1;
+  });
+}
+
+/** What a gate of x makes of x + f(x). */
+function gateOf(flow: Flow, match: Match): { kind?: "gated"; block?: "highway" } {
+  if (!isGatedResidual(flow, match)) return {};
+  const interpolates = match.branches.some((branch) =>
+    (productOf(flow, branch.value) ?? []).some((factor) =>
+      isDifference(flow.producer(factor), flow, match.step.value),
+    ),
+  );
+  return interpolates ? { kind: "gated", block: "highway" } : { kind: "gated" };
+}
+
+function isDifference(node: Node | undefined, flow: Flow, from: ValueName): boolean {
+  if (node === undefined || wordOf(node) !== "Sub") return false;
+  return flow.unrounded(node.inputs[1] ?? "") === flow.unrounded(from);
+}
+
+/** The difference h - x in x + g·(h - x), which is g·h + (1 - g)·x: a part of that merge, none of its own. */
+function isInterpolated(flow: Flow, fusion: Fusion): boolean {
+  const [taken] = fusion.operands.filter(({ sign }) => sign === -1);
+  if (fusion.operands.length !== 2 || taken === undefined) return false;
+  const product = flow.onlyReader(fusion.output);
+  if (product === undefined || wordOf(product) !== "Mul") return false;
+  if (flow.activationInputs(product).length < 2) return false;
+  const sum = flow.onlyReader(product.outputs[0] ?? "");
+  return (
+    sum !== undefined &&
+    wordOf(sum) === "Add" &&
+    sum.inputs.some((name) => flow.unrounded(name) === flow.unrounded(taken.value))
+  );
+}
 
 /** y = [x, f(x)]: one skip per Concat. A pooled shortcut counts beside exactly one transforming branch. */
 export const concatenated: Finder = (flow, fusion) => {
@@ -119,7 +167,7 @@ export const FINDERS: readonly Finder[] = [highway, gatedShortcut, additive, con
 /** The two activation factors of a product. */
 function productOf(flow: Flow, value: ValueName): readonly ValueName[] | undefined {
   const node = flow.producer(flow.unrounded(value));
-  if (node?.op !== "Mul") return undefined;
+  if (node === undefined || wordOf(node) !== "Mul") return undefined;
   const inputs = flow.activationInputs(node);
   return inputs.length === 2 ? inputs.map((name) => flow.unrounded(name)) : undefined;
 }
@@ -139,7 +187,7 @@ function sumToOne(flow: Flow, a: ValueName, b: ValueName): boolean {
 /** A squashing function, or a transform that the runtime has fused with one. */
 function isGate(node: Node | undefined): boolean {
   if (node === undefined) return false;
-  return GATES.has(fusedActivation(node) ?? node.op);
+  return GATES.has(fusedActivation(node) ?? wordOf(node));
 }
 
 /**
@@ -152,7 +200,7 @@ function isGatedResidual(flow: Flow, { step, branches }: Match): boolean {
     if (factors === undefined) return false;
     return [factors, factors.toReversed()].some(([gate = "", content = ""]) => {
       if (!isGate(flow.producer(gate))) return false;
-      const around = flow.longest(step.value, gate, content);
+      const around = flow.longest(step.value, gate, { avoid: content });
       return around !== undefined && (flow.longest(step.value, content) ?? 0) > 0;
     });
   });

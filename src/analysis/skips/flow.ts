@@ -2,9 +2,60 @@
 // Weights, masks and shape computations carry none.
 
 import { isFloat } from "../../graph/dtype.ts";
-import type { Graph, Node, ValueName } from "../../graph/graph.ts";
+import { type Graph, type Node, stringAttribute, type ValueName } from "../../graph/graph.ts";
 import { type GraphIndex, indexOf, typeOf } from "../../graph/query.ts";
-import { isLinear, isRounding, type Mark, markOf, roleOf } from "./vocabulary.ts";
+import { elementCount } from "../../graph/shape.ts";
+import { numbersOf } from "../../graph/tensor.ts";
+import {
+  fusedActivation,
+  isActivation,
+  isLinear,
+  isMove,
+  isNorm,
+  isRounding,
+  type Mark,
+  markOf,
+  roleOf,
+  shrinks,
+  wordOf,
+} from "./vocabulary.ts";
+
+/** Ops that bring activations to integers. */
+const QUANTIZING = new Set(["QuantizeLinear", "DynamicQuantizeLinear"]);
+
+/** Ops that tell something of their operand, in integers or truth values, and do not carry it on. */
+const TELLING = new Set([
+  ...["Shape", "Size", "ArgMax", "ArgMin", "NonZero", "Equal", "Greater", "Less", "IsNaN"],
+  ...["GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor", "IsInf"],
+]);
+
+/** Ops that bring a value to a grid, their zero point in input 2. */
+const ONTO_GRID = new Set(["QuantizeLinear", "FakeQuantize"]);
+
+/** Ops whose results are of either sign. */
+const SIGNED = new Set([
+  ...["Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Linear"],
+  ...["Add", "Sum"],
+]);
+
+/** Ops that keep the sign of what passes them. */
+const PASSING = new Set([
+  ...["Reshape", "Flatten", "Squeeze", "Unsqueeze", "MaxPool", "AveragePool", "GlobalAveragePool"],
+  "Dropout",
+]);
+
+/** The lowest number of each type that values are quantized to. */
+const LOWEST: ReadonlyMap<string, number> = new Map([
+  ["uint8", 0],
+  ["uint16", 0],
+  ["uint4", 0],
+  ["int8", -128],
+  ["int16", -32_768],
+  ["int4", -8],
+]);
+
+/** Ops of the runtime that begin with the rows of a weight. */
+const EMBEDDING = new Set(["EmbedLayerNormalization", "GatherBlockQuantized"]);
 
 /** One step back along a shortcut. */
 export interface ShortcutStep {
@@ -21,6 +72,8 @@ export class Flow {
   readonly graph: Graph;
   readonly index: GraphIndex;
   readonly #activations = new Set<ValueName>();
+  /** Those that are rounded to integers. */
+  readonly #integers = new Set<ValueName>();
 
   /** `outer` are activations of an enclosing graph that this one captures. */
   constructor(graph: Graph, outer: ReadonlySet<ValueName> = new Set()) {
@@ -43,20 +96,30 @@ export class Flow {
     if (!carries && !captures) return;
     for (const name of node.outputs) {
       const type = typeOf(this.graph, name);
-      if (name !== "" && (type === undefined || isFloat(type.dtype) || quantized(node))) {
+      if (name !== "" && (type === undefined || isFloat(type.dtype) || this.#rounds(node))) {
         this.#activations.add(name);
+        if (type !== undefined && !isFloat(type.dtype)) this.#integers.add(name);
       }
     }
+  }
+
+  /** Whether a node computes with activations in integers: it makes them, or carries them on. */
+  #rounds(node: Node): boolean {
+    if (TELLING.has(node.op)) return false;
+    if (QUANTIZING.has(node.op) || node.op.startsWith("QLinear")) return true;
+    if (this.#isEmbedding(node)) return true;
+    return this.activationInputs(node).some((name) => this.#integers.has(name));
   }
 
   /** Rows of a weight chosen by tokens: where the activations of a language model begin. */
   #isEmbedding(node: Node): boolean {
     const [table = "", indices = ""] = node.inputs;
     const weight = this.graph.initializers.get(table);
+    if (EMBEDDING.has(wordOf(node))) return true;
     return (
       node.op === "Gather" &&
       weight !== undefined &&
-      isFloat(weight.dtype) &&
+      (isFloat(weight.dtype) || weight.dtype === "uint8" || weight.dtype === "int8") &&
       weight.shape.length === 2 &&
       !this.graph.initializers.has(indices)
     );
@@ -70,7 +133,8 @@ export class Flow {
   /** The activation operands of a node; operands that say where or how much are none. */
   activationInputs(node: Node): ValueName[] {
     // The second operand of CastLike lends its type, nothing else.
-    const read = node.op === "CastLike" ? node.inputs.slice(0, 1) : node.inputs;
+    const first = node.op === "CastLike" || node.op === "QuantizeLinear";
+    const read = first || node.op === "DequantizeLinear" ? node.inputs.slice(0, 1) : node.inputs;
     return read.filter((name) => this.#activations.has(name));
   }
 
@@ -100,9 +164,64 @@ export class Flow {
     let value = name;
     for (;;) {
       const reader = this.useCount(value) === 1 ? this.index.uses.get(value)?.[0]?.node : undefined;
-      if (reader === undefined || !isRounding(reader)) return reader;
+      if (reader === undefined || !isRounding(reader) || this.clips(reader)) return reader;
       value = reader.outputs[0] ?? "";
     }
+  }
+
+  /**
+   * Whether a node also does what a Relu does: its result is rounded to a grid without negative numbers, and
+   * its operand may have some. Tools that quantize leave such a Relu out of the file.
+   */
+  clips(node: Node): boolean {
+    const word = wordOf(node);
+    const rounds = ONTO_GRID.has(word);
+    const position = rounds ? 2 : node.op.startsWith("QLinear") ? 7 : undefined;
+    if (position === undefined || !this.#isLowest(node, node.inputs[position] ?? "")) return false;
+    return rounds ? this.#hasSign(node.inputs[0] ?? "") : SIGNED.has(word);
+  }
+
+  /** Whether a zero point is the lowest number of its type. */
+  #isLowest(node: Node, zero: ValueName): boolean {
+    const ref = this.graph.initializers.get(zero);
+    if (zero === "") return stringAttribute(node, "to", "uint8").startsWith("uint");
+    const lowest = LOWEST.get(ref?.dtype ?? "");
+    return ref !== undefined && lowest !== undefined && numbersOf(ref)?.[0] === lowest;
+  }
+
+  /** Whether a value is the result of a layer or a sum, moved or pooled at most: of either sign. */
+  #hasSign(name: ValueName): boolean {
+    let value = name;
+    for (;;) {
+      const node = this.producer(value);
+      if (node === undefined) return false;
+      if (!isMove(node) && !PASSING.has(wordOf(node))) {
+        return SIGNED.has(wordOf(node)) && fusedActivation(node) === undefined;
+      }
+      // Clipped here, or without negative numbers before.
+      if (ONTO_GRID.has(wordOf(node)) && this.#isLowest(node, node.inputs[2] ?? "")) return false;
+      value = node.inputs[0] ?? "";
+    }
+  }
+
+  /** Whether all constants beside an activation are single numbers. */
+  scalesByOne(node: Node): boolean {
+    const constants = node.inputs.filter((name) => !this.#activations.has(name));
+    return constants.every((name) => elementCount(typeOf(this.graph, name)?.shape) === 1);
+  }
+
+  /** Whether a node is an activation function, or acts as one. */
+  activates(node: Node): boolean {
+    return isActivation(node) || fusedActivation(node) !== undefined || this.clips(node);
+  }
+
+  /** Whether a value is clipped behind the fork: a path in which this happens is no longer linear. */
+  #bends(node: Node): boolean {
+    if (!this.clips(node)) return false;
+    if (!isRounding(node)) return true;
+    // A value that all its readers clip was clipped before the paths parted.
+    const readers = this.index.uses.get(node.inputs[0] ?? "") ?? [];
+    return readers.length < 2 || !readers.every((use) => this.clips(use.node));
   }
 
   /** Whether two paths can start at a value, or a rounded copy of it: it is read twice, or split into parts. */
@@ -132,6 +251,7 @@ export class Flow {
       const inputs = this.activationInputs(node);
       const [value] = inputs;
       if (value === undefined || inputs.length !== 1) return steps;
+      if (this.#bends(node)) return steps;
       const role = roleOf(node, 1);
       const passes = role === "transparent" || role === "norm";
       const projects = linear && role === "transform" && isLinear(node, 1);
@@ -154,9 +274,14 @@ export class Flow {
 
   /**
    * The most transforms on any path from `source` to `target`, or undefined if there is no path.
-   * `avoid` closes one value to paths.
+   * `avoid` closes one value to paths; with `mixing`, pooling with stride 1 behind a norm is a transform too
+   * (Yu et al. 2022, MetaFormer: it mixes what stands in the place of tokens).
    */
-  longest(source: ValueName, target: ValueName, avoid?: ValueName): number | undefined {
+  longest(
+    source: ValueName,
+    target: ValueName,
+    { avoid, mixing = false }: { avoid?: ValueName; mixing?: boolean } = {},
+  ): number | undefined {
     const first = this.position(source);
     const known = new Map<ValueName, number>([[source, 0]]);
     if (avoid !== undefined && avoid !== source) known.set(avoid, Number.NEGATIVE_INFINITY);
@@ -183,11 +308,28 @@ export class Flow {
         ...inputs.map((input) => known.get(input) ?? 0),
         Number.NEGATIVE_INFINITY,
       );
-      known.set(name, best + (roleOf(node, inputs.length) === "transform" ? 1 : 0));
+      const transforms =
+        roleOf(node, inputs.length) === "transform" || (mixing && this.#mixes(node, first));
+      known.set(name, best + (transforms ? 1 : 0));
       open.pop();
     }
     const found = known.get(target) ?? Number.NEGATIVE_INFINITY;
     return Number.isFinite(found) ? found : undefined;
+  }
+
+  /** Whether a node pools with stride 1 what a norm behind position `after` gives. */
+  #mixes(node: Node, after: number): boolean {
+    if (markOf(node) !== "pooled" || shrinks(node)) return false;
+    let value = node.inputs[0] ?? "";
+    for (;;) {
+      const before = this.producer(value);
+      if (before === undefined || this.position(value) <= after) return false;
+      if (isNorm(before)) return true;
+      const inputs = this.activationInputs(before);
+      const moves = roleOf(before, inputs.length) === "transparent";
+      if (!moves || markOf(before) === "pooled") return false;
+      value = inputs[0] ?? "";
+    }
   }
 
   /** The nodes on paths from `source` to `target`, in order. */
@@ -216,8 +358,4 @@ export class Flow {
         return true;
       });
   }
-}
-
-function quantized(node: Node): boolean {
-  return node.op.startsWith("QLinear") || node.op === "QuantizeLinear";
 }

@@ -2,8 +2,9 @@
 
 import type { Node, ValueName } from "../../graph/graph.ts";
 import { typeOf } from "../../graph/query.ts";
-import { sameShape } from "../../graph/shape.ts";
+import type { Shape } from "../../graph/shape.ts";
 import type { Flow } from "./flow.ts";
+import { wordOf } from "./vocabulary.ts";
 
 /** One operand of a merge. */
 export interface Operand {
@@ -30,7 +31,7 @@ const ADDITIVE = new Set(["Add", "Sum", "Sub"]);
 const SUMMED_INPUTS: ReadonlyMap<string, readonly [number, number]> = new Map([
   ["SkipLayerNormalization", [0, 1]],
   ["SkipSimplifiedLayerNormalization", [0, 1]],
-  ["QLinearAdd", [0, 3]],
+  ["FusedConv", [0, 3]],
 ]);
 
 /** Every merge of a graph, sums flattened: an Add read only by an Add of the same shape joins it. */
@@ -45,8 +46,17 @@ export function fusionsOf(flow: Flow): Fusion[] {
 
 function fusionOf(flow: Flow, node: Node): Fusion | undefined {
   const [output = ""] = node.outputs;
-  if (node.op === "Concat" || node.op === "QLinearConcat") {
+  const word = wordOf(node);
+  if (word === "Concat") {
     return { form: "concat", node, nodes: [node], output, operands: plainOperands(flow, node) };
+  }
+  if (word === "FusedConv" && (node.inputs[3] ?? "") !== "") {
+    // Conv, sum and activation in one node: input 3 is what is added to the convolution.
+    const nodes: Node[] = [];
+    const operands = sumOperands(flow, node, nodes).map((one) =>
+      one.value === node.inputs[0] && one.position === 0 ? { ...one, fusedTransforms: 1 } : one,
+    );
+    return { form: "additive", node, nodes, output, operands };
   }
   if (isSum(node)) {
     if (absorbedBy(flow, node) !== undefined) return undefined;
@@ -54,23 +64,19 @@ function fusionOf(flow: Flow, node: Node): Fusion | undefined {
     const operands = sumOperands(flow, node, nodes);
     return { form: "additive", node, nodes, output, operands };
   }
-  if (node.op === "FusedConv" && (node.inputs[3] ?? "") !== "") {
-    // Conv, sum and activation in one node: input 3 is what is added to the convolution.
-    const operands = plainOperands(flow, node)
-      .filter(({ position }) => position === 0 || position === 3)
-      .map((one) => ({ ...one, fusedTransforms: one.position === 0 ? 1 : 0 }));
-    return { form: "additive", node, nodes: [node], output, operands };
-  }
   return undefined;
 }
 
-function isSum(node: Node): boolean {
-  return ADDITIVE.has(node.op) || SUMMED_INPUTS.has(node.op);
+/** Whether a node adds up activations. */
+export function isSum(node: Node): boolean {
+  const word = wordOf(node);
+  if (word === "FusedConv") return (node.inputs[3] ?? "") !== "";
+  return ADDITIVE.has(word) || SUMMED_INPUTS.has(word);
 }
 
 /** The activation operands; of a node that does more than to sum, those that it sums. */
 function plainOperands(flow: Flow, node: Node): Operand[] {
-  const summed = SUMMED_INPUTS.get(node.op);
+  const summed = SUMMED_INPUTS.get(wordOf(node));
   return node.inputs
     .map((value, position): Operand => ({ value, position, sign: 1, fusedTransforms: 0 }))
     .filter(({ value }) => flow.activations.has(value))
@@ -100,11 +106,21 @@ function product(a: 1 | -1, b: 1 | -1): 1 | -1 {
 /** The sum that an Add of two activations is part of, if it is read by that sum alone, rounded or not. */
 function absorbedBy(flow: Flow, node: Node): Node | undefined {
   const [output = ""] = node.outputs;
-  if (!ADDITIVE.has(node.op) || flow.activationInputs(node).length < 2) return undefined;
+  if (!ADDITIVE.has(wordOf(node)) || flow.activationInputs(node).length < 2) return undefined;
   const user = flow.onlyReader(output);
   if (user === undefined || !isSum(user)) return undefined;
   const operands = plainOperands(flow, user).map(({ value }) => flow.unrounded(value));
   if (operands.length < 2 || !operands.includes(output)) return undefined;
   const [a, b] = [output, user.outputs[0] ?? ""].map((name) => typeOf(flow.graph, name)?.shape);
-  return sameShape(a, b) || a === undefined || b === undefined ? user : undefined;
+  return mayBeSame(a, b) ? user : undefined;
+}
+
+/** Whether nothing that is known of two shapes says that they differ. */
+function mayBeSame(a: Shape | undefined, b: Shape | undefined): boolean {
+  if (a === undefined || b === undefined) return true;
+  if (a.length !== b.length) return false;
+  return a.every((dim, axis) => {
+    const other = b[axis];
+    return typeof dim !== "number" || typeof other !== "number" || dim === other;
+  });
 }

@@ -1,6 +1,7 @@
 // What ops do to a signal, in the words in which skips are defined. By op alone, never by name.
 
 import { type Node, stringAttribute } from "../../graph/graph.ts";
+import { MACRO_DOMAIN } from "../../ops/macro.ts";
 
 /**
  * `transform`: learned weights, or activations mixed with activations. `linear`: a transform whose
@@ -14,16 +15,18 @@ export type Mark = "pooled" | "padded" | "resampled" | "scaled" | "negated" | "s
 
 const TRANSFORMS = new Set([
   ...["Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "RNN", "LSTM", "GRU"],
-  ...["Attention", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DeformConv"],
-  ...["FusedConv", "FusedMatMul", "FusedGemm", "MultiHeadAttention", "GroupQueryAttention"],
-  ...["MatMulNBits", "QAttention", "QGemm", "DynamicQuantizeMatMul", "NhwcFusedConv"],
+  ...["Attention", "ConvInteger", "MatMulInteger", "DeformConv", "MultiHeadAttention"],
+  ...["FusedConv", "FusedMatMul", "FusedGemm", "GroupQueryAttention", "PackedAttention"],
+  ...["MatMulNBits", "QAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"],
+  ...["DecoderMaskedMultiHeadAttention", "PackedMultiHeadAttention", "SparseAttention"],
   "Linear",
 ]);
 
 /** Transforms that keep a projection linear when one operand is an activation. */
 const LINEAR = new Set([
-  ...["Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul"],
-  ...["FusedMatMul", "MatMulNBits", "QGemm", "Linear"],
+  ...["Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul"],
+  ...["ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"],
+  ...["MatMulNBits", "Linear"],
 ]);
 
 const NONLINEAR = new Set([
@@ -35,7 +38,13 @@ const NONLINEAR = new Set([
 
 const NORMS = new Set([
   ...["LayerNormalization", "GroupNormalization", "InstanceNormalization", "RMSNormalization"],
-  ...["SimplifiedLayerNormalization", "LpNormalization", "MeanVarianceNormalization", "LRN"],
+  ...[
+    "SimplifiedLayerNormalization",
+    "GroupNorm",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+    "LRN",
+  ],
 ]);
 
 const MARKS: ReadonlyMap<string, Mark> = new Map<string, Mark>([
@@ -44,7 +53,6 @@ const MARKS: ReadonlyMap<string, Mark> = new Map<string, Mark>([
   ["GlobalAveragePool", "pooled"],
   ["GlobalMaxPool", "pooled"],
   ["LpPool", "pooled"],
-  ["QLinearAveragePool", "pooled"],
   ["Resize", "resampled"],
   ["Upsample", "resampled"],
   ["DepthToSpace", "resampled"],
@@ -58,76 +66,121 @@ const MARKS: ReadonlyMap<string, Mark> = new Map<string, Mark>([
 const MOVING = new Set([
   ...["Identity", "Cast", "CastLike", "Dropout", "Reshape", "Transpose", "Flatten", "Squeeze"],
   ...["Unsqueeze", "Expand", "Tile", "QuantizeLinear", "DequantizeLinear", "Gather"],
-  ...["BatchNormalization", "FakeQuantize", "RotaryEmbedding"],
+  ...["BatchNormalization", "FakeQuantize", "RotaryEmbedding", "ReorderInput", "ReorderOutput"],
+  ...["DynamicQuantizeLinear", "BiasAdd"],
 ]);
 
-const ROUNDING = new Set(["QuantizeLinear", "DequantizeLinear", "FakeQuantize"]);
+const MOVES = new Set(["Transpose", "Cast", "Identity", "ReorderInput", "ReorderOutput"]);
+
+/** Rounding, and the layouts of the runtime: the same value in another form. */
+const ROUNDING = new Set([
+  ...["QuantizeLinear", "DequantizeLinear", "FakeQuantize", "ReorderInput", "ReorderOutput"],
+  ...["Cast", "CastLike"],
+]);
 
 /** Affine when all operands but one are constants. */
 const AFFINE = new Set(["Mul", "Div", "Add", "Sub", "Sum"]);
 
+/** Standard and macro ops, and the domains in which the runtime writes what it has fused. */
+const KNOWN_DOMAINS = new Set([
+  ...["", "ai.onnx", MACRO_DOMAIN, "ai.onnx.preview", "com.microsoft", "com.ms.internal.nhwc"],
+  "com.microsoft.nchwc",
+]);
+
+/** Ops of the runtime that do what a standard op does, in integers or in another layout. */
+const SYNONYMS: ReadonlyMap<string, string> = new Map([
+  ["NhwcConv", "Conv"],
+  ["NhwcFusedConv", "FusedConv"],
+  ["NhwcMaxPool", "MaxPool"],
+  ["QGemm", "Gemm"],
+  ["QLinearGlobalAveragePool", "GlobalAveragePool"],
+]);
+
+/**
+ * The word for what a node does, whatever the domain: the standard op for its twin in integers
+ * (`QLinearMul`) or in a blocked layout (`com.microsoft.nchwc.Conv`). An op of an unknown domain is its
+ * full name: it means nothing, even if it is called `Conv`.
+ */
+export function wordOf(node: Node): string {
+  if (!KNOWN_DOMAINS.has(node.domain)) return `${node.domain}.${node.op}`;
+  // The blocked convolution takes a sum and an activation, as the fused one does.
+  if (node.domain === "com.microsoft.nchwc" && node.op === "Conv") return "FusedConv";
+  const synonym = SYNONYMS.get(node.op);
+  if (synonym !== undefined) return synonym;
+  return node.op.startsWith("QLinear") ? node.op.slice("QLinear".length) : node.op;
+}
+
 /** The role of a node that has `activations` activation operands. */
 export function roleOf(node: Node, activations: number): Role {
-  if (TRANSFORMS.has(node.op)) return "transform";
-  if (NORMS.has(node.op)) return "norm";
-  if (NONLINEAR.has(node.op)) return "nonlinear";
+  const word = wordOf(node);
+  if (TRANSFORMS.has(word)) return "transform";
+  if (NORMS.has(word)) return "norm";
+  if (NONLINEAR.has(word)) return "nonlinear";
   if (activations !== 1) return "other";
-  if (MOVING.has(node.op) || MARKS.has(node.op) || AFFINE.has(node.op)) return "transparent";
-  return "other";
+  if (MOVING.has(word) || MARKS.has(word) || AFFINE.has(word)) return "transparent";
+  // Beside constants only: the channels that ResNet's option A adds.
+  return word === "Concat" ? "transparent" : "other";
 }
 
 /** Whether a transform is linear in its only activation operand. */
 export function isLinear(node: Node, activations: number): boolean {
-  return activations === 1 && LINEAR.has(node.op);
+  return activations === 1 && LINEAR.has(wordOf(node)) && fusedActivation(node) === undefined;
+}
+
+/** Whether the census knows what a node does to a signal. */
+export function isKnownWord(node: Node): boolean {
+  return roleOf(node, 1) !== "other";
 }
 
 /** What a transparent node adds to the description of a shortcut. */
 export function markOf(node: Node): Mark | undefined {
-  if (node.op === "Mul" || node.op === "Div") return "scaled";
-  return MARKS.get(node.op);
+  const word = wordOf(node);
+  if (word === "Mul" || word === "Div") return "scaled";
+  return word === "Concat" ? "padded" : MARKS.get(word);
 }
 
 /** Whether a node gives its operand on a coarser grid, or brings it back from there. */
 export function isRounding(node: Node): boolean {
-  return ROUNDING.has(node.op);
+  return ROUNDING.has(wordOf(node));
 }
 
 /** Activation functions, for pre- and post-activation. */
 export function isActivation(node: Node): boolean {
-  return NONLINEAR.has(node.op) && node.op !== "Softmax" && node.op !== "LogSoftmax";
+  const word = wordOf(node);
+  return NONLINEAR.has(word) && word !== "Softmax" && word !== "LogSoftmax";
 }
 
 /** The activation function that the runtime has fused with a transform: that of its result. */
 export function fusedActivation(node: Node): string | undefined {
-  if (node.op !== "FusedConv" && node.op !== "FusedGemm" && node.op !== "NhwcFusedConv") return;
+  const word = wordOf(node);
+  if (word !== "FusedConv" && word !== "FusedGemm") return;
   const activation = stringAttribute(node, "activation", "");
   return NONLINEAR.has(activation) ? activation : undefined;
 }
 
 /** Whether a node only moves elements, or rounds them. */
 export function isMove(node: Node): boolean {
-  return (
-    isRounding(node) || node.op === "Transpose" || node.op === "Cast" || node.op === "Identity"
-  );
+  return isRounding(node) || MOVES.has(wordOf(node));
 }
 
 /** Normalisations, those of a batch included. */
 export function isNorm(node: Node): boolean {
-  return NORMS.has(node.op) || node.op === "BatchNormalization";
+  const word = wordOf(node);
+  return NORMS.has(word) || word === "BatchNormalization";
 }
 
 /** Whether a node can make a picture smaller: a stride, or pooling. */
 export function shrinks(node: Node): boolean {
-  if (MARKS.get(node.op) === "pooled") return !node.op.startsWith("Global") && strided(node);
-  return (
-    (node.op === "Conv" || node.op === "QLinearConv" || node.op === "FusedConv") && strided(node)
-  );
+  const word = wordOf(node);
+  if (MARKS.get(word) === "pooled") return !word.startsWith("Global") && strided(node);
+  return (word === "Conv" || word === "FusedConv" || word === "ConvInteger") && strided(node);
 }
 
 /** Whether a node can make a picture larger. */
 export function grows(node: Node): boolean {
-  if (node.op === "ConvTranspose") return strided(node);
-  return MARKS.get(node.op) === "resampled" && node.op !== "SpaceToDepth";
+  const word = wordOf(node);
+  if (word === "ConvTranspose") return strided(node);
+  return MARKS.get(word) === "resampled" && word !== "SpaceToDepth";
 }
 
 function strided(node: Node): boolean {
