@@ -169,6 +169,41 @@ describe("census", () => {
     expect((await skipway("census", model, "--svg", join(folder, "no", "where.svg"))).code).toBe(4);
   });
 
+  test("--diff of two models: 0 if their skips are the same, else 1 and what happened", async () => {
+    const plain = join(folder, "plain.onnx");
+    const input = { name: "image", shape: [1, 8, 8] };
+    const net = buildNet(starter({ skips: false }), { input, output: "logits", seed: 1 });
+    await modelOf(net).save(plain);
+    expect(await skipway("census", model, "--diff", model)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("no difference"),
+      err: "",
+    });
+    const { code, out, err } = await skipway("census", model, "--diff", plain);
+    expect({ code, err }).toEqual({ code: 1, err: "" });
+    expect(out).toContain("- 15 skips are gone: identity\n    s1  ");
+    const json = await skipway("census", plain, "--diff", model, "--json");
+    expect(json.code).toBe(1);
+    expect(JSON.parse(json.out)).toMatchObject({
+      schema: "skipway.census-diff/1",
+      same: false,
+      before: { path: plain, digest: expect.stringMatching(/^sha256:/), counts: { total: 0 } },
+      after: { path: model, counts: { total: 15 } },
+      removed: [],
+      added: expect.objectContaining({ length: 15 }),
+    });
+  });
+
+  test("--diff tells the faults of both files", async () => {
+    const [one, other] = [join(folder, "empty.onnx"), join(folder, "no.onnx")];
+    await writeFile(one, "");
+    const { code, out, err } = await skipway("census", one, "--diff", other);
+    expect({ code, out }).toEqual({ code: 3, out: "" });
+    expect(err).toContain(one);
+    expect(err).toContain(other);
+    expect((await skipway("census", model, "--diff", folder)).code).toBe(3);
+  });
+
   test("a reader that goes away early is no error", async () => {
     const running = new Running(["census", model, "--json"]);
     running.process.stdout?.destroy();

@@ -200,7 +200,8 @@ function lastRead({ run, positions }: Ground, node: Node, value: ValueName): str
   return found.toSorted((a, b) => at(b) - at(a))[0] ?? node.name;
 }
 
-function countsOf(skips: readonly Skip[]): SkipCounts {
+/** How many skips of which kind. */
+export function countsOf(skips: readonly Skip[]): SkipCounts {
   const count = (test: (skip: Skip) => boolean): number => skips.filter(test).length;
   const ofKind = (kind: Skip["kind"]) => count((skip) => skip.kind === kind);
   const projections = ofKind("projection");

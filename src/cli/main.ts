@@ -88,4 +88,5 @@ async function main(): Promise<number> {
   }
 }
 
-process.exitCode = await main();
+// A command that is done and has found something has set 1 itself.
+process.exitCode = (await main()) || process.exitCode;

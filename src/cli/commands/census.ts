@@ -16,9 +16,11 @@ import { digestOf } from "../../registry/digest.ts";
 import type { CommonOptions, Io } from "../io.ts";
 import { wholeNumber } from "../options.ts";
 import { censusSummary, censusTable, hazardLines, notSkipLines } from "../render/census.ts";
+import { EXIT } from "../render/findings.ts";
 
 interface CensusOptions extends CommonOptions {
   readonly svg?: string;
+  readonly diff?: string;
   readonly all?: boolean;
   readonly batch: number;
 }
@@ -34,6 +36,7 @@ export function addCensus(program: Command, io: Io): void {
     .argument("<model>", "an ONNX file")
     .option("--svg <file>", "write a picture of the skips")
     .option("--batch <number>", "batch size for bytes and memory", wholeNumber(1, BATCH_MAX), 1)
+    .option("--diff <other>", "how the skips of another model differ; exits 1 if they do")
     .option("--all", "a row for each skip, and each node that looks like one and is none")
     .option("--json", "print one JSON document")
     .option("--quiet", "only the result")
@@ -42,6 +45,7 @@ export function addCensus(program: Command, io: Io): void {
 }
 
 async function run(io: Io, path: string, options: CensusOptions): Promise<void> {
+  if (options.diff !== undefined) return compare(io, [path, options.diff], options);
   const model = await loadModel(path);
   const graph = inferShapes(model.graph);
   const found = census(graph, { batch: options.batch });
@@ -63,6 +67,52 @@ async function run(io: Io, path: string, options: CensusOptions): Promise<void> 
     ...notSkipLines(found, view),
     ...hazardLines(found.hazards, view),
   ]);
+}
+
+/** Both models are read before anything is said, so that every fault of both is told. */
+async function compare(
+  io: Io,
+  paths: readonly [string, string],
+  options: CensusOptions,
+): Promise<void> {
+  if (options.svg !== undefined) {
+    throw new SkipwayError("usage", "--svg draws one model: leave it out, or --diff");
+  }
+  const { censusDiff } = await import("../../analysis/diff/census-diff.ts");
+  const [before, after] = await bothGraphs(paths);
+  const diff = censusDiff(before, after, { batch: options.batch });
+  if (diff.same === false) process.exitCode = EXIT.check;
+  if (options.json === true) {
+    const [a, b] = await Promise.all(paths.map(fileDigest));
+    const models = {
+      before: { path: paths[0], digest: a, ...diff.before },
+      after: { path: paths[1], digest: b, ...diff.after },
+    };
+    const document = { schema: "skipway.census-diff/1", batch: options.batch, ...diff, ...models };
+    print(io, [JSON.stringify(document, null, 2)]);
+    return;
+  }
+  const { diffLines } = await import("../render/census-diff.ts");
+  const view = { width: io.outColumns, all: options.all === true, color: io.outColor };
+  print(io, diffLines(diff, paths, view));
+}
+
+async function bothGraphs([one, other]: readonly [string, string]): Promise<[Graph, Graph]> {
+  const [a, b] = await Promise.allSettled([loadModel(one), loadModel(other)]);
+  if (a.status === "fulfilled" && b.status === "fulfilled") {
+    return [inferShapes(a.value.graph), inferShapes(b.value.graph)];
+  }
+  const reasons: unknown[] = [a, b].flatMap((tried) =>
+    tried.status === "rejected" ? [tried.reason] : [],
+  );
+  const known = reasons.filter((reason) => reason instanceof SkipwayError);
+  // A single one is told as it is, a defect of ours too.
+  if (known.length < 2)
+    throw reasons.find((reason) => !(reason instanceof SkipwayError)) ?? known[0];
+  throw SkipwayError.fromDiagnostics(
+    "input",
+    known.flatMap((error) => error.diagnostics),
+  );
 }
 
 /** In one piece: a pipe is written to less often. */
