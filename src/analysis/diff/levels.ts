@@ -68,7 +68,7 @@ class Walk {
       const inputs = flow.activationInputs(node);
       let depth = this.#deepest(inputs);
       if (roleOf(node, inputs.length) === "transform") {
-        for (const transform of transformsOf(graph, node)) {
+        for (const transform of transformsOf(graph, node, inputs.length)) {
           while (this.transforms.length <= depth) this.transforms.push([]);
           this.transforms[depth]?.push(transform);
           depth++;
@@ -90,17 +90,24 @@ class Walk {
   }
 }
 
-/** One after another: the fused attention of com.microsoft has the projections of its operands inside. */
-function transformsOf(graph: Graph, node: Node): Transform[] {
-  const shape = typeOf(graph, node.outputs[0] ?? "")?.shape;
+const PRODUCT: Transform = { family: "product", channels: "" };
+
+/**
+ * One after another: attention is two products of activations, written out or in one node, and that of
+ * com.microsoft has the projections of its operands inside.
+ */
+function transformsOf(graph: Graph, node: Node, activations: number): Transform[] {
   const family = familyOf(node);
-  const channels = String(
-    shape?.at(family === "conv" && !node.op.startsWith("Nhwc") ? 1 : -1) ?? "?",
-  );
-  const own = { family, channels: family === "attention" ? "" : channels };
-  const projects =
-    node.op === "QAttention" || (node.op === "Attention" && node.domain === "com.microsoft");
-  return projects ? [{ family: "linear", channels: "?" }, own] : [own];
+  if (family === "attention") {
+    const projects =
+      node.op === "QAttention" || (node.op === "Attention" && node.domain === "com.microsoft");
+    const core = [PRODUCT, PRODUCT];
+    return projects ? [{ family: "linear", channels: "?" }, ...core] : core;
+  }
+  if (family === "linear" && activations > 1) return [PRODUCT];
+  const shape = typeOf(graph, node.outputs[0] ?? "")?.shape;
+  const axis = family.endsWith("conv") && !node.op.startsWith("Nhwc") ? 1 : -1;
+  return [{ family, channels: String(shape?.at(axis) ?? "?") }];
 }
 
 /** Ops that are one thing in several forms: plain, fused or quantized. */
