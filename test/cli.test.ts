@@ -13,6 +13,7 @@ import {
   nodeFinding,
 } from "../src/cli/commands/doctor.ts";
 import { GraphBuilder } from "../src/graph/build.ts";
+import { parseGraph } from "../src/graph/parse.ts";
 import { starter } from "../src/nn/models/starter.ts";
 import { buildNet } from "../src/nn/net.ts";
 import { modelOf } from "../src/onnx/onnx-model.ts";
@@ -32,7 +33,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe("every command", () => {
-  test.each([[], ["up"], ["census"], ["doctor"]])(
+  test.each([[], ["up"], ["census"], ["lint"], ["doctor"]])(
     "%s --help ends well and shows an example",
     async (...command) => {
       const { code, out } = await skipway(...command.filter(Boolean), "--help");
@@ -58,6 +59,41 @@ describe("every command", () => {
     const { code, err } = await skipway(...args);
     expect(code).toBe(2);
     expect(err).toMatch(why);
+  });
+});
+
+describe("lint", () => {
+  /** A shortcut with a normalisation on it. */
+  async function hazardous(): Promise<string> {
+    const page = await readFile("docs/reference/lint/skip-norm-on-shortcut.md", "utf8");
+    const [, text = ""] = /```onnx\n([\s\S]*?)```/.exec(page) ?? [];
+    const file = join(folder, "hazardous.onnx");
+    await modelOf(parseGraph(text)).save(file);
+    return file;
+  }
+
+  test("tells what it found, and ends with 1 then", async () => {
+    const { code, out, err } = await skipway("lint", await hazardous());
+    expect(code).toBe(1);
+    expect(out).toMatch(/^warning skip\/norm-on-shortcut {2}node y\n[\s\S]*fix: /);
+    expect(err).toMatch(/1 warning/);
+  });
+
+  test("--json is one document; --ignore leaves out", async () => {
+    const file = await hazardous();
+    const { code, out } = await skipway("lint", file, "--json");
+    expect(code).toBe(1);
+    expect(JSON.parse(out)).toMatchObject({
+      schema: "skipway.lint/1",
+      diagnostics: [{ id: "skip/norm-on-shortcut", severity: "warning", where: "node y" }],
+      summary: { error: 0, warning: 1, info: 0 },
+    });
+    const ignored = await skipway("lint", file, "--ignore", "skip/norm-on-shortcut", "--quiet");
+    expect(ignored).toEqual({ code: 0, out: "", err: "" });
+  });
+
+  test("an id that can be none is wrong usage", async () => {
+    expect((await skipway("lint", "x.onnx", "--only", "shape")).code).toBe(2);
   });
 });
 

@@ -20,6 +20,7 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     "census",
     { load: async () => (await import("./commands/census.ts")).addCensus, stopsItself: false },
   ],
+  ["lint", { load: async () => (await import("./commands/lint.ts")).addLint, stopsItself: false }],
   [
     "doctor",
     { load: async () => (await import("./commands/doctor.ts")).addDoctor, stopsItself: false },
@@ -80,7 +81,8 @@ async function main(): Promise<number> {
     const program = await buildProgram(io, entriesFor(process.argv[2]));
     if (process.argv.length <= 2) program.help();
     await program.parseAsync(process.argv);
-    return 0;
+    // A command that is done and found something has said so.
+    return Number(process.exitCode ?? 0);
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
     show(error);

@@ -10,3 +10,11 @@ export function wholeNumber(min: number, max: number): (text: string) => number 
     throw new InvalidArgumentError(`it is a whole number from ${min} to ${max}`);
   };
 }
+
+/** Reads ids of findings, with commas between them. */
+export function listOfIds(text: string): readonly string[] {
+  const ids = text.split(",").map((id) => id.trim());
+  const wrong = ids.find((id) => !/^[\w-]+\/[\w-]+$/.test(id));
+  if (wrong === undefined) return ids;
+  throw new InvalidArgumentError(`"${wrong}" is no id of a finding, as area/what`);
+}

@@ -6,6 +6,9 @@ import type { Examined, Finding, Rule } from "./rule.ts";
 /** The rules about single skips: the census tells their findings too. */
 const SKIP_RULES: readonly Rule[] = [normOnShortcut];
 
+/** All rules. One more rule is one more file, one line here and one page in docs/reference/lint/. */
+export const RULES: readonly Rule[] = [...SKIP_RULES];
+
 /** What the rules about skips find. */
 export function skipHazards(model: Examined): readonly Finding[] {
   return SKIP_RULES.flatMap((rule) => rule.check(model));

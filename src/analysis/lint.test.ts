@@ -1,0 +1,68 @@
+// Every page of docs/reference/lint/ tells the truth: its first example is told, its second is not.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { parseGraph } from "../graph/parse.ts";
+import { RULES } from "./hazards/index.ts";
+import { lint } from "./lint.ts";
+
+const FOLDER = "docs/reference/lint";
+
+interface Page {
+  readonly file: string;
+  readonly id: string;
+  readonly title: string;
+  readonly examples: readonly string[];
+}
+
+const PAGES: readonly Page[] = readdirSync(FOLDER)
+  .filter((file) => file !== "README.md")
+  .map((file) => {
+    const text = readFileSync(join(FOLDER, file), "utf8");
+    const [, id = "", title = ""] = /^# `([^`]+)`: (.+)$/m.exec(text) ?? [];
+    const examples = [...text.matchAll(/```onnx\n([\s\S]*?)```/g)].map(([, code = ""]) => code);
+    return { file, id, title, examples };
+  });
+
+/** Ids that other parts of `lint` tell. */
+const OTHERS = ["shape/mismatch"];
+
+test("every rule has a page of its id and title, and every page its rule", () => {
+  expect(PAGES.map(({ id }) => id).toSorted()).toEqual(
+    [...OTHERS, ...RULES.map(({ id }) => id)].toSorted(),
+  );
+  for (const rule of RULES) expect(PAGES.find(({ id }) => id === rule.id)?.title).toBe(rule.title);
+  for (const { file, id } of PAGES) expect(file).toBe(`${id.replace("/", "-")}.md`);
+});
+
+test("the index names every page with its title", () => {
+  const index = readFileSync(join(FOLDER, "README.md"), "utf8");
+  for (const { id, file, title } of PAGES) {
+    expect(index).toContain(`| [\`${id}\`](${file}) | ${title} |`);
+  }
+});
+
+describe.each(PAGES)("$id", ({ id, examples }) => {
+  const ids = (text: string): string[] => lint(parseGraph(text)).map((one) => one.id);
+
+  test("has two examples: the first is told, the second is not", () => {
+    expect(examples).toHaveLength(2);
+    const [fires = "", nearMiss = ""] = examples;
+    expect(ids(fires)).toContain(id);
+    expect(ids(nearMiss)).not.toContain(id);
+  });
+});
+
+test("what repeats with the same words is told once, with its places", () => {
+  const block = (i: number): string => `n${i} = LayerNormalization (x${i}, scale)
+    h${i} = MatMul (x${i}, w)  r${i} = Relu (h${i})  [sum${i}] x${i + 1} = Add (r${i}, n${i})`;
+  const graph = parseGraph(`<ir_version: 10, opset_import: ["" : 20]>
+    g (float[N,2] x0) => (float[N,2] x3)
+    <float[2] scale = {1,1}, float[2,2] w = {1,0,0,1}>
+    { ${[0, 1, 2].map(block).join(" ")} }`);
+  const found = lint(graph).filter(({ id }) => id === "skip/norm-on-shortcut");
+  expect(found).toMatchObject([
+    { where: "node sum0", notes: ["In 3 places, also at node sum1, node sum2."] },
+  ]);
+});

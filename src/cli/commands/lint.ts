@@ -1,0 +1,84 @@
+// `skipway lint MODEL`: hazards and mistakes of a model, each with what to do about it.
+
+import type { Command } from "commander";
+import { lint } from "../../analysis/lint.ts";
+import type { Diagnostic, Severity } from "../../base/diagnostic.ts";
+import { loadModel } from "../../onnx/read.ts";
+import type { CommonOptions, Io } from "../io.ts";
+import { listOfIds, wholeNumber } from "../options.ts";
+import { EXIT, findingLines } from "../render/findings.ts";
+
+interface LintOptions extends CommonOptions {
+  readonly batch: number;
+  readonly only?: readonly string[];
+  readonly ignore?: readonly string[];
+}
+
+/** No batch is larger; what is beyond is a slip of the fingers. */
+const BATCH_MAX = 1_000_000;
+
+/** Adds the command. */
+export function addLint(program: Command, io: Io): void {
+  program
+    .command("lint")
+    .description("hazards and mistakes of a model, with what to do about them")
+    .argument("<model>", "an ONNX file")
+    .option(
+      "--batch <number>",
+      "batch size at which memory is judged",
+      wholeNumber(1, BATCH_MAX),
+      1,
+    )
+    .option(
+      "--only <ids>",
+      "tell these findings only, as in shape/mismatch,skip/norm-on-shortcut",
+      listOfIds,
+    )
+    .option("--ignore <ids>", "leave these findings out", listOfIds)
+    .option("--json", "print one JSON document")
+    .option("--quiet", "only the result")
+    .addHelpText(
+      "after",
+      "\nExample:\n  $ skipway lint model.onnx --ignore skip/norm-on-shortcut\n",
+    )
+    .action((path: string, options: LintOptions) => run(io, path, options));
+}
+
+async function run(io: Io, path: string, options: LintOptions): Promise<void> {
+  const { graph } = await loadModel(path);
+  const found = lint(graph, { batch: options.batch }).filter(
+    ({ id }) => (options.only?.includes(id) ?? true) && !(options.ignore?.includes(id) ?? false),
+  );
+  const summary = summaryOf(found);
+  if (options.json === true) {
+    const document = { schema: "skipway.lint/1", diagnostics: found, summary };
+    io.out(`${JSON.stringify(document, null, 2)}\n`);
+  } else {
+    for (const one of found) {
+      for (const line of findingLines(one, io.outColor)) io.out(`${line}\n`);
+    }
+    if (options.quiet !== true) io.err(`${path}: ${summaryText(summary)}\n`);
+  }
+  if (found.length > 0) process.exitCode = EXIT.check;
+}
+
+type Summary = Readonly<Record<Severity, number>>;
+
+function summaryOf(found: readonly Diagnostic[]): Summary {
+  const count = (severity: Severity): number =>
+    found.filter((one) => one.severity === severity).length;
+  return { error: count("error"), warning: count("warning"), info: count("info") };
+}
+
+/** `1 error, 2 warnings`. */
+function summaryText({ error, warning, info }: Summary): string {
+  const counts: readonly (readonly [number, string])[] = [
+    [error, "error"],
+    [warning, "warning"],
+    [info, "remark"],
+  ];
+  const parts = counts
+    .filter(([n]) => n > 0)
+    .map(([n, word]) => `${n} ${word}${n === 1 ? "" : "s"}`);
+  return parts.length === 0 ? "nothing found" : parts.join(", ");
+}
