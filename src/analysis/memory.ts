@@ -4,9 +4,10 @@
 import { canonicalize } from "../canonical/canonical.ts";
 import { inferShapes } from "../canonical/infer-shapes.ts";
 import { dtypeBytes } from "../graph/dtype.ts";
-import type { Graph, ValueName } from "../graph/graph.ts";
+import type { Graph, Node, ValueName } from "../graph/graph.ts";
+import { indexOf, typeOf } from "../graph/query.ts";
 import { UNKNOWN_DIM } from "../graph/shape.ts";
-import { storagesOf } from "./memory/storages.ts";
+import { valueBytes } from "../ops/rules.ts";
 
 /** Liveness of a graph for one batch size. */
 export interface InferenceMemory {
@@ -30,6 +31,8 @@ export interface Lifetime {
   readonly from: number;
   readonly until: number;
 }
+
+const VIEWS = new Set(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"]);
 
 /**
  * The graph as it is run, with the first symbolic dim of its inputs set to the batch. Idioms stay apart: the
@@ -84,14 +87,61 @@ export function inferenceMemory(graph: Graph, options: { batch?: number } = {}):
 }
 
 /** Lifetimes of all storages of a graph whose batch is bound. */
-export function lifetimesOf(graph: Graph): { lifetimes: Lifetime[]; unknown: number } {
-  const { storages, unknown } = storagesOf(graph);
+export function lifetimesOf(graph: Graph): {
+  lifetimes: Lifetime[];
+  unknown: number;
+  /** The storage in which a value lies: its own name, or that of the value of which it is a view. */
+  storageOf(name: ValueName): ValueName;
+} {
+  const index = indexOf(graph);
   const last = graph.nodes.length - 1;
-  const lifetimes = storages.map(({ value, bytes, producer, readers, kept }) => {
-    const from = Math.max(0, producer);
-    return { value, bytes, from, until: kept ? last : (readers.at(-1) ?? from) };
+  const owner = new Map<ValueName, ValueName>();
+  const ends = new Map<ValueName, number>();
+  const storages = new Map<ValueName, { bytes: number; from: number }>();
+  let unknown = 0;
+  const take = (name: ValueName, from: number): void => {
+    const bytes = valueBytes(typeOf(graph, name));
+    if (bytes === undefined) unknown++;
+    storages.set(name, { bytes: bytes ?? 0, from });
+    ends.set(name, from);
+  };
+  const ownerOf = (name: ValueName): ValueName => owner.get(name) ?? name;
+  for (const value of graph.inputs) if (!graph.initializers.has(value.name)) take(value.name, 0);
+  graph.nodes.forEach((node, position) => {
+    for (const [i, name] of node.outputs.entries()) {
+      if (name === "") continue;
+      const viewed = i === 0 ? viewOf(graph, node) : undefined;
+      if (viewed !== undefined) owner.set(name, ownerOf(viewed));
+      else if ((index.uses.get(name)?.length ?? 0) > 0 || index.outputs.has(name)) {
+        take(name, position);
+      }
+    }
   });
-  return { lifetimes, unknown };
+  const touch = (name: ValueName, position: number): void => {
+    const storage = ownerOf(name);
+    const before = ends.get(storage);
+    if (before !== undefined) ends.set(storage, Math.max(before, position));
+  };
+  for (const [name, uses] of index.uses) {
+    for (const use of uses) touch(name, index.positions.get(use.node) ?? 0);
+  }
+  for (const name of index.outputs) touch(name, last);
+  return {
+    unknown,
+    storageOf: ownerOf,
+    lifetimes: [...storages].map(([value, { bytes, from }]) => ({
+      value,
+      bytes,
+      from,
+      until: ends.get(value) ?? from,
+    })),
+  };
+}
+
+/** The value that a node's output is a view of; views of weights take no activation memory. */
+function viewOf(graph: Graph, node: Node): ValueName | undefined {
+  const [input = ""] = node.inputs;
+  return VIEWS.has(node.op) && input !== "" && !graph.initializers.has(input) ? input : undefined;
 }
 
 /** Bytes of all weights, absent ones included. */

@@ -22,6 +22,10 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
   ],
   ["lint", { load: async () => (await import("./commands/lint.ts")).addLint, stopsItself: false }],
   [
+    "memory",
+    { load: async () => (await import("./commands/memory.ts")).addMemory, stopsItself: false },
+  ],
+  [
     "doctor",
     { load: async () => (await import("./commands/doctor.ts")).addDoctor, stopsItself: false },
   ],

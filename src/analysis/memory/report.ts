@@ -1,0 +1,151 @@
+// All that `skipway memory` tells: the peak, why each value is alive there, the best order, the arena, and
+// the peak of the same network without its skips.
+
+import type { Graph, Node, ValueName } from "../../graph/graph.ts";
+import { indexOf } from "../../graph/query.ts";
+import { census } from "../census.ts";
+import { bindBatch, type InferenceMemory, inferenceMemory, lifetimesOf } from "../memory.ts";
+import type { Skip } from "../skips/skip.ts";
+import { planArena } from "./arena.ts";
+import { type BestOrder, bestOrder, type OrderNode, type OrderProblem, peakOf } from "./order.ts";
+
+/** The memory of inference, with what skips have to do with it. */
+export interface MemoryReport extends Omit<InferenceMemory, "atPeak"> {
+  readonly atPeak: readonly {
+    readonly value: ValueName;
+    readonly bytes: number;
+    /** `input`, `output`, `main path`, or the id of the skip that alone keeps it alive. */
+    readonly because: string;
+  }[];
+  readonly best: BestOrder;
+  readonly arenaBytes: number;
+  readonly arenaLowerBoundBytes: number;
+  /** Peak of the same order without each skip alone. */
+  readonly withoutSkip: readonly { readonly skip: string; readonly peakBytes: number }[];
+  readonly withoutSkipsPeakBytes: number;
+  /** Share of the peak that is there for skips, 0..1. */
+  readonly skipTax: number;
+}
+
+/** Re-runs of liveness for single skips; in a network with more, they are told only for skips at the peak. */
+const SINGLE_MAX = 200;
+
+/** Takes the memory of a graph apart. */
+export function memoryReport(graph: Graph, options: { batch?: number } = {}): MemoryReport {
+  const batch = options.batch ?? 1;
+  const bound = bindBatch(graph, batch);
+  const memory = inferenceMemory(graph, { batch });
+  const { skips } = census(graph, { batch });
+  const arena = planArena(lifetimesOf(bound).lifetimes);
+  const without = filePeak(withoutSkips(bound, skips));
+  const single = skips.filter((skip) => skip.atPeak).slice(0, SINGLE_MAX);
+  const because = reasons(bound, memory, skips);
+  return {
+    ...memory,
+    atPeak: memory.atPeak.map((one) => ({ ...one, because: because(one.value) })),
+    best: bestOrder(orderProblem(bound)),
+    arenaBytes: arena.bytes,
+    arenaLowerBoundBytes: arena.lowerBoundBytes,
+    withoutSkip: single.map((skip) => ({
+      skip: skip.id,
+      peakBytes: filePeak(withoutSkips(bound, [skip])),
+    })),
+    withoutSkipsPeakBytes: without,
+    skipTax: memory.peakBytes > 0 ? 1 - without / memory.peakBytes : 0,
+  };
+}
+
+/** The question of the best order for a graph whose batch is bound. */
+export function orderProblem(graph: Graph): OrderProblem {
+  const index = indexOf(graph);
+  const { lifetimes, storageOf } = lifetimesOf(graph);
+  const numbers = new Map(lifetimes.map(({ value }, i) => [value, i]));
+  const nodes = graph.nodes.map(() => ({
+    after: new Set<number>(),
+    reads: new Set<number>(),
+    makes: new Set<number>(),
+  }));
+  const positionOf = (node: Node | undefined): number | undefined =>
+    node === undefined ? undefined : index.positions.get(node);
+  const inputs: number[] = [];
+  for (const [value, storage] of numbers) {
+    const maker = positionOf(index.producers.get(value));
+    if (maker === undefined) inputs.push(storage);
+    else nodes[maker]?.makes.add(storage);
+  }
+  for (const [name, uses] of index.uses) {
+    const maker = positionOf(index.producers.get(name));
+    const storage = numbers.get(storageOf(name));
+    for (const { node } of uses) {
+      const reader = nodes[index.positions.get(node) ?? -1];
+      if (storage !== undefined) reader?.reads.add(storage);
+      if (maker !== undefined) reader?.after.add(maker);
+    }
+  }
+  const outputs = [...index.outputs].flatMap((name) => numbers.get(storageOf(name)) ?? []);
+  return {
+    nodes: nodes.map(({ after, reads, makes }): OrderNode => {
+      return { after: [...after], reads: [...reads], makes: [...makes] };
+    }),
+    bytes: lifetimes.map(({ bytes }) => bytes),
+    inputs,
+    outputs: [...new Set(outputs)],
+  };
+}
+
+function filePeak(graph: Graph): number {
+  const all = graph.nodes.map((_, i) => i);
+  return peakOf(orderProblem(graph), all);
+}
+
+/** The graph in which merges do not read these shortcuts, nor anything computes what nobody reads then. */
+function withoutSkips(graph: Graph, skips: readonly Skip[]): Graph {
+  const byMerge = new Map<string, Skip[]>();
+  for (const skip of skips) byMerge.set(skip.merge, [...(byMerge.get(skip.merge) ?? []), skip]);
+  const { producers, outputs } = indexOf(graph);
+  const cut = graph.nodes.map((node) => {
+    const here = byMerge.get(node.name);
+    if (here === undefined) return node;
+    const shortcut = (name: ValueName): boolean =>
+      here.some(({ source, nodes }) => {
+        return name === source || nodes.shortcut.includes(producers.get(name)?.name ?? "");
+      });
+    return { ...node, inputs: node.inputs.map((name) => (shortcut(name) ? "" : name)) };
+  });
+  const whole = { ...graph, nodes: cut };
+  const read = new Set(outputs);
+  const kept = new Set<Node>();
+  const uses = new Map<Node, ValueName[]>();
+  for (const [name, list] of indexOf(whole).uses) {
+    for (const { node } of list) uses.set(node, [...(uses.get(node) ?? []), name]);
+  }
+  for (const node of cut.toReversed()) {
+    if (!node.outputs.some((name) => read.has(name))) continue;
+    kept.add(node);
+    for (const name of uses.get(node) ?? []) read.add(name);
+  }
+  return { ...graph, nodes: cut.filter((node) => kept.has(node)) };
+}
+
+/** Why a value is alive at the peak. */
+function reasons(
+  graph: Graph,
+  memory: InferenceMemory,
+  skips: readonly Skip[],
+): (value: ValueName) => string {
+  const index = indexOf(graph);
+  const at = memory.timeline.findIndex(({ bytes }) => bytes === memory.peakBytes);
+  const position = new Map(graph.nodes.map((node, i) => [node.name, i]));
+  const keepers = new Map<ValueName, string>();
+  for (const { id, source, aliveOnlyForSkip: alone } of skips) {
+    const from = position.get(alone?.from ?? "") ?? Number.POSITIVE_INFINITY;
+    const until = position.get(alone?.until ?? "") ?? -1;
+    if (from < at && at <= until) keepers.set(source, id);
+  }
+  return (value) => {
+    const skip = keepers.get(value);
+    if (skip !== undefined) return skip;
+    if (index.outputs.has(value)) return "output";
+    return index.inputs.has(value) ? "input" : "main path";
+  };
+}

@@ -1,0 +1,56 @@
+// `skipway memory MODEL`: peak memory of inference, what is alive there, and because of which skip.
+
+import type { Command } from "commander";
+import { type MemoryReport, memoryReport } from "../../analysis/memory/report.ts";
+import { inferShapes } from "../../canonical/infer-shapes.ts";
+import { loadModel } from "../../onnx/read.ts";
+import type { CommonOptions, Io } from "../io.ts";
+import { wholeNumber } from "../options.ts";
+import { memoryLines } from "../render/memory.ts";
+
+interface MemoryOptions extends CommonOptions {
+  readonly batch: number;
+}
+
+/** No batch is larger; what is beyond is a slip of the fingers. */
+const BATCH_MAX = 1_000_000;
+
+/** Adds the command. */
+export function addMemory(program: Command, io: Io): void {
+  program
+    .command("memory")
+    .description("peak memory of inference, and which skips stand at it")
+    .argument("<model>", "an ONNX file")
+    .option("--batch <number>", "batch size", wholeNumber(1, BATCH_MAX), 1)
+    .option("--json", "print one JSON document")
+    .option("--quiet", "only the result")
+    .addHelpText("after", "\nExample:\n  $ skipway memory model.onnx --batch 8\n")
+    .action((path: string, options: MemoryOptions) => run(io, path, options));
+}
+
+async function run(io: Io, path: string, options: MemoryOptions): Promise<void> {
+  const { graph } = await loadModel(path);
+  const report = memoryReport(inferShapes(graph), { batch: options.batch });
+  if (options.json === true) {
+    io.out(`${JSON.stringify(document(report), null, 2)}\n`);
+    return;
+  }
+  for (const line of memoryLines(path, report, io.outColumns)) io.out(`${line}\n`);
+  if (report.unknown > 0 && options.quiet !== true) {
+    io.err(
+      `${report.unknown} values of unknown size count as nothing: the peak is at least this\n`,
+    );
+  }
+}
+
+function document({ best, ...report }: MemoryReport): Record<string, unknown> {
+  return {
+    schema: "skipway.memory/1",
+    mode: "inference",
+    ...report,
+    lowerBoundBytes: best.lowerBoundBytes,
+    orderOptimal: best.optimal,
+    bestOrderPeakBytes: best.peakBytes,
+    statesSearched: best.states,
+  };
+}

@@ -1,0 +1,28 @@
+// The memory of inference as lines of text.
+
+import type { MemoryReport } from "../../analysis/memory/report.ts";
+import { formatBytes } from "../../base/format.ts";
+import { type Column, tableLines } from "../../base/table.ts";
+
+const COLUMNS: readonly Column[] = [
+  { title: "alive at the peak", flexible: true },
+  { title: "bytes", align: "right" },
+  { title: "because" },
+];
+
+/** What the peak is made of, and how low another order or a network without skips would be. */
+export function memoryLines(path: string, report: MemoryReport, width: number): string[] {
+  const { best } = report;
+  const gap = best.optimal
+    ? "proven optimal"
+    : `search ran out; no order is below ${formatBytes(best.lowerBoundBytes)}`;
+  const share = `${(100 * report.skipTax).toFixed(0)} %`;
+  const rows = report.atPeak.map((one) => [one.value, formatBytes(one.bytes), one.because]);
+  return [
+    `${path}: peak ${formatBytes(report.peakBytes)} at ${report.peakNode}, batch ${report.batch}`,
+    `weights ${formatBytes(report.weightsBytes)}, arena ${formatBytes(report.arenaBytes)}`,
+    `best order ${formatBytes(best.peakBytes)} (${gap})`,
+    `without skips ${formatBytes(report.withoutSkipsPeakBytes)} (skip tax ${share})`,
+    ...tableLines(COLUMNS, rows, width),
+  ];
+}
