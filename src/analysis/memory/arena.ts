@@ -2,6 +2,7 @@
 // storage allocation is NP-hard; largest first into the tightest gap is within a few percent of the bound
 // on networks, and other orders are tried where it is not at the bound.
 
+import { Random } from "../../base/random.ts";
 import type { Lifetime } from "../memory.ts";
 
 /** Where each storage lies, in the order of the lifetimes given. */
@@ -22,20 +23,23 @@ const WORK_MAX = 40_000_000;
 export function planArena(lifetimes: readonly Lifetime[]): Arena {
   const blocks = lifetimes.map(({ bytes, from, until }) => ({ size: aligned(bytes), from, until }));
   const lowerBoundBytes = mostAlive(blocks);
+  const sizeOf = (at: number): number => blocks[at]?.size ?? 0;
   const order = blocks
     .map((_, i) => i)
     .filter((i) => (blocks[i]?.size ?? 0) > 0)
     .sort((a, b) => (blocks[b]?.size ?? 0) - (blocks[a]?.size ?? 0) || a - b);
   let best = place(blocks, order);
   const restarts = Math.min(RESTARTS, Math.floor(WORK_MAX / (order.length ** 2 + 1)));
+  const random = new Random(1);
   for (let i = 0; i < restarts && best.bytes > lowerBoundBytes; i++) {
-    // Moved to the front, what came to lie highest is placed before it is boxed in.
-    const top = best.highest;
-    const at = order.indexOf(top);
-    order.splice(at, 1);
-    order.splice(Math.floor((at * (i % 8)) / 8), 0, top);
-    const next = place(blocks, order);
-    if (next.bytes <= best.bytes) best = next;
+    // Sizes blurred, differently each time: neighbours of the order by size change places.
+    const blur = 1 + (i % 8);
+    const keys = new Map(order.map((at) => [at, sizeOf(at) * (1 + blur * random.uniform())]));
+    const next = place(
+      blocks,
+      order.toSorted((x, y) => (keys.get(y) ?? 0) - (keys.get(x) ?? 0)),
+    );
+    if (next.bytes < best.bytes) best = next;
   }
   return { bytes: best.bytes, lowerBoundBytes, offsets: best.offsets };
 }
@@ -69,11 +73,11 @@ function mostAlive(blocks: readonly Block[]): number {
 function place(
   blocks: readonly Block[],
   order: readonly number[],
-): { bytes: number; offsets: number[]; highest: number } {
+): { bytes: number; offsets: number[] } {
   const offsets = new Array<number>(blocks.length).fill(0);
   // Kept by offset, so that one walk finds all gaps.
   const placed: (Block & { readonly offset: number })[] = [];
-  let [bytes, highest] = [0, 0];
+  let bytes = 0;
   for (const i of order) {
     const block = blocks[i];
     if (block === undefined) continue;
@@ -88,7 +92,7 @@ function place(
     offsets[i] = offset;
     const at = placed.findIndex((other) => other.offset > offset);
     placed.splice(at < 0 ? placed.length : at, 0, { ...block, offset });
-    if (offset + block.size > bytes) [bytes, highest] = [offset + block.size, i];
+    bytes = Math.max(bytes, offset + block.size);
   }
-  return { bytes, offsets, highest };
+  return { bytes, offsets };
 }

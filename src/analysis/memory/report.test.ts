@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
 import { parseGraph } from "../../graph/parse.ts";
+import { verify } from "../../ops/verify.ts";
+import { withOrder } from "./reorder.ts";
 import { memoryReport } from "./report.ts";
 
 /** Two residual blocks over 1,024 bytes an image: each sum is alive with both that it is made of. */
@@ -25,4 +27,14 @@ test("blocks that tie for the peak: no single skip lowers it, all together do", 
   expect(report.atPeak.map(({ value, because }) => [value, because])).toContainEqual(["h", "s1"]);
   expect(report.best.optimal).toBe(true);
   expect(report.arenaBytes).toBe(report.arenaLowerBoundBytes);
+});
+
+test("an order puts what is not named before what first needs it", () => {
+  const { nodes, ...rest } = parseGraph(BLOCKS);
+  const [h, f, ...more] = nodes;
+  const names = ["second", f?.name ?? "", h?.name ?? ""];
+  const ordered = withOrder({ ...rest, nodes }, names);
+  expect(verify(ordered)).toEqual([]);
+  expect(ordered.nodes.at(-1)?.name).toBe("second");
+  expect(new Set(ordered.nodes)).toEqual(new Set([h, f, ...more]));
 });

@@ -14,7 +14,7 @@ export interface MemoryReport extends Omit<InferenceMemory, "atPeak"> {
   readonly atPeak: readonly {
     readonly value: ValueName;
     readonly bytes: number;
-    /** `input`, `output`, `main path`, or the id of the skip that alone keeps it alive. */
+    /** `input`, `output`, `main path`, or the id of the skip that alone keeps it alive or makes it. */
     readonly because: string;
   }[];
   readonly best: BestOrder;
@@ -137,13 +137,15 @@ function reasons(
   const at = memory.timeline.findIndex(({ bytes }) => bytes === memory.peakBytes);
   const position = new Map(graph.nodes.map((node, i) => [node.name, i]));
   const keepers = new Map<ValueName, string>();
-  for (const { id, source, aliveOnlyForSkip: alone } of skips) {
+  const makers = new Map<string, string>();
+  for (const { id, source, nodes, aliveOnlyForSkip: alone } of skips) {
+    for (const name of nodes.shortcut) makers.set(name, id);
     const from = position.get(alone?.from ?? "") ?? Number.POSITIVE_INFINITY;
     const until = position.get(alone?.until ?? "") ?? -1;
     if (from < at && at <= until) keepers.set(source, id);
   }
   return (value) => {
-    const skip = keepers.get(value);
+    const skip = keepers.get(value) ?? makers.get(index.producers.get(value)?.name ?? "");
     if (skip !== undefined) return skip;
     if (index.outputs.has(value)) return "output";
     return index.inputs.has(value) ? "input" : "main path";

@@ -1,8 +1,13 @@
 // `skipway memory MODEL`: peak memory of inference, what is alive there, and because of which skip.
 
+import { resolve } from "node:path";
 import type { Command } from "commander";
+import { withOrder } from "../../analysis/memory/reorder.ts";
 import { type MemoryReport, memoryReport } from "../../analysis/memory/report.ts";
+import { bindBatch } from "../../analysis/memory.ts";
+import { SkipwayError } from "../../base/errors.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
+import { withGraph } from "../../onnx/onnx-model.ts";
 import { loadModel } from "../../onnx/read.ts";
 import type { CommonOptions, Io } from "../io.ts";
 import { wholeNumber } from "../options.ts";
@@ -10,6 +15,7 @@ import { memoryLines } from "../render/memory.ts";
 
 interface MemoryOptions extends CommonOptions {
   readonly batch: number;
+  readonly order?: string;
 }
 
 /** No batch is larger; what is beyond is a slip of the fingers. */
@@ -22,6 +28,7 @@ export function addMemory(program: Command, io: Io): void {
     .description("peak memory of inference, and which skips stand at it")
     .argument("<model>", "an ONNX file")
     .option("--batch <number>", "batch size", wholeNumber(1, BATCH_MAX), 1)
+    .option("--order <out>", "write the model with its nodes in the best order")
     .option("--json", "print one JSON document")
     .option("--quiet", "only the result")
     .addHelpText("after", "\nExample:\n  $ skipway memory model.onnx --batch 8\n")
@@ -29,8 +36,18 @@ export function addMemory(program: Command, io: Io): void {
 }
 
 async function run(io: Io, path: string, options: MemoryOptions): Promise<void> {
-  const { graph } = await loadModel(path);
-  const report = memoryReport(inferShapes(graph), { batch: options.batch });
+  const model = await loadModel(path);
+  const graph = inferShapes(model.graph);
+  const report = memoryReport(graph, { batch: options.batch });
+  if (options.order !== undefined) {
+    if (resolve(options.order) === resolve(path)) {
+      throw new SkipwayError("usage", `--order does not write over the model: ${path}`);
+    }
+    const { nodes } = bindBatch(graph, options.batch);
+    const names = report.best.order.flatMap((at) => nodes[at]?.name ?? []);
+    await withGraph(model, withOrder(model.graph, names)).save(options.order);
+    if (options.quiet !== true) io.err(`best order: ${options.order}\n`);
+  }
   if (options.json === true) {
     io.out(`${JSON.stringify(document(report), null, 2)}\n`);
     return;
