@@ -27,6 +27,28 @@ function* ordersOf(nodes: readonly OrderNode[], done: number[] = []): Generator<
   }
 }
 
+/** Minimax over all sets of nodes, as bits; node i makes storage i + 1. */
+function bestOverSets({ nodes, bytes, outputs }: OrderProblem): number {
+  const peaks = new Array<number>(1 << nodes.length).fill(Number.POSITIVE_INFINITY);
+  peaks[0] = 0;
+  const has = (set: number, node: number): boolean => ((set >> node) & 1) === 1;
+  for (const [set, peak] of peaks.entries()) {
+    if (peak === Number.POSITIVE_INFINITY) continue;
+    const live = bytes.reduce((sum, size, one) => {
+      if (one > 0 && !has(set, one - 1)) return sum;
+      const read = nodes.some((node, i) => !has(set, i) && node.reads.includes(one));
+      return read || outputs.includes(one) || set === 0 ? sum + size : sum;
+    }, 0);
+    for (const [i, node] of nodes.entries()) {
+      if (has(set, i) || !node.after.every((before) => has(set, before))) continue;
+      const next = set | (1 << i);
+      const during = Math.max(peak, live + (bytes[i + 1] ?? 0));
+      peaks[next] = Math.min(peaks[next] ?? during, during);
+    }
+  }
+  return peaks.at(-1) ?? 0;
+}
+
 /** Node i makes storage i + 1; storage 0 is the input. */
 function problem(count: number): fc.Arbitrary<OrderProblem> {
   const node = fc.record({ reads: fc.array(fc.nat(), { maxLength: 3 }), size: fc.nat(9) });
@@ -54,6 +76,15 @@ describe("the best order", () => {
         expect(countedPeak(one, [...found.order])).toBe(found.peakBytes);
       }),
       { numRuns: 300 },
+    );
+  });
+
+  test("is as good as the best over all sets of nodes, on 10,000 graphs of up to 9", () => {
+    fc.assert(
+      fc.property(problem(9), (one) => {
+        expect(bestOrder(one).peakBytes).toBe(bestOverSets(one));
+      }),
+      { numRuns: 10_000 },
     );
   });
 
