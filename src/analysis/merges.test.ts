@@ -1,7 +1,10 @@
 import { describe, expect, test } from "vitest";
+import { inferShapes } from "../canonical/infer-shapes.ts";
 import { GraphBuilder } from "../graph/build.ts";
 import { int } from "../graph/graph.ts";
+import { parseGraph } from "../graph/parse.ts";
 import type { Shape } from "../graph/shape.ts";
+import { census } from "./census.ts";
 import { mergeDiagnostics, repairOf } from "./merges.ts";
 
 function merge(op: string, a: Shape, b: Shape) {
@@ -46,5 +49,32 @@ describe("merges", () => {
     [["N", 64, 8, 8], ["N", 64, 5, 3], /Resize/],
   ])("%j against %j", (a, b, fix) => {
     expect(repairOf(a, b)).toMatch(fix);
+  });
+
+  test("a Concat is not told to project channels that need not agree", () => {
+    const [found] = merge("Concat", ["N", 64, 8, 8], ["N", 32, 4, 4]);
+    expect(found?.fix).toBe("Pool the larger operand with stride 2 before it is joined.");
+  });
+
+  test("an odd size: the multiple is the product of all halvings on the way, and the skip is seen", () => {
+    const graph = inferShapes(
+      parseGraph(`<ir_version: 10, opset_import: ["" : 20]>
+        unet (float[1,2,18,16] x) => (float[1,4,18,16] y)
+        <float[2,2,2,2] d = {0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0}>
+        {
+          a = Conv <strides = [2, 2]> (x, d)
+          b = Conv <strides = [2, 2]> (a, d)
+          c = Relu (b)
+          u = ConvTranspose <strides = [2, 2]> (c, d)
+          [join] y = Concat <axis = 1> (a, u)
+        }`),
+    );
+    expect(mergeDiagnostics(graph)).toMatchObject([
+      {
+        where: "node join (Concat)",
+        fix: "Odd input: pad or crop 1 on axis 2, or use multiples of 4.",
+      },
+    ]);
+    expect(census(graph).skips).toMatchObject([{ source: "a", merge: "join", kind: "concat" }]);
   });
 });

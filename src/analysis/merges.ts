@@ -5,6 +5,7 @@ import type { Graph } from "../graph/graph.ts";
 import { intAttribute, type Node, type ValueName } from "../graph/graph.ts";
 import { typeOf } from "../graph/query.ts";
 import { broadcast, formatShape, normalizeAxis, type Shape } from "../graph/shape.ts";
+import { largestReduction } from "./halvings.ts";
 
 const ELEMENTWISE = new Set(["Add", "Sub", "Mul", "Div", "Sum", "Max", "Min", "Mean"]);
 
@@ -13,10 +14,28 @@ const ELEMENTWISE = new Set(["Add", "Sub", "Mul", "Div", "Sum", "Max", "Min", "M
  * dims contradict nothing.
  */
 export function mergeDiagnostics(graph: Graph): Diagnostic[] {
+  const multipleFor = multiples(graph);
   return graph.nodes.flatMap((node) => {
-    if (ELEMENTWISE.has(node.op)) return sumFindings(graph, node);
-    return node.op === "Concat" ? concatFindings(graph, node) : [];
+    if (ELEMENTWISE.has(node.op)) return sumFindings(graph, node, multipleFor);
+    return node.op === "Concat" ? concatFindings(graph, node, multipleFor) : [];
   });
+}
+
+/** What the size along an axis of an input must be a multiple of, for these values to halve evenly. */
+type MultipleFor = (axis: number, names: readonly ValueName[]) => number;
+
+/** A larger one is no advice to anybody. */
+const MULTIPLE_MAX = 4096;
+
+/** Looks at the graph once for each axis that is asked for. */
+function multiples(graph: Graph): MultipleFor {
+  const known = new Map<number, ReadonlyMap<ValueName, number>>();
+  return (axis, names) => {
+    const reductions = known.get(axis) ?? largestReduction(graph, axis);
+    known.set(axis, reductions);
+    const multiple = Math.max(1, ...names.map((name) => reductions.get(name) ?? 1));
+    return multiple <= MULTIPLE_MAX ? multiple : 1;
+  };
 }
 
 interface Named {
@@ -31,20 +50,20 @@ function operandsOf(graph: Graph, node: Node): Named[] {
   });
 }
 
-function sumFindings(graph: Graph, node: Node): Diagnostic[] {
+function sumFindings(graph: Graph, node: Node, multipleFor: MultipleFor): Diagnostic[] {
   const operands = operandsOf(graph, node);
   const [first] = operands;
   if (first === undefined) return [];
   let joined: Named = first;
   for (const operand of operands.slice(1)) {
     const shape = broadcast(joined.shape, operand.shape);
-    if (shape === undefined) return [mismatch(node, joined, operand)];
+    if (shape === undefined) return [mismatch(node, [joined, operand], { multipleFor })];
     joined = { name: joined.name, shape };
   }
   return [];
 }
 
-function concatFindings(graph: Graph, node: Node): Diagnostic[] {
+function concatFindings(graph: Graph, node: Node, multipleFor: MultipleFor): Diagnostic[] {
   const operands = operandsOf(graph, node);
   const [first] = operands;
   if (first === undefined) return [];
@@ -53,41 +72,66 @@ function concatFindings(graph: Graph, node: Node): Diagnostic[] {
     if (shape.length !== first.shape.length) return true;
     return shape.some((dim, i) => i !== axis && contradicts(dim, first.shape[i]));
   });
-  return other === undefined ? [] : [mismatch(node, first, other)];
+  return other === undefined
+    ? []
+    : [mismatch(node, [first, other], { multipleFor, concatAxis: axis })];
 }
 
 function contradicts(a: unknown, b: unknown): boolean {
   return typeof a === "number" && typeof b === "number" && a !== b;
 }
 
-function mismatch(node: Node, a: Named, b: Named): Diagnostic {
+function mismatch(
+  node: Node,
+  [a, b]: readonly [Named, Named],
+  how: { multipleFor: MultipleFor; concatAxis?: number | undefined },
+): Diagnostic {
+  const odd = a.shape.findIndex((dim, i) => i >= 2 && contradicts(dim, b.shape[i]));
+  const multiple = odd < 2 ? 1 : how.multipleFor(odd, [a.name, b.name]);
   return diagnostic({
     id: "shape/mismatch",
     severity: "error",
     where: `node ${node.name} (${node.op})`,
     text: `cannot join "${a.name}" ${formatShape(a.shape)} and "${b.name}" ${formatShape(b.shape)}`,
-    fix: repairOf(a.shape, b.shape),
+    fix: repairOf(a.shape, b.shape, { multiple, concatAxis: how.concatAxis }),
   });
 }
 
-/** The layer that brings the larger picture, or the other channels, to the other operand. */
-export function repairOf(a: Shape, b: Shape): string {
+/**
+ * What brings two operands together.
+ *
+ * @param how.multiple the reduction on the way to them: sizes that it divides need no padding
+ * @param how.concatAxis of a Concat: the axis whose dims need not agree
+ */
+export function repairOf(
+  a: Shape,
+  b: Shape,
+  how: { multiple?: number; concatAxis?: number | undefined } = {},
+): string {
   if (a.length !== b.length)
     return `Reshape one of them: they have ${a.length} and ${b.length} axes.`;
+  const differs = (axis: number): boolean =>
+    axis !== how.concatAxis && contradicts(a[axis], b[axis]);
+  if (differs(0)) return "Give both the same batch: their first axes differ.";
   const [, channelsA, ...spaceA] = a;
   const [, channelsB, ...spaceB] = b;
   const ratios = spaceA.map((dim, i) => ratio(dim, spaceB[i]));
   const stride = ratios[0] ?? 1;
-  const channels = contradicts(channelsA, channelsB);
+  const channels = differs(1);
   const even = ratios.every((one) => one === stride);
-  if (even && Number.isInteger(stride) && (channels || stride !== 1)) {
-    return projection(channelsA, channelsB, stride);
+  const step = stride < 1 ? 1 / stride : stride;
+  if (even && Number.isInteger(step) && (channels || step !== 1)) {
+    const [from, to] = stride < 1 ? [channelsB, channelsA] : [channelsA, channelsB];
+    if (how.concatAxis === 1)
+      return `Pool the larger operand with stride ${step} before it is joined.`;
+    return projection(from, to, step);
   }
-  if (even && Number.isInteger(1 / stride)) return projection(channelsB, channelsA, 1 / stride);
-  const odd = spaceA.findIndex((dim, i) => contradicts(dim, spaceB[i]));
-  const difference = Math.abs(Number(spaceA[odd]) - Number(spaceB[odd]));
-  if (odd >= 0 && difference === 1) {
-    return `Odd input: pad or crop 1 on axis ${odd + 2}, or use input sizes that halve evenly.`;
+  const odd = spaceA.findIndex((_, i) => differs(i + 2));
+  const apart = Math.abs(Number(spaceA[odd]) - Number(spaceB[odd]));
+  if (odd >= 0 && apart === 1) {
+    const sizes =
+      (how.multiple ?? 1) > 1 ? `use multiples of ${how.multiple}` : "use sizes that halve evenly";
+    return `Odd input: pad or crop 1 on axis ${odd + 2}, or ${sizes}.`;
   }
   return "Resize one operand to the size of the other before they are joined.";
 }
