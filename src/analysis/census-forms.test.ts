@@ -60,6 +60,29 @@ describe("fused by the runtime", () => {
   });
 });
 
+test.each(["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"])(
+  "%s whose sum is read on: two residuals before their norms",
+  (op) => {
+    const s = new Sketch(["N", 4, 8]);
+    const gamma = s.b.constant(float32([8], new Array(8).fill(1)));
+    const mlp = (x: ValueName): ValueName => s.linear(s.op("Relu", s.linear(x)));
+    const joined = (a: ValueName, b: ValueName): readonly ValueName[] =>
+      s.b.emitAll(op, [a, b, gamma], {
+        domain: "com.microsoft",
+        outputs: [`${a}.normed`, "", "", `${a}.sum`],
+      });
+    const first = mlp(s.b.emit("LayerNormalization", [s.x, gamma]));
+    const [normed = "", , , sum = ""] = joined(s.x, first);
+    const [end = ""] = joined(sum, mlp(normed));
+    const graph = s.end(end);
+    const found = census(graph).skips.map(({ source, norm, block }) => [source, norm, block]);
+    expect(found).toEqual([
+      [s.x, "pre", "mlp"],
+      [sum, "pre", "mlp"],
+    ]);
+  },
+);
+
 test("an op of an unknown domain means nothing, whatever it is called", () => {
   const s = new Sketch();
   const branch = s.conv(s.op("Relu", s.conv(s.x)));
