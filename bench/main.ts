@@ -3,6 +3,7 @@
 
 import { cpus, totalmem } from "node:os";
 import { build } from "./build.bench.ts";
+import { census } from "./census.bench.ts";
 import { conditional } from "./conditional.bench.ts";
 import { read } from "./read.bench.ts";
 import { startup } from "./startup.bench.ts";
@@ -16,7 +17,14 @@ export interface Bench {
   }>;
 }
 
-const BENCHES: Readonly<Record<string, Bench>> = { build, conditional, read, startup, twins };
+const BENCHES: Readonly<Record<string, Bench>> = {
+  build,
+  census,
+  conditional,
+  read,
+  startup,
+  twins,
+};
 
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
