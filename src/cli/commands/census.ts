@@ -57,7 +57,7 @@ async function run(io: Io, path: string, options: CensusOptions): Promise<void> 
   }
   if (options.json === true) {
     const digest = await fileDigest(path);
-    io.out(`${JSON.stringify(document(graph, found, digest), null, 2)}\n`);
+    io.out(`${JSON.stringify(censusDocument(graph, found, digest), null, 2)}\n`);
     return;
   }
   const view = { width: io.outColumns, all: options.all === true, color: io.outColor };
@@ -125,7 +125,12 @@ async function fileDigest(path: string): Promise<string | null> {
   return (await stat(path)).isFile() ? digestOf(await readFile(path)) : null;
 }
 
-function document(graph: Graph, found: Census, digest: string | null): Record<string, unknown> {
+/** The JSON document of a census, as docs/reference/census.schema.json describes it. */
+export function censusDocument(
+  graph: Graph,
+  found: Census,
+  digest: string | null,
+): Record<string, unknown> {
   let parameters = 0;
   for (const ref of graph.initializers.values()) {
     if (isWeight(ref.dtype)) parameters += ref.shape.reduce((a, b) => a * b, 1);
