@@ -73,6 +73,25 @@ describe("a network as its layers see it", () => {
     expect(graph.name).toBe("net");
   });
 
+  test("no two layers share weights by having one path", () => {
+    const named = (name: string) => nn.named(name, nn.dense(4));
+    const chosen = (net: Net, x: ValueName) =>
+      net.either(
+        gate(net, x),
+        (inner) => inner.inside(nn.dense(4), x),
+        () => x,
+      );
+    const twice = nn.layer("twice", (net, x) => chosen(net, chosen(net, x)));
+    const weightsOf = (...layers: readonly nn.Layer[]) =>
+      [...sound(build(nn.sequential(...layers))).initializers.keys()].filter((name) =>
+        name.endsWith("weight"),
+      );
+    expect(weightsOf(nn.dense(4), nn.dense(4), named("dense2"))).toHaveLength(3);
+    expect(weightsOf(named("dense2"), nn.dense(4), nn.dense(4), nn.dense(4))).toHaveLength(4);
+    expect(weightsOf(nn.named("a", nn.sequential(named("b"))), named("a.b"))).toHaveLength(2);
+    expect(weightsOf(twice)).toHaveLength(2);
+  });
+
   test("further inputs and outputs", async () => {
     const scaled = nn.layer("scaled", (net, x) => {
       const scale = net.input("scale", ["N", 1]);

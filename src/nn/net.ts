@@ -111,7 +111,10 @@ export function buildNet(root: Layer, options: BuildOptions): Graph {
     weights: new Map(),
     once: new Map(),
   };
-  const y = root.build(new ScopedNet(shared, builder, { path: [], origin: root.origin }), input);
+  const y = root.build(
+    new ScopedNet(shared, builder, { path: [], origin: root.origin, paths: new Map() }),
+    input,
+  );
   for (const { name: output, value } of [
     { name: outputOf(options), value: y },
     ...shared.outputs,
@@ -146,8 +149,8 @@ interface Scope {
   readonly path: readonly string[];
   /** The innermost layer that knows where it was written. */
   readonly origin: Origin | undefined;
-  /** Of the layer around one that has no name of its own. */
-  readonly counts?: Map<string, number>;
+  /** How often each path has been asked for: no two layers stand at one, whose weights would be shared. */
+  readonly paths: Map<string, number>;
 }
 
 /** The place of a layer, or where it has none that of the layer around it; sought when it is asked for. */
@@ -163,8 +166,6 @@ class ScopedNet implements Net {
   /** Of the graph or body that nodes go into. */
   readonly #builder: TypedBuilder;
   readonly #scope: Scope;
-  /** Layers inside this one, by name. */
-  readonly #counts: Map<string, number>;
 
   constructor(shared: Shared, builder: TypedBuilder, scope: Scope) {
     this.path = scope.path.join(".");
@@ -172,7 +173,6 @@ class ScopedNet implements Net {
     this.#shared = shared;
     this.#builder = builder;
     this.#scope = scope;
-    this.#counts = scope.counts ?? new Map();
   }
 
   #name(own: string): string {
@@ -258,16 +258,24 @@ class ScopedNet implements Net {
 
   inside(inner: Layer, x: ValueName): ValueName {
     const origin = innermost(inner.origin, this.#scope.origin);
-    if (inner.name === "") {
-      // What has no name stands where this layer stands: what is inside it is numbered along.
-      const scope = { path: this.#scope.path, origin, counts: this.#counts };
-      return inner.build(new ScopedNet(this.#shared, this.#builder, scope), x);
+    // What has no name stands where this layer stands: what is inside it is numbered along.
+    const path = inner.name === "" ? this.#scope.path : this.#freePath(inner.name);
+    const scope = { path, origin, paths: this.#scope.paths };
+    return inner.build(new ScopedNet(this.#shared, this.#builder, scope), x);
+  }
+
+  /** The path of a layer of that name inside this one: numbered where another stands there. */
+  #freePath(name: string): readonly string[] {
+    const { path, paths } = this.#scope;
+    const stem = this.#name(name);
+    for (let n = (paths.get(stem) ?? 0) + 1; ; n++) {
+      const own = n === 1 ? name : `${name}${n}`;
+      const whole = this.#name(own);
+      if (n > 1 && paths.has(whole)) continue;
+      paths.set(whole, paths.get(whole) ?? 1);
+      paths.set(stem, n);
+      return [...path, own];
     }
-    const count = (this.#counts.get(inner.name) ?? 0) + 1;
-    this.#counts.set(inner.name, count);
-    const own = count === 1 ? inner.name : `${inner.name}${count}`;
-    const path = [...this.#scope.path, own];
-    return inner.build(new ScopedNet(this.#shared, this.#builder, { path, origin }), x);
   }
 
   input(name: string, shape: Shape, dtype: DType = "float32"): ValueName {
@@ -293,7 +301,8 @@ class ScopedNet implements Net {
     const known = once.get(this.#builder) ?? new Map<string, ValueName>();
     once.set(this.#builder, known);
     const { origin } = this.#scope;
-    const net = new ScopedNet(this.#shared, this.#builder, { path: [name], origin });
+    const scope = { path: [name], origin, paths: new Map<string, number>() };
+    const net = new ScopedNet(this.#shared, this.#builder, scope);
     const value = known.get(name) ?? part(net);
     known.set(name, value);
     return value;
@@ -344,8 +353,8 @@ class ScopedNet implements Net {
   }
 
   #within(body: TypedBuilder, name: string): ScopedNet {
-    const { path, origin } = this.#scope;
-    return new ScopedNet(this.#shared, body, { path: [...path, name], origin });
+    const { origin, paths } = this.#scope;
+    return new ScopedNet(this.#shared, body, { path: this.#freePath(name), origin, paths });
   }
 
   #valueOf(builder: TypedBuilder, name: ValueName): Value {
