@@ -1,13 +1,24 @@
 // All rules, in the order in which their findings are told.
 
+import { fixedBatch, mixedRequests, trainingBatchNorm } from "./batch.ts";
 import { normOnShortcut } from "./norm-on-shortcut.ts";
+import { unseeded } from "./random.ts";
 import type { Examined, Finding, Rule } from "./rule.ts";
+import { castRoundTrip, float64 } from "./types.ts";
 
 /** The rules about single skips: the census tells their findings too. */
 const SKIP_RULES: readonly Rule[] = [normOnShortcut];
 
 /** All rules. One more rule is one more file, one line here and one page in docs/reference/lint/. */
-export const RULES: readonly Rule[] = [...SKIP_RULES];
+export const RULES: readonly Rule[] = [
+  ...SKIP_RULES,
+  trainingBatchNorm,
+  mixedRequests,
+  fixedBatch,
+  unseeded,
+  float64,
+  castRoundTrip,
+];
 
 /** What the rules about skips find. */
 export function skipHazards(model: Examined): readonly Finding[] {

@@ -1,0 +1,70 @@
+// Element types that cost more than they give.
+
+import { diagnostic } from "../../base/diagnostic.ts";
+import { formatBytes } from "../../base/format.ts";
+import { dtypeBytes, isFloat } from "../../graph/dtype.ts";
+import { indexOf, typeOf } from "../../graph/query.ts";
+import { elementCount } from "../../graph/shape.ts";
+import { everyNode, placeOf } from "./nodes.ts";
+import type { Rule } from "./rule.ts";
+
+/** Tensors of 64-bit floats, mostly left over from numpy. Single numbers do not matter. */
+export const float64: Rule = {
+  id: "types/float64",
+  title: "tensors have 64-bit floats",
+  check: ({ graph, run }) => {
+    const weights = [...run.initializers]
+      .filter(([, { dtype, shape }]) => dtype === "float64" && elementCount(shape) !== 1)
+      // What was computed from constants is no weight of the file.
+      .filter(([name]) => graph.initializers.has(name));
+    const nodes = [...everyNode(run)].filter(({ node, graph: around }) =>
+      node.outputs.some((name) => {
+        const type = typeOf(around, name);
+        return type?.dtype === "float64" && elementCount(type.shape) !== 1;
+      }),
+    );
+    const [weight] = weights;
+    const [node] = nodes;
+    if (weight === undefined && node === undefined) return [];
+    const bytes = weights.reduce(
+      (total, [, { shape }]) => total + dtypeBytes("float64", elementCount(shape) ?? 0),
+      0,
+    );
+    return [
+      diagnostic({
+        id: "types/float64",
+        severity: "warning",
+        where: node === undefined ? `weight ${weight?.[0]}` : placeOf(node),
+        text: `${weights.length} weights (${formatBytes(bytes)}) and the results of ${nodes.length} nodes are float64: twice the memory, and slow or missing kernels`,
+        fix: "Cast the weights to float32 before the export.",
+      }),
+    ];
+  },
+};
+
+/** A float brought to another type and back at once. */
+export const castRoundTrip: Rule = {
+  id: "types/cast-round-trip",
+  title: "a value is cast to another float type and back",
+  check: ({ run }) =>
+    [...everyNode(run)].flatMap((at) => {
+      const [name = ""] = at.node.inputs;
+      const inner = at.node.op === "Cast" ? indexOf(at.graph).producers.get(name) : undefined;
+      if (inner?.op !== "Cast") return [];
+      const types = [inner.inputs[0], name, at.node.outputs[0]].map(
+        (value) => typeOf(at.graph, value ?? "")?.dtype,
+      );
+      const [before, between, after] = types;
+      if (before === undefined || between === undefined || before !== after) return [];
+      if (before === between || !isFloat(before) || !isFloat(between)) return [];
+      return [
+        diagnostic({
+          id: "types/cast-round-trip",
+          severity: "info",
+          where: placeOf(at),
+          text: `a ${before} value is cast to ${between} and back at once: two copies, and nothing is computed in ${between}`,
+          fix: "Remove both casts, or keep what lies on both sides in one type.",
+        }),
+      ];
+    }),
+};
