@@ -3,11 +3,12 @@
 
 import type { Graph, Node, ValueName } from "../graph/graph.ts";
 import { FreshNames } from "./fresh-names.ts";
-import { Inference } from "./infer-shapes.ts";
+import { Inference, isInferred, markInferred } from "./infer-shapes.ts";
 import { handOn, renamed } from "./inline.ts";
 
 /** The graph with shapes inferred and every decided `If` replaced; the same graph if nothing changes. */
 export function decideBranches(graph: Graph): Graph {
+  if (isInferred(graph) && !graph.nodes.some((node) => node.op === "If")) return graph;
   const inference = new Inference(graph);
   const nodes: Node[] = [];
   let changed = false;
@@ -29,7 +30,7 @@ export function decideBranches(graph: Graph): Graph {
     for (const [name, ref] of inside.initializers) inference.addInitializer(name, ref);
     for (const one of inside.nodes.toReversed()) open.push(one);
   }
-  return inference.finish(changed ? nodes : graph.nodes);
+  return markInferred(inference.finish(changed ? nodes : graph.nodes));
 }
 
 function branchOf(node: Node, condition: boolean): Graph | undefined {

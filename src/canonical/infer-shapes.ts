@@ -17,7 +17,22 @@ import { propagate } from "./propagate.ts";
  * everywhere, inputs and outputs included. The same graph back if there is nothing to add.
  */
 export function inferShapes(graph: Graph, sizes?: ReadonlyMap<string, number>): Graph {
-  return inferWithin(graph, { sizes });
+  if (isInferred(graph) && (sizes === undefined || sizes.size === 0)) return graph;
+  return markInferred(inferWithin(graph, { sizes }));
+}
+
+/** Graphs to which inference has nothing to add. */
+const inferred = new WeakSet<Graph>();
+
+/** Whether a graph is known to be the result of inference. */
+export function isInferred(graph: Graph): boolean {
+  return inferred.has(graph);
+}
+
+/** Remembers a graph as the result of inference over all its nodes. */
+export function markInferred(graph: Graph): Graph {
+  inferred.add(graph);
+  return graph;
 }
 
 /** What surrounds a body: the values of the graphs around it. */

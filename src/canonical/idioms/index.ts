@@ -1,6 +1,6 @@
 // The idioms, in the order in which they are looked for, and the pass that does so.
 
-import type { Graph } from "../../graph/graph.ts";
+import { type Graph, subgraphs } from "../../graph/graph.ts";
 import { activations } from "./activation.ts";
 import { batchNorm, linear } from "./affine.ts";
 import { attention } from "./attention.ts";
@@ -31,5 +31,24 @@ const IDIOMS: readonly Idiom[] = [
 /** Every idiom of a graph and of the bodies in it as one node; the same graph if there is none. */
 export function collapseIdioms(graph: Graph): Graph {
   // What does nothing goes first: then no pattern has to look past it.
-  return IDIOMS.reduce((current, idiom) => collapse(current, idiom), passInert(graph));
+  return IDIOMS.reduce(
+    (current, idiom) => (mayHold(current, idiom) ? collapse(current, idiom) : current),
+    passInert(graph),
+  );
+}
+
+const ops = new WeakMap<Graph, ReadonlySet<string>>();
+
+/** Whether a graph, or a body in it, has an op with which the idiom can end. */
+function mayHold(graph: Graph, idiom: Idiom): boolean {
+  const known = ops.get(graph) ?? new Set(opsOf(graph));
+  ops.set(graph, known);
+  return idiom.roots.some((op) => known.has(op));
+}
+
+function* opsOf(graph: Graph): Iterable<string> {
+  for (const node of graph.nodes) {
+    yield node.op;
+    for (const body of subgraphs(node)) yield* opsOf(body);
+  }
 }
