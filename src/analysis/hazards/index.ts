@@ -1,10 +1,19 @@
 // All rules, in the order in which their findings are told.
 
+import {
+  debugRemarks,
+  duplicateWeights,
+  filledWeights,
+  oldOpset,
+  trainingLeftovers,
+  unused,
+} from "./artifact.ts";
 import { fixedBatch, mixedRequests, trainingBatchNorm } from "./batch.ts";
 import { normOnShortcut } from "./norm-on-shortcut.ts";
 import { unseeded } from "./random.ts";
 import type { Examined, Finding, Rule } from "./rule.ts";
 import { castRoundTrip, float64 } from "./types.ts";
+import { extremeWeights, notFinite, zeroLayer } from "./weights.ts";
 
 /** The rules about single skips: the census tells their findings too. */
 const SKIP_RULES: readonly Rule[] = [normOnShortcut];
@@ -18,6 +27,15 @@ export const RULES: readonly Rule[] = [
   unseeded,
   float64,
   castRoundTrip,
+  notFinite,
+  extremeWeights,
+  zeroLayer,
+  duplicateWeights,
+  unused,
+  filledWeights,
+  trainingLeftovers,
+  debugRemarks,
+  oldOpset,
 ];
 
 /** What the rules about skips find. */

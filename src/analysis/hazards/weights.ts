@@ -1,0 +1,117 @@
+// Weights that no training should end with.
+
+import { diagnostic } from "../../base/diagnostic.ts";
+import { floatAttribute, type Graph } from "../../graph/graph.ts";
+import { isNorm, roleOf } from "../skips/vocabulary.ts";
+import { everyNode, placeOf, type Standing } from "./nodes.ts";
+import type { Finding, Rule } from "./rule.ts";
+import { statisticsOf } from "./statistics.ts";
+
+/**
+ * Far above what is trained: weights of published networks stay below 100, and a product of two such
+ * layers leaves the range of float16 (65504).
+ */
+const LARGEST = 1e4;
+
+/** What layers and norms read as weights. Infinities in masks are meant, and are read by other ops. */
+function weightsOf({ node, graph }: Standing): readonly string[] {
+  if (roleOf(node, 1) !== "transform" && !isNorm(node)) return [];
+  return node.inputs.filter((name) => graph.initializers.has(name));
+}
+
+/** NaN or infinity among the weights of a layer, or a variance that makes one. */
+export const notFinite: Rule = {
+  id: "weights/not-finite",
+  title: "a weight is NaN or infinite",
+  check: ({ canonical }) =>
+    [...everyNode(canonical)].flatMap((at) => {
+      const broken = weightsOf(at).find((name) => {
+        const found = statisticsOf(at.graph.initializers.get(name));
+        return found?.hasNaN === true || found?.hasInfinity === true;
+      });
+      if (broken !== undefined)
+        return [tell(at, `the weight ${broken} has NaN or infinite elements`)];
+      const variance = negativeVariance(at);
+      return variance === undefined
+        ? []
+        : [tell(at, `the variance ${variance} is negative: its root is NaN`)];
+    }),
+};
+
+function tell(at: Standing, what: string): Finding {
+  return diagnostic({
+    id: "weights/not-finite",
+    severity: "error",
+    where: placeOf(at),
+    text: `${what}: answers are NaN`,
+    fix: "Go back to a checkpoint before training broke down; a lower rate or clipped gradients keep it up.",
+  });
+}
+
+function negativeVariance({ node, graph }: Standing): string | undefined {
+  const name = node.inputs[4];
+  if (node.op !== "BatchNormalization" || name === undefined) return undefined;
+  const found = statisticsOf(graph.initializers.get(name));
+  return found !== undefined && found.least + floatAttribute(node, "epsilon", 1e-5) < 0
+    ? name
+    : undefined;
+}
+
+/** Magnitudes that overflow soon. */
+export const extremeWeights: Rule = {
+  id: "weights/extreme",
+  title: "a weight is of extreme magnitude",
+  check: ({ canonical }) =>
+    [...everyNode(canonical)].flatMap((at) => {
+      if (roleOf(at.node, 1) !== "transform") return [];
+      const name = weightsOf(at).find((one) => largestOf(at.graph, one) >= LARGEST);
+      if (name === undefined) return [];
+      return [
+        diagnostic({
+          id: "weights/extreme",
+          severity: "warning",
+          where: placeOf(at),
+          text: `the weight ${name} has an element of magnitude ${largestOf(at.graph, name).toPrecision(2)}: half precision overflows, and a quantized grid loses all other elements`,
+          fix: "Look whether training diverged; if the value is meant, keep this layer in float32.",
+        }),
+      ];
+    }),
+};
+
+function largestOf(graph: Graph, name: string): number {
+  return statisticsOf(graph.initializers.get(name))?.largest ?? 0;
+}
+
+/** A layer that gives the same whatever it is fed. */
+export const zeroLayer: Rule = {
+  id: "weights/zero-layer",
+  title: "all weights of a layer are zero",
+  check: ({ canonical }) =>
+    [...everyNode(canonical)].flatMap((at) => {
+      if (roleOf(at.node, 1) !== "transform") return [];
+      if (!weightsOf(at).some((name) => isZeroMatrix(at.graph, name))) return [];
+      return [
+        diagnostic({
+          id: "weights/zero-layer",
+          severity: "warning",
+          where: placeOf(at),
+          text: "the weight is zero all over: the layer gives the same whatever it is fed",
+          fix: "If the model is trained, this layer has learned nothing: prune it, or find out why no gradient reached it.",
+        }),
+      ];
+    }),
+};
+
+/** Zeros in a bias are usual. */
+function isZeroMatrix(graph: Graph, name: string): boolean {
+  const ref = graph.initializers.get(name);
+  if (ref === undefined || ref.shape.length < 2) return false;
+  const found = statisticsOf(ref);
+  return (
+    found !== undefined &&
+    found.elements > 0 &&
+    found.largest === 0 &&
+    !found.hasNaN &&
+    !found.hasInfinity
+  );
+}
