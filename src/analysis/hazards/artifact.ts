@@ -88,12 +88,16 @@ export const unused: Rule = {
     const [node] = nodes;
     if (weight === undefined && node === undefined) return [];
     const bytes = formatBytes(sum(weights.map(([, ref]) => bytesOf(ref))));
+    const what = [
+      weights.length === 0 ? [] : `${counted(weights.length, "weight")} (${bytes})`,
+      nodes.length === 0 ? [] : counted(nodes.length, "node"),
+    ].flat();
     return [
       diagnostic({
         id: "artifact/unused",
         severity: "info",
         where: weight === undefined ? `node ${node?.name}` : `weight ${weight[0]}`,
-        text: `nothing reads ${counted(weights.length, "weight")} (${bytes}) and ${counted(nodes.length, "node")}`,
+        text: `nothing reads ${what.join(" and ")}`,
         fix: "Remove them; no answer changes.",
       }),
     ];
@@ -157,7 +161,7 @@ export const trainingLeftovers: Rule = {
         id: "artifact/training-leftovers",
         severity: "info",
         where: placeOf(first),
-        text: `${found.length} nodes are there for training (${[...ops].slice(0, 6).join(", ")}): answers do not need them`,
+        text: `${[...ops].slice(0, 6).join(", ")} (${counted(found.length, "node")}) are for training: answers do not need them`,
         fix: "Export the forward part alone.",
       }),
     ];

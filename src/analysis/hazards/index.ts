@@ -9,18 +9,36 @@ import {
   unused,
 } from "./artifact.ts";
 import { fixedBatch, mixedRequests, trainingBatchNorm } from "./batch.ts";
+import { deadBranch, linearBranch, repeatedOperand } from "./branch.ts";
 import { normOnShortcut } from "./norm-on-shortcut.ts";
 import { unseeded } from "./random.ts";
 import type { Examined, Finding, Rule } from "./rule.ts";
+import { activationOnShortcut, lossyShortcut, needlessProjection } from "./shortcut.ts";
+import {
+  deepPostActivation,
+  deepPostNorm,
+  normAfterSum,
+  saturatedGate,
+  unscaledStack,
+} from "./stack.ts";
 import { castRoundTrip, float64 } from "./types.ts";
 import { extremeWeights, notFinite, zeroLayer } from "./weights.ts";
 
-/** The rules about single skips: the census tells their findings too. */
-const SKIP_RULES: readonly Rule[] = [normOnShortcut];
+/** The warnings about single skips: the census tells them too. */
+const SKIP_RULES: readonly Rule[] = [normOnShortcut, normAfterSum, deadBranch];
 
 /** All rules. One more rule is one more file, one line here and one page in docs/reference/lint/. */
 export const RULES: readonly Rule[] = [
   ...SKIP_RULES,
+  activationOnShortcut,
+  lossyShortcut,
+  needlessProjection,
+  linearBranch,
+  saturatedGate,
+  repeatedOperand,
+  unscaledStack,
+  deepPostNorm,
+  deepPostActivation,
   trainingBatchNorm,
   mixedRequests,
   fixedBatch,

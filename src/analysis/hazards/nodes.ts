@@ -4,6 +4,8 @@ import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { intAttribute, intsAttribute, subgraphs } from "../../graph/graph.ts";
 import { originalName, originalsOf } from "../../graph/original.ts";
 import { numbersOf } from "../../graph/tensor.ts";
+import { Flow } from "../skips/flow.ts";
+import { type Fusion, fusionsOf } from "../skips/fusion.ts";
 
 /** A node and the graph or body in which it stands. */
 export interface Standing {
@@ -38,4 +40,35 @@ export function axesOf({ node, graph }: Standing): readonly number[] | undefined
     given === "" ? (intsAttribute(node, "axes") ?? []) : (integersOf(graph, given) ?? undefined);
   const idle = axes?.length === 0 && intAttribute(node, "noop_with_empty_axes", 0) !== 0;
   return idle ? undefined : axes;
+}
+
+/** How activations flow through a graph, and where they meet. */
+export interface Merging {
+  readonly graph: Graph;
+  readonly flow: Flow;
+  /** By the name of the node that merges. */
+  readonly fusions: ReadonlyMap<string, Fusion>;
+  readonly nodes: ReadonlyMap<string, Node>;
+}
+
+const known = new WeakMap<Graph, Merging>();
+
+/** The merges of a graph, found once for all rules. Those of bodies are not among them. */
+export function mergingOf(graph: Graph): Merging {
+  const before = known.get(graph);
+  if (before !== undefined) return before;
+  const flow = new Flow(graph);
+  const merging: Merging = {
+    graph,
+    flow,
+    fusions: new Map(fusionsOf(flow).map((one) => [one.node.name, one])),
+    nodes: new Map(graph.nodes.map((node) => [node.name, node])),
+  };
+  known.set(graph, merging);
+  return merging;
+}
+
+/** The nodes of some names. */
+export function named({ nodes }: Merging, names: readonly string[]): Node[] {
+  return names.flatMap((name) => nodes.get(name) ?? []);
 }

@@ -12,6 +12,7 @@ function slowly(ref: Tensor) {
     hasInfinity: all.some((one) => Math.abs(one) === Number.POSITIVE_INFINITY),
     largest: finite.reduce((most, one) => Math.max(most, Math.abs(one)), 0),
     least: finite.reduce((least, one) => Math.min(least, one), Number.POSITIVE_INFINITY),
+    most: finite.reduce((most, one) => Math.max(most, one), Number.NEGATIVE_INFINITY),
     elements: all.length,
   };
 }

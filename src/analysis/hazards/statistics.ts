@@ -10,6 +10,8 @@ export interface WeightStatistics {
   readonly largest: number;
   /** Smallest finite element. */
   readonly least: number;
+  /** Largest finite element. */
+  readonly most: number;
   readonly elements: number;
 }
 
@@ -26,15 +28,17 @@ export function statisticsOf(ref: TensorRef | undefined): WeightStatistics | und
   let hasInfinity = false;
   let largest = 0;
   let least = Number.POSITIVE_INFINITY;
+  let most = Number.NEGATIVE_INFINITY;
   for (const value of values) {
     const size = Math.abs(value);
     if (size < Number.POSITIVE_INFINITY) {
       if (size > largest) largest = size;
       if (value < least) least = value;
+      if (value > most) most = value;
     } else if (size === Number.POSITIVE_INFINITY) hasInfinity = true;
     else hasNaN = true;
   }
-  const found = { hasNaN, hasInfinity, largest, least, elements: values.length };
+  const found = { hasNaN, hasInfinity, largest, least, most, elements: values.length };
   known.set(ref, found);
   return found;
 }

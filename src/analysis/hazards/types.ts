@@ -30,12 +30,16 @@ export const float64: Rule = {
       (total, [, { shape }]) => total + dtypeBytes("float64", elementCount(shape) ?? 0),
       0,
     );
+    const what = [
+      weights.length === 0 ? [] : `weights (${weights.length}, ${formatBytes(bytes)})`,
+      nodes.length === 0 ? [] : `results of nodes (${nodes.length})`,
+    ].flat();
     return [
       diagnostic({
         id: "types/float64",
         severity: "warning",
         where: node === undefined ? `weight ${weight?.[0]}` : placeOf(node),
-        text: `${weights.length} weights (${formatBytes(bytes)}) and the results of ${nodes.length} nodes are float64: twice the memory, and slow or missing kernels`,
+        text: `${what.join(" and ")} are float64: twice the memory, and slow or missing kernels`,
         fix: "Cast the weights to float32 before the export.",
       }),
     ];

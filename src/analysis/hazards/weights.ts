@@ -3,6 +3,7 @@
 import { diagnostic } from "../../base/diagnostic.ts";
 import { floatAttribute, type Graph } from "../../graph/graph.ts";
 import { isNorm, roleOf } from "../skips/vocabulary.ts";
+import { deadParts } from "./branch.ts";
 import { everyNode, placeOf, type Standing } from "./nodes.ts";
 import type { Finding, Rule } from "./rule.ts";
 import { statisticsOf } from "./statistics.ts";
@@ -86,9 +87,11 @@ function largestOf(graph: Graph, name: string): number {
 export const zeroLayer: Rule = {
   id: "weights/zero-layer",
   title: "all weights of a layer are zero",
-  check: ({ canonical }) =>
-    [...everyNode(canonical)].flatMap((at) => {
-      if (roleOf(at.node, 1) !== "transform") return [];
+  check: (model) => {
+    // At the end of a branch it is that branch which is told.
+    const dead = new Set(deadParts(model).map(({ node }) => node));
+    return [...everyNode(model.canonical)].flatMap((at) => {
+      if (roleOf(at.node, 1) !== "transform" || dead.has(at.node)) return [];
       if (!weightsOf(at).some((name) => isZeroMatrix(at.graph, name))) return [];
       return [
         diagnostic({
@@ -99,7 +102,8 @@ export const zeroLayer: Rule = {
           fix: "If the model is trained, this layer has learned nothing: prune it, or find out why no gradient reached it.",
         }),
       ];
-    }),
+    });
+  },
 };
 
 /** Zeros in a bias are usual. */
