@@ -3,6 +3,7 @@
 
 import type { ValueName } from "../graph/graph.ts";
 import type { Net } from "./net.ts";
+import { layerFault } from "./node-check.ts";
 
 /** A part of a network. */
 export interface Layer {
@@ -40,7 +41,14 @@ export function layer(name: string, build: Layer["build"]): Layer {
  * nn.named("stage2", nn.sequential(nn.conv(64, 3), nn.relu())) // stage2.conv.weight
  */
 export function named(name: string, inner: Layer): Layer {
-  return { ...inner, name, build: (net, x) => inner.build(net, x) };
+  return {
+    ...inner,
+    name,
+    build: (net, x) => {
+      const fault = layerFault(inner);
+      return fault === undefined ? inner.build(net, x) : net.fail(fault.id, fault.text, fault.fix);
+    },
+  };
 }
 
 const HERE = new URL(".", import.meta.url).href;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { sound } from "../../test/sound.ts";
 import { SkipwayError } from "../base/errors.ts";
-import { type Graph, int, type ValueName } from "../graph/graph.ts";
+import { type Attribute, type Graph, int, type ValueName } from "../graph/graph.ts";
 import { float32, float32Values, int64, type Tensor } from "../graph/tensor.ts";
 import { modelOf } from "../onnx/onnx-model.ts";
 import { encodeModel } from "../onnx/write.ts";
@@ -239,6 +239,70 @@ describe("a network as its layers see it", () => {
       expect(() => build(own)).toThrow(/the weight "alpha" has shape/);
     },
   );
+
+  describe("what a layer of one's own gets wrong is told at its line", () => {
+    const own = (build: nn.Layer["build"]) => nn.sequential(nn.dense(4), nn.layer("own", build));
+    const findingOf = (root: nn.Layer) => {
+      try {
+        build(root);
+      } catch (error) {
+        if (error instanceof SkipwayError) return error.diagnostics[0];
+      }
+      return undefined;
+    };
+    const relu =
+      (attributes: object): nn.Layer["build"] =>
+      // As JavaScript would call it.
+      (net, x) =>
+        net.emit("LeakyRelu", [x], { attributes: attributes as { alpha: Attribute } });
+
+    test.each<[string, nn.Layer["build"], string]>([
+      ["nn/attribute", relu({ alpha: 1 }), '"alpha" of LeakyRelu is without a kind: 1'],
+      ["nn/attribute", relu({ alpha: nn.float(Number.NaN) }), '"alpha" of LeakyRelu is float: NaN'],
+      ["nn/attribute", relu({ alpha: nn.int(1.5) }), '"alpha" of LeakyRelu is int: 1.5'],
+      ["nn/value", (net) => net.emit("Relu", ["nothing"]), 'Relu reads "nothing"'],
+      ["nn/value", () => "nothing", 'the layer gives "nothing"'],
+    ])("%s", (id, wrong, text) => {
+      const found = findingOf(own(wrong));
+      expect(found).toMatchObject({
+        id,
+        text: expect.stringContaining(text),
+        where: expect.stringMatching(/^layer own \(.*net\.test\.ts:/),
+      });
+    });
+
+    test("operands that do not fit: both tensors, their shapes, and the repair", () => {
+      const sum = (size: number) =>
+        own((net, x) => net.emit("Add", [x, net.weight("scale", [size], 1)]));
+      sound(build(sum(1)));
+      expect(findingOf(sum(7))).toMatchObject({
+        id: "shape/mismatch",
+        text: 'Add cannot join "dense.gemm.output" [N,4] and "own.scale" [7]',
+        where: expect.stringMatching(/^layer own \(.*net\.test\.ts:/),
+      });
+      const join = (axis: number) =>
+        own((net, x) => {
+          const two = net.emit("Concat", [x, x], { attributes: { axis: nn.int(1) } });
+          return net.emit("Concat", [x, two], { attributes: { axis: nn.int(axis) } });
+        });
+      sound(build(join(1)));
+      expect(findingOf(join(0))?.text).toMatch(/cannot join .*\[N,4\] and .*\[N,8\]/);
+    });
+
+    test.each<[string, unknown, RegExp]>([
+      ["a maker", nn.relu, /of type function/],
+      ["a list", [nn.relu()], /a list/],
+      ["nothing", undefined, /of type undefined/],
+    ])("%s in the place of a layer", (_, given, text) => {
+      for (const root of [
+        nn.sequential(nn.dense(4), given as nn.Layer),
+        nn.named("own", given as nn.Layer),
+        given as nn.Layer,
+      ]) {
+        expect(findingOf(root)?.text).toMatch(text);
+      }
+    });
+  });
 
   test("an input is one thing to all who ask for it", () => {
     const asks = (name: string, size: number) =>

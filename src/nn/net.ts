@@ -10,7 +10,8 @@ import type { Graph, Value, ValueName } from "../graph/graph.ts";
 import { formatShape, type Shape } from "../graph/shape.ts";
 import { int64, type TensorRef } from "../graph/tensor.ts";
 import { type FanOptions, type Init, initialTensor } from "./init.ts";
-import type { Layer, Origin } from "./layer.ts";
+import { type Layer, named, type Origin } from "./layer.ts";
+import { attributeFault, axisOf, type Fault, layerFault, mergeFault } from "./node-check.ts";
 
 /** Operator set of everything that the builder makes. */
 const OPSET = 20;
@@ -108,13 +109,13 @@ export function buildNet(root: Layer, options: BuildOptions): Graph {
     options,
     inputs: new Map(),
     outputs: [],
+    made: new Set(),
     weights: new Map(),
     once: new Map(),
   };
-  const y = root.build(
-    new ScopedNet(shared, builder, { path: [], origin: root.origin, paths: new Map() }),
-    input,
-  );
+  const scope = { path: [], origin: undefined, paths: new Map<string, number>() };
+  // Its name is that of the graph, and stands in no path.
+  const y = new ScopedNet(shared, builder, scope).inside(named("", root), input);
   for (const { name: output, value } of [
     { name: outputOf(options), value: y },
     ...shared.outputs,
@@ -140,6 +141,8 @@ interface Shared {
   readonly options: BuildOptions;
   readonly inputs: Map<string, ValueName>;
   readonly outputs: { readonly name: string; readonly value: ValueName }[];
+  /** Outputs of nodes, also of those whose type is unknown. */
+  readonly made: Set<ValueName>;
   readonly weights: Map<string, readonly number[]>;
   /** What is made once, by the graph or body that it stands in. */
   readonly once: Map<TypedBuilder, Map<string, ValueName>>;
@@ -189,7 +192,27 @@ class ScopedNet implements Net {
     options: EmitOptions = {},
   ): readonly ValueName[] {
     const name = this.#name(options.name ?? op.toLowerCase());
-    return this.#builder.emitAll(op, inputs, { ...options, name });
+    for (const input of inputs) if (input !== "") this.#mustExist(input, `${op} reads`);
+    this.#refuse(attributeFault(op, options.attributes));
+    const outputs = this.#builder.emitAll(op, inputs, { ...options, name });
+    for (const output of outputs) this.#shared.made.add(output);
+    const operands = inputs.flatMap((input) => {
+      const shape = this.#builder.typeOf(input)?.shape;
+      return shape === undefined ? [] : [{ name: input, shape }];
+    });
+    this.#refuse(mergeFault(op, operands, axisOf(options.attributes)));
+    return outputs;
+  }
+
+  #refuse(fault: Fault | undefined): void {
+    if (fault !== undefined) this.fail(fault.id, fault.text, fault.fix);
+  }
+
+  /** A value of this network: a layer may hand on what is none, from JavaScript or from another network. */
+  #mustExist(value: ValueName, what: string): void {
+    if (this.#shared.made.has(value) || this.#builder.typeOf(value) !== undefined) return;
+    const text = `${what} ${value === undefined ? "undefined" : `"${value}"`}, which is no value of this network`;
+    this.fail("nn/value", text, "Use what net.emit, net.weight, net.inside or net.input gave.");
   }
 
   weight(name: string, shape: readonly number[], init: Init, fans: FanOptions = {}): ValueName {
@@ -257,11 +280,15 @@ class ScopedNet implements Net {
   }
 
   inside(inner: Layer, x: ValueName): ValueName {
+    this.#refuse(layerFault(inner));
     const origin = innermost(inner.origin, this.#scope.origin);
     // What has no name stands where this layer stands: what is inside it is numbered along.
     const path = inner.name === "" ? this.#scope.path : this.#freePath(inner.name);
     const scope = { path, origin, paths: this.#scope.paths };
-    return inner.build(new ScopedNet(this.#shared, this.#builder, scope), x);
+    const net = new ScopedNet(this.#shared, this.#builder, scope);
+    const y = inner.build(net, x);
+    net.#mustExist(y, "the layer gives");
+    return y;
   }
 
   /** The path of a layer of that name inside this one: numbered where another stands there. */

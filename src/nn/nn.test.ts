@@ -89,7 +89,7 @@ describe("building", () => {
     expect(found).toMatchObject({
       id: "shape/mismatch",
       where: expect.stringMatching(/^layer residual \(.*nn\.test\.ts:\d+:\d+\)$/),
-      text: "the skip carries [N,2,6,6], the branch makes [N,4,3,3]",
+      text: 'the skip "image" carries [N,2,6,6], the branch "residual.norm2.batchnormalization.output" makes [N,4,3,3]',
       fix: 'Use shortcut "auto": a 1x1 projection 2→4 with stride 2.',
     });
   });

@@ -14,8 +14,18 @@ import type { Net } from "../net.ts";
 export function mustAgree(net: Net, skip: ValueName, branch: ValueName, fix: string): void {
   const [a, b] = [net.shape(skip), net.shape(branch)];
   if (!differ(a, b)) return;
-  const text = `the skip carries ${formatShape(a)}, the branch makes ${formatShape(b)}`;
-  net.fail("shape/mismatch", text, fix);
+  mismatch(net, [skip, branch], fix);
+}
+
+/** Ends the building: the two sides of a merge do not fit. */
+export function mismatch(
+  net: Net,
+  [skip, branch]: readonly [ValueName, ValueName],
+  fix: string,
+): never {
+  const [from, to] = [net.shape(skip), net.shape(branch)].map(formatShape);
+  const text = `the skip "${skip}" carries ${from}, the branch "${branch}" makes ${to}`;
+  return net.fail("shape/mismatch", text, fix);
 }
 
 /** Whether two shapes cannot be the same, whatever their symbols stand for. */

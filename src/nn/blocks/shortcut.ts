@@ -3,11 +3,12 @@
 // options A to C of section 4.1).
 
 import type { ValueName } from "../../graph/graph.ts";
-import { formatShape, type Shape } from "../../graph/shape.ts";
+import type { Shape } from "../../graph/shape.ts";
 import { int64, scalar } from "../../graph/tensor.ts";
 import { type Layer, layer } from "../layer.ts";
 import { avgPool, conv, conv1d, dense } from "../layers/index.ts";
 import type { Net } from "../net.ts";
+import { mismatch } from "./merge.ts";
 
 /**
  * What the shortcut of a block is.
@@ -38,18 +39,19 @@ export function shortcutOf(net: Net, x: ValueName, target: ShortcutTarget): Valu
   const [from, to] = [net.shape(x), net.shape(target.branch)];
   const stride = target.stride ?? strideBetween(from, to);
   const fit = stride === 1 && agree(from, to);
+  const change = { from, to, stride, norm: target.norm, branch: target.branch };
   switch (target.kind) {
     case "identity":
-      return fit ? x : mismatch(net, { from, to, fix: repair({ from, to, stride }) });
+      return fit ? x : mismatch(net, [x, target.branch], repair({ from, to, stride }));
     case "auto":
       if (fit) return x;
-      return net.inside(projection({ from, to, stride, norm: target.norm }), x);
+      return net.inside(projection(change), x);
     case "projection":
-      return net.inside(projection({ from, to, stride, norm: target.norm }), x);
+      return net.inside(projection(change), x);
     case "padded":
-      return fit ? x : net.inside(padded({ from, to, stride }), x);
+      return fit ? x : net.inside(padded(change), x);
     case "pooled":
-      return fit ? x : net.inside(pooled({ from, to, stride, norm: target.norm }), x);
+      return fit ? x : net.inside(pooled(change), x);
   }
 }
 
@@ -66,6 +68,8 @@ interface Change {
   readonly to: Shape;
   readonly stride: number;
   readonly norm?: Layer | undefined;
+  /** What the shortcut has to reach. */
+  readonly branch: ValueName;
 }
 
 /** By how much the branch shrinks the last axis of an image. */
@@ -76,17 +80,17 @@ function strideBetween(from: Shape, to: Shape): number {
 }
 
 /** A linear map of the channels: 1x1 convolution over images, matrix on the last axis else. */
-function projection({ from, to, stride, norm }: Change): Layer {
+function projection(change: Change): Layer {
   return layer("shortcut", (net, x) => {
-    const y = net.inside(linear(net, { from, to, stride }), x);
-    return norm === undefined ? y : net.inside(norm, y);
+    const y = net.inside(linear(net, x, change), x);
+    return change.norm === undefined ? y : net.inside(change.norm, y);
   });
 }
 
-function linear(net: Net, { from, to, stride }: Change): Layer {
+function linear(net: Net, x: ValueName, { from, to, stride, branch }: Change): Layer {
   const size = (axis: number): number => {
     const dim = to.at(axis);
-    return typeof dim === "number" ? dim : mismatch(net, { from, to, fix: "Fix that size." });
+    return typeof dim === "number" ? dim : mismatch(net, [x, branch], "Fix that size.");
   };
   if (to.length === 4) return conv(size(1), 1, { stride, bias: false });
   // [N, C, L] where the channels or the length change, [N, S, D] where the last axis does.
@@ -96,28 +100,26 @@ function linear(net: Net, { from, to, stride }: Change): Layer {
   return dense(size(-1), { bias: false });
 }
 
-function pooled({ from, to, stride, norm }: Change): Layer {
+function pooled(change: Change): Layer {
+  const { from, to, stride, norm, branch } = change;
   return layer("shortcut", (net, x) => {
-    if (to.length !== 4) mismatch(net, { from, to, fix: 'Use shortcut "auto".' });
+    if (to.length !== 4) mismatch(net, [x, branch], 'Use shortcut "auto".');
     const pool = avgPool(stride, { stride, padding: 0, ceil: true, countPadding: false });
     const small = stride === 1 ? x : net.inside(pool, x);
     if (from[1] === to[1]) return small;
-    const y = net.inside(linear(net, { from, to, stride: 1 }), small);
+    const y = net.inside(linear(net, x, { ...change, stride: 1 }), small);
     return norm === undefined ? y : net.inside(norm, y);
   });
 }
 
 /** No weights: the pixels that the stride meets, and channels of zeros behind those of x. */
-function padded({ from, to, stride }: Change): Layer {
+function padded({ from, to, stride, branch }: Change): Layer {
   return layer("shortcut", (net, x) => {
     const [before, after] = [from[1], to[1]];
     const numbers = typeof before === "number" && typeof after === "number";
     if (to.length !== 4 || !numbers || after < before) {
-      return mismatch(net, {
-        from,
-        to,
-        fix: `Channels can only be added. ${repair({ from, to, stride })}`,
-      });
+      const fix = `Channels can only be added. ${repair({ from, to, stride })}`;
+      return mismatch(net, [x, branch], fix);
     }
     const small = stride === 1 ? x : everyPixel(net, x, stride);
     if (after === before) return small;
@@ -133,17 +135,7 @@ function everyPixel(net: Net, x: ValueName, stride: number): ValueName {
   return net.emit("Slice", [x, pair(0), pair(2 ** 31 - 1), axes, pair(stride)]);
 }
 
-/** Ends the building: the two sides of a merge do not fit. */
-function mismatch(net: Net, merge: { from: Shape; to: Shape; fix: string }): never {
-  const shapes = [formatShape(merge.from), formatShape(merge.to)];
-  return net.fail(
-    "shape/mismatch",
-    `the skip carries ${shapes[0]}, the branch makes ${shapes[1]}`,
-    merge.fix,
-  );
-}
-
-function repair({ from, to, stride }: Change): string {
+function repair({ from, to, stride }: Pick<Change, "from" | "to" | "stride">): string {
   const axis = to.length === 2 ? -1 : 1;
   return `Use shortcut "auto": a 1x1 projection ${from.at(axis)}→${to.at(axis)} with stride ${stride}.`;
 }

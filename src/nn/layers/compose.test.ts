@@ -94,7 +94,7 @@ describe("layers of layers", () => {
       {
         id: "shape/mismatch",
         where: expect.stringMatching(/compose\.test\.ts:\d+:\d+/),
-        text: "one branch makes [N,4,8,8], another makes [N,8,4,4]",
+        text: 'one branch makes "x" [N,4,8,8], another makes "conv.conv.output" [N,8,4,4]',
         fix: "Add a 1x1 projection 4→8 with stride 2 on the shortcut.",
       },
     );

@@ -43,7 +43,7 @@ function sumOf(net: Net, values: readonly ValueName[]): ValueName {
   let joined = net.shape(first);
   for (const value of values.slice(1)) {
     const shape = broadcast(joined, net.shape(value));
-    if (shape === undefined) return mismatch(net, joined, net.shape(value));
+    if (shape === undefined) return mismatch(net, [first, value], [joined, net.shape(value)]);
     joined = shape;
   }
   return net.emit(values.length === 2 ? "Add" : "Sum", values, { name: "merge" });
@@ -59,6 +59,9 @@ function sumOf(net: Net, values: readonly ValueName[]): ValueName {
 export function concat(axis: number, ...branches: readonly Layer[]): Layer {
   return layer("concat", (net, x) => {
     const values = branches.map((branch) => net.inside(branch, x));
+    if (!Number.isInteger(axis)) {
+      net.fail("nn/axis", `the axis is ${String(axis)}`, "Give its number first, 1 for channels.");
+    }
     return joinOf(net, axis, values);
   });
 }
@@ -74,7 +77,7 @@ function joinOf(net: Net, axis: number, values: readonly ValueName[]): ValueName
     const fits =
       other.length === shape.length &&
       other.every((dim, i) => i === along || !contradict(dim, shape[i]));
-    if (!fits) return mismatch(net, shape, other);
+    if (!fits) return mismatch(net, [first, value], [shape, other], along);
   }
   return net.emit("Concat", values, { name: "merge", attributes: { axis: int(axis) } });
 }
@@ -83,9 +86,14 @@ function contradict(a: Dim, b: Dim | undefined): boolean {
   return typeof a === "number" && typeof b === "number" && a !== b;
 }
 
-function mismatch(net: Net, a: Shape, b: Shape): never {
-  const text = `one branch makes ${formatShape(a)}, another makes ${formatShape(b)}`;
-  return net.fail("shape/mismatch", text, repairOf(a, b));
+function mismatch(
+  net: Net,
+  [first, value]: readonly [ValueName, ValueName],
+  [a, b]: readonly [Shape, Shape],
+  concatAxis?: number,
+): never {
+  const text = `one branch makes "${first}" ${formatShape(a)}, another makes "${value}" ${formatShape(b)}`;
+  return net.fail("shape/mismatch", text, repairOf(a, b, { concatAxis }));
 }
 
 function axisOf(net: Net, axis: number, shape: Shape): number {
