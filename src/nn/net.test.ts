@@ -260,6 +260,10 @@ describe("a network as its layers see it", () => {
       ["nn/attribute", relu({ alpha: 1 }), '"alpha" of LeakyRelu is without a kind: 1'],
       ["nn/attribute", relu({ alpha: nn.float(Number.NaN) }), '"alpha" of LeakyRelu is float: NaN'],
       ["nn/attribute", relu({ alpha: nn.int(1.5) }), '"alpha" of LeakyRelu is int: 1.5'],
+      ["ops/input-count", (net, x) => net.emit("Relu", [x, x]), "has 2 inputs"],
+      ["ops/missing-attribute", (net, x) => net.emit("Concat", [x, x]), '"axis"'],
+      ["ops/unknown-attribute", relu({ slope: nn.float(1) }), '"slope"'],
+      ["ops/input-type", (net, x) => net.emit("Gather", [x, x]), "is float32"],
       ["nn/value", (net) => net.emit("Relu", ["nothing"]), 'Relu reads "nothing"'],
       ["nn/value", () => "nothing", 'the layer gives "nothing"'],
     ])("%s", (id, wrong, text) => {

@@ -11,7 +11,14 @@ import { formatShape, type Shape } from "../graph/shape.ts";
 import { int64, type TensorRef } from "../graph/tensor.ts";
 import { type FanOptions, type Init, initialTensor } from "./init.ts";
 import { type Layer, named, type Origin } from "./layer.ts";
-import { attributeFault, axisOf, type Fault, layerFault, mergeFault } from "./node-check.ts";
+import {
+  attributeFault,
+  axisOf,
+  type Fault,
+  layerFault,
+  mergeFault,
+  schemaFault,
+} from "./node-check.ts";
 
 /** Operator set of everything that the builder makes. */
 const OPSET = 20;
@@ -194,10 +201,12 @@ class ScopedNet implements Net {
     const name = this.#name(options.name ?? op.toLowerCase());
     for (const input of inputs) if (input !== "") this.#mustExist(input, `${op} reads`);
     this.#refuse(attributeFault(op, options.attributes));
+    const typeOf = (input: ValueName) => this.#builder.typeOf(input);
+    this.#refuse(schemaFault({ op, inputs, ...options }, OPSET, typeOf));
     const outputs = this.#builder.emitAll(op, inputs, { ...options, name });
     for (const output of outputs) this.#shared.made.add(output);
     const operands = inputs.flatMap((input) => {
-      const shape = this.#builder.typeOf(input)?.shape;
+      const shape = typeOf(input)?.shape;
       return shape === undefined ? [] : [{ name: input, shape }];
     });
     this.#refuse(mergeFault(op, operands, axisOf(options.attributes)));

@@ -1,16 +1,51 @@
-// What is wrong with a node that a layer adds, as far as it shows at once: numbers that no attribute can
-// hold, and operands that do not fit. What is left, `verify` says of the whole graph.
+// What is wrong with a node that a layer adds: numbers that no attribute can hold, what the standard has
+// against it, and operands that do not fit. `verify` says the second too, but of a finished graph, in which
+// the line that asked for the node is forgotten.
 
 import { repairOf } from "../analysis/merges.ts";
 import type { EmitOptions } from "../graph/build.ts";
-import type { Attribute, ValueName } from "../graph/graph.ts";
+import type { Attribute, Node, ValueName, ValueType } from "../graph/graph.ts";
 import { broadcast, formatShape, normalizeAxis, type Shape } from "../graph/shape.ts";
+import { nodeDiagnostics } from "../ops/check-node.ts";
+import { checkTypes } from "../ops/check-types.ts";
+import { schemaOf } from "../ops/schema.ts";
 
 /** What ends the building. */
 export interface Fault {
   readonly id: string;
   readonly text: string;
   readonly fix: string;
+}
+
+/** What the schema of an op has against a node: arguments, attributes, types of the inputs. */
+export function schemaFault(
+  { op, inputs, domain = "", attributes = {}, outputCount = 1 }: Emission,
+  opset: number,
+  typeOf: (name: ValueName) => ValueType | undefined,
+): Fault | undefined {
+  const schema = domain === "" ? schemaOf(domain, op, opset) : undefined;
+  if (schema === undefined) return undefined;
+  const node: Node = {
+    ...{ name: op, op, domain, inputs },
+    outputs: Array.from({ length: outputCount }, (_, i) => `output${i}`),
+    attributes: attributes instanceof Map ? attributes : new Map(Object.entries(attributes)),
+  };
+  const types = inputs.map((name) => {
+    const type = typeOf(name);
+    return type?.container === undefined ? type?.dtype : undefined;
+  });
+  const known = { opset, inputs: types, declared: () => undefined };
+  const found = [...nodeDiagnostics(node, schema), ...checkTypes(node, schema, known).found];
+  const first = found.find((one) => one.severity === "error");
+  if (first === undefined) return undefined;
+  const fix = `Compare it with the operator ${op} in operator set ${opset} of ONNX.`;
+  return { id: first.id, text: `the node ${op} ${first.text}`, fix };
+}
+
+/** A node that is to be. */
+interface Emission extends EmitOptions {
+  readonly op: string;
+  readonly inputs: readonly ValueName[];
 }
 
 /** An operand whose shape is known. */
