@@ -13,6 +13,7 @@ import { collapseIdioms } from "./idioms/index.ts";
 import { inlineFunctions } from "./inline.ts";
 import type { Content, KnownValues } from "./known.ts";
 import { propagate } from "./propagate.ts";
+import { withoutSequences } from "./sequences.ts";
 import { unfuseNorms } from "./unfuse.ts";
 
 /** Ops that give something else each time. */
@@ -39,7 +40,9 @@ const executed = new WeakSet<Graph>();
  */
 export function canonicalize(graph: Graph, options: { idioms?: boolean } = {}): Graph {
   if (options.idioms === false) return settle(graph, executed, unfolded);
-  const found = settle(graph, canonical, (one) => collapseIdioms(unfuseNorms(unfolded(one))));
+  const found = settle(graph, canonical, (one) =>
+    collapseIdioms(withoutSequences(unfuseNorms(unfolded(one)))),
+  );
   executed.add(found);
   return found;
 }

@@ -7,7 +7,10 @@ import type { BlockKind, Found, SkipKind } from "./skip.ts";
 import { grows, isActivation, isMove, isNorm, roleOf, shrinks, wordOf } from "./vocabulary.ts";
 
 /** Products with a matrix of weights, as in sequence models. */
-const MULTIPLYING = new Set(["MatMul", "Gemm", "Linear", "FusedGemm", "FusedMatMul"]);
+const MULTIPLYING = new Set([
+  ...["MatMul", "Gemm", "Linear", "FusedGemm", "FusedMatMul", "MatMulNBits"],
+  ...["MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"],
+]);
 
 /** A shortcut, the operand that it ends in, and the operands that transform. */
 export interface Match {
@@ -36,7 +39,7 @@ export function describe(
     operand: operand.position,
     span: match.span,
     sign: step.marks.has("negated") ? flip(operand.sign) : operand.sign,
-    scaled: step.marks.has("scaled"),
+    scaled: step.marks.has("scaled") || wordOf(fusion.node) === "Mean",
     normOnShortcut: step.marks.has("norm"),
     encoderDecoder,
     block: known.block ?? blockOf(flow, match, { main, encoderDecoder, branches }),

@@ -65,7 +65,7 @@ function isWeighted(flow: Flow, fusion: Fusion): boolean {
   if (!weighed) return false;
   return streams.some((steps) => {
     const end = flow.producer(steps.at(-1)?.value ?? "");
-    return end !== undefined && isSum(end) && flow.activationInputs(end).length > 1;
+    return end !== undefined && isSum(flow, end) && flow.activationInputs(end).length > 1;
   });
 }
 
@@ -161,12 +161,20 @@ export const gatedShortcut: Finder = (flow, fusion) => {
   return [];
 };
 
+/** y = Where(c, f(x), x): the one or the other, element by element. */
+export const chosen: Finder = (flow, fusion) => {
+  if (fusion.form !== "choice") return [];
+  const match = fusion.operands.map((operand) => matchOf(flow, fusion, operand)).find(Boolean);
+  const known = { kind: "conditional", block: "conditional" } as const;
+  return match === undefined ? [] : [describe(flow, match, known)];
+};
+
 /** The finders, in order: the first that finds something decides. */
-export const FINDERS: readonly Finder[] = [highway, gatedShortcut, additive, concatenated];
+export const FINDERS: readonly Finder[] = [highway, gatedShortcut, additive, concatenated, chosen];
 
 /** The two activation factors of a product. */
 function productOf(flow: Flow, value: ValueName): readonly ValueName[] | undefined {
-  const node = flow.producer(flow.unrounded(value));
+  const node = flow.producer(flow.unmoved(value));
   if (node === undefined || wordOf(node) !== "Mul") return undefined;
   const inputs = flow.activationInputs(node);
   return inputs.length === 2 ? inputs.map((name) => flow.unrounded(name)) : undefined;

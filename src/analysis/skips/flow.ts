@@ -2,8 +2,14 @@
 // Weights, masks and shape computations carry none.
 
 import { isFloat } from "../../graph/dtype.ts";
-import { type Graph, type Node, stringAttribute, type ValueName } from "../../graph/graph.ts";
-import { type GraphIndex, indexOf, typeOf } from "../../graph/query.ts";
+import {
+  type Graph,
+  type Node,
+  stringAttribute,
+  subgraphs,
+  type ValueName,
+} from "../../graph/graph.ts";
+import { captures, type GraphIndex, indexOf, typeOf } from "../../graph/query.ts";
 import { elementCount } from "../../graph/shape.ts";
 import { numbersOf } from "../../graph/tensor.ts";
 import {
@@ -44,6 +50,8 @@ const PASSING = new Set([
   "Dropout",
 ]);
 
+const RESHAPING = new Set(["Reshape", "Flatten", "Squeeze", "Unsqueeze"]);
+
 /** The lowest number of each type that values are quantized to. */
 const LOWEST: ReadonlyMap<string, number> = new Map([
   ["uint8", 0],
@@ -74,6 +82,9 @@ export class Flow {
   readonly #activations = new Set<ValueName>();
   /** Those that are rounded to integers. */
   readonly #integers = new Set<ValueName>();
+  /** Activations that the bodies of a node read. */
+  readonly #captured = new Map<Node, readonly ValueName[]>();
+  readonly #inside = new Map<Node, number>();
 
   /** `outer` are activations of an enclosing graph that this one captures. */
   constructor(graph: Graph, outer: ReadonlySet<ValueName> = new Set()) {
@@ -89,12 +100,20 @@ export class Flow {
   }
 
   #visit(node: Node): void {
+    const bodies = subgraphs(node);
+    if (bodies.length > 0) {
+      const captured = new Set(bodies.flatMap((body) => [...captures(body)]));
+      const read = new Set(node.inputs);
+      this.#captured.set(
+        node,
+        [...captured].filter((name) => this.#activations.has(name) && !read.has(name)),
+      );
+    }
     const carries = this.activationInputs(node).length > 0 || this.#isEmbedding(node);
-    const captures = [...node.attributes.values()].some(
-      (attribute) => attribute.kind === "graph" || attribute.kind === "graphs",
-    );
-    if (!carries && !captures) return;
-    for (const name of node.outputs) {
+    if (!carries && bodies.length === 0) return;
+    // Scale and zero point of a dynamic quantization say how the value is written, and carry none of it.
+    const carried = node.op === "DynamicQuantizeLinear" ? node.outputs.slice(0, 1) : node.outputs;
+    for (const name of carried) {
       const type = typeOf(this.graph, name);
       if (name !== "" && (type === undefined || isFloat(type.dtype) || this.#rounds(node))) {
         this.#activations.add(name);
@@ -130,12 +149,37 @@ export class Flow {
     return this.#activations;
   }
 
-  /** The activation operands of a node; operands that say where or how much are none. */
+  /** The activation operands of a node, with what its bodies capture; those that say where or how much are none. */
   activationInputs(node: Node): ValueName[] {
     // The second operand of CastLike lends its type, nothing else.
     const first = node.op === "CastLike" || node.op === "QuantizeLinear";
     const read = first || node.op === "DequantizeLinear" ? node.inputs.slice(0, 1) : node.inputs;
-    return read.filter((name) => this.#activations.has(name));
+    const given = read.filter((name) => this.#activations.has(name));
+    const captured = this.#captured.get(node);
+    return captured === undefined ? given : [...given, ...captured];
+  }
+
+  /** The most transforms on a path through the bodies of a node. */
+  #transformsInside(node: Node): number {
+    const known = this.#inside.get(node);
+    if (known !== undefined) return known;
+    const most = Math.max(0, ...subgraphs(node).map((body) => this.#deepest(body)));
+    this.#inside.set(node, most);
+    return most;
+  }
+
+  #deepest(body: Graph): number {
+    const flow = new Flow(body, this.#activations);
+    const depths = new Map<ValueName, number>();
+    for (const node of body.nodes) {
+      const inputs = flow.activationInputs(node);
+      const before = Math.max(0, ...inputs.map((name) => depths.get(name) ?? 0));
+      const own = roleOf(node, inputs.length) === "transform" ? 1 : 0;
+      for (const name of node.outputs) {
+        depths.set(name, before + own + flow.#transformsInside(node));
+      }
+    }
+    return Math.max(0, ...body.outputs.map(({ name }) => depths.get(name) ?? 0));
   }
 
   /** The node that makes a value. */
@@ -156,6 +200,16 @@ export class Flow {
       const node = this.producer(value);
       if (node === undefined || !isRounding(node)) return value;
       value = node.inputs[0] ?? "";
+    }
+  }
+
+  /** The value whose elements these are, in the same order, rounded or not. */
+  unmoved(name: ValueName): ValueName {
+    let value = this.unrounded(name);
+    for (;;) {
+      const node = this.producer(value);
+      if (node === undefined || !RESHAPING.has(wordOf(node))) return value;
+      value = this.unrounded(node.inputs[0] ?? "");
     }
   }
 
@@ -310,7 +364,7 @@ export class Flow {
       );
       const transforms =
         roleOf(node, inputs.length) === "transform" || (mixing && this.#mixes(node, first));
-      known.set(name, best + (transforms ? 1 : 0));
+      known.set(name, best + (transforms ? 1 : 0) + this.#transformsInside(node));
       open.pop();
     }
     const found = known.get(target) ?? Number.NEGATIVE_INFINITY;
@@ -353,7 +407,7 @@ export class Flow {
     return [...region]
       .sort((a, b) => at(a) - at(b))
       .filter((node) => {
-        if (!node.inputs.some((name) => reached.has(name))) return false;
+        if (!this.activationInputs(node).some((name) => reached.has(name))) return false;
         for (const name of node.outputs) reached.add(name);
         return true;
       });

@@ -1,8 +1,9 @@
 // Merges: the nodes at which paths come together, written out or fused into another op.
 
-import type { Node, ValueName } from "../../graph/graph.ts";
+import { intAttribute, intsAttribute, type Node, type ValueName } from "../../graph/graph.ts";
 import { typeOf } from "../../graph/query.ts";
-import type { Shape } from "../../graph/shape.ts";
+import { normalizeAxis, type Shape } from "../../graph/shape.ts";
+import { numbersOf } from "../../graph/tensor.ts";
 import type { Flow } from "./flow.ts";
 import { wordOf } from "./vocabulary.ts";
 
@@ -18,7 +19,8 @@ export interface Operand {
 
 /** A merge with at least two activation operands. */
 export interface Fusion {
-  readonly form: "additive" | "concat";
+  /** A choice takes one operand here and the other there. */
+  readonly form: "additive" | "concat" | "choice";
   readonly node: Node;
   /** The nodes of an associative sum, this one last. */
   readonly nodes: readonly Node[];
@@ -31,8 +33,14 @@ const ADDITIVE = new Set(["Add", "Sum", "Sub"]);
 const SUMMED_INPUTS: ReadonlyMap<string, readonly [number, number]> = new Map([
   ["SkipLayerNormalization", [0, 1]],
   ["SkipSimplifiedLayerNormalization", [0, 1]],
-  ["FusedConv", [0, 3]],
 ]);
+/** Layers that add an operand to their own result, and its position. Source: ONNX Gemm-13, and as above. */
+const ADDENDS: ReadonlyMap<string, number> = new Map([
+  ["FusedConv", 3],
+  ["Gemm", 2],
+  ["FusedGemm", 2],
+]);
+const REDUCING = new Set(["ReduceSum", "ReduceMean"]);
 
 /** Every merge of a graph, sums flattened: an Add read only by an Add of the same shape joins it. */
 export function fusionsOf(flow: Flow): Fusion[] {
@@ -48,37 +56,58 @@ function fusionOf(flow: Flow, node: Node): Fusion | undefined {
   const [output = ""] = node.outputs;
   const word = wordOf(node);
   if (word === "Concat") {
-    return { form: "concat", node, nodes: [node], output, operands: plainOperands(flow, node) };
+    const operands = plainOperands(flow, node);
+    const sum = stackedSum(flow, node, operands);
+    if (sum !== undefined) return sum;
+    return { form: "concat", node, nodes: [node], output, operands };
   }
-  if (word === "FusedConv" && (node.inputs[3] ?? "") !== "") {
-    // Conv, sum and activation in one node: input 3 is what is added to the convolution.
-    const nodes: Node[] = [];
-    const operands = sumOperands(flow, node, nodes).map((one) =>
-      one.value === node.inputs[0] && one.position === 0 ? { ...one, fusedTransforms: 1 } : one,
-    );
-    return { form: "additive", node, nodes, output, operands };
+  if (word === "Where") {
+    return { form: "choice", node, nodes: [node], output, operands: plainOperands(flow, node) };
   }
-  if (isSum(node)) {
-    if (absorbedBy(flow, node) !== undefined) return undefined;
-    const nodes: Node[] = [];
-    const operands = sumOperands(flow, node, nodes);
-    return { form: "additive", node, nodes, output, operands };
-  }
-  return undefined;
+  if (!isSum(flow, node) || absorbedBy(flow, node) !== undefined) return undefined;
+  const nodes: Node[] = [];
+  const operands = sumOperands(flow, node, nodes);
+  return { form: "additive", node, nodes, output, operands };
+}
+
+/**
+ * Operands that are laid side by side along an axis of their own and then summed over it, as
+ * `stack(…).sum(0)` is exported.
+ */
+function stackedSum(flow: Flow, node: Node, operands: readonly Operand[]): Fusion | undefined {
+  const reducer = flow.onlyReader(node.outputs[0] ?? "");
+  if (reducer === undefined || !REDUCING.has(reducer.op)) return undefined;
+  const shapes = node.inputs.map((name) => typeOf(flow.graph, name)?.shape);
+  const rank = shapes[0]?.length;
+  if (rank === undefined) return undefined;
+  const axis = normalizeAxis(intAttribute(node, "axis", 0), rank);
+  if (axis === undefined) return undefined;
+  const given = flow.graph.initializers.get(reducer.inputs[1] ?? "");
+  const axes = given === undefined ? intsAttribute(reducer, "axes") : numbersOf(given);
+  const [only, ...more] = axes ?? [];
+  if (only === undefined || more.length > 0 || normalizeAxis(only, rank) !== axis) return undefined;
+  if (!shapes.every((shape) => shape?.[axis] === 1)) return undefined;
+  const [output = ""] = reducer.outputs;
+  return { form: "additive", node, nodes: [node, reducer], output, operands };
 }
 
 /** Whether a node adds up activations. */
-export function isSum(node: Node): boolean {
+export function isSum(flow: Flow, node: Node): boolean {
   const word = wordOf(node);
-  if (word === "FusedConv") return (node.inputs[3] ?? "") !== "";
-  return ADDITIVE.has(word) || SUMMED_INPUTS.has(word);
+  const addend = ADDENDS.get(word);
+  if (addend !== undefined) return flow.activations.has(node.inputs[addend] ?? "");
+  return ADDITIVE.has(word) || word === "Mean" || SUMMED_INPUTS.has(word);
 }
 
 /** The activation operands; of a node that does more than to sum, those that it sums. */
 function plainOperands(flow: Flow, node: Node): Operand[] {
   const summed = SUMMED_INPUTS.get(wordOf(node));
+  const addend = ADDENDS.get(wordOf(node));
   return node.inputs
-    .map((value, position): Operand => ({ value, position, sign: 1, fusedTransforms: 0 }))
+    .map((value, position): Operand => {
+      const fusedTransforms = addend === undefined || position === addend ? 0 : 1;
+      return { value, position, sign: 1, fusedTransforms };
+    })
     .filter(({ value }) => flow.activations.has(value))
     .filter(({ position }) => summed === undefined || summed.includes(position));
 }
@@ -108,9 +137,11 @@ function absorbedBy(flow: Flow, node: Node): Node | undefined {
   const [output = ""] = node.outputs;
   if (!ADDITIVE.has(wordOf(node)) || flow.activationInputs(node).length < 2) return undefined;
   const user = flow.onlyReader(output);
-  if (user === undefined || !isSum(user)) return undefined;
-  const operands = plainOperands(flow, user).map(({ value }) => flow.unrounded(value));
-  if (operands.length < 2 || !operands.includes(output)) return undefined;
+  if (user === undefined || !isSum(flow, user)) return undefined;
+  const operands = plainOperands(flow, user);
+  const summed = operands.filter(({ fusedTransforms }) => fusedTransforms === 0);
+  const takes = summed.some(({ value }) => flow.unrounded(value) === output);
+  if (operands.length < 2 || !takes) return undefined;
   const [a, b] = [output, user.outputs[0] ?? ""].map((name) => typeOf(flow.graph, name)?.shape);
   return mayBeSame(a, b) ? user : undefined;
 }

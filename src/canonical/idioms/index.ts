@@ -7,6 +7,7 @@ import { attention } from "./attention.ts";
 import { collapse } from "./collapse.ts";
 import { groupNorm } from "./group-norm.ts";
 import { passInert } from "./inert.ts";
+import { lerp } from "./lerp.ts";
 import { layerNorm } from "./norm.ts";
 import { fakeQuantize } from "./quantize.ts";
 import { rotary } from "./rotary.ts";
@@ -16,6 +17,7 @@ import type { Idiom } from "./view.ts";
 const IDIOMS: readonly Idiom[] = [
   ...activations,
   softmax,
+  lerp,
   layerNorm,
   // Its inner norm may be written out itself.
   groupNorm,
