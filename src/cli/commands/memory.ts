@@ -1,16 +1,15 @@
 // `skipway memory MODEL`: peak memory of inference, what is alive there, and because of which skip.
 
-import { resolve } from "node:path";
 import type { Command } from "commander";
 import { withOrder } from "../../analysis/memory/reorder.ts";
 import { type MemoryReport, memoryReport } from "../../analysis/memory/report.ts";
 import { bindBatch } from "../../analysis/memory.ts";
-import { SkipwayError } from "../../base/errors.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
 import { withGraph } from "../../onnx/onnx-model.ts";
 import { loadModel } from "../../onnx/read.ts";
 import type { CommonOptions, Io } from "../io.ts";
 import { wholeNumber } from "../options.ts";
+import { refuseOverModel } from "../outputs.ts";
 import { memoryLines } from "../render/memory.ts";
 
 interface MemoryOptions extends CommonOptions {
@@ -40,9 +39,7 @@ async function run(io: Io, path: string, options: MemoryOptions): Promise<void> 
   const graph = inferShapes(model.graph);
   const report = memoryReport(graph, { batch: options.batch });
   if (options.order !== undefined) {
-    if (resolve(options.order) === resolve(path)) {
-      throw new SkipwayError("usage", `--order does not write over the model: ${path}`);
-    }
+    await refuseOverModel("--order", options.order, model);
     const { nodes } = bindBatch(graph, options.batch);
     const names = report.best.order.flatMap((at) => nodes[at]?.name ?? []);
     await withGraph(model, withOrder(model.graph, names)).save(options.order);
