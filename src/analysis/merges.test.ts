@@ -45,7 +45,7 @@ describe("merges", () => {
     [["N", 64, 8, 8], ["N", 128, 8, 8], /1x1 projection 64→128 on/],
     [["N", 128, 4, 4], ["N", 64, 8, 8], /1x1 projection 64→128 with stride 2/],
     [["N", 64, 9, 8], ["N", 64, 10, 8], /pad or crop 1 on axis 2/],
-    [["N", 64], ["N", 64, 8, 8], /Reshape/],
+    [["N", 64], ["N", 64, 8, 8], /Unsqueeze the first operand at axes 2 and 3/],
     [["N", 64, 8, 8], ["N", 64, 5, 3], /Resize/],
   ])("%j against %j", (a, b, fix) => {
     expect(repairOf(a, b)).toMatch(fix);
