@@ -63,6 +63,25 @@ export interface WeightSeed extends FanOptions {
   readonly seed: number;
 }
 
+const NAMES: readonly string[] = [
+  ...["he", "he-uniform", "xavier", "xavier-normal", "orthogonal", "identity", "zero", "one"],
+];
+
+/** Whether this says how a weight starts; types rule out most of what does not, but not NaN. */
+export function isInit(init: Init): boolean {
+  if (typeof init === "number") return Number.isFinite(init);
+  if (typeof init === "string") return NAMES.includes(init);
+  switch (init?.name) {
+    case "normal":
+    case "truncated-normal":
+      return Number.isFinite(init.deviation) && init.deviation >= 0;
+    case "uniform":
+      return Number.isFinite(init.bound) && init.bound >= 0;
+    default:
+      return NAMES.includes(init?.name) && Number.isFinite(init.gain ?? 1);
+  }
+}
+
 /** The tensor that a weight starts from, seeded by `seed` and `name`. */
 export function initialTensor(init: Init, weight: WeightSeed): Tensor {
   const { name, shape, seed } = weight;

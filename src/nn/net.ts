@@ -3,13 +3,14 @@
 
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 import { TypedBuilder } from "../canonical/typed-builder.ts";
 import type { EmitOptions } from "../graph/build.ts";
 import type { DType } from "../graph/dtype.ts";
 import type { Graph, Value, ValueName } from "../graph/graph.ts";
 import { formatShape, type Shape } from "../graph/shape.ts";
 import { int64, type TensorRef } from "../graph/tensor.ts";
-import { type FanOptions, type Init, initialTensor } from "./init.ts";
+import { type FanOptions, type Init, initialTensor, isInit } from "./init.ts";
 import { type Layer, named, type Origin } from "./layer.ts";
 import {
   attributeFault,
@@ -228,6 +229,10 @@ class ScopedNet implements Net {
     const path = this.#name(name);
     const { builder, options, weights } = this.#shared;
     this.#checkWeight(path, shape);
+    if (!isInit(init)) {
+      const text = `the weight "${path}" is to start as ${JSON.stringify(init) ?? String(init)}`;
+      this.fail("nn/init", text, 'Give a finite number, or a rule such as "he"; see nn.Init.');
+    }
     const known = weights.get(path);
     if (known !== undefined) {
       if (formatShape(known) === formatShape(shape)) return path;
@@ -250,6 +255,10 @@ class ScopedNet implements Net {
     }
     if (!shape.every((size) => Number.isSafeInteger(size) && size > 0)) {
       this.fail("nn/weight", text, "Give it sizes that are whole numbers from 1.");
+    }
+    const bytes = shape.reduce((a, b) => a * b, 4);
+    if (bytes > limits.tensorBytesMax) {
+      this.fail("nn/weight", `${text}, which is ${bytes} bytes`, "Make the layer smaller.");
     }
   }
 

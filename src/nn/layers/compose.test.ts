@@ -111,6 +111,37 @@ describe("layers of layers", () => {
   });
 });
 
+describe("sizes that cannot be meant are refused by name", () => {
+  const image = [4, 9, 11];
+  test.each<[string, nn.Layer, readonly number[]]>([
+    ["the padding is -1", nn.conv(4, 3, { padding: -1 }), image],
+    ["the padding is 1.5", nn.conv(4, 3, { padding: 1.5 }), image],
+    ["the padding is \\[1,2,3\\]", nn.conv(4, 3, { padding: [1, 2, 3] as never }), image],
+    ['the padding is "same"', nn.conv(4, 3, { padding: "same" as never }), image],
+    ["the kernel is undefined", nn.conv(4, undefined as never), image],
+    ["the kernel is \\[3,3,3\\]", nn.conv(4, [3, 3, 3] as never), image],
+    ["the stride is 0", nn.conv(4, 3, { stride: 0 }), image],
+    ["the padding is -1", nn.convTranspose(4, 2, { padding: -1 }), image],
+    ["outputPadding", nn.convTranspose(4, 2, { stride: 2, outputPadding: 2 }), image],
+    ["the padding \\[2,2\\] is as large as", nn.maxPool(2, { padding: 2 }), image],
+    ["the padding is -1", nn.avgPool(2, { padding: -1 }), image],
+    ["\\[NaN,NaN\\] is no scale", nn.resize({} as never), image],
+    ["the size is 1.5", nn.resize({ size: 1.5 }), image],
+    ['mode of a resize is "area"', nn.resize({ scale: 2, mode: "area" as never }), image],
+    ["the axis is", nn.concat(nn.relu() as never, nn.relu()), image],
+    ["a global pooling takes", nn.globalPool(), [8]],
+    ["an instance normalisation takes", nn.instanceNorm(), [8]],
+    ["17592186044416 bytes", nn.dense(2 ** 39), [8]],
+    ['is to start as "kaiming"', nn.dense(8, { init: "kaiming" as never }), [8]],
+    ["is to start as NaN|is to start as null", nn.dense(8, { init: Number.NaN }), [8]],
+    ['is to start as .*"normal"', nn.dense(8, { init: { name: "normal" } as never }), [8]],
+  ])("%s", (text, layer, shape) => {
+    const found = findingOf(layer, shape);
+    expect(found?.text).toMatch(new RegExp(text));
+    expect(found?.where).toMatch(/compose\.test\.ts:\d+/);
+  });
+});
+
 describe("dropout", () => {
   test("does nothing in inference, in both modes of building", async () => {
     const image = randomValues([2, 4]);

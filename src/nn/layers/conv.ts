@@ -6,7 +6,7 @@ import { formatShape } from "../../graph/shape.ts";
 import type { Init } from "../init.ts";
 import { type Layer, layer } from "../layer.ts";
 import type { Net } from "../net.ts";
-import { positive, ranked, type Size, sizes } from "./shared.ts";
+import { positive, ranked, type Size, wholeSizes } from "./shared.ts";
 
 /** What all convolutions may be told. */
 interface CommonOptions {
@@ -71,7 +71,7 @@ export function conv(channels: number, kernel: Size, options: ConvOptions = {}):
       ranks: [4],
       fix: "Give the example the shape [channels, height, width].",
     });
-    return convolution(net, x, { ...options, channels, kernel: sizes(kernel, 2) });
+    return convolution(net, x, { ...options, channels, kernel, axes: 2 });
   });
 }
 
@@ -89,7 +89,7 @@ export function conv1d(channels: number, kernel: number, options: Conv1dOptions 
       ranks: [3],
       fix: "Give the example the shape [channels, length].",
     });
-    return convolution(net, x, { ...options, channels, kernel: [kernel] });
+    return convolution(net, x, { ...options, channels, kernel, axes: 1 });
   });
 }
 
@@ -109,33 +109,33 @@ export function depthwise(kernel: Size, options: Omit<ConvOptions, "groups"> = {
       fix: "Give the example the shape [channels, height, width].",
     });
     const channels = net.channels(x);
-    const taps = sizes(kernel, shape.length - 2);
-    return convolution(net, x, { ...options, channels, kernel: taps, groups: channels });
+    const axes = shape.length - 2;
+    return convolution(net, x, { ...options, channels, kernel, axes, groups: channels });
   });
 }
 
 interface Convolution extends CommonOptions {
   readonly channels: number;
-  readonly kernel: readonly number[];
+  readonly kernel: number | readonly number[];
+  readonly axes: number;
   readonly stride?: number | readonly number[];
   readonly padding?: number | readonly number[];
   readonly dilation?: number | readonly number[];
 }
 
 function convolution(net: Net, x: ValueName, options: Convolution): ValueName {
-  const { channels, kernel, groups = 1, bias = true, init = "he" } = options;
-  const axes = kernel.length;
-  const dilations = sizes(options.dilation ?? 1, axes);
-  const strides = sizes(options.stride ?? 1, axes);
+  const { channels, axes, groups = 1, bias = true, init = "he" } = options;
+  const kernel = wholeSizes(net, "the kernel", options.kernel, { axes });
+  const dilations = wholeSizes(net, "the dilation", options.dilation ?? 1, { axes });
+  const strides = wholeSizes(net, "the stride", options.stride ?? 1, { axes });
   const into = checkChannels(net, x, { channels, groups });
-  for (const one of [...kernel, ...dilations, ...strides]) positive(net, "a kernel or step", one);
   const weight = net.weight("weight", [channels, into / groups, ...kernel], init, { groups });
   const inputs = bias ? [x, weight, net.weight("bias", [channels], 0)] : [x, weight];
   const reach = kernel.map((size, axis) => (size - 1) * (dilations[axis] ?? 1));
   const attributes: Record<string, Attribute> = {
     kernel_shape: ints(kernel),
     strides: ints(strides),
-    pads: ints(padsOf(options.padding, reach)),
+    pads: ints(padsOf(net, options.padding, reach)),
     ...(dilations.some((step) => step !== 1) ? { dilations: ints(dilations) } : {}),
     ...(groups === 1 ? {} : { group: int(groups) }),
   };
@@ -144,6 +144,7 @@ function convolution(net: Net, x: ValueName, options: Convolution): ValueName {
 
 /** ONNX's order: all beginnings, then all ends. Without padding given, one that keeps the size. */
 function padsOf(
+  net: Net,
   padding: number | readonly number[] | undefined,
   reach: readonly number[],
 ): readonly number[] {
@@ -152,7 +153,7 @@ function padsOf(
     return [...begin, ...reach.map((taps) => Math.ceil(taps / 2))];
   }
   const axes = reach.length;
-  const given = sizes(padding, axes);
+  const given = wholeSizes(net, "the padding", padding, { axes, least: 0, ends: true });
   // Of a sequence, `[before, after]` is complete.
   return given.length === 2 * axes ? given : [...given, ...given];
 }
@@ -213,15 +214,19 @@ export function convTranspose(
       fix: "Give the example the shape [channels, height, width].",
     });
     const into = checkChannels(net, x, { channels, groups });
-    const [taps, strides] = [sizes(kernel, 2), sizes(stride, 2)];
-    for (const one of [...taps, ...strides]) positive(net, "a kernel or step", one);
+    const taps = wholeSizes(net, "the kernel", kernel, { axes: 2 });
+    const strides = wholeSizes(net, "the stride", stride, { axes: 2 });
     const weight = net.weight("weight", [into, channels / groups, ...taps], init, {
       groups,
       transposed: strides,
     });
     const inputs = bias ? [x, weight, net.weight("bias", [channels], 0)] : [x, weight];
-    const pads = sizes(padding, 2);
-    const extra = sizes(outputPadding, 2);
+    const pads = wholeSizes(net, "the padding", padding, { axes: 2, least: 0 });
+    const extra = wholeSizes(net, "outputPadding", outputPadding, { axes: 2, least: 0 });
+    if (extra.some((one, axis) => one >= (strides[axis] ?? 1))) {
+      const text = `outputPadding [${extra}] is not below the stride [${strides}]`;
+      net.fail("nn/option", text, "Give less of it, or a larger stride.");
+    }
     const attributes: Record<string, Attribute> = {
       kernel_shape: ints(taps),
       strides: ints(strides),

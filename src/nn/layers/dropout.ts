@@ -13,7 +13,7 @@ import { type Layer, layer } from "../layer.ts";
  */
 export function dropout(rate: number): Layer {
   return layer("dropout", (net, x) => {
-    if (!(rate >= 0 && rate < 1)) {
+    if (typeof rate !== "number" || !(rate >= 0 && rate < 1)) {
       const text = `the dropout rate is ${rate}`;
       net.fail("nn/option", text, "Give the share of elements to drop, from 0 to below 1.");
     }

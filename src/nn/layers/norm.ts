@@ -6,7 +6,7 @@ import { float32, scalar } from "../../graph/tensor.ts";
 import type { Init } from "../init.ts";
 import { type Layer, layer } from "../layer.ts";
 import type { Net } from "../net.ts";
-import { integerList, overChannels } from "./shared.ts";
+import { integerList, overChannels, ranked } from "./shared.ts";
 
 /** Options of a batch normalisation. */
 export interface BatchNormOptions {
@@ -132,6 +132,12 @@ function affine(net: Net, y: ValueName, channels: number): ValueName {
 export function instanceNorm(options: { readonly epsilon?: number } = {}): Layer {
   const { epsilon = 1e-5 } = options;
   return layer("norm", (net, x) => {
+    ranked(net, x, {
+      what: "an instance normalisation",
+      form: "[N,C,H,W] or [N,C,L]",
+      ranks: [3, 4],
+      fix: "Use nn.layerNorm(): there are no pixels to normalise over.",
+    });
     const channels = net.channels(x);
     const scale = net.weight("scale", [channels], 1);
     const bias = net.weight("bias", [channels], 0);

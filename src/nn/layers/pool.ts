@@ -5,7 +5,7 @@ import { float32 } from "../../graph/tensor.ts";
 import { type Layer, layer } from "../layer.ts";
 import type { Net } from "../net.ts";
 import { fitting } from "./conv.ts";
-import { positive, ranked, type Size, sizes } from "./shared.ts";
+import { positive, ranked, type Size, wholeSizes } from "./shared.ts";
 
 /** Options of a pooling. */
 export interface PoolOptions {
@@ -62,10 +62,13 @@ function pooled(net: Net, x: ValueName, pooling: Pooling): ValueName {
     fix: "Put it before nn.flatten() and nn.globalPool().",
   });
   const along = shape.length - 2;
-  const window = sizes(kernel, along);
-  const strides = sizes(options.stride ?? kernel, along);
-  for (const one of [...window, ...strides]) positive(net, "a kernel or stride", one);
-  const padding = sizes(options.padding ?? 0, along);
+  const window = wholeSizes(net, "the kernel", kernel, { axes: along });
+  const strides = wholeSizes(net, "the stride", options.stride ?? kernel, { axes: along });
+  const padding = wholeSizes(net, "the padding", options.padding ?? 0, { axes: along, least: 0 });
+  if (padding.some((one, axis) => one >= (window[axis] ?? 1))) {
+    const text = `the padding [${padding}] is as large as the kernel [${window}], and a window sees nothing`;
+    net.fail("nn/option", text, "Give less padding, or a larger kernel.");
+  }
   const attributes = {
     kernel_shape: ints(window),
     strides: ints(strides),
@@ -79,6 +82,12 @@ function pooled(net: Net, x: ValueName, pooling: Pooling): ValueName {
 /** Mean over all pixels, `[N, C, H, W]` → `[N, C]`; of sequences `[N, C, L]` likewise. */
 export function globalPool(): Layer {
   return layer("pool", (net, x) => {
+    ranked(net, x, {
+      what: "a global pooling",
+      form: "[N,C,H,W] or [N,C,L]",
+      ranks: [3, 4],
+      fix: "Leave it out: there are no pixels any more.",
+    });
     const all = net.emit("GlobalAveragePool", [x]);
     return net.emit("Flatten", [all], { attributes: { axis: int(1) } });
   });

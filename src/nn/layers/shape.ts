@@ -4,7 +4,7 @@ import { int, ints, string } from "../../graph/graph.ts";
 import { formatShape } from "../../graph/shape.ts";
 import { float32 } from "../../graph/tensor.ts";
 import { type Layer, layer } from "../layer.ts";
-import { integerList, ranked, type Size, sizes } from "./shared.ts";
+import { integerList, ranked, type Size, sizes, wholeSizes } from "./shared.ts";
 
 /** All axes behind the batch in one, `[N, …]` → `[N, K]`. */
 export function flatten(): Layer {
@@ -83,9 +83,17 @@ export function resize(options: ResizeOptions): Layer {
       ranks: [4],
       fix: "Give the example the shape [channels, height, width].",
     });
-    const target = sizes(options.size ?? options.scale, 2);
-    if (target.some((one) => !(one > 0))) {
-      net.fail("nn/option", `[${target}] is no size`, "Give numbers above zero.");
+    const { scale = Number.NaN } = options;
+    const target =
+      options.size === undefined
+        ? sizes(scale, 2)
+        : wholeSizes(net, "the size", options.size, { axes: 2 });
+    if (target.length !== 2 || target.some((one) => !(one > 0 && one < Number.POSITIVE_INFINITY))) {
+      net.fail("nn/option", `[${target}] is no scale`, "Give numbers above zero, or a size.");
+    }
+    if (!["nearest", "linear", "cubic"].includes(mode)) {
+      const text = `the mode of a resize is "${mode}"`;
+      net.fail("nn/option", text, 'Use "nearest", "linear" or "cubic".');
     }
     const attributes = {
       axes: ints([2, 3]),

@@ -13,6 +13,28 @@ export function sizes(size: number | readonly number[], axes: number): readonly 
   return typeof size === "number" ? Array.from({ length: axes }, () => size) : size;
 }
 
+/**
+ * A whole size along each of `axes` axes, none below `least`. With `ends`, one for both ends of each axis
+ * will do as well.
+ */
+export function wholeSizes(
+  net: Net,
+  what: string,
+  size: number | readonly number[],
+  { axes, least = 1, ends = false }: { axes: number; least?: number; ends?: boolean },
+): readonly number[] {
+  const given = typeof size === "number" ? sizes(size, axes) : size;
+  const counts = ends ? [axes, 2 * axes] : [axes];
+  const whole =
+    Array.isArray(given) && given.every((one) => Number.isSafeInteger(one) && one >= least);
+  if (whole && counts.includes(given.length)) return given;
+  return net.fail(
+    "nn/option",
+    `${what} is ${JSON.stringify(size) ?? String(size)}`,
+    `Give a whole number from ${least}, or a list of ${counts.join(" or ")} of them.`,
+  );
+}
+
 /** The shape of a value that must have one of these ranks; `form` says which, such as `[N,C,H,W]`. */
 export function ranked(
   net: Net,
