@@ -158,6 +158,6 @@ function unfit(op: string, [a, b]: readonly [Operand, Operand], concatAxis?: num
   return {
     id: "shape/mismatch",
     text: `${op} cannot join "${a.name}" ${formatShape(a.shape)} and "${b.name}" ${formatShape(b.shape)}`,
-    fix: repairOf(a.shape, b.shape, { concatAxis }),
+    fix: repairOf(a.shape, b.shape, concatAxis),
   };
 }

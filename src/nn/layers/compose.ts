@@ -93,7 +93,7 @@ function mismatch(
   concatAxis?: number,
 ): never {
   const text = `one branch makes "${first}" ${formatShape(a)}, another makes "${value}" ${formatShape(b)}`;
-  return net.fail("shape/mismatch", text, repairOf(a, b, { concatAxis }));
+  return net.fail("shape/mismatch", text, repairOf(a, b, concatAxis));
 }
 
 function axisOf(net: Net, axis: number, shape: Shape): number {
