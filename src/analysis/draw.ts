@@ -1,211 +1,248 @@
-// The picture of a model's skips: the main path as a line of nodes, each skip as an arc over it, and
-// underneath how much memory is alive while each node runs. One SVG that needs nothing else.
+// The picture of a model's skips as one SVG that needs nothing else: the main path as a line of nodes, each
+// skip as an arc over it, and underneath how much memory is alive while each node runs.
 
 import { formatBytes } from "../base/format.ts";
-import type { Graph } from "../graph/graph.ts";
-import { indexOf } from "../graph/query.ts";
-import type { InferenceMemory } from "./memory.ts";
-import { layoutArcs, type PlacedArc } from "./skips/arcs.ts";
-import type { Census, Skip, SkipKind } from "./skips/skip.ts";
-import { roleOf } from "./skips/vocabulary.ts";
+import {
+  foldedAtFirst,
+  layoutPicture,
+  MARGIN,
+  type PictureLayout,
+  type PlacedSkip,
+  pathOf,
+  round,
+  xOf,
+} from "./picture/layout.ts";
+import { kindStyles } from "./picture/looks.ts";
+import type { Picture, PictureNode } from "./picture/picture.ts";
+import { describeSkip, pictureSummary } from "./picture/words.ts";
 
-/** Colour (light, dark), dash pattern and name of each kind: told apart without colour too. */
-const KINDS: Readonly<Record<SkipKind, readonly [light: string, dark: string, dash: string]>> = {
-  identity: ["#1f6feb", "#79b8ff", ""],
-  projection: ["#c2410c", "#ffab70", "7 3"],
-  pooled: ["#0e7490", "#67e8f9", "2 3"],
-  padded: ["#4d7c0f", "#bef264", "9 3 2 3"],
-  resampled: ["#9d174d", "#f9a8d4", "5 2 1 2"],
-  concat: ["#6d28d9", "#c4b5fd", "12 3"],
-  gated: ["#a16207", "#fde047", "3 2"],
-  conditional: ["#b91c1c", "#fca5a5", "1 3"],
-  recurrent: ["#334155", "#cbd5e1", "6 6"],
-  "multi-stream": ["#0f766e", "#5eead4", "8 2 8 6"],
-};
+const WIDTH = 1180;
+const HEAD = 84;
+const BAND = 92;
+/** From the main path to the band: stages and folded blocks have their labels there. */
+const BELOW = 56;
+const TAIL = 34;
+/** More nodes, or narrower slots, have no tips of their own. */
+const TIPS_MAX = 2000;
+const TIP_WIDTH_MIN = 2.5;
+const LETTER = 6.2;
 
-const MARGIN = 28;
-const HEAD = 82;
-const BAND = 84;
-const PITCH_MAX = 13;
-const WIDTH_MIN = 760;
-const WIDTH_MAX = 6000;
-
-interface Frame {
+interface Sheet {
+  readonly picture: Picture;
+  readonly layout: PictureLayout;
   readonly width: number;
-  readonly height: number;
-  readonly pitch: number;
-  /** y of the main path. */
+  /** y of the main path, and of the bottom of the band. */
   readonly base: number;
-  x(position: number): number;
+  readonly bottom: number;
 }
 
-/** The picture as the text of an SVG file. */
-export function drawSkips(
-  graph: Graph,
-  census: Census,
-  memory: InferenceMemory,
-  options: { title?: string } = {},
-): string {
-  const count = Math.max(1, graph.nodes.length);
-  const pitch = Math.min(PITCH_MAX, (WIDTH_MAX - 2 * MARGIN) / count);
-  const width = Math.round(Math.max(WIDTH_MIN, 2 * MARGIN + (count + 1) * pitch));
-  const arcs = layoutArcs(graph, census.skips, (width - 2 * MARGIN) / (count + 1));
-  const reach = arcs.reduce((most, arc) => Math.max(most, arc.height), 0);
-  const base = HEAD + 20 + reach;
-  const step = (width - 2 * MARGIN) / (count + 1);
-  const frame: Frame = {
-    width,
-    height: base + 44 + BAND + 30,
-    pitch: step,
-    base,
-    x: (position) => MARGIN + (position + 1.5) * step,
-  };
-  const title = options.title ?? graph.name;
+/** The picture as the text of an SVG file. Runs of equal blocks are folded where they make it too wide. */
+export function drawPicture(picture: Picture): string {
+  const layout = layoutPicture(picture, { width: WIDTH, folded: foldedAtFirst(picture, WIDTH) });
+  const base = Math.round(HEAD + 22 + layout.reach);
+  const bottom = base + BELOW + BAND;
+  const sheet = { picture, layout, width: Math.max(760, layout.width), base, bottom };
+  const height = bottom + TAIL;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${frame.width} ${frame.height}" width="${frame.width}" height="${frame.height}" role="img" aria-labelledby="title description" font-family="ui-sans-serif, system-ui, sans-serif">`,
-    `<title id="title">${escapeXml(title)}: ${census.counts.total} skip connections</title>`,
-    `<desc id="description">${escapeXml(description(graph, census, memory))}</desc>`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${sheet.width} ${height}" width="${sheet.width}" height="${height}" role="img" aria-labelledby="title description" font-family="ui-sans-serif, system-ui, sans-serif">`,
+    `<title id="title">${escapeXml(picture.title)}: ${picture.counts.total} skip connections</title>`,
+    `<desc id="description">${escapeXml(description(picture))}</desc>`,
     style(),
-    `<rect class="paper" width="${frame.width}" height="${frame.height}"/>`,
-    heading(title, graph, census),
-    legend(census.skips, frame),
-    mainPath(graph, frame),
-    `<g fill="none">${arcs.map((arc) => arcElement(arc, frame, arcs)).join("")}</g>`,
-    band(memory, frame),
+    `<rect class="paper" width="${sheet.width}" height="${height}"/>`,
+    heading(sheet),
+    legend(sheet),
+    blocks(sheet),
+    stages(sheet),
+    peakLine(sheet),
+    mainPath(sheet),
+    `<g fill="none">${layout.skips.map((placed) => arc(placed, base)).join("")}</g>`,
+    marks(sheet),
+    band(sheet),
     "</svg>",
     "",
   ].join("\n");
 }
 
 function style(): string {
-  const kinds = Object.entries(KINDS);
-  const colours = (column: 0 | 1): string =>
-    kinds.map(([kind, look]) => `.k-${kind}{stroke:${look[column]}}`).join("");
-  const dashes = kinds
-    .filter(([, look]) => look[2] !== "")
-    .map(([kind, look]) => `.k-${kind}{stroke-dasharray:${look[2]}}`)
-    .join("");
   return [
     "<style>",
     ".paper{fill:#fff}.ink{fill:#1f2328}.soft{fill:#59636e}.line{stroke:#8c959f}",
-    ".transform{fill:#1f2328}.other{fill:#8c959f}.merge{fill:#fff;stroke:#1f2328;stroke-width:1.5}",
-    ".memory{fill:#1f6feb22;stroke:#1f6feb}.peak{stroke:#c2410c;stroke-dasharray:3 3}",
-    `${colours(0)}${dashes}`,
+    ".transform{fill:#1f2328}.other{fill:#8c959f}.hollow{fill:#fff;stroke:#1f2328;stroke-width:1.2}",
+    ".fold{fill:#59636e1f;stroke:#8c959f}.tick{stroke:#d1d9e0}",
+    ".memory{fill:#1f6feb22;stroke:#1f6feb}.held{fill:url(#hatch);stroke:none}.hatch{stroke:#1f6feb}",
+    ".peak{stroke:#c2410c;stroke-dasharray:3 3}.mark{fill:#c2410c}",
+    kindStyles("light"),
     ".skip:hover{opacity:1;stroke-width:6px}",
-    "@media (prefers-color-scheme:dark){",
+    // Paper of printers is light, whatever the screen is.
+    "@media screen and (prefers-color-scheme:dark){",
     ".paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9198a1}.line{stroke:#656c76}",
-    ".transform{fill:#e6edf3}.other{fill:#656c76}.merge{fill:#0d1117;stroke:#e6edf3}",
-    `.memory{fill:#79b8ff2e;stroke:#79b8ff}.peak{stroke:#ffab70}${colours(1)}`,
+    ".transform{fill:#e6edf3}.other{fill:#656c76}.hollow{fill:#0d1117;stroke:#e6edf3}",
+    ".fold{fill:#9198a12e;stroke:#656c76}.tick{stroke:#3d444d}",
+    ".memory{fill:#79b8ff2e;stroke:#79b8ff}.hatch{stroke:#79b8ff}",
+    `.peak{stroke:#ffab70}.mark{fill:#ffab70}${kindStyles("dark")}`,
     "}",
-    "@media print{.paper{fill:#fff}}",
     "</style>",
+    '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path class="hatch" d="M0 0V6" stroke-width="2" opacity="0.6"/></pattern></defs>',
   ].join("");
 }
 
-function heading(title: string, graph: Graph, census: Census): string {
-  const { counts } = census;
-  const parts = [
-    `${counts.total} skips`,
-    counts.additiveIdentity > 0 ? `${counts.additiveIdentity} identity` : "",
-    counts.additiveProjection > 0 ? `${counts.additiveProjection} projection` : "",
-    counts.concat > 0 ? `${counts.concat} concatenations` : "",
-    census.denseLinks > 0 ? `${census.denseLinks} dense links` : "",
-    counts.encoderDecoder > 0 ? `${counts.encoderDecoder} encoder to decoder` : "",
-    `${graph.nodes.length} nodes`,
-  ].filter((part) => part !== "");
+function heading({ picture }: Sheet): string {
   return [
-    `<text class="ink" x="${MARGIN}" y="26" font-size="16" font-weight="600">${escapeXml(title)}</text>`,
-    `<text class="soft" x="${MARGIN}" y="45" font-size="12">${escapeXml(parts.join(" · "))}</text>`,
+    `<text class="ink" x="${MARGIN}" y="28" font-size="16" font-weight="600">${escapeXml(picture.title)}</text>`,
+    `<text class="soft" x="${MARGIN}" y="47" font-size="12">${escapeXml(pictureSummary(picture))}</text>`,
   ].join("");
 }
 
-function legend(skips: readonly Skip[], frame: Frame): string {
-  const kinds = [...new Set(skips.map((skip) => skip.kind))];
+function legend({ picture }: Sheet): string {
+  const kinds = [...new Set(picture.skips.map((skip) => skip.kind))];
   let x = MARGIN;
   const entries = kinds.map((kind) => {
     const at = x;
-    x += 44 + kind.length * 6.6;
-    return `<line class="k-${kind}" x1="${at}" y1="60" x2="${at + 26}" y2="60" stroke-width="3"/><text class="soft" x="${at + 31}" y="64" font-size="11">${kind}</text>`;
+    x += 48 + kind.length * LETTER;
+    return `<line class="k-${kind}" x1="${at}" y1="63" x2="${at + 28}" y2="63" stroke-width="3"/><text class="soft" x="${at + 33}" y="67" font-size="11">${kind}</text>`;
   });
-  const note =
-    skips.length > 0 && frame.width > 500
-      ? `<text class="soft" x="${x + 8}" y="64" font-size="11">width = bytes carried</text>`
-      : "";
+  const notes = [
+    picture.skips.length > 0 ? "width: bytes carried" : "",
+    picture.skips.some((skip) => skip.atPeak) ? "◆ alive at the memory peak" : "",
+  ].filter((note) => note !== "");
+  const note = `<text class="soft" x="${x + 6}" y="67" font-size="11">${notes.join(" · ")}</text>`;
   return `<g>${entries.join("")}${note}</g>`;
 }
 
-function mainPath(graph: Graph, frame: Frame): string {
-  const { positions, uses } = indexOf(graph);
-  const y = frame.base;
-  const size = Math.max(1.2, Math.min(3.4, frame.pitch * 0.3));
-  const line = `<line class="line" x1="${round(frame.x(-1))}" y1="${y}" x2="${round(frame.x(graph.nodes.length - 1))}" y2="${y}"/>`;
-  const start = `<circle class="merge" cx="${round(frame.x(-1))}" cy="${y}" r="${round(size)}"><title>${escapeXml(graph.inputs.map((value) => value.name).join(", "))}</title></circle>`;
-  const nodes = graph.nodes.map((node) => {
-    const x = round(frame.x(positions.get(node) ?? 0));
-    const tip = `<title>${escapeXml(`${node.name} (${node.op})`)}</title>`;
-    const transform = roleOf(node, 1) === "transform";
-    if (!transform)
-      return `<circle class="other" cx="${x}" cy="${y}" r="${round(size * 0.7)}">${tip}</circle>`;
-    const side = round(size * 2);
-    return `<rect class="transform" x="${round(x - size)}" y="${round(y - size)}" width="${side}" height="${side}">${tip}</rect>`;
+/** Folded blocks as boxes on the main path; what is in them is said, and its skips are drawn. */
+function blocks({ layout, base }: Sheet): string {
+  let free = 0;
+  const boxes = layout.blocks.map(({ block, left, right, folded }) => {
+    if (!folded) return "";
+    const box = `<rect class="fold" x="${round(left)}" y="${base - 7}" width="${round(right - left)}" height="14" rx="4"/>`;
+    const text = `${block.repeats > 1 ? `${block.repeats} × ` : ""}${block.label}, ${block.skips} skips`;
+    const shorter = [`${block.repeats} ×, ${block.skips} skips`, `${block.repeats} ×`];
+    const tip = `<title>${escapeXml(text)}</title>`;
+    const middle = (left + right) / 2;
+    const fits = [text, ...shorter].find((one) => middle - (one.length * LETTER) / 2 > free);
+    if (fits === undefined) return `<g>${tip}${box}</g>`;
+    free = middle + (fits.length * LETTER) / 2 + 6;
+    return `<g>${tip}${box}<text class="soft" x="${round(middle)}" y="${base + 40}" font-size="11" text-anchor="middle">${escapeXml(fits)}</text></g>`;
   });
-  const [first] = graph.inputs.filter(
-    ({ name }) => !graph.initializers.has(name) && (uses.get(name)?.length ?? 0) > 0,
-  );
-  const last = graph.outputs[0];
-  const ends = [
-    `<text class="soft" x="${round(frame.x(-1))}" y="${y + 20}" font-size="11">${escapeXml(first?.name ?? "")}</text>`,
-    `<text class="soft" x="${round(frame.x(graph.nodes.length - 1))}" y="${y + 20}" font-size="11" text-anchor="end">${escapeXml(last?.name ?? "")}</text>`,
-  ];
-  return `<g>${line}${start}${nodes.join("")}${ends.join("")}</g>`;
+  return `<g>${boxes.join("")}</g>`;
 }
 
-function arcElement(arc: PlacedArc, frame: Frame, all: readonly PlacedArc[]): string {
-  const { skip } = arc;
-  const most = all.reduce((max, one) => Math.max(max, one.skip.bytes ?? 0), 1);
-  const width = 1.2 + 3 * Math.sqrt((skip.bytes ?? 0) / most);
-  const [x1, x2] = [round(frame.x(arc.from)), round(frame.x(arc.to))];
-  const y = frame.base - 6;
-  const top = round(y - arc.height * (4 / 3));
-  const bytes = skip.bytes === undefined ? "size unknown" : formatBytes(skip.bytes);
-  const tip = `${skip.id} ${skip.kind}: ${skip.source} → ${skip.merge}, spans ${skip.span} transforms, ${bytes}`;
-  const path = `<path class="skip k-${skip.kind}" data-skip="${skip.id}" d="M${x1} ${y}C${x1} ${top} ${x2} ${top} ${x2} ${y}" stroke-width="${round(width)}" opacity="0.85"><title>${escapeXml(tip)}</title></path>`;
-  const room = (x2 - x1) / 8 > skip.id.length;
-  const label = room
-    ? `<text class="soft" x="${round((x1 + x2) / 2)}" y="${round(y - arc.height - 5)}" font-size="10" text-anchor="middle">${skip.id}</text>`
-    : "";
-  return path + label;
+function stages({ picture, layout, base }: Sheet): string {
+  let free = 0;
+  const labels = picture.stages.map(({ label, from, to }) => {
+    const [left, right] = [layout.edges[from + 1] ?? 0, layout.edges[to + 2] ?? 0];
+    const tick = `<path class="tick" d="M${round(left)} ${base + 12}V${base + 26}"/>`;
+    const room = Math.floor((right - left - 4) / LETTER);
+    const letters = [...label];
+    if (left < free || room < Math.min(4, letters.length)) return "";
+    const text = letters.length > room ? `${letters.slice(0, room - 1).join("")}…` : label;
+    free = right;
+    return `${tick}<text class="soft" x="${round(left + 4)}" y="${base + 24}" font-size="11">${escapeXml(text)}</text>`;
+  });
+  return `<g fill="none">${labels.join("")}</g>`;
 }
 
-function band(memory: InferenceMemory, frame: Frame): string {
-  const top = frame.base + 44;
-  const bottom = top + BAND;
-  const peak = Math.max(1, memory.peakBytes);
-  const y = (bytes: number): number => round(bottom - (bytes / peak) * (BAND - 18));
-  const points = memory.timeline.flatMap(({ bytes }, i) => {
-    const [left, right] = [frame.x(i - 0.5), frame.x(i + 0.5)];
-    return [`${round(left)} ${y(bytes)}`, `${round(right)} ${y(bytes)}`];
+/** The moment of the peak, through the band and the main path. */
+function peakLine({ picture, layout, base, bottom }: Sheet): string {
+  if (picture.nodes.length === 0) return "";
+  const x = round(xOf(layout.edges, picture.memory.peakAt));
+  return `<line class="peak" x1="${x}" y1="${base + 8}" x2="${x}" y2="${bottom}"/>`;
+}
+
+function mainPath({ picture, layout, base }: Sheet): string {
+  const { nodes } = picture;
+  const { edges } = layout;
+  const [start, end] = [round(xOf(edges, -1)), round(xOf(edges, nodes.length))];
+  const tips = nodes.length <= TIPS_MAX;
+  const single = nodes.map((node, place) => {
+    const room = (edges[place + 2] ?? 0) - (edges[place + 1] ?? 0);
+    const shape = nodeShape(node, { x: xOf(edges, place), y: base, room });
+    if (!tips || room < TIP_WIDTH_MIN) return { role: node.role, shape };
+    const tip = escapeXml(`${node.name} (${node.op})`);
+    return `<path class="${classOf(node)}" d="${shape}"><title>${tip}</title></path>`;
   });
-  if (points.length === 0) return "";
-  const at = memory.timeline.findIndex(({ node }) => node === memory.peakNode);
-  const x = round(frame.x(Math.max(0, at)));
-  const anchor = x > frame.width / 2 ? "end" : "start";
-  const label = `peak ${formatBytes(memory.peakBytes)} at ${memory.peakNode}`;
+  const together = (["transform", "other", "merge", "shortcut"] as const).map((role) => {
+    const shapes = single.flatMap((one) =>
+      typeof one !== "string" && one.role === role ? [one.shape] : [],
+    );
+    return shapes.length === 0 ? "" : `<path class="${classOf({ role })}" d="${shapes.join("")}"/>`;
+  });
   return [
-    `<g><text class="soft" x="${MARGIN}" y="${top}" font-size="11">activations alive, batch ${memory.batch}</text>`,
-    `<path class="memory" d="M${round(frame.x(-0.5))} ${bottom}L${points.join("L")}L${round(frame.x(memory.timeline.length - 0.5))} ${bottom}Z"/>`,
-    `<line class="peak" x1="${x}" y1="${top + 6}" x2="${x}" y2="${bottom}"/>`,
-    `<text class="ink" x="${anchor === "end" ? x - 6 : x + 6}" y="${bottom + 16}" font-size="11" text-anchor="${anchor}">${escapeXml(label)}</text></g>`,
+    `<g><line class="line" x1="${start}" y1="${base}" x2="${end}" y2="${base}"/>`,
+    `<path class="hollow" d="${circle(start, base, 3.4)}"><title>${escapeXml(`input ${picture.input}`)}</title></path>`,
+    `<path class="hollow" d="${circle(end, base, 3.4)}"><title>${escapeXml(`output ${picture.output}`)}</title></path>`,
+    ...together,
+    ...single.filter((one) => typeof one === "string"),
+    "</g>",
   ].join("");
 }
 
-function description(graph: Graph, census: Census, memory: InferenceMemory): string {
-  const kinds = [...new Set(census.skips.map((skip) => skip.kind))].join(", ");
-  return `Arc diagram of ${graph.nodes.length} nodes with ${census.counts.total} skip connections (${kinds || "none"}), over the memory alive at each node; the peak is ${formatBytes(memory.peakBytes)}.`;
+function classOf({ role }: Pick<PictureNode, "role">): string {
+  return role === "merge" || role === "shortcut" ? "hollow" : role;
 }
 
-function round(value: number): number {
-  return Math.round(value * 10) / 10;
+/** Transforms are squares, merges circles, nodes of shortcuts hollow squares, others dots. */
+function nodeShape(
+  { role }: PictureNode,
+  { x, y, room }: { x: number; y: number; room: number },
+): string {
+  const size = Math.max(0.6, Math.min(3.6, room * 0.32));
+  if (role === "merge") return circle(round(x), y, round(size * 1.1));
+  if (role === "other") return circle(round(x), y, round(size * 0.6));
+  const side = round(size * 2);
+  return `M${round(x - size)} ${round(y - size)}h${side}v${side}h${-side}z`;
+}
+
+function circle(x: number, y: number, r: number): string {
+  return `M${round(x - r)} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
+}
+
+function arc(placed: PlacedSkip, base: number): string {
+  const { skip, stroke } = placed;
+  return `<path class="skip k-${skip.kind}" data-skip="${skip.id}" d="${pathOf(placed, base - 6)}" stroke-width="${round(stroke)}" opacity="0.88"><title>${escapeXml(describeSkip(skip))}</title></path>`;
+}
+
+/** Ids of the skips, and a mark at those that stand at the peak. */
+function marks({ layout, base }: Sheet): string {
+  const labels = layout.skips.map(({ skip, x1, x2, height }) => {
+    const mark = skip.atPeak ? "◆" : "";
+    const text = (x2 - x1) / 9 > skip.id.length + mark.length ? mark + skip.id : mark;
+    if (text === "") return "";
+    return `<text class="${skip.atPeak ? "mark" : "soft"}" x="${round((x1 + x2) / 2)}" y="${round(base - 11 - height)}" font-size="10" text-anchor="middle">${text}</text>`;
+  });
+  return `<g>${labels.join("")}</g>`;
+}
+
+function band({ picture, layout, base, bottom, width }: Sheet): string {
+  const { memory, batch, nodes } = picture;
+  if (nodes.length === 0) return "";
+  const top = base + BELOW;
+  const peak = Math.max(1, memory.peakBytes);
+  const y = (bytes: number): number => round(bottom - (bytes / peak) * (BAND - 20));
+  const outline = (list: readonly number[]): string => {
+    const steps = list.map((bytes, i) => `H${round(layout.edges[i + 1] ?? 0)}V${y(bytes)}`);
+    const [left, right] = [layout.edges[1] ?? 0, layout.edges[list.length + 1] ?? 0];
+    return `M${round(left)} ${bottom}${steps.join("")}H${round(right)}V${bottom}Z`;
+  };
+  const x = round(xOf(layout.edges, memory.peakAt));
+  const anchor = x > width / 2 ? "end" : "start";
+  const peakName = nodes[memory.peakAt]?.name ?? "";
+  const label = `peak ${formatBytes(memory.peakBytes)} at ${peakName}`;
+  const held = memory.skipBytes[memory.peakAt] ?? 0;
+  const share = held > 0 ? `, ${formatBytes(held)} of it for skips alone` : "";
+  const unknown = memory.unknown > 0 ? `, ${memory.unknown} values of unknown size left out` : "";
+  const caption = `activations alive, batch ${batch}${unknown}; hatched: for skips alone`;
+  return [
+    `<g><text class="soft" x="${MARGIN}" y="${top + 4}" font-size="11">${caption}</text>`,
+    `<path class="memory" d="${outline(memory.bytes)}"/>`,
+    `<path class="held" d="${outline(memory.skipBytes)}"/>`,
+    `<text class="ink" x="${anchor === "end" ? x + 4 : x - 4}" y="${bottom + 17}" font-size="11" text-anchor="${anchor}">${escapeXml(label + share)}</text></g>`,
+  ].join("");
+}
+
+function description(picture: Picture): string {
+  const kinds = [...new Set(picture.skips.map((skip) => skip.kind))].join(", ");
+  return `Arc diagram of ${picture.nodes.length} nodes with ${picture.counts.total} skip connections (${kinds || "none"}), over the memory alive at each node; the peak is ${formatBytes(picture.memory.peakBytes)}.`;
 }
 
 /** Text that is safe in XML: names come from files that nobody checked. */

@@ -3,8 +3,8 @@
 import { readFile, stat, writeFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { census } from "../../analysis/census.ts";
-import { drawSkips } from "../../analysis/draw.ts";
-import { bindBatch, inferenceMemory } from "../../analysis/memory.ts";
+import { drawPicture } from "../../analysis/draw.ts";
+import { pictureOf } from "../../analysis/picture/picture.ts";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
@@ -50,9 +50,7 @@ async function run(io: Io, path: string, options: CensusOptions): Promise<void> 
   const graph = inferShapes(model.graph);
   const found = census(graph, { batch: options.batch });
   if (options.svg !== undefined) {
-    const memory = inferenceMemory(graph, { batch: options.batch });
-    const picture = drawSkips(bindBatch(graph, options.batch), found, memory, { title: path });
-    await write(options.svg, picture);
+    await write(options.svg, drawPicture(pictureOf(graph, found, path)));
     if (options.quiet !== true) io.err(`picture: ${options.svg}\n`);
   }
   if (options.json === true) {

@@ -4,8 +4,8 @@
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { census } from "../../analysis/census.ts";
-import { drawSkips } from "../../analysis/draw.ts";
-import { bindBatch, inferenceMemory } from "../../analysis/memory.ts";
+import { drawPicture } from "../../analysis/draw.ts";
+import { pictureOf } from "../../analysis/picture/picture.ts";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { diagnostic } from "../../base/diagnostic.ts";
 import { SkipwayError } from "../../base/errors.ts";
@@ -71,16 +71,15 @@ export async function release(
   const { graph } = readModel(candidate.file, { path: candidate.path });
   const shaped = inferShapes(graph);
   const found = census(shaped);
-  const picture = drawSkips(bindBatch(shaped, 1), found, inferenceMemory(shaped, { batch: 1 }), {
-    title: candidate.name,
-  });
+  const picture = pictureOf(shaped, found, candidate.name);
   showCensus(io, found);
   const svg = join(folder, `${candidate.name}-skips.svg`);
-  await writeWhole(svg, picture);
+  await writeWhole(svg, drawPicture(picture));
   io.err(`  picture: ${svg}\n`);
   const { report, golden } = await check(io, candidate, shaped);
   const attachments = new Map([
-    ["picture", Buffer.from(picture)],
+    ["picture", Buffer.from(drawPicture(picture))],
+    ["picture-data", Buffer.from(JSON.stringify(picture))],
     ["census", Buffer.from(JSON.stringify(found))],
     ["check", Buffer.from(JSON.stringify(report))],
   ]);
