@@ -95,6 +95,16 @@ const FIRING: readonly (readonly [string, string, Draw])[] = [
       return s.mul(s.op("Reciprocal", [s.op("ReduceSum", [e, s.list(0)])]), e);
     },
   ],
+  [
+    "softmax, the axis left out and brought back",
+    "Softmax",
+    (s, x) => {
+      const kept = (op: string, y: ValueName): ValueName =>
+        s.op("Unsqueeze", [s.op(op, [y, s.list(1)], { keepdims: int(0) }), s.list(1)]);
+      const e = s.op("Exp", [s.sub(x, kept("ReduceMax", x))]);
+      return s.div(e, kept("ReduceSum", e));
+    },
+  ],
 ];
 
 const NEAR: readonly (readonly [string, Draw])[] = [

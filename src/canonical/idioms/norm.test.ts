@@ -107,6 +107,29 @@ const FIRING: readonly Row[] = [
     },
   },
   {
+    name: "by sums whose axis is left out and brought back, as JAX writes them",
+    op: "LayerNormalization",
+    draw: (s, x) => {
+      const kept = (y: ValueName): ValueName =>
+        s.op("Expand", [s.op("Reshape", [y, s.list(2, 3, 1)]), s.list(2, 3, 1)]);
+      const over = (op: string, y: ValueName): ValueName =>
+        s.div(kept(s.op(op, [y, s.list(2)], { keepdims: int(0) })), s.k(6));
+      const d = s.sub(x, over("ReduceSum", x));
+      return s.div(d, s.op("Sqrt", [s.add(over("ReduceSumSquare", d), s.k(EPSILON))]));
+    },
+  },
+  {
+    name: "by pooling, and with minus the mean added, as Keras writes it",
+    op: "LayerNormalization",
+    draw: (s, x) => {
+      const pool = (y: ValueName): ValueName => s.op("GlobalAveragePool", [y]);
+      const m = pool(x);
+      const d = s.sub(x, m);
+      const r = s.mul(inverse(s, s.op("Sqrt", [s.add(pool(s.mul(d, d)), s.k(EPSILON))])), s.w(6));
+      return s.add(s.mul(x, r), s.add(s.mul(s.op("Neg", [m]), r), s.w(6)));
+    },
+  },
+  {
     name: "RMSNorm, divided",
     op: "RMSNormalization",
     draw: (s, x) => s.mul(s.w(6), s.div(x, rms(s, x))),
@@ -205,6 +228,22 @@ const NEAR: readonly (Omit<Row, "op"> & { readonly ops?: readonly string[] })[] 
     draw: (s, x) => {
       const m = s.op("ReduceMean", [s.mul(x, x), s.list(-1)], { keepdims: int(0) });
       return s.div(x, s.op("Sqrt", [s.add(m, s.k(EPSILON))]));
+    },
+  },
+  {
+    name: "a sum divided by another number than that of its elements",
+    draw: (s, x) => {
+      const m = s.div(s.op("ReduceSumSquare", [x, s.list(-1)]), s.k(5));
+      return s.div(x, s.op("Sqrt", [s.add(m, s.k(EPSILON))]));
+    },
+  },
+  {
+    name: "the mean where minus the mean should be added",
+    draw: (s, x) => {
+      const m = mean(s, x);
+      const d = s.sub(x, m);
+      const r = inverse(s, s.op("Sqrt", [s.add(mean(s, s.mul(d, d)), s.k(EPSILON))]));
+      return s.add(s.mul(x, r), s.add(s.mul(m, r), s.w(6)));
     },
   },
   {

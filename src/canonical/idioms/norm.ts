@@ -3,6 +3,7 @@
 
 import { float, int, type Node, type ValueName } from "../../graph/graph.ts";
 import { isStatic } from "../../graph/shape.ts";
+import { meanOf, type Reduction } from "./mean.ts";
 import { type Affine, parameter, perChannel } from "./parameter.ts";
 import type { Idiom, Match, View } from "./view.ts";
 
@@ -121,11 +122,9 @@ function meanOfSquare(
   u: ValueName,
   name: ValueName,
 ): Omit<Normalized, "epsilon"> | undefined {
-  const mean = view.made(name, "ReduceMean");
-  const axes = mean && view.reducedAxes(mean);
-  const square = mean && squareOf(view, mean.inputs[0] ?? "");
-  if (mean === undefined || axes === undefined || square === undefined) return undefined;
-  const own = [mean, square.node];
+  const square = squaredMean(view, name);
+  if (square === undefined) return undefined;
+  const { axes, nodes: own } = square;
   const centre = centreOf(view, u);
   const same = square.of === u;
   if (centre !== undefined && sameAxes(centre.axes, axes)) {
@@ -136,6 +135,14 @@ function meanOfSquare(
     }
   }
   return same ? { x: u, centred: false, axes, nodes: own } : undefined;
+}
+
+/** The value of which another is the mean square. */
+function squaredMean(view: View, name: ValueName): Omit<Reduction, "node"> | undefined {
+  const mean = meanOf(view, name);
+  if (mean === undefined || mean.squared) return mean;
+  const square = squareOf(view, mean.of);
+  return square && { of: square.of, axes: mean.axes, nodes: [...mean.nodes, square.node] };
 }
 
 function squareOf(view: View, name: ValueName): { of: ValueName; node: Node } | undefined {
@@ -153,10 +160,9 @@ function centreOf(
 ): { x: ValueName; axes: readonly number[]; nodes: readonly Node[] } | undefined {
   const node = view.made(name, "Sub");
   const [x = "", second = ""] = node?.inputs ?? [];
-  const mean = view.made(second, "ReduceMean");
-  const axes = mean && view.reducedAxes(mean);
-  if (node === undefined || mean === undefined || axes === undefined) return undefined;
-  return mean.inputs[0] === x ? { x, axes, nodes: [node, mean] } : undefined;
+  const mean = meanOf(view, second);
+  if (node === undefined || mean === undefined || mean.squared || mean.of !== x) return undefined;
+  return { x, axes: mean.axes, nodes: [node, ...mean.nodes] };
 }
 
 function sameAxes(a: readonly number[], b: readonly number[]): boolean {
@@ -204,38 +210,60 @@ function* layerMatch(
 
 /**
  * x·m + (β - mean·m) with m = γ/√(variance + ε), as TensorFlow computes a LayerNorm by its function for
- * batch norms.
+ * batch norms; Keras adds (-mean)·m.
  */
 function* byMoments(view: View, root: Node): Generator<Match> {
   for (const [product, rest] of view.operands(root)) {
-    const [scaled, shift] = [view.made(product, "Mul"), view.made(rest, "Sub")];
-    const moved = shift && view.made(shift.inputs[1] ?? "", "Mul");
-    if (scaled === undefined || shift === undefined || moved === undefined) continue;
-    if (view.constant(shift.inputs[0] ?? "") === undefined) continue;
-    for (const [x, m] of view.operands(scaled)) {
-      const norm = moved.inputs.includes(m) ? momentNorm(view, x, m, moved) : undefined;
-      if (norm === undefined) continue;
-      const nodes = [scaled, shift, moved, ...norm.nodes];
-      const gain = norm.gain === undefined ? {} : { gain: norm.gain };
-      yield* layerMatch(view, root, { ...norm, nodes }, { ...gain, offset: shift.inputs[0] ?? "" });
+    const scaled = view.made(product, "Mul");
+    if (scaled === undefined) continue;
+    for (const shift of shiftsOf(view, rest)) {
+      for (const [x, m] of view.operands(scaled)) {
+        const norm = shift.moved.inputs.includes(m) ? momentNorm(view, x, m, shift) : undefined;
+        if (norm === undefined) continue;
+        const nodes = [scaled, shift.node, shift.moved, ...norm.nodes];
+        const gain = norm.gain === undefined ? {} : { gain: norm.gain };
+        yield* layerMatch(view, root, { ...norm, nodes }, { ...gain, offset: shift.offset });
+      }
     }
   }
 }
 
-/** Whether m is γ/√(variance(x) + ε), and the other factor of `moved` the mean of x. */
+/** What is added to the scaled value: an offset with a product taken off, or a negative one added. */
+interface Shift {
+  readonly node: Node;
+  readonly moved: Node;
+  readonly offset: ValueName;
+  readonly negative: boolean;
+}
+
+function* shiftsOf(view: View, name: ValueName): Generator<Shift> {
+  const node = view.made(name, "Sub", "Add");
+  if (node === undefined) return;
+  const negative = node.op === "Add";
+  for (const [offset, product] of view.operands(node)) {
+    const moved = view.made(product, "Mul");
+    if (moved === undefined || view.constant(offset) === undefined) continue;
+    if (negative || offset === node.inputs[0]) yield { node, moved, offset, negative };
+  }
+}
+
+/** Whether m is γ/√(variance(x) + ε), and the other factor of what is moved by the mean of x, or minus that. */
 function momentNorm(
   view: View,
   x: ValueName,
   m: ValueName,
-  moved: Node,
+  { moved, negative }: Shift,
 ): (Normalized & { readonly gain: ValueName | undefined }) | undefined {
-  const centre = view.made(moved.inputs.find((name) => name !== m) ?? "", "ReduceMean");
-  const axes = centre && view.reducedAxes(centre);
+  const factor = moved.inputs.find((name) => name !== m) ?? "";
+  const minus = view.made(factor, "Neg");
+  if (negative !== (minus !== undefined)) return undefined;
+  const centre = meanOf(view, minus?.inputs[0] ?? factor);
   const found = momentGain(view, m, x);
-  if (centre === undefined || axes === undefined || found === undefined) return undefined;
-  if (centre.inputs[0] !== x || !sameAxes(axes, found.axes)) return undefined;
-  const { epsilon, gain } = found;
-  return { x, centred: true, axes, epsilon, gain, nodes: [centre, ...found.nodes] };
+  if (centre === undefined || centre.squared || found === undefined) return undefined;
+  if (centre.of !== x || !sameAxes(centre.axes, found.axes)) return undefined;
+  const { axes, epsilon, gain } = found;
+  const own = minus === undefined ? centre.nodes : [minus, ...centre.nodes];
+  return { x, centred: true, axes, epsilon, gain, nodes: [...own, ...found.nodes] };
 }
 
 /** γ/√(variance(x) + ε), or without γ. */
@@ -250,8 +278,7 @@ function momentGain(view: View, name: ValueName, x: ValueName) {
     if (root === undefined || sum === undefined) continue;
     for (const [variance, small] of view.operands(sum)) {
       const epsilon = view.scalar(small);
-      const mean = view.made(variance, "ReduceMean");
-      const square = mean && squareOf(view, mean.inputs[0] ?? "");
+      const square = squaredMean(view, variance);
       const found = square && meanOfSquare(view, square.of, variance);
       if (epsilon === undefined || !found?.centred || found.x !== x) continue;
       const nodes = [

@@ -6,7 +6,6 @@ import type { DType } from "../../graph/dtype.ts";
 import {
   type Attribute,
   type Graph,
-  intAttribute,
   intsAttribute,
   type Node,
   type ValueName,
@@ -127,9 +126,8 @@ export class View {
     return rank === undefined ? undefined : normalizeAxis(axis, rank);
   }
 
-  /** The axes, in order, over which a node reduces its first operand and keeps them as 1. */
+  /** The axes, in order, over which a node reduces its first operand. */
   reducedAxes(node: Node): readonly number[] | undefined {
-    if (intAttribute(node, "keepdims", 1) === 0) return undefined;
     const [x = "", given = ""] = node.inputs;
     const axes = given === "" ? intsAttribute(node, "axes") : this.integers(given);
     const found = axes?.map((axis) => this.axis(axis, x));
