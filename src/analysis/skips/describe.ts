@@ -96,18 +96,28 @@ function blockOf(
   return sequence && activates ? "mlp" : "additive";
 }
 
+/** Ops that multiply activations with activations where both operands are such. */
+const PRODUCTS = new Set(["MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Einsum"]);
+
 /** Activations multiplied with activations behind a softmax, or one node that is all of it. */
 function isAttention(flow: Flow, node: Node): boolean {
   if (node.op.includes("Attention")) return true;
-  const word = wordOf(node);
-  const product = word === "MatMul" || word === "FusedMatMul";
-  if (!product || flow.activationInputs(node).length < 2) return false;
-  return node.inputs.some((name) =>
-    flow.shortcut(name, false).some((step) => {
-      const producer = flow.producer(step.value);
-      return producer !== undefined && wordOf(producer) === "Softmax";
-    }),
-  );
+  const product = PRODUCTS.has(wordOf(node)) && flow.activationInputs(node).length > 1;
+  return product && node.inputs.some((name) => isSoftmax(flow, name));
+}
+
+/** Whether a value is a softmax, moved or masked at most. */
+function isSoftmax(flow: Flow, name: ValueName): boolean {
+  let value = name;
+  for (;;) {
+    const node = flow.producer(flow.shortcut(value, false).at(-1)?.value ?? "");
+    if (node === undefined) return false;
+    if (wordOf(node) === "Softmax") return true;
+    // What is masked altogether has no softmax: PyTorch puts 0 in the place of what is no number.
+    const [kept = "", ...more] = wordOf(node) === "Where" ? flow.activationInputs(node) : [];
+    if (kept === "" || more.length > 0) return false;
+    value = kept;
+  }
 }
 
 function orderOf(
