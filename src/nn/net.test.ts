@@ -308,6 +308,26 @@ describe("a network as its layers see it", () => {
     });
   });
 
+  test("a name that is taken, and an example of no shape", () => {
+    const own = (build: nn.Layer["build"]) => nn.layer("", build);
+    const told = own((net, x) => {
+      net.output("x", x);
+      return net.emit("Relu", [x]);
+    });
+    const weighed = own((net, x) => net.emit("Mul", [x, net.weight("x", [4], 1)]));
+    const asked = own((net, x) =>
+      net.emit("Mul", [net.emit("Relu", [x], { name: "scores" }), net.input("scores", ["N", 4])]),
+    );
+    expect(() => build(nn.relu(), { output: "x" })).toThrow(/output "x" has the name of another/);
+    expect(() => build(told)).toThrow(/output "x" has the name of another/);
+    expect(() => build(weighed)).toThrow(/weight "x" has the name of another/);
+    expect(() => build(asked)).toThrow(/input "scores" has the name of another/);
+    for (const size of [-1, 0, 1.5, Number.NaN, "", "N"]) {
+      const input = { name: "x", shape: [size] };
+      expect(() => build(nn.relu(), { input })).toThrow(/examples of shape/);
+    }
+  });
+
   test("an input is one thing to all who ask for it", () => {
     const asks = (name: string, size: number) =>
       nn.layer("asks", (net, x) => net.emit("Add", [x, net.input(name, ["N", size])]));

@@ -122,13 +122,16 @@ export function buildNet(root: Layer, options: BuildOptions): Graph {
     once: new Map(),
   };
   const scope = { path: [], origin: undefined, paths: new Map<string, number>() };
+  const net = new ScopedNet(shared, builder, scope);
+  net.checkInput(options.input);
   // Its name is that of the graph, and stands in no path.
-  const y = new ScopedNet(shared, builder, scope).inside(named("", root), input);
+  const y = net.inside(named("", root), input);
   for (const { name: output, value } of [
     { name: outputOf(options), value: y },
     ...shared.outputs,
   ]) {
     const type = builder.typeOf(value);
+    net.mustBeFree(output, "output");
     builder.emit("Identity", [value], { name: output, outputs: [output] });
     builder.output({ name: output, dtype: type?.dtype ?? "float32", shape: type?.shape });
   }
@@ -239,6 +242,7 @@ class ScopedNet implements Net {
       const shapes = `${formatShape(known)} and ${formatShape(shape)}`;
       this.fail("nn/weight", `the weight "${path}" has two shapes, ${shapes}`, "Name them apart.");
     }
+    this.mustBeFree(path, "weight");
     weights.set(path, shape);
     const ref: TensorRef =
       options.weights === "absent"
@@ -323,12 +327,37 @@ class ScopedNet implements Net {
     }
   }
 
+  /** Whether a value or node of the whole graph has that name already, from a layer without a path. */
+  mustBeFree(name: string, what: "input" | "output" | "weight"): void {
+    const { builder, made } = this.#shared;
+    // Nodes are known by their first output, which is called after them.
+    if (builder.typeOf(name) === undefined && !made.has(name) && !made.has(`${name}.output`))
+      return;
+    const text = `the ${what} "${name}" has the name of another value or node`;
+    this.fail(`nn/${what}`, text, "Name the two apart.");
+  }
+
+  /** The sizes of one example: whole numbers, and symbols that are not the batch. */
+  checkInput({ name, shape }: NetInput): void {
+    const sound = shape.every((size) =>
+      typeof size === "number" ? Number.isSafeInteger(size) && size > 0 : !["", "N"].includes(size),
+    );
+    if (sound) return;
+    const text = `the input "${name}" is to have examples of shape ${formatShape(shape)}`;
+    this.fail(
+      "nn/input",
+      text,
+      'Give whole numbers from 1, or symbols; the batch "N" is not said.',
+    );
+  }
+
   input(name: string, shape: Shape, dtype: DType = "float32"): ValueName {
     const { inputs, builder, options } = this.#shared;
     if (name === options.input.name) {
       const text = `the network's own input is called "${name}" already`;
       this.fail("nn/input", text, "Give the further input a name of its own.");
     }
+    if (!inputs.has(name)) this.mustBeFree(name, "input");
     const known = inputs.get(name) ?? builder.input(name, dtype, shape);
     inputs.set(name, known);
     const asked = `${dtype}${formatShape(shape)}`;
@@ -355,6 +384,7 @@ class ScopedNet implements Net {
 
   output(name: string, x: ValueName): void {
     const { options, outputs } = this.#shared;
+    this.#mustExist(x, "an output of the network is");
     if (name === outputOf(options) || outputs.some((one) => one.name === name)) {
       const fix = "Name them apart, by net.path for example.";
       this.fail("nn/output", `two outputs of the network are called "${name}"`, fix);
