@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { sound } from "../../test/sound.ts";
 import { SkipwayError } from "../base/errors.ts";
+import { inferShapes } from "../canonical/infer-shapes.ts";
 import { type Attribute, type Graph, int, type ValueName } from "../graph/graph.ts";
 import { float32, float32Values, int64, type Tensor } from "../graph/tensor.ts";
 import { modelOf } from "../onnx/onnx-model.ts";
@@ -147,6 +148,22 @@ describe("a network as its layers see it", () => {
     expect(shut.get("y")).toEqual([-1, 2, 3, 4]);
     const open = await run(graph, { x: float32([1, 4], [1, 2, 3, 4]) });
     expect(open.get("y")).not.toEqual([1, 2, 3, 4]);
+  });
+
+  test("shapes inside a body are those of its operator set, however often they are inferred", () => {
+    // Up to operator set 6 a product has the shape of its first factor.
+    const spread = nn.layer("spread", (net, x) => {
+      const one = net.inside(nn.dense(1), x);
+      return net.either(
+        gate(net, x),
+        (inner) => inner.emit("Mul", [one, inner.emit("Relu", [x])]),
+        () => x,
+      );
+    });
+    const again = inferShapes(build(spread), new Map([["N", 2]]));
+    const body = again.nodes.find((node) => node.op === "If")?.attributes.get("then_branch");
+    if (body?.kind !== "graph") throw new Error("no body");
+    expect(body.value.values.get("then.mul.output")?.shape).toEqual([2, 4]);
   });
 
   test("the same part several times, with the same weights", async () => {

@@ -399,7 +399,7 @@ class ScopedNet implements Net {
       // A branch gives a value of its own, also where it hands on one from outside.
       const y = net.emit("Identity", [part(net)], { name: "result" });
       body.output(this.#valueOf(body, y));
-      return body.finish(this.#name(name), new Map());
+      return body.finish(this.#name(name), new Map([["", OPSET]]));
     };
     const attributes = {
       then_branch: { kind: "graph", value: branch("then", yes) },
@@ -420,7 +420,7 @@ class ScopedNet implements Net {
     body.output(this.#valueOf(body, goOn));
     body.output(this.#valueOf(body, next));
     const trips = this.constant(int64([], [times]), "trips");
-    const value = body.finish(this.#name("body"), new Map());
+    const value = body.finish(this.#name("body"), new Map([["", OPSET]]));
     return this.emit("Loop", [trips, "", x], {
       name: "loop",
       attributes: { body: { kind: "graph", value } },
