@@ -4,7 +4,7 @@ import type { Node, ValueName } from "../../graph/graph.ts";
 import type { Flow, ShortcutStep } from "./flow.ts";
 import type { Fusion, Operand } from "./fusion.ts";
 import type { BlockKind, Found, SkipKind } from "./skip.ts";
-import { grows, isActivation, isMove, isNorm, roleOf, shrinks, wordOf } from "./vocabulary.ts";
+import { grows, isActivation, isMove, isNorm, shrinks, wordOf } from "./vocabulary.ts";
 
 /** Products with a matrix of weights, as in sequence models. */
 const MULTIPLYING = new Set([
@@ -152,7 +152,7 @@ function lastLayer(flow: Flow, name: ValueName): Node | undefined {
 
 /** Moves or scales only; a normalisation by running statistics counts as a norm here. */
 function isPlain(flow: Flow, node: Node): boolean {
-  return roleOf(node, flow.activationInputs(node).length) === "transparent" && !isNorm(node);
+  return flow.role(node) === "transparent" && !isNorm(node);
 }
 
 /** The node that alone takes a value up: the runtime moves and leaves out what only moves elements. */

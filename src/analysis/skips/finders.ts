@@ -44,9 +44,11 @@ export const additive: Finder = (flow, fusion) => {
   for (const operand of fusion.operands) {
     const match = matchOf(flow, fusion, operand, { linear: true });
     if (match === undefined) continue;
-    const before = best.get(match.step.value);
+    // The runtime takes one value up in several layouts.
+    const source = flow.unrounded(match.step.value);
+    const before = best.get(source);
     if (before === undefined || match.step.transforms < before.step.transforms) {
-      best.set(match.step.value, match);
+      best.set(source, match);
     }
   }
   const known = isWeighted(flow, fusion) ? { kind: "multi-stream" as const } : undefined;

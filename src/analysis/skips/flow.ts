@@ -4,6 +4,7 @@
 import { isFloat } from "../../graph/dtype.ts";
 import {
   type Graph,
+  intAttribute,
   type Node,
   stringAttribute,
   subgraphs,
@@ -21,6 +22,7 @@ import {
   isRounding,
   type Mark,
   markOf,
+  type Role,
   roleOf,
   shrinks,
   wordOf,
@@ -174,7 +176,7 @@ export class Flow {
     for (const node of body.nodes) {
       const inputs = flow.activationInputs(node);
       const before = Math.max(0, ...inputs.map((name) => depths.get(name) ?? 0));
-      const own = roleOf(node, inputs.length) === "transform" ? 1 : 0;
+      const own = flow.role(node) === "transform" ? 1 : 0;
       for (const name of node.outputs) {
         depths.set(name, before + own + flow.#transformsInside(node));
       }
@@ -258,6 +260,28 @@ export class Flow {
     }
   }
 
+  /** What a node does to a signal here, where the weights are known. */
+  role(node: Node): Role {
+    const { length } = this.activationInputs(node);
+    const role = roleOf(node, length);
+    if (role !== "transform" || !this.scalesChannels(node)) return role;
+    if (fusedActivation(node) !== undefined) return "nonlinear";
+    return length === 1 ? "transparent" : "other";
+  }
+
+  /**
+   * Whether a convolution has one weight for each channel: it scales and shifts by constants, as a batch norm
+   * does. The runtime writes one that follows no layer so.
+   */
+  scalesChannels(node: Node): boolean {
+    const word = wordOf(node);
+    if (word !== "Conv" && word !== "FusedConv") return false;
+    const weight = node.inputs[node.op === "QLinearConv" ? 3 : 1] ?? "";
+    const [channels, ...rest] = typeOf(this.graph, weight)?.shape ?? [];
+    const group = intAttribute(node, "group", 1);
+    return group > 1 && channels === group && rest.every((dim) => dim === 1) && !shrinks(node);
+  }
+
   /** Whether all constants beside an activation are single numbers. */
   scalesByOne(node: Node): boolean {
     const constants = node.inputs.filter((name) => !this.#activations.has(name));
@@ -306,7 +330,7 @@ export class Flow {
       const [value] = inputs;
       if (value === undefined || inputs.length !== 1) return steps;
       if (this.#bends(node)) return steps;
-      const role = roleOf(node, 1);
+      const role = this.role(node);
       const passes = role === "transparent" || role === "norm";
       const projects = linear && role === "transform" && isLinear(node, 1);
       if (!passes && !projects) return steps;
@@ -362,8 +386,7 @@ export class Flow {
         ...inputs.map((input) => known.get(input) ?? 0),
         Number.NEGATIVE_INFINITY,
       );
-      const transforms =
-        roleOf(node, inputs.length) === "transform" || (mixing && this.#mixes(node, first));
+      const transforms = this.role(node) === "transform" || (mixing && this.#mixes(node, first));
       known.set(name, best + (transforms ? 1 : 0) + this.#transformsInside(node));
       open.pop();
     }
@@ -380,7 +403,7 @@ export class Flow {
       if (before === undefined || this.position(value) <= after) return false;
       if (isNorm(before)) return true;
       const inputs = this.activationInputs(before);
-      const moves = roleOf(before, inputs.length) === "transparent";
+      const moves = this.role(before) === "transparent";
       if (!moves || markOf(before) === "pooled") return false;
       value = inputs[0] ?? "";
     }

@@ -105,7 +105,8 @@ function plainOperands(flow: Flow, node: Node): Operand[] {
   const addend = ADDENDS.get(wordOf(node));
   return node.inputs
     .map((value, position): Operand => {
-      const fusedTransforms = addend === undefined || position === addend ? 0 : 1;
+      const plain = addend === undefined || position === addend || flow.scalesChannels(node);
+      const fusedTransforms = plain ? 0 : 1;
       return { value, position, sign: 1, fusedTransforms };
     })
     .filter(({ value }) => flow.activations.has(value))
@@ -139,7 +140,8 @@ function absorbedBy(flow: Flow, node: Node): Node | undefined {
   const user = flow.onlyReader(output);
   if (user === undefined || !isSum(flow, user)) return undefined;
   const operands = plainOperands(flow, user);
-  const summed = operands.filter(({ fusedTransforms }) => fusedTransforms === 0);
+  const addend = ADDENDS.get(wordOf(user));
+  const summed = operands.filter(({ position }) => addend === undefined || position === addend);
   const takes = summed.some(({ value }) => flow.unrounded(value) === output);
   if (operands.length < 2 || !takes) return undefined;
   const [a, b] = [output, user.outputs[0] ?? ""].map((name) => typeOf(flow.graph, name)?.shape);
