@@ -3,6 +3,7 @@
 import type { Node, ValueName } from "../../graph/graph.ts";
 import type { Flow, ShortcutStep } from "./flow.ts";
 import type { Fusion, Operand } from "./fusion.ts";
+import { roundedNorms } from "./rounded-norm.ts";
 import type { BlockKind, Found, SkipKind } from "./skip.ts";
 import { grows, isActivation, isMove, isNorm, shrinks, wordOf } from "./vocabulary.ts";
 
@@ -129,16 +130,23 @@ function orderOf(
   const last = branches.map((branch) => lastLayer(flow, branch.value)).find(Boolean);
   const after = readerOf(flow, fusion.output);
   const fused = fusion.node.op.endsWith("LayerNormalization");
-  const preNorm = first !== undefined && isNorm(first);
+  const [firstNorm, lastNorm] = [normOf(flow, first), normOf(flow, last)];
+  const preNorm = firstNorm !== undefined;
   const postNorm = fused || (after !== undefined && isNorm(after));
-  const innerEnd = last !== undefined && isNorm(last) && last !== first;
-  const pre = first !== undefined && (isNorm(first) || isActivation(first));
+  const innerEnd = lastNorm !== undefined && lastNorm !== firstNorm;
+  const pre = first !== undefined && (preNorm || isActivation(first));
   const post = flow.activates(fusion.node) || (after !== undefined && flow.activates(after));
   return {
     activation: post ? "post" : pre ? "pre" : "none",
     // The norm behind the last block of a pre-norm network does not make that block a post-norm one.
     norm: preNorm ? (innerEnd ? "sandwich" : "pre") : postNorm ? "post" : "none",
   };
+}
+
+/** The norm that a node is, or is a part of where it is written out; told by its last node. */
+function normOf(flow: Flow, node: Node | undefined): Node | undefined {
+  if (node === undefined || isNorm(node)) return node;
+  return roundedNorms(flow).get(node);
 }
 
 /** The last node of a branch that does more than to move, scale or round. */
