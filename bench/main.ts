@@ -5,6 +5,7 @@ import { cpus, totalmem } from "node:os";
 import { build } from "./build.bench.ts";
 import { census } from "./census.bench.ts";
 import { conditional } from "./conditional.bench.ts";
+import { memory } from "./memory.bench.ts";
 import { read } from "./read.bench.ts";
 import { startup } from "./startup.bench.ts";
 import { twins } from "./twins.bench.ts";
@@ -21,6 +22,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   build,
   census,
   conditional,
+  memory,
   read,
   startup,
   twins,

@@ -8,6 +8,7 @@ import { bindBatch, type InferenceMemory, inferenceMemory, lifetimesOf } from ".
 import type { Skip } from "../skips/skip.ts";
 import { planArena } from "./arena.ts";
 import { type BestOrder, bestOrder, type OrderNode, type OrderProblem, peakOf } from "./order.ts";
+import { runtimeMemory } from "./runtime.ts";
 
 /** The memory of inference, with what skips have to do with it. */
 export interface MemoryReport extends Omit<InferenceMemory, "atPeak"> {
@@ -18,6 +19,8 @@ export interface MemoryReport extends Omit<InferenceMemory, "atPeak"> {
     readonly because: string;
   }[];
   readonly best: BestOrder;
+  /** Inputs, buffers and workspace as ONNX Runtime's planner hands them out, for the graph as it stands. */
+  readonly runtimePeakBytes: number;
   readonly arenaBytes: number;
   readonly arenaLowerBoundBytes: number;
   /** Peak of the same order without each skip alone. */
@@ -44,6 +47,7 @@ export function memoryReport(graph: Graph, options: { batch?: number } = {}): Me
     ...memory,
     atPeak: memory.atPeak.map((one) => ({ ...one, because: because(one.value) })),
     best: bestOrder(orderProblem(bound)),
+    runtimePeakBytes: runtimeMemory(bound).peakBytes,
     arenaBytes: arena.bytes,
     arenaLowerBoundBytes: arena.lowerBoundBytes,
     withoutSkip: single.map((skip) => ({

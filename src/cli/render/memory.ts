@@ -21,6 +21,7 @@ export function memoryLines(path: string, report: MemoryReport, width: number): 
   return [
     `${path}: peak ${formatBytes(report.peakBytes)} at ${report.peakNode}, batch ${report.batch}`,
     `weights ${formatBytes(report.weightsBytes)}, arena ${formatBytes(report.arenaBytes)}`,
+    `in ONNX Runtime ${formatBytes(report.runtimePeakBytes)} (its own order, buffers and workspace)`,
     `best order ${formatBytes(best.peakBytes)} (${gap})`,
     `without skips ${formatBytes(report.withoutSkipsPeakBytes)} (skip tax ${share})`,
     ...tableLines(COLUMNS, rows, width),

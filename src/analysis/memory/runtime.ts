@@ -1,0 +1,229 @@
+// The memory of a graph as ONNX Runtime hands it out on one thread, without an arena. It differs from
+// liveness in what its planner does: an order of its own, buffers that go on to later values of the same
+// shape before they are given back, some ops in place, and workspace inside kernels.
+// Source: onnxruntime core/framework/allocation_planner.cc, and what malloc was asked for while networks
+// of the zoo ran (`npm run bench -- memory`).
+
+import { dtypeBytes } from "../../graph/dtype.ts";
+import type { Graph, Node, ValueName, ValueType } from "../../graph/graph.ts";
+import { subgraphs } from "../../graph/graph.ts";
+import { captures, indexOf, typeOf } from "../../graph/query.ts";
+import { isStatic } from "../../graph/shape.ts";
+import { valueBytes } from "../../ops/rules.ts";
+import { workspaceBytes } from "./workspace.ts";
+
+/** What one run takes beside the weights. */
+export interface RuntimeMemory {
+  /** Inputs, buffers and workspace at their most. */
+  readonly peakBytes: number;
+  readonly peakNode: string;
+}
+
+/** Kernels whose first output always lies in the buffer of their first input. */
+const ALIAS = new Set(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"]);
+
+/** Kernels that may write over an operand on its last use, with the position of that operand. */
+const IN_PLACE: ReadonlyMap<string, number> = new Map(
+  [
+    ...[
+      "Elu",
+      "HardSigmoid",
+      "LeakyRelu",
+      "Relu",
+      "Selu",
+      "Sigmoid",
+      "Softplus",
+      "Softsign",
+      "Tanh",
+    ],
+    ...["ThresholdedRelu", "Softmax", "LogSoftmax", "Clip", "Cast", "ScatterElements", "ScatterND"],
+  ].map((op): [string, number] => [op, 0]),
+);
+
+/** The sum that a fused convolution adds to becomes its output. */
+const FUSED_CONV_SUM = 3;
+
+/** One allocation, and the steps between which it is held. */
+interface Buffer {
+  readonly bytes: number;
+  /** Values of the same key can take it over; undefined where none can. */
+  readonly key: string | undefined;
+  readonly from: number;
+  until: number;
+  /** Reads still to come, of all values that lie in it. */
+  reads: number;
+  free: boolean;
+}
+
+/** What ONNX Runtime takes for one run of a graph whose batch is bound, idioms apart. */
+export function runtimeMemory(graph: Graph): RuntimeMemory {
+  const nodes = runtimeOrder(graph);
+  const plan = new Plan(graph, nodes);
+  nodes.forEach((node, step) => {
+    plan.step(node, step);
+  });
+  const change = new Float64Array(nodes.length + 1);
+  for (const { bytes, from, until } of plan.buffers) {
+    change[from] = (change[from] ?? 0) + bytes;
+    change[until + 1] = (change[until + 1] ?? 0) - bytes;
+  }
+  // The caller holds its inputs until the run is over.
+  const inputs = graph.inputs.filter(({ name }) => !graph.initializers.has(name));
+  let held = inputs.reduce((sum, { name }) => sum + (valueBytes(typeOf(graph, name)) ?? 0), 0);
+  let peak = { peakBytes: held, peakNode: "" };
+  nodes.forEach((node, step) => {
+    held += change[step] ?? 0;
+    const bodies = subgraphs(node).map((body) => runtimeMemory(body).peakBytes);
+    const peakBytes = held + workspaceBytes(graph, node) + Math.max(0, ...bodies);
+    if (peakBytes > peak.peakBytes) peak = { peakBytes, peakNode: node.name };
+  });
+  return peak;
+}
+
+/**
+ * The order in which the runtime runs the nodes, whatever order the file has: depth first from the ends, the
+ * last in the file first, and what a node reads likewise (`GraphViewer`, `Graph::ReverseDFSFrom`).
+ */
+export function runtimeOrder(graph: Graph): Node[] {
+  const { producers, positions } = indexOf(graph);
+  const before = new Map(
+    graph.nodes.map((node) => {
+      const makers = [...readsOf(node)].flatMap((name) => producers.get(name) ?? []);
+      const sorted = [...new Set(makers)].sort(
+        (a, b) => (positions.get(a) ?? 0) - (positions.get(b) ?? 0),
+      );
+      return [node, sorted] as const;
+    }),
+  );
+  const read = new Set([...before.values()].flat());
+  const stack = graph.nodes
+    .filter((node) => !read.has(node))
+    .map((node) => ({ node, left: false }));
+  const seen = new Set<Node>();
+  const order: Node[] = [];
+  for (let top = stack.pop(); top !== undefined; top = stack.pop()) {
+    if (top.left) order.push(top.node);
+    else if (!seen.has(top.node)) {
+      seen.add(top.node);
+      stack.push({ node: top.node, left: true });
+      for (const node of before.get(top.node) ?? []) {
+        if (!seen.has(node)) stack.push({ node, left: false });
+      }
+    }
+  }
+  return order;
+}
+
+/** What a node reads, in its bodies too; as often as its inputs name it. */
+function readsOf(node: Node): readonly ValueName[] {
+  const bodies = subgraphs(node).flatMap((body) => [...captures(body)]);
+  return [...node.inputs, ...new Set(bodies)].filter((name) => name !== "");
+}
+
+/** The planner's state: which buffer each value lies in, and which buffers are free for others. */
+class Plan {
+  readonly buffers: Buffer[] = [];
+  readonly #graph: Graph;
+  readonly #last: number;
+  readonly #outputs: ReadonlySet<ValueName>;
+  readonly #reads = new Map<ValueName, number>();
+  readonly #bufferOf = new Map<ValueName, Buffer>();
+  /** The one freed last is taken first. */
+  readonly #free = new Map<string, Buffer[]>();
+
+  constructor(graph: Graph, nodes: readonly Node[]) {
+    this.#graph = graph;
+    this.#last = Math.max(0, nodes.length - 1);
+    this.#outputs = indexOf(graph).outputs;
+    for (const name of nodes.flatMap(readsOf)) {
+      this.#reads.set(name, (this.#reads.get(name) ?? 0) + 1);
+    }
+  }
+
+  step(node: Node, step: number): void {
+    const made = node.outputs.filter((name) => name !== "");
+    for (const name of made) this.#place(node, name, step);
+    for (const name of readsOf(node)) {
+      const buffer = this.#bufferOf.get(name);
+      if (buffer === undefined) continue;
+      buffer.reads--;
+      this.#touch(buffer, step);
+    }
+    for (const name of made) {
+      const buffer = this.#bufferOf.get(name);
+      if (buffer !== undefined) this.#touch(buffer, step);
+    }
+  }
+
+  #place(node: Node, name: ValueName, step: number): void {
+    const reads = this.#reads.get(name) ?? 0;
+    const type = typeOf(this.#graph, name);
+    const key = keyOf(type);
+    if (this.#outputs.has(name)) {
+      // Handed to the caller: in nobody else's buffer, and free for nobody.
+      const bytes = valueBytes(type) ?? 0;
+      this.#take(name, {
+        bytes,
+        key: undefined,
+        from: step,
+        until: this.#last,
+        reads,
+        free: false,
+      });
+      return;
+    }
+    const first = name === node.outputs[0];
+    const [viewed = ""] = node.inputs;
+    if (first && ALIAS.has(node.op)) {
+      // A view of a weight or an input of the graph takes nothing.
+      const shared = this.#bufferOf.get(viewed);
+      if (shared !== undefined) this.#share(shared, name, reads);
+      return;
+    }
+    const over = first ? this.#writableOperand(node, key) : undefined;
+    const reused = over ?? this.#free.get(key ?? "")?.pop();
+    if (reused !== undefined) {
+      this.#share(reused, name, reads);
+      return;
+    }
+    const bytes = valueBytes(type) ?? 0;
+    this.#take(name, { bytes, key, from: step, until: step, reads, free: false });
+  }
+
+  #take(name: ValueName, buffer: Buffer): void {
+    this.buffers.push(buffer);
+    this.#bufferOf.set(name, buffer);
+  }
+
+  #share(buffer: Buffer, name: ValueName, reads: number): void {
+    buffer.reads += reads;
+    buffer.free = false;
+    this.#bufferOf.set(name, buffer);
+  }
+
+  /** The buffer of an operand that nobody else reads and that has the shape of the output. */
+  #writableOperand(node: Node, key: string | undefined): Buffer | undefined {
+    const fused = node.op === "FusedConv" || node.op === "NhwcFusedConv";
+    const position = fused ? FUSED_CONV_SUM : IN_PLACE.get(node.op);
+    const name = position === undefined ? "" : (node.inputs[position] ?? "");
+    const buffer = this.#bufferOf.get(name);
+    const fits = key !== undefined && keyOf(typeOf(this.#graph, name)) === key;
+    return buffer?.reads === 1 && fits ? buffer : undefined;
+  }
+
+  #touch(buffer: Buffer, step: number): void {
+    buffer.until = Math.max(buffer.until, step);
+    if (buffer.reads > 0 || buffer.key === undefined || buffer.free) return;
+    buffer.free = true;
+    const same = this.#free.get(buffer.key);
+    if (same === undefined) this.#free.set(buffer.key, [buffer]);
+    else same.push(buffer);
+  }
+}
+
+/** What has to be equal for one buffer to serve both: the shape and the bytes of an element. Not scalars. */
+function keyOf(type: ValueType | undefined): string | undefined {
+  if (!isStatic(type?.shape) || type.shape.length === 0 || type.dtype === "string")
+    return undefined;
+  return `${dtypeBytes(type.dtype, 1)}:${type.shape.join("x")}`;
+}
