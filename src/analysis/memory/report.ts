@@ -7,8 +7,9 @@ import { census } from "../census.ts";
 import { bindBatch, type InferenceMemory, inferenceMemory, lifetimesOf } from "../memory.ts";
 import type { Skip } from "../skips/skip.ts";
 import { planArena } from "./arena.ts";
-import { type BestOrder, bestOrder, type OrderNode, type OrderProblem, peakOf } from "./order.ts";
+import { type BestOrder, bestOrder, type OrderNode, type OrderProblem } from "./order.ts";
 import { runtimeMemory } from "./runtime.ts";
+import { WithoutSkips } from "./without.ts";
 
 /** The memory of inference, with what skips have to do with it. */
 export interface MemoryReport extends Omit<InferenceMemory, "atPeak"> {
@@ -40,7 +41,8 @@ export function memoryReport(graph: Graph, options: { batch?: number } = {}): Me
   const memory = inferenceMemory(graph, { batch });
   const { skips } = census(graph, { batch });
   const arena = planArena(lifetimesOf(bound).lifetimes);
-  const without = filePeak(withoutSkips(bound, skips));
+  const withoutSkips = new WithoutSkips(bound);
+  const without = withoutSkips.peakBytes(skips);
   const single = skips.filter((skip) => skip.atPeak).slice(0, SINGLE_MAX);
   const because = reasons(bound, memory, skips);
   return {
@@ -52,7 +54,7 @@ export function memoryReport(graph: Graph, options: { batch?: number } = {}): Me
     arenaLowerBoundBytes: arena.lowerBoundBytes,
     withoutSkip: single.map((skip) => ({
       skip: skip.id,
-      peakBytes: filePeak(withoutSkips(bound, [skip])),
+      peakBytes: withoutSkips.peakBytes([skip]),
     })),
     withoutSkipsPeakBytes: without,
     skipTax: memory.peakBytes > 0 ? 1 - without / memory.peakBytes : 0,
@@ -95,40 +97,6 @@ export function orderProblem(graph: Graph): OrderProblem {
     inputs,
     outputs: [...new Set(outputs)],
   };
-}
-
-function filePeak(graph: Graph): number {
-  const all = graph.nodes.map((_, i) => i);
-  return peakOf(orderProblem(graph), all);
-}
-
-/** The graph in which merges do not read these shortcuts, nor anything computes what nobody reads then. */
-function withoutSkips(graph: Graph, skips: readonly Skip[]): Graph {
-  const byMerge = new Map<string, Skip[]>();
-  for (const skip of skips) byMerge.set(skip.merge, [...(byMerge.get(skip.merge) ?? []), skip]);
-  const { producers, outputs } = indexOf(graph);
-  const cut = graph.nodes.map((node) => {
-    const here = byMerge.get(node.name);
-    if (here === undefined) return node;
-    const shortcut = (name: ValueName): boolean =>
-      here.some(({ source, nodes }) => {
-        return name === source || nodes.shortcut.includes(producers.get(name)?.name ?? "");
-      });
-    return { ...node, inputs: node.inputs.map((name) => (shortcut(name) ? "" : name)) };
-  });
-  const whole = { ...graph, nodes: cut };
-  const read = new Set(outputs);
-  const kept = new Set<Node>();
-  const uses = new Map<Node, ValueName[]>();
-  for (const [name, list] of indexOf(whole).uses) {
-    for (const { node } of list) uses.set(node, [...(uses.get(node) ?? []), name]);
-  }
-  for (const node of cut.toReversed()) {
-    if (!node.outputs.some((name) => read.has(name))) continue;
-    kept.add(node);
-    for (const name of uses.get(node) ?? []) read.add(name);
-  }
-  return { ...graph, nodes: cut.filter((node) => kept.has(node)) };
 }
 
 /** Why a value is alive at the peak. */
