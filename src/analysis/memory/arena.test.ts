@@ -25,3 +25,11 @@ test("no two storages that live at the same time overlap, and none lies outside"
     { numRuns: 200 },
   );
 });
+
+test("20,000 storages that all live at once lie one upon the other, without a comparison of each pair", () => {
+  const lifetimes = Array.from({ length: 20_000 }, (_, i) => {
+    return { value: `v${i}`, bytes: 64 + 64 * (i % 7), from: 0, until: 20_000 };
+  });
+  const { bytes, lowerBoundBytes } = planArena(lifetimes);
+  expect(bytes).toBe(lowerBoundBytes);
+});

@@ -16,8 +16,10 @@ export interface Arena {
 /** Of the offsets, as runtimes align tensors for vector instructions. */
 const ALIGNMENT = 64;
 const RESTARTS = 200;
-/** Comparisons of storages over all restarts. */
-const WORK_MAX = 40_000_000;
+/** Storages looked at over all restarts: about half a second of one core. */
+const WORK_MAX = 20_000_000;
+/** Parts of the timeline by which storages are found. */
+const STRETCHES = 512;
 
 /** An arena for these lifetimes. */
 export function planArena(lifetimes: readonly Lifetime[]): Arena {
@@ -28,16 +30,17 @@ export function planArena(lifetimes: readonly Lifetime[]): Arena {
     .map((_, i) => i)
     .filter((i) => (blocks[i]?.size ?? 0) > 0)
     .sort((a, b) => (blocks[b]?.size ?? 0) - (blocks[a]?.size ?? 0) || a - b);
-  let best = place(blocks, order);
-  const restarts = Math.min(RESTARTS, Math.floor(WORK_MAX / (order.length ** 2 + 1)));
+  const work = { left: WORK_MAX };
+  let best = place(blocks, order, work);
   const random = new Random(1);
-  for (let i = 0; i < restarts && best.bytes > lowerBoundBytes; i++) {
+  for (let i = 0; i < RESTARTS && work.left > 0 && best.bytes > lowerBoundBytes; i++) {
     // Sizes blurred, differently each time: neighbours of the order by size change places.
     const blur = 1 + (i % 8);
     const keys = new Map(order.map((at) => [at, sizeOf(at) * (1 + blur * random.uniform())]));
     const next = place(
       blocks,
       order.toSorted((x, y) => (keys.get(y) ?? 0) - (keys.get(x) ?? 0)),
+      work,
     );
     if (next.bytes < best.bytes) best = next;
   }
@@ -70,29 +73,81 @@ function mostAlive(blocks: readonly Block[]): number {
 }
 
 /** Each block in turn into the tightest gap between those placed before that live when it does. */
-function place(
-  blocks: readonly Block[],
-  order: readonly number[],
-): { bytes: number; offsets: number[] } {
+function place(blocks: readonly Block[], order: readonly number[], work: Work): Placement {
   const offsets = new Array<number>(blocks.length).fill(0);
-  // Kept by offset, so that one walk finds all gaps.
-  const placed: (Block & { readonly offset: number })[] = [];
+  const placed = new Placed(blocks);
   let bytes = 0;
   for (const i of order) {
     const block = blocks[i];
     if (block === undefined) continue;
     let [end, best, tightest] = [0, -1, Number.POSITIVE_INFINITY];
-    for (const other of placed) {
-      if (other.from > block.until || other.until < block.from) continue;
-      const gap = other.offset - end;
+    // Where the work runs out, the blocks that remain, the smallest, lie on top of all.
+    const others = work.left > 0 ? placed.beside(block, work) : undefined;
+    if (others === undefined) end = bytes;
+    for (const at of (others ?? []).sort((x, y) => (offsets[x] ?? 0) - (offsets[y] ?? 0))) {
+      const [offset, size] = [offsets[at] ?? 0, blocks[at]?.size ?? 0];
+      const gap = offset - end;
       if (gap >= block.size && gap < tightest) [best, tightest] = [end, gap];
-      end = Math.max(end, other.offset + other.size);
+      end = Math.max(end, offset + size);
     }
     const offset = best >= 0 ? best : end;
     offsets[i] = offset;
-    const at = placed.findIndex((other) => other.offset > offset);
-    placed.splice(at < 0 ? placed.length : at, 0, { ...block, offset });
     bytes = Math.max(bytes, offset + block.size);
+    placed.add(i);
   }
   return { bytes, offsets };
+}
+
+interface Placement {
+  readonly bytes: number;
+  readonly offsets: readonly number[];
+}
+
+/** Blocks looked at that may still be. */
+interface Work {
+  left: number;
+}
+
+/** Blocks by the stretch of time in which they live, so that a short one is compared with few. */
+class Placed {
+  readonly #blocks: readonly Block[];
+  readonly #stretches: number[][];
+  readonly #width: number;
+  /** The last question that each block was an answer to. */
+  readonly #seen: Int32Array;
+  #question = 0;
+
+  constructor(blocks: readonly Block[]) {
+    const end = blocks.reduce((most, { until }) => Math.max(most, until), 0);
+    this.#blocks = blocks;
+    this.#width = Math.ceil((end + 1) / STRETCHES);
+    this.#stretches = Array.from({ length: STRETCHES }, () => []);
+    this.#seen = new Int32Array(blocks.length);
+  }
+
+  add(at: number): void {
+    for (const stretch of this.#during(this.#blocks[at])) stretch.push(at);
+  }
+
+  /** The blocks that live when this one does. */
+  beside(block: Block, work: Work): number[] {
+    this.#question++;
+    const found: number[] = [];
+    for (const stretch of this.#during(block)) {
+      work.left -= stretch.length;
+      for (const at of stretch) {
+        const other = this.#blocks[at];
+        if (other === undefined || this.#seen[at] === this.#question) continue;
+        this.#seen[at] = this.#question;
+        if (other.from <= block.until && block.from <= other.until) found.push(at);
+      }
+    }
+    return found;
+  }
+
+  #during(block: Block | undefined): readonly number[][] {
+    if (block === undefined) return [];
+    const [first, last] = [block.from, block.until].map((at) => Math.floor(at / this.#width));
+    return this.#stretches.slice(first, (last ?? 0) + 1);
+  }
 }
