@@ -92,6 +92,22 @@ describe("lint", () => {
     expect(ignored).toEqual({ code: 0, out: "", err: "" });
   });
 
+  test("--fix writes a mended model beside the old one, never over it", async () => {
+    const page = await readFile("docs/reference/lint/shape-mismatch.md", "utf8");
+    const [, text = ""] = /```onnx\n([\s\S]*?)```/.exec(page) ?? [];
+    const [file, mended] = [join(folder, "broken.onnx"), join(folder, "mended.onnx")];
+    await modelOf(parseGraph(text)).save(file);
+    const over = await skipway("lint", file, "--fix", file);
+    expect(over).toMatchObject({ code: 2, err: expect.stringMatching(/over the model/) });
+    const { code, out } = await skipway("lint", file, "--fix", mended);
+    expect(code).toBe(0);
+    expect(out).toMatch(/fixed shape\/mismatch .*1x1 projection 2→4 with stride 2/);
+    expect((await skipway("lint", mended, "--quiet")).out).toBe("");
+    const again = await skipway("lint", mended, "--fix", join(folder, "none.onnx"), "--json");
+    expect(JSON.parse(again.out)).toMatchObject({ diagnostics: [], fixed: [], unfixed: [] });
+    await expect(readFile(join(folder, "none.onnx"))).rejects.toThrow(/ENOENT/);
+  });
+
   test("an id that can be none is wrong usage", async () => {
     expect((await skipway("lint", "x.onnx", "--only", "shape")).code).toBe(2);
   });

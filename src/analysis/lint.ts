@@ -22,11 +22,16 @@ const PLACES_MAX = 12;
  * @param options.batch batch size at which memory is judged. Default 1.
  */
 export function lint(graph: Graph, options: { batch?: number } = {}): Diagnostic[] {
+  const all = findings(graph, options);
+  return SEVERITIES.flatMap((severity) => folded(all.filter((one) => one.severity === severity)));
+}
+
+/** The same with each place told, in no order. */
+export function findings(graph: Graph, options: { batch?: number } = {}): Diagnostic[] {
   const inferred = inferShapes(graph);
   const model = examine(inferred, options);
   const hazards = RULES.flatMap((rule) => rule.check(model)).map(withoutSkip);
-  const all = [...verify(graph), ...mergeDiagnostics(inferred), ...hazards];
-  return SEVERITIES.flatMap((severity) => folded(all.filter((one) => one.severity === severity)));
+  return [...verify(graph), ...mergeDiagnostics(inferred), ...hazards];
 }
 
 /** Without the id of the skip, which means something in a census alone. */

@@ -69,6 +69,23 @@ function operandsOf(graph: Graph, node: Node): Named[] {
   });
 }
 
+/** Whether the operands of a merge can be joined as they are; unknown dims contradict nothing. */
+export function operandsFit(node: Node, shapes: readonly Shape[]): boolean {
+  const [first, ...others] = shapes;
+  if (first === undefined) return true;
+  if (node.op === "Concat") {
+    const axis = normalizeAxis(intAttribute(node, "axis", 0), first.length);
+    return others.every((shape) => concatFits(first, shape, axis));
+  }
+  let joined: Shape | undefined = first;
+  for (const shape of others) joined = joined && broadcast(joined, shape);
+  return joined !== undefined;
+}
+
+function concatFits(a: Shape, b: Shape, axis: number | undefined): boolean {
+  return a.length === b.length && b.every((dim, i) => i === axis || !contradicts(dim, a[i]));
+}
+
 function sumFindings(node: Node, around: Around): Diagnostic[] {
   const operands = operandsOf(around.graph, node);
   const [first] = operands;
@@ -87,10 +104,7 @@ function concatFindings(node: Node, around: Around): Diagnostic[] {
   const [first] = operands;
   if (first === undefined) return [];
   const axis = normalizeAxis(intAttribute(node, "axis", 0), first.shape.length);
-  const other = operands.find(({ shape }) => {
-    if (shape.length !== first.shape.length) return true;
-    return shape.some((dim, i) => i !== axis && contradicts(dim, first.shape[i]));
-  });
+  const other = operands.find(({ shape }) => !concatFits(first.shape, shape, axis));
   return other === undefined ? [] : [mismatch(node, [first, other], around, axis)];
 }
 

@@ -1,7 +1,7 @@
 // Shape inference over a whole graph: one pass in topological order, each node by its own rule. What a
 // file declares is kept where inference knows less.
 
-import type { Graph, Node, Value, ValueName } from "../graph/graph.ts";
+import type { Graph, Node, Value, ValueName, ValueType } from "../graph/graph.ts";
 import { captures } from "../graph/query.ts";
 import type { TensorRef } from "../graph/tensor.ts";
 import { bindType, merge, sameType } from "../graph/value-type.ts";
@@ -123,6 +123,16 @@ export class Inference {
   /** A constant that has come in with nodes that are new. */
   addInitializer(name: ValueName, ref: TensorRef): void {
     this.#initializers.set(name, ref);
+  }
+
+  /** What is known of a value so far. */
+  typeOf(name: ValueName): ValueType | undefined {
+    return this.#known.typeOf(name);
+  }
+
+  /** Lets go of what the file declares of values, where it may hold no longer. */
+  forget(names: readonly ValueName[]): void {
+    for (const name of names) this.#values.delete(name);
   }
 
   /** The single number that a value holds, if it is known. */

@@ -3,15 +3,22 @@
 import type { Command } from "commander";
 import { lint } from "../../analysis/lint.ts";
 import type { Diagnostic, Severity } from "../../base/diagnostic.ts";
+import { printable } from "../../base/printable.ts";
+import type { Model } from "../../onnx/model.ts";
+import { withGraph } from "../../onnx/onnx-model.ts";
 import { loadModel } from "../../onnx/read.ts";
+import type { Outcome } from "../../passes/repair/outcome.ts";
+import { repair } from "../../passes/repair/repair.ts";
 import type { CommonOptions, Io } from "../io.ts";
 import { listOfIds, wholeNumber } from "../options.ts";
+import { refuseOverModel } from "../outputs.ts";
 import { EXIT, findingLines } from "../render/findings.ts";
 
 interface LintOptions extends CommonOptions {
   readonly batch: number;
   readonly only?: readonly string[];
   readonly ignore?: readonly string[];
+  readonly fix?: string;
 }
 
 /** No batch is larger; what is beyond is a slip of the fingers. */
@@ -35,6 +42,7 @@ export function addLint(program: Command, io: Io): void {
       listOfIds,
     )
     .option("--ignore <ids>", "leave these findings out", listOfIds)
+    .option("--fix <out>", "mend what can be mended, and write the result")
     .option("--json", "print one JSON document")
     .option("--quiet", "only the result")
     .addHelpText(
@@ -45,21 +53,44 @@ export function addLint(program: Command, io: Io): void {
 }
 
 async function run(io: Io, path: string, options: LintOptions): Promise<void> {
-  const { graph } = await loadModel(path);
-  const found = lint(graph, { batch: options.batch }).filter(
-    ({ id }) => (options.only?.includes(id) ?? true) && !(options.ignore?.includes(id) ?? false),
-  );
+  const model = await loadModel(path);
+  const wanted = (id: string): boolean =>
+    (options.only?.includes(id) ?? true) && !(options.ignore?.includes(id) ?? false);
+  const mended = options.fix === undefined ? undefined : await fix(model, options.fix, wanted);
+  const { graph } = mended ?? model;
+  const found = lint(graph, { batch: options.batch }).filter(({ id }) => wanted(id));
   const summary = summaryOf(found);
   if (options.json === true) {
-    const document = { schema: "skipway.lint/1", diagnostics: found, summary };
+    const { fixed, unfixed } = mended ?? {};
+    const document = { schema: "skipway.lint/1", diagnostics: found, summary, fixed, unfixed };
     io.out(`${JSON.stringify(document, null, 2)}\n`);
   } else {
+    for (const line of mended === undefined ? [] : fixLines(mended)) io.out(`${line}\n`);
     for (const one of found) {
       for (const line of findingLines(one, io.outColor)) io.out(`${line}\n`);
     }
     if (options.quiet !== true) io.err(`${path}: ${summaryText(summary)}\n`);
   }
+  if (options.fix !== undefined && options.quiet !== true) {
+    const written = mended?.fixed.length !== 0;
+    io.err(written ? `mended: ${options.fix}\n` : "nothing could be mended, nothing is written\n");
+  }
   if (found.length > 0) process.exitCode = EXIT.check;
+}
+
+/** Writes the mended model, if anything was mended. */
+async function fix(model: Model, out: string, wanted: (id: string) => boolean): Promise<Outcome> {
+  await refuseOverModel("--fix", out, model);
+  const outcome = repair(model.graph, { wanted });
+  if (outcome.graph !== model.graph) await withGraph(model, outcome.graph).save(out);
+  return outcome;
+}
+
+function fixLines({ fixed, unfixed }: Outcome): string[] {
+  return [
+    ...fixed.map(({ id, where, text }) => printable(`fixed ${id}  ${where}: ${text}`)),
+    ...unfixed.map(({ id, where, reason }) => printable(`not fixed ${id}  ${where}: ${reason}`)),
+  ];
 }
 
 type Summary = Readonly<Record<Severity, number>>;

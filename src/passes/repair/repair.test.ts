@@ -1,0 +1,221 @@
+import { describe, expect, test } from "vitest";
+import { lint } from "../../analysis/lint.ts";
+import { inferShapes } from "../../canonical/infer-shapes.ts";
+import type { Graph } from "../../graph/graph.ts";
+import { parseGraph } from "../../graph/parse.ts";
+import { float32, float32Values } from "../../graph/tensor.ts";
+import { modelOf } from "../../onnx/onnx-model.ts";
+import { encodeModel } from "../../onnx/write.ts";
+import { inProcessRunner } from "../../runtime/in-process.ts";
+import { repair } from "./repair.ts";
+
+const zeros = (count: number): string =>
+  Array.from({ length: count }, (_, i) => (i % 5) - 2).join();
+
+const net = (inputs: string, weights: string, nodes: string, opset = 20): Graph =>
+  parseGraph(`<ir_version: 8, opset_import: ["" : ${opset}]>
+    net (${inputs}) => (float y) <${weights}> { ${nodes} }`);
+
+/** The output for a batch, on the runtime. */
+async function outputs(graph: Graph, batch: number) {
+  await using session = await inProcessRunner().load({ bytes: encodeModel(modelOf(graph)) });
+  const feeds = graph.inputs.map(({ name, shape }) => {
+    const dims = (shape ?? []).map((dim) => (typeof dim === "number" ? dim : batch));
+    const one = dims.slice(1).reduce((a, b) => a * b, 1);
+    const values = Float32Array.from({ length: one * (dims[0] ?? 1) }, (_, i) => Math.sin(i % one));
+    return [name, float32(dims, values)] as const;
+  });
+  const y = (await session.run(new Map(feeds))).get("y");
+  return y === undefined ? undefined : { shape: y.shape, values: [...float32Values(y)] };
+}
+
+const conv = `float[4,2,3,3] w = {${zeros(72)}}`;
+const half = "h = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (x, w) r = Relu (h)";
+
+describe("merges", () => {
+  test.each<[string, Graph, readonly number[], string]>([
+    [
+      "a projection with stride",
+      net("float[N,2,8,8] x", conv, `${half} y = Add (r, x)`),
+      [4, 4, 4],
+      "Conv",
+    ],
+    [
+      "a projection and a crop",
+      net(
+        "float[N,2,9,9] x",
+        `float[4,2,2,2] w = {${zeros(32)}}`,
+        "h = Conv <strides = [2, 2]> (x, w) y = Add (h, x)",
+      ),
+      [4, 4, 4],
+      "Slice",
+    ],
+    [
+      "a dense layer",
+      net("float[N,2] x", "float[2,3] w = {1,2,3,4,5,6}", "h = MatMul (x, w) y = Add (h, x)"),
+      [3],
+      "MatMul",
+    ],
+    [
+      "padding on both axes",
+      net(
+        "float[N,2,9,9] x",
+        `float[2,2,2,2] w = {${zeros(16)}}`,
+        "a = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x) u = ConvTranspose <strides = [2, 2]> (a, w) y = Concat <axis = 1> (u, x)",
+      ),
+      [4, 9, 9],
+      "Pad",
+    ],
+    [
+      "the same in an old operator set",
+      net(
+        "float[N,2,9,9] x",
+        `float[2,2,2,2] w = {${zeros(16)}}`,
+        "a = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x) u = ConvTranspose <strides = [2, 2]> (a, w) y = Concat <axis = 1> (u, x)",
+        9,
+      ),
+      [4, 9, 9],
+      "Pad",
+    ],
+    [
+      "a crop",
+      net(
+        "float[N,4,16,16] x",
+        `float[4,4,3,3] w = {${zeros(144)}}`,
+        "h = Conv (x, w) y = Concat <axis = 1> (h, x)",
+      ),
+      [8, 14, 14],
+      "Slice",
+    ],
+    [
+      "another layout",
+      net(
+        "float[N,8,8,2] z, float[N,2,8,8] x",
+        `float[2,2,1,1] w = {1,2,3,4}`,
+        "h = Conv (x, w) y = Add (h, z)",
+      ),
+      [2, 8, 8],
+      "Transpose",
+    ],
+    [
+      "another axis of a Concat",
+      net("float[N,2,8,8] x, float[N,3,8,8] z", "", "y = Concat <axis = 2> (x, z)"),
+      [5, 8, 8],
+      "Concat",
+    ],
+    [
+      "tokens",
+      net("float[N,4,3] z, float[N,3,2,2] x", "", "h = Relu (z) y = Add (h, x)"),
+      [4, 3],
+      "Reshape",
+    ],
+  ])("%s", async (_, graph, shape, op) => {
+    const { graph: mended, fixed, unfixed } = repair(graph);
+    expect(unfixed).toEqual([]);
+    expect(fixed).toMatchObject([{ id: "shape/mismatch" }]);
+    expect(mended.nodes.map((node) => node.op)).toContain(op);
+    expect(lint(mended).filter(({ severity }) => severity === "error")).toEqual([]);
+    expect(inferShapes(mended).outputs[0]?.shape).toEqual(["N", ...shape]);
+    expect((await outputs(mended, 3))?.shape).toEqual([3, ...shape]);
+  });
+
+  test("a merge behind a mended one is seen with its new shapes", async () => {
+    const graph = net(
+      "float[N,2,8,8] x",
+      `${conv}, float[4,4,1,1] v = {${zeros(16)}}`,
+      `${half} s = Add (r, x) t = Conv <strides = [2, 2]> (s, v) y = Add (t, s)`,
+    );
+    const { graph: mended, fixed } = repair(graph);
+    expect(fixed).toHaveLength(2);
+    expect((await outputs(mended, 2))?.shape).toEqual([2, 4, 2, 2]);
+  });
+
+  test("new weights follow from the seed and are neither zero nor alike", () => {
+    const graph = net("float[N,2,8,8] x", conv, `${half} y = Add (r, x)`);
+    const weight = (seed: number) =>
+      [...repair(graph, { seed }).graph.initializers].find(([name]) =>
+        name.endsWith(".weight"),
+      )?.[1].data;
+    expect(weight(1)).toEqual(weight(1));
+    expect(weight(1)).not.toEqual(weight(2));
+  });
+
+  test.each([
+    ["float[4,2] x, float[8,2] z", "y = Add (x, z)", /two batches/],
+    ["float[N,2,8,8] x, float[N,2,5,3] z", "y = Add (x, z)", /for the author/],
+    ["float[N,4] x, float[N,3] z", "y = Mul (x, z)", /before a sum/],
+    ["float[N,70000] x, float[N,60000] z", "y = Add (x, z)", /too large/],
+  ])("%s is left, with the reason", (inputs, nodes, reason) => {
+    const graph = net(inputs, "", nodes);
+    const outcome = repair(graph, { wanted: (id) => id === "shape/mismatch" });
+    expect(outcome.graph).toBe(graph);
+    expect(outcome.unfixed).toMatchObject([{ reason: expect.stringMatching(reason) }]);
+  });
+});
+
+describe("batch", () => {
+  test.each<[string, Graph]>([
+    ["inputs alone", net("float[1,2,8,8] x", conv, `${half} y = Relu (r)`)],
+    [
+      "a Reshape that keeps it",
+      net("float[1,2,8,8] x", "int64[2] t = {1,128}", "y = Reshape (x, t)"),
+    ],
+    [
+      "a Reshape with -1 elsewhere",
+      net("float[1,2,8,8] x", "int64[2] t = {1,-1}", "y = Reshape (x, t)"),
+    ],
+    [
+      "a Reshape that merges it",
+      net(
+        "float[1,2,4] x",
+        "int64[2] t = {2,-1}, int64[3] u = {1,2,4}",
+        "a = Reshape (x, t) b = Relu (a) y = Reshape (b, u)",
+      ),
+    ],
+    ["an Expand", net("float[1,1,4] x", "int64[3] t = {1,2,4}", "y = Expand (x, t)")],
+    [
+      "a target that others read",
+      net(
+        "float[1,4] x",
+        "int64[2] t = {1,4}",
+        "a = Reshape (x, t) c = ConstantOfShape (t) y = Add (a, c)",
+      ),
+    ],
+  ])("%s: any batch, the same results", async (_, graph) => {
+    const { graph: mended, fixed, unfixed } = repair(graph);
+    expect(unfixed).toEqual([]);
+    expect(fixed).toMatchObject([{ id: "batch/fixed-size", where: "input x" }]);
+    expect(lint(mended).map(({ id }) => id)).not.toContain("batch/fixed-size");
+    const [was, one, three] = [
+      await outputs(graph, 1),
+      await outputs(mended, 1),
+      await outputs(mended, 3),
+    ];
+    expect(one).toEqual(was);
+    expect(three?.shape).toEqual([3, ...(was?.shape.slice(1) ?? [])]);
+    // Each example of the batch is the same, so each answer is.
+    expect(three?.values).toEqual([
+      ...(was?.values ?? []),
+      ...(was?.values ?? []),
+      ...(was?.values ?? []),
+    ]);
+  });
+
+  test.each([
+    [
+      "float[1,4] x",
+      "int64[1] a = {0}",
+      "s = Squeeze (x, a) u = Unsqueeze (s, a) y = Relu (u)",
+      /room for one|cannot be followed|first axis/,
+    ],
+    ["float[1,4] x", "", "y = ReduceSum <keepdims = 0> (x)", /first axis/],
+    ["float[1,4] x", "float[1,4] c = {1,2,3,4}", "y = Concat <axis = 1> (x, c)", /./],
+  ])("%s with %s is left", (inputs, weights, nodes, reason) => {
+    const graph = net(inputs, weights, nodes);
+    const outcome = repair(graph);
+    expect(outcome.graph).toBe(graph);
+    expect(outcome.unfixed).toMatchObject([
+      { id: "batch/fixed-size", reason: expect.stringMatching(reason) },
+    ]);
+  });
+});
