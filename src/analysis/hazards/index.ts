@@ -10,6 +10,7 @@ import {
 } from "./artifact.ts";
 import { fixedBatch, mixedRequests, trainingBatchNorm } from "./batch.ts";
 import { deadBranch, linearBranch, repeatedOperand } from "./branch.ts";
+import { silentBroadcast } from "./broadcast.ts";
 import { normOnShortcut } from "./norm-on-shortcut.ts";
 import { unseeded } from "./random.ts";
 import type { Examined, Finding, Rule } from "./rule.ts";
@@ -39,6 +40,7 @@ export const RULES: readonly Rule[] = [
   unscaledStack,
   deepPostNorm,
   deepPostActivation,
+  silentBroadcast,
   trainingBatchNorm,
   mixedRequests,
   fixedBatch,
