@@ -66,3 +66,16 @@ test("what repeats with the same words is told once, with its places", () => {
     { where: "node sum0", notes: ["In 3 places, also at node sum1, node sum2."] },
   ]);
 });
+
+test("findings stand in the order of the nodes, the inputs' before", () => {
+  const graph = parseGraph(`<ir_version: 10, opset_import: ["" : 20]>
+    g (float[1,2] x) => (float[1,2] y) <float[3] b = {1,2,3}>
+    { [first] a = Add (x, b)  [between] z = RandomUniform <shape = [1, 2]> ()
+      [last] y = Add (z, b) }`);
+  expect(lint(graph).map(({ severity, where }) => [severity, where])).toEqual([
+    ["error", "node first (Add)"],
+    ["error", "node last (Add)"],
+    ["warning", "input x"],
+    ["warning", "node between"],
+  ]);
+});

@@ -16,13 +16,13 @@ const PLACES_MAX = 12;
 
 /**
  * Mistakes and hazards of a graph: errors first, then warnings and remarks, each in the order of the
- * rules. A finding that repeats with the same words, as in stacked blocks, is told once, with its places
+ * nodes; what is no node's comes first. A finding that repeats with the same words, as in stacked blocks, is told once, with its places
  * in a note. Every id of a hazard has a page in docs/reference/lint/.
  *
  * @param options.batch batch size at which memory is judged. Default 1.
  */
 export function lint(graph: Graph, options: { batch?: number } = {}): Diagnostic[] {
-  const all = findings(graph, options);
+  const all = byPlace(graph, findings(graph, options));
   return SEVERITIES.flatMap((severity) => folded(all.filter((one) => one.severity === severity)));
 }
 
@@ -32,6 +32,18 @@ export function findings(graph: Graph, options: { batch?: number } = {}): Diagno
   const model = examine(inferred, options);
   const hazards = RULES.flatMap((rule) => rule.check(model)).map(withoutSkip);
   return [...verify(graph), ...mergeDiagnostics(inferred), ...hazards];
+}
+
+/** Sorted by where the graph runs the node; in the order of the rules at each. */
+function byPlace(graph: Graph, found: readonly Diagnostic[]): Diagnostic[] {
+  const positions = new Map(graph.nodes.map(({ name }, position) => [name, position]));
+  const placed = found.map((one) => {
+    const name = one.where.replace(/^node /, "");
+    // Some places have the op behind the name.
+    const position = positions.get(name) ?? positions.get(name.replace(/ \([^()]*\)$/, ""));
+    return { one, position: position ?? -1 };
+  });
+  return placed.toSorted((a, b) => a.position - b.position).map(({ one }) => one);
 }
 
 /** Without the id of the skip, which means something in a census alone. */
