@@ -4,7 +4,7 @@
 import { diagnostic } from "../../base/diagnostic.ts";
 import { canonicalize } from "../../canonical/canonical.ts";
 import { isFloat } from "../../graph/dtype.ts";
-import type { Graph, Node, ValueName } from "../../graph/graph.ts";
+import type { Graph, Node, Value, ValueName } from "../../graph/graph.ts";
 import { typeOf, usesOf } from "../../graph/query.ts";
 import { elementCount, formatShape, type Shape, UNKNOWN_DIM } from "../../graph/shape.ts";
 import { placeOf } from "./nodes.ts";
@@ -23,13 +23,34 @@ const ON_PURPOSE = new Set(["Unsqueeze", "Expand"]);
 export const silentBroadcast: Rule = {
   id: "merge/silent-broadcast",
   title: "a sum stretches an activation without a word",
-  check: ({ graph }) => {
-    // With the symbol of the batch kept: a batch of 1 is not stretched over another.
-    const canonical = canonicalize(graph);
-    const computed = activations(canonical);
-    return canonical.nodes.flatMap((node) => stretched(canonical, node, computed));
-  },
+  check: ({ graph }) => stretchedSums(graph).map(told),
 };
+
+/** A sum, and which of its operands is stretched over which. */
+export interface StretchedSum {
+  /** `node NAME`, with the name that the file has. */
+  readonly where: string;
+  readonly small: Value;
+  readonly large: Value;
+}
+
+/** All sums that stretch an activation. */
+export function stretchedSums(graph: Graph): readonly StretchedSum[] {
+  // With the symbol of the batch kept: a batch of 1 is not stretched over another.
+  const canonical = canonicalize(graph);
+  const computed = activations(canonical);
+  return canonical.nodes.flatMap((node) => stretched(canonical, node, computed));
+}
+
+function told({ where, small, large }: StretchedSum): Finding {
+  return diagnostic({
+    id: "merge/silent-broadcast",
+    severity: "warning",
+    where,
+    text: `"${small.name}" ${formatShape(small.shape)} is stretched over "${large.name}" ${formatShape(large.shape)}: if one shape is a slip, nothing says so`,
+    fix: `If it is meant, write it out with Expand; else give "${small.name}" the shape of the other.`,
+  });
+}
 
 /** Values that depend on what the inputs hold. */
 function activations(graph: Graph): ReadonlyMap<ValueName, Node | undefined> {
@@ -47,35 +68,26 @@ function stretched(
   graph: Graph,
   node: Node,
   computed: ReadonlyMap<ValueName, Node | undefined>,
-): Finding[] {
+): StretchedSum[] {
   if (node.domain !== "" || !SUMS.has(node.op) || isMask(graph, node)) return [];
-  const all = node.inputs.map((name) => ({ name, type: typeOf(graph, name) }));
-  // An input of the model that is added as it is, is a bias or a mask of the caller's.
-  const activation = ({ name }: { name: ValueName }): boolean => computed.get(name) !== undefined;
+  const all = node.inputs.flatMap((name): Value[] => {
+    const type = typeOf(graph, name);
+    return type === undefined ? [] : [{ ...type, name }];
+  });
   for (const small of all) {
-    const shape = small.type?.shape;
-    if (shape === undefined || !activation(small) || elementCount(shape) === 1) continue;
-    if (ON_PURPOSE.has(computed.get(small.name)?.op ?? "")) continue;
-    const large = all.find((one) => {
-      const other = one.type?.shape;
-      return other !== undefined && computed.has(one.name) && stretches(shape, other);
-    });
-    if (large === undefined || !isFloat(small.type?.dtype ?? "bool")) continue;
-    return [
-      diagnostic({
-        id: "merge/silent-broadcast",
-        severity: "warning",
-        where: placeOf({ node, graph }),
-        text: `"${small.name}" ${formatShape(shape)} is stretched over "${large.name}" ${formatShape(large.type?.shape)}: if one shape is a slip, nothing says so`,
-        fix: `If it is meant, write it out with Expand; else give "${small.name}" the shape of the other.`,
-      }),
-    ];
+    const maker = computed.get(small.name);
+    // An input of the model that is added as it is, is a bias or a mask of the caller's.
+    if (maker === undefined || ON_PURPOSE.has(maker.op) || !isFloat(small.dtype)) continue;
+    if (elementCount(small.shape) === 1) continue;
+    const large = all.find((one) => computed.has(one.name) && stretches(small.shape, one.shape));
+    if (large !== undefined) return [{ where: placeOf({ node, graph }), small, large }];
   }
   return [];
 }
 
 /** Whether the first shape has 1, or nothing, where the second has more. */
-function stretches(small: Shape, large: Shape): boolean {
+export function stretches(small: Shape | undefined, large: Shape | undefined): boolean {
+  if (small === undefined || large === undefined) return false;
   return large.some((dim, axis) => {
     const at = axis - large.length + small.length;
     return (small[at] ?? 1) === 1 && dim !== 1 && dim !== UNKNOWN_DIM;

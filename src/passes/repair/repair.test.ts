@@ -153,6 +153,28 @@ describe("merges", () => {
   });
 });
 
+describe("broadcasts", () => {
+  test.each<[string, Graph, number]>([
+    [
+      "a pooled map",
+      net("float[N,2,8,8] x", "", "r = Relu (x) m = GlobalAveragePool (r) y = Add (r, m)"),
+      1,
+    ],
+    [
+      "both operands",
+      net("float[N,1,4] x, float[N,3,1] z", "", "a = Relu (x) b = Relu (z) y = Add (a, b)"),
+      2,
+    ],
+  ])("%s: an Expand says so, with the same results", async (_, graph, count) => {
+    const { graph: mended, fixed, unfixed } = repair(graph);
+    expect(unfixed).toEqual([]);
+    expect(fixed).toMatchObject([{ id: "merge/silent-broadcast" }]);
+    expect(mended.nodes.filter(({ op }) => op === "Expand")).toHaveLength(count);
+    expect(lint(mended)).toEqual([]);
+    expect(await outputs(mended, 3)).toEqual(await outputs(graph, 3));
+  });
+});
+
 describe("batch", () => {
   test.each<[string, Graph]>([
     ["inputs alone", net("float[1,2,8,8] x", conv, `${half} y = Relu (r)`)],

@@ -5,6 +5,7 @@ import { findings } from "../../analysis/lint.ts";
 import type { Diagnostic } from "../../base/diagnostic.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { repairBatch } from "./batch.ts";
+import { repairBroadcasts } from "./broadcasts.ts";
 import { repairMerges } from "./merges.ts";
 import type { Fixed, Outcome, Unfixed } from "./outcome.ts";
 
@@ -24,6 +25,7 @@ interface Repair {
 /** In this order: shapes are followed only through merges that fit. */
 const REPAIRS: readonly Repair[] = [
   { id: "shape/mismatch", run: repairMerges },
+  { id: "merge/silent-broadcast", run: repairBroadcasts },
   { id: "batch/fixed-size", run: repairBatch },
 ];
 
