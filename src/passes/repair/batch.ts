@@ -2,6 +2,7 @@
 // Reshape and Expand repeat it.
 
 import { mergeDiagnostics } from "../../analysis/merges.ts";
+import { canonicalize } from "../../canonical/canonical.ts";
 import { tensorOfConstant } from "../../canonical/constant-node.ts";
 import { FreshNames } from "../../canonical/fresh-names.ts";
 import { Inference, inferShapes } from "../../canonical/infer-shapes.ts";
@@ -93,7 +94,7 @@ class Freeing {
       if (constant !== undefined) this.#constants.set(node.outputs[0] ?? "", constant);
     }
     const graph = { ...base, nodes, initializers: this.#initializers };
-    const inferred = inferShapes(graph);
+    const inferred = unfolded(graph);
     const outputs = graph.outputs.map(
       (value): Value => ({ ...value, shape: typeOf(inferred, value.name)?.shape }),
     );
@@ -156,11 +157,16 @@ function undeclared(graph: Graph, { batch, symbol }: Sizes): Graph {
   return { ...graph, inputs, outputs, values: new Map() };
 }
 
+/** With the functions of the file unfolded: shapes are followed through them. */
+function unfolded(graph: Graph, sizes?: ReadonlyMap<string, number>): Graph {
+  return inferShapes(canonicalize(graph, { idioms: false }), sizes);
+}
+
 /** Why the freed graph may not do for every batch what the old one did for its own. */
 function whyUnproven(before: Graph, after: Graph, { batch, symbol }: Sizes): string | undefined {
-  const old = inferShapes(before);
-  const same = inferShapes(after, new Map([[symbol, batch]]));
-  const other = inferShapes(after, new Map([[symbol, OTHER_BATCH]]));
+  const old = unfolded(before);
+  const same = unfolded(after, new Map([[symbol, batch]]));
+  const other = unfolded(after, new Map([[symbol, OTHER_BATCH]]));
   for (const { name } of before.outputs) {
     const [was, is, scaled] = [old, same, other].map((graph) => typeOf(graph, name)?.shape);
     if (was === undefined || !known(is) || !known(scaled))
@@ -202,6 +208,12 @@ function refuses(graph: Graph, node: Node): boolean {
       const given = intsAttribute(node, "axes") ?? constantAxes(graph, node);
       return given?.some((axis) => x?.[normalizeAxis(axis, x.length) ?? 0] !== 1) ?? false;
     }
+    case "Conv":
+    case "ConvTranspose":
+      // A weight that the caller feeds is no example.
+      return graph.inputs.some(
+        ({ name, shape }) => name === node.inputs[1] && shape?.[0] === OTHER_BATCH,
+      );
     case "RNN":
     case "LSTM":
     case "GRU":

@@ -230,6 +230,7 @@ describe("batch", () => {
       "s = Squeeze (x, a) u = Unsqueeze (s, a) y = Relu (u)",
       /room for one|cannot be followed|first axis/,
     ],
+    ["float[1,1,3,3] x, float[1,2,3,3] w", "", "y = ConvTranspose (x, w)", /room for one/],
     ["float[1,4] x", "", "y = ReduceSum <keepdims = 0> (x)", /first axis/],
     ["float[1,4] x", "float[1,4] c = {1,2,3,4}", "y = Concat <axis = 1> (x, c)", /./],
   ])("%s with %s is left", (inputs, weights, nodes, reason) => {
