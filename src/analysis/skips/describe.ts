@@ -132,7 +132,7 @@ function orderOf(
   const fused = fusion.node.op.endsWith("LayerNormalization");
   const [firstNorm, lastNorm] = [normOf(flow, first), normOf(flow, last)];
   const preNorm = firstNorm !== undefined;
-  const postNorm = fused || (after !== undefined && isNorm(after));
+  const postNorm = fused || (after === undefined ? isNormed(flow, fusion.output) : isNorm(after));
   const innerEnd = lastNorm !== undefined && lastNorm !== firstNorm;
   const pre = first !== undefined && (preNorm || isActivation(first));
   const post = flow.activates(fusion.node) || (after !== undefined && flow.activates(after));
@@ -147,6 +147,16 @@ function orderOf(
 function normOf(flow: Flow, node: Node | undefined): Node | undefined {
   if (node === undefined || isNorm(node)) return node;
   return roundedNorms(flow).get(node);
+}
+
+/** Whether a value is taken up by the nodes of one norm only that is written out with rounding. */
+function isNormed(flow: Flow, name: ValueName): boolean {
+  let readers = flow.index.uses.get(name) ?? [];
+  while (readers.length === 1 && readers[0] !== undefined && isMove(readers[0].node)) {
+    readers = flow.index.uses.get(readers[0].node.outputs[0] ?? "") ?? [];
+  }
+  const norms = new Set(readers.map(({ node }) => roundedNorms(flow).get(node)));
+  return norms.size === 1 && !norms.has(undefined);
 }
 
 /** The last node of a branch that does more than to move, scale or round. */

@@ -30,6 +30,16 @@ test("before the layers, and before and behind them", () => {
   expect(orderOf((s, x) => norm(s, rounded(s, mlp(s, norm(s, x)))))).toEqual(["sandwich"]);
 });
 
+test("behind the sum", () => {
+  const order = (behind: (s: Sketch, sum: ValueName) => ValueName): readonly string[] => {
+    const s = new Sketch([1, 4, 8]);
+    const sum = rounded(s, s.op("Add", s.x, mlp(s, s.x)));
+    return census(s.end(behind(s, sum))).skips.map((skip) => skip.norm);
+  };
+  expect(order(norm)).toEqual(["post"]);
+  expect(order((s, sum) => s.concat(norm(s, sum), sum))).toEqual(["none"]);
+});
+
 test("with the mean taken off", () => {
   const centred = (s: Sketch, x: ValueName): ValueName =>
     rounded(s, s.op("Sub", x, rounded(s, s.op("ReduceMean", x, s.b.constant(int64([1], [-1]))))));
