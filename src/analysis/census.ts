@@ -16,8 +16,9 @@ import { markDense } from "./skips/dense.ts";
 import { FINDERS } from "./skips/finders.ts";
 import { Flow } from "./skips/flow.ts";
 import { fusionsOf } from "./skips/fusion.ts";
+import { insideOf, REASONS, reasonOfMerge, reasonOfNode } from "./skips/not-skips.ts";
 import type { Census, Found, Skip, SkipCounts } from "./skips/skip.ts";
-import { isKnownWord, wordOf } from "./skips/vocabulary.ts";
+import { isKnownWord } from "./skips/vocabulary.ts";
 
 /**
  * Finds every skip connection of a graph.
@@ -70,7 +71,7 @@ export function examine(
     skips,
     memory,
     denseLinks: links,
-    notSkips,
+    notSkips: namedNotSkips(ground, notSkips),
   };
 }
 
@@ -112,9 +113,12 @@ function search(graph: Graph, flow: Flow = new Flow(graph)): SearchResult {
     if (fusion !== undefined) {
       const here = FINDERS.map((find) => find(flow, fusion)).find((list) => list.length > 0) ?? [];
       found.push(...here);
-      if (here.length === 0) notSkips.push({ node: node.name, reason: "no operand is a shortcut" });
-    } else if (wordOf(node) === "Mul" && flow.activationInputs(node).length > 1) {
-      notSkips.push({ node: node.name, reason: "a gate: the operands are multiplied" });
+      if (here.length === 0) {
+        notSkips.push({ node: node.name, reason: reasonOfMerge(flow, fusion) });
+      }
+    } else {
+      const reason = reasonOfNode(flow, node);
+      if (reason !== undefined) notSkips.push({ node: node.name, reason });
     }
     found.push(...conditionalSkips(flow, node));
     for (const { body, loop } of bodiesOf(node)) {
@@ -171,6 +175,28 @@ function rowOf(
 function namesOf({ canonical, node }: Ground, name: string): readonly string[] {
   const found = node(name);
   return found === undefined ? [name] : originalsOf(canonical, found).map(originalName);
+}
+
+/**
+ * What is no skip, by the nodes of the file: also what lies in a node that stands for several, and shapes
+ * that were known before the first run.
+ */
+function namedNotSkips(ground: Ground, found: Census["notSkips"]): Census["notSkips"] {
+  const { canonical, run } = ground;
+  const byName = new Map(run.nodes.map((node) => [node.name, node]));
+  const named = found.map(({ node, reason }) => ({
+    node: namesOf(ground, node).at(-1) ?? node,
+    reason,
+  }));
+  const inside = canonical.nodes.flatMap(
+    (node) => insideOf(node, (name) => byName.get(name)) ?? [],
+  );
+  const shapes = [...new Set(canonical.folded?.values() ?? [])]
+    .filter((node) => node.op === "Concat" && byName.has(node.name))
+    .map((node) => ({ node: node.name, reason: REASONS.shape }));
+  const rows = new Map([...named, ...inside, ...shapes].map((row) => [row.node, row]));
+  const at = ({ node }: { node: string }): number => ground.positions.get(node) ?? 0;
+  return [...rows.values()].toSorted((a, b) => at(a) - at(b));
 }
 
 /** The stretch after the last other use of the source: what the skip alone keeps alive. */

@@ -88,7 +88,7 @@ function isDifference(node: Node | undefined, flow: Flow, from: ValueName): bool
 }
 
 /** The difference h - x in x + g·(h - x), which is g·h + (1 - g)·x: a part of that merge, none of its own. */
-function isInterpolated(flow: Flow, fusion: Fusion): boolean {
+export function isInterpolated(flow: Flow, fusion: Fusion): boolean {
   const [taken] = fusion.operands.filter(({ sign }) => sign === -1);
   if (fusion.operands.length !== 2 || taken === undefined) return false;
   const product = flow.onlyReader(fusion.output);
@@ -175,7 +175,7 @@ export const chosen: Finder = (flow, fusion) => {
 export const FINDERS: readonly Finder[] = [highway, gatedShortcut, additive, concatenated, chosen];
 
 /** The two activation factors of a product. */
-function productOf(flow: Flow, value: ValueName): readonly ValueName[] | undefined {
+export function productOf(flow: Flow, value: ValueName): readonly ValueName[] | undefined {
   const node = flow.producer(flow.unmoved(value));
   if (node === undefined || wordOf(node) !== "Mul") return undefined;
   const inputs = flow.activationInputs(node);
@@ -195,7 +195,7 @@ function sumToOne(flow: Flow, a: ValueName, b: ValueName): boolean {
 }
 
 /** A squashing function, or a transform that the runtime has fused with one. */
-function isGate(node: Node | undefined): boolean {
+export function isGate(node: Node | undefined): boolean {
   if (node === undefined) return false;
   return GATES.has(fusedActivation(node) ?? wordOf(node));
 }

@@ -28,7 +28,8 @@ export interface Fusion {
   readonly operands: readonly Operand[];
 }
 
-const ADDITIVE = new Set(["Add", "Sum", "Sub"]);
+/** Ops that add up. */
+export const ADDITIVE: ReadonlySet<string> = new Set(["Add", "Sum", "Sub"]);
 /** Fused forms: which inputs are summed. Source: ONNX Runtime, contrib operators. */
 const SUMMED_INPUTS: ReadonlyMap<string, readonly [number, number]> = new Map([
   ["SkipLayerNormalization", [0, 1]],

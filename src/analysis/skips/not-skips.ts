@@ -1,0 +1,156 @@
+// Why a node that looks like a merge ends no skip: one reason for each row of the page on the census.
+
+import type { Node, ValueName } from "../../graph/graph.ts";
+import { ownOriginals } from "../../graph/original.ts";
+import { typeOf } from "../../graph/query.ts";
+import { MACRO_DOMAIN } from "../../ops/macro.ts";
+import { isGate, isInterpolated, productOf } from "./finders.ts";
+import type { Flow } from "./flow.ts";
+import { ADDITIVE, type Fusion } from "./fusion.ts";
+import { isActivation, isNorm, wordOf } from "./vocabulary.ts";
+
+/** What the reasons say; public, as they stand in the census. */
+export const REASONS = {
+  activation: "an activation written out",
+  attention: "a part of attention",
+  bias: "a bias: the other operand is a constant",
+  channelGate: "a channel gate: a factor is computed from a pooled copy",
+  constant: "constants are added, such as embeddings of positions",
+  constantJoined: "constants are joined on, such as a class token or a padding",
+  cache: "a cache: one operand is an input, and nothing else comes from it",
+  embeddings: "embeddings from different tables are added",
+  gate: "a gate: the operands are multiplied",
+  gatedUnit: "a gated unit: two branches are multiplied",
+  interpolation: "a part of an interpolation, which ends in the sum behind it",
+  mask: "a mask: no activation flows into the other operand",
+  norm: "a norm written out",
+  parallel: "parallel branches: no operand is a shortcut",
+  pooledBranch: "parallel branches, one of which pools",
+  rotary: "a rotary embedding",
+  sameValue: "no layer lies between the operands",
+  shape: "a shape is computed: no activation flows in",
+  sources: "the operands come from different sources",
+} as const;
+
+/** Values looked at on the way back from an operand; what lies further is taken for a common source. */
+const ANCESTORS_MAX = 2000;
+
+/** Why a merge without a skip is none. */
+export function reasonOfMerge(flow: Flow, fusion: Fusion): string {
+  const values = fusion.operands.map(({ value }) => value);
+  if (fusion.form === "additive" && isInterpolated(flow, fusion)) return REASONS.interpolation;
+  const common = commonSources(flow, values);
+  if (common?.length === 0) return apart(flow, fusion);
+  const [nearest] = common ?? [];
+  if (nearest !== undefined) {
+    const lengths = values.map((value) => flow.longest(nearest, value) ?? 0);
+    if (lengths.every((length) => length === 0)) return REASONS.sameValue;
+  }
+  const pools = values.some((value) =>
+    flow.shortcut(value, false).some((step) => step.marks.has("pooled") && flow.forks(step.value)),
+  );
+  return fusion.form === "concat" && pools ? REASONS.pooledBranch : REASONS.parallel;
+}
+
+/** Operands that have no value in common. */
+function apart(flow: Flow, { form, operands }: Fusion): string {
+  const sources = operands.map(({ value }) => flow.shortcut(value, false).at(-1)?.value ?? "");
+  const producers = sources.map((name) => flow.producer(name));
+  if (form === "additive" && producers.every((node) => node?.op === "Gather")) {
+    return REASONS.embeddings;
+  }
+  const given = producers.filter((node) => node === undefined).length;
+  return form === "concat" && given > 0 && given < producers.length
+    ? REASONS.cache
+    : REASONS.sources;
+}
+
+/** The values from which all operands come, the nearest first; undefined if they lie too far back. */
+function commonSources(flow: Flow, values: readonly ValueName[]): ValueName[] | undefined {
+  let common: Set<ValueName> | undefined;
+  for (const value of values) {
+    const found = ancestors(flow, value);
+    if (found === undefined) return undefined;
+    const before = common;
+    common = before === undefined ? found : new Set([...found].filter((name) => before.has(name)));
+  }
+  return [...(common ?? [])].sort((a, b) => flow.position(b) - flow.position(a));
+}
+
+function ancestors(flow: Flow, value: ValueName): Set<ValueName> | undefined {
+  const seen = new Set<ValueName>([value]);
+  for (const name of seen) {
+    if (seen.size > ANCESTORS_MAX) return undefined;
+    const node = flow.producer(name);
+    if (node !== undefined) for (const input of flow.activationInputs(node)) seen.add(input);
+  }
+  return seen;
+}
+
+/** Why a node that is no merge of two paths, but looks like one, is none; undefined if it looks like none. */
+export function reasonOfNode(flow: Flow, node: Node): string | undefined {
+  const activations = flow.activationInputs(node).length;
+  const word = wordOf(node);
+  if (word === "Mul") return activations > 1 ? reasonOfProduct(flow, node) : undefined;
+  const merges = ADDITIVE.has(word) || word === "Concat";
+  if (!merges || node.inputs.length < 2 || activations > 1) return undefined;
+  if (activations === 0) return isShape(flow, node) ? REASONS.shape : undefined;
+  if (word === "Concat") return REASONS.constantJoined;
+  const others = node.inputs.filter((name) => !flow.activations.has(name));
+  if (others.some((name) => flow.producer(name) !== undefined)) return REASONS.mask;
+  const wide = others.some((name) => {
+    const shape = typeOf(flow.graph, name)?.shape ?? [];
+    return shape.filter((dim) => dim !== 1).length > 1;
+  });
+  return wide ? REASONS.constant : REASONS.bias;
+}
+
+function isShape(flow: Flow, node: Node): boolean {
+  return typeOf(flow.graph, node.outputs[0] ?? "")?.dtype === "int64";
+}
+
+function reasonOfProduct(flow: Flow, node: Node): string {
+  const factors = productOf(flow, node.outputs[0] ?? "") ?? [];
+  for (const [gate = "", content = ""] of [factors, factors.toReversed()]) {
+    const producer = flow.producer(gate);
+    if (!isGate(producer) && !(producer !== undefined && isActivation(producer))) continue;
+    if (flow.longest(content, gate) === 0) return REASONS.activation;
+    const between = flow.between(content, gate);
+    if (between.some(isPool)) return REASONS.channelGate;
+  }
+  const gated = factors.some((name) => {
+    const producer = flow.producer(name);
+    return producer !== undefined && flow.activates(producer);
+  });
+  const common = gated ? commonSources(flow, factors) : [];
+  return common?.length === 0 ? REASONS.gate : REASONS.gatedUnit;
+}
+
+function isPool(node: Node): boolean {
+  return wordOf(node).startsWith("Global") || node.op === "ReduceMean";
+}
+
+/** The merge inside of a node that stands for several of the file, and why it is no skip. */
+export function insideOf(
+  node: Node,
+  find: (name: string) => Node | undefined,
+): { node: string; reason: string } | undefined {
+  const originals = ownOriginals(node);
+  const reason = originals.length > 1 ? reasonOfMacro(node) : undefined;
+  if (reason === undefined) return undefined;
+  const inner = originals.filter((one) => one.within === undefined).map((one) => find(one.name));
+  const last = (test: (op: string) => boolean): Node | undefined =>
+    inner.findLast((one) => one !== undefined && test(one.op));
+  const found = last((op) => ADDITIVE.has(op)) ?? last((op) => op === "Concat" || op === "Mul");
+  return found && { node: found.name, reason };
+}
+
+function reasonOfMacro(node: Node): string | undefined {
+  const word = wordOf(node);
+  if (word === "RotaryEmbedding") return REASONS.rotary;
+  if (word === "Attention") return REASONS.attention;
+  if (isNorm(node)) return REASONS.norm;
+  if (isActivation(node) || word === "Softmax") return REASONS.activation;
+  const linear = word === "Gemm" || (word === "Linear" && node.domain === MACRO_DOMAIN);
+  return linear ? REASONS.bias : undefined;
+}
