@@ -73,7 +73,7 @@ describe("the schemas name every field of the types", () => {
     ...{ id: true, kind: true, encoderDecoder: true, source: true, merge: true, operand: true },
     ...{ span: true, distance: true, bytes: true, block: true, activation: true, norm: true },
     ...{ sign: true, scaled: true, aliveOnlyForSkip: true, atPeak: true, hazards: true },
-    nodes: true,
+    ...{ weightGroup: true, nodes: true },
   };
   const counts: Record<keyof SkipCounts, true> = {
     ...{ total: true, additiveIdentity: true, additiveProjection: true, concat: true },

@@ -128,3 +128,14 @@ test("sequences are a Split and a Concat", () => {
   expect(rows(halves("sequences"))).toEqual(["concat,partial"]);
   expect(rows(halves("sequences"))).toEqual(rows(halves("plain")));
 });
+
+test("skips over the same weights are one group, others are in none", () => {
+  const s = table();
+  const shared = s.b.initializer("shared", square);
+  const block = (x: ValueName): ValueName =>
+    s.op("Add", x, s.op("Relu", s.op("MatMul", x, shared)));
+  const twice = block(block(s.x));
+  const y = s.op("Add", twice, s.op("Relu", s.linear(twice)));
+  const groups = census(s.end(y)).skips.map(({ weightGroup }) => weightGroup);
+  expect(groups).toEqual(["w1", "w1", undefined]);
+});

@@ -18,7 +18,7 @@ import { Flow } from "./skips/flow.ts";
 import { fusionsOf } from "./skips/fusion.ts";
 import { insideOf, REASONS, reasonOfMerge, reasonOfNode } from "./skips/not-skips.ts";
 import type { Census, Found, Skip, SkipCounts } from "./skips/skip.ts";
-import { isKnownWord } from "./skips/vocabulary.ts";
+import { isKnownWord, roleOf } from "./skips/vocabulary.ts";
 
 /**
  * Finds every skip connection of a graph.
@@ -56,13 +56,17 @@ export function examine(
   const memory = inferenceMemory(run, { batch });
   // Several moments may tie for the peak: a skip that stands at any of them stands at the peak.
   const peaks = memory.timeline.flatMap(({ bytes }, i) => (bytes === memory.peakBytes ? [i] : []));
+  const groups = weightGroups(ground.canonical, found);
   const skips = found.map((skip, i) => {
     const alone = aliveAlone(ground, skip);
     const at = (name: string | undefined): number | undefined => ground.positions.get(name ?? "");
     const [from, until] = [at(alone?.from), at(alone?.until)];
     const atPeak =
       from !== undefined && until !== undefined && peaks.some((one) => from < one && one <= until);
-    return { found: skip, skip: rowOf(ground, skip, { id: `s${i + 1}`, alone, atPeak }) };
+    return {
+      found: skip,
+      skip: rowOf(ground, skip, { id: `s${i + 1}`, alone, atPeak, weightGroup: groups.get(skip) }),
+    };
   });
   return {
     graph,
@@ -139,7 +143,7 @@ function recurrent(skip: Found): Found {
 function rowOf(
   ground: Ground,
   found: Found,
-  facts: Pick<Skip, "id" | "atPeak"> & { alone: Skip["aliveOnlyForSkip"] },
+  facts: Pick<Skip, "id" | "atPeak" | "weightGroup"> & { alone: Skip["aliveOnlyForSkip"] },
 ): Skip {
   const { canonical, positions } = ground;
   const producer = indexOf(canonical).producers.get(found.source);
@@ -162,6 +166,7 @@ function rowOf(
     scaled: found.scaled,
     aliveOnlyForSkip: facts.alone,
     atPeak: facts.atPeak,
+    weightGroup: facts.weightGroup,
     hazards: [],
     nodes: {
       shortcut: found.shortcut.flatMap((name) => namesOf(ground, name)),
@@ -169,6 +174,27 @@ function rowOf(
       merge,
     },
   };
+}
+
+/** Skips whose main paths multiply by the same weights; a weight that only one of them has makes no group. */
+function weightGroups(canonical: Graph, found: readonly Found[]): ReadonlyMap<Found, string> {
+  const byName = new Map(canonical.nodes.map((node) => [node.name, node]));
+  const members = new Map<string, Found[]>();
+  for (const skip of found) {
+    const read = skip.main
+      .flatMap((name) => byName.get(name) ?? [])
+      .filter((node) => roleOf(node, 1) === "transform")
+      .flatMap((node) => node.inputs)
+      // Scales and zero points of quantized values are each use's own.
+      .filter((name) => (canonical.initializers.get(name)?.shape.length ?? 0) > 1);
+    if (read.length === 0) continue;
+    const key = JSON.stringify([...new Set(read)].sort());
+    const group = members.get(key);
+    if (group === undefined) members.set(key, [skip]);
+    else group.push(skip);
+  }
+  const shared = [...members.values()].filter((group) => group.length > 1);
+  return new Map(shared.flatMap((group, i) => group.map((skip) => [skip, `w${i + 1}`] as const)));
 }
 
 /** The nodes of the file for which a canonical node stands; one inside a body is its own. */

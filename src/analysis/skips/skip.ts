@@ -55,6 +55,8 @@ export interface Skip {
   /** The stretch in which the source lives for this skip alone; undefined if there is none. */
   readonly aliveOnlyForSkip: { readonly from: string; readonly until: string } | undefined;
   readonly atPeak: boolean;
+  /** The same for all skips whose main paths have the same weights (ALBERT); undefined where they are a skip's own. */
+  readonly weightGroup: string | undefined;
   readonly hazards: readonly Diagnostic[];
   /** Names of the nodes of shortcut, main path and merge. */
   readonly nodes: {

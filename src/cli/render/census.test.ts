@@ -35,6 +35,7 @@ function skipOf(id: string, fields: Partial<Skip> = {}): Skip {
     scaled: false,
     aliveOnlyForSkip: undefined,
     atPeak: false,
+    weightGroup: undefined,
     hazards: [],
     nodes: { shortcut: [], main: [], merge: `${id}.to` },
     ...fields,
