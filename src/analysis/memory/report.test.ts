@@ -22,6 +22,7 @@ test("blocks that tie for the peak: no single skip lowers it, all together do", 
   const report = memoryReport(inferShapes(graph), { batch: 2 });
   expect(report.peakBytes).toBe(3 * 2048);
   expect(report.withoutSkip.map((one) => one.peakBytes)).toEqual([3 * 2048, 3 * 2048]);
+  expect(report.withoutTies).toEqual({ skips: ["s1", "s2"], peakBytes: 2 * 2048 });
   expect(report.withoutSkipsPeakBytes).toBe(2 * 2048);
   expect(report.skipTax).toBeCloseTo(1 / 3);
   expect(report.atPeak.map(({ value, because }) => [value, because])).toContainEqual(["h", "s1"]);

@@ -26,6 +26,8 @@ export interface MemoryReport extends Omit<InferenceMemory, "atPeak"> {
   readonly arenaLowerBoundBytes: number;
   /** Peak of the same order without each skip alone. */
   readonly withoutSkip: readonly { readonly skip: string; readonly peakBytes: number }[];
+  /** The skips that stand at the peak, at any of the moments that tie for it, and the peak without all of these. */
+  readonly withoutTies: { readonly skips: readonly string[]; readonly peakBytes: number };
   readonly withoutSkipsPeakBytes: number;
   /** Share of the peak that is there for skips, 0..1. */
   readonly skipTax: number;
@@ -43,7 +45,8 @@ export function memoryReport(graph: Graph, options: { batch?: number } = {}): Me
   const arena = planArena(lifetimesOf(bound).lifetimes);
   const withoutSkips = new WithoutSkips(bound);
   const without = withoutSkips.peakBytes(skips);
-  const single = skips.filter((skip) => skip.atPeak).slice(0, SINGLE_MAX);
+  const ties = skips.filter((skip) => skip.atPeak);
+  const single = ties.slice(0, SINGLE_MAX);
   const because = reasons(bound, memory, skips);
   return {
     ...memory,
@@ -56,6 +59,7 @@ export function memoryReport(graph: Graph, options: { batch?: number } = {}): Me
       skip: skip.id,
       peakBytes: withoutSkips.peakBytes([skip]),
     })),
+    withoutTies: { skips: ties.map(({ id }) => id), peakBytes: withoutSkips.peakBytes(ties) },
     withoutSkipsPeakBytes: without,
     skipTax: memory.peakBytes > 0 ? 1 - without / memory.peakBytes : 0,
   };
