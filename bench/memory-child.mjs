@@ -1,11 +1,9 @@
 // The two halves of `memory.bench.ts`, each in a process of its own.
 // `make NAME BATCH LENGTH FILE` writes the network as the runtime rewrites it, and says what is predicted.
-// `run FILE BATCH LENGTH` runs it three times, and says what that took.
+// `run FILE BATCH LENGTH RUNS` runs it so often, and says what that took.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { InferenceSession, Tensor } from "onnxruntime-node";
-
-const RUNS = 3;
 
 const [task, ...rest] = process.argv.slice(2);
 const found = task === "make" ? await make(...rest) : await run(...rest);
@@ -34,13 +32,13 @@ async function make(name, batch, length, file) {
     nodes: bound.nodes.length,
     peakNode,
     livenessBytes: liveness.peakBytes,
-    predictedBytes: peakBytes,
+    runtimeBytes: peakBytes,
     outputBytes: outputs.reduce((a, b) => a + b, 0),
     unknown: liveness.unknown,
   };
 }
 
-async function run(file, batch, length) {
+async function run(file, batch, length, runs) {
   const session = await InferenceSession.create(file, {
     // The file is run as it is: it has been rewritten.
     graphOptimizationLevel: "disabled",
@@ -63,7 +61,7 @@ async function run(file, batch, length) {
     const data = type === "int64" ? new BigInt64Array(count) : new Float32Array(count).fill(0.5);
     feeds[name] = new Tensor(type, data, dims);
   }
-  for (let i = 0; i < RUNS; i++) await session.run(feeds);
+  for (let i = 0; i < Number(runs); i++) await session.run(feeds);
   return { beforeBytes: before, measuredBytes: statusBytes("VmHWM") - before };
 }
 
