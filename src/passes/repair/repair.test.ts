@@ -130,6 +130,25 @@ describe("merges", () => {
     expect((await outputs(mended, 2))?.shape).toEqual([2, 4, 2, 2]);
   });
 
+  test("what the file declares behind a mended merge is let go", () => {
+    const graph = net("float[N,4,3] z, float[N,3,2,2] x", "", "h = Relu (z) y = Add (h, x)");
+    const y = { name: "y", dtype: "float32", shape: ["N", 3, 2, 2] } as const;
+    const declared = { ...graph, outputs: [y], values: new Map([["y", y]]) };
+    expect(repair(declared).graph.outputs).toMatchObject([{ shape: ["N", 4, 3] }]);
+  });
+
+  test("a repair that brings an error to light does not count", () => {
+    const graph = net(
+      "float[N,2,8,8] x, float[N,4,2,9] z",
+      conv,
+      `${half} s = Add (r, x) [last] y = Add (s, z)`,
+    );
+    const { graph: same, fixed, unfixed } = repair(graph);
+    expect(same).toBe(graph);
+    expect(fixed).toEqual([]);
+    expect(unfixed.at(-1)?.reason).toMatch(/^the result would have shape\/mismatch at node last/);
+  });
+
   test("new weights follow from the seed and are neither zero nor alike", () => {
     const graph = net("float[N,2,8,8] x", conv, `${half} y = Add (r, x)`);
     const weight = (seed: number) =>
@@ -223,12 +242,26 @@ describe("batch", () => {
     ]);
   });
 
+  test("a batch of more than one, in an Expand", async () => {
+    const graph = net("float[2,1,4] x", "int64[3] t = {2,2,4}", "y = Expand (x, t)");
+    const { graph: mended, unfixed } = repair(graph);
+    expect(unfixed).toEqual([]);
+    expect(await outputs(mended, 2)).toEqual(await outputs(graph, 2));
+    expect((await outputs(mended, 3))?.shape).toEqual([3, 2, 4]);
+  });
+
   test.each([
     [
       "float[1,4] x",
       "int64[1] a = {0}",
       "s = Squeeze (x, a) u = Unsqueeze (s, a) y = Relu (u)",
       /room for one|cannot be followed|first axis/,
+    ],
+    [
+      "float[1,4] x",
+      "int64[1] two = {2}, int64[2] t = {1,4}",
+      "c = Concat <axis = 0> (two, two) a = Reshape (x, c) b = Reshape (a, t) y = Add (x, b)",
+      /room for one/,
     ],
     ["float[1,1,3,3] x, float[1,2,3,3] w", "", "y = ConvTranspose (x, w)", /room for one/],
     ["float[1,4] x", "", "y = ReduceSum <keepdims = 0> (x)", /first axis/],
