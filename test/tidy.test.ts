@@ -119,12 +119,12 @@ describe("layers", () => {
     }
   });
 
-  test("the browser takes types from the server's code, nothing else", () => {
-    for (const path of WEB) {
-      const lines = textOf(path)
-        .split("\n")
-        .filter((line) => line.includes("../src/"));
-      for (const line of lines) expect(line, path).toMatch(/^import type /);
+  test("the browser takes types from the server's code, and how a picture is laid out", () => {
+    for (const path of WEB.filter((one) => !isTest(one))) {
+      const imports = textOf(path).matchAll(/^import (?!type )[^;]*from "([^"]*\/src\/[^"]*)";/gm);
+      for (const [, target = ""] of imports) {
+        expect(target, path).toMatch(/src\/analysis\/picture\/(layout|looks|shapes|words)\.ts$/);
+      }
     }
   });
 });

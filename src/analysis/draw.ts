@@ -13,7 +13,15 @@ import {
   xOf,
 } from "./picture/layout.ts";
 import { kindStyles } from "./picture/looks.ts";
-import type { Picture, PictureNode } from "./picture/picture.ts";
+import type { Picture, PictureRole } from "./picture/picture.ts";
+import {
+  bandPath,
+  blockLabels,
+  circle,
+  nodePath,
+  nodePaths,
+  stageLabels,
+} from "./picture/shapes.ts";
 import { describeSkip, pictureSummary } from "./picture/words.ts";
 
 const WIDTH = 1180;
@@ -111,34 +119,20 @@ function legend({ picture }: Sheet): string {
 
 /** Folded blocks as boxes on the main path; what is in them is said, and its skips are drawn. */
 function blocks({ layout, base }: Sheet): string {
-  let free = 0;
-  const boxes = layout.blocks.map(({ block, left, right, folded }) => {
-    if (!folded) return "";
+  const boxes = blockLabels(layout).map(({ placed, whole, text, x }) => {
+    const { left, right } = placed;
     const box = `<rect class="fold" x="${round(left)}" y="${base - 7}" width="${round(right - left)}" height="14" rx="4"/>`;
-    const text = `${block.repeats > 1 ? `${block.repeats} × ` : ""}${block.label}, ${block.skips} skips`;
-    const shorter = [`${block.repeats} ×, ${block.skips} skips`, `${block.repeats} ×`];
-    const tip = `<title>${escapeXml(text)}</title>`;
-    const middle = (left + right) / 2;
-    const fits = [text, ...shorter].find((one) => middle - (one.length * LETTER) / 2 > free);
-    if (fits === undefined) return `<g>${tip}${box}</g>`;
-    free = middle + (fits.length * LETTER) / 2 + 6;
-    return `<g>${tip}${box}<text class="soft" x="${round(middle)}" y="${base + 40}" font-size="11" text-anchor="middle">${escapeXml(fits)}</text></g>`;
+    const label = `<text class="soft" x="${x}" y="${base + 40}" font-size="11" text-anchor="middle">${escapeXml(text)}</text>`;
+    return `<g><title>${escapeXml(whole)}</title>${box}${text === "" ? "" : label}</g>`;
   });
   return `<g>${boxes.join("")}</g>`;
 }
 
 function stages({ picture, layout, base }: Sheet): string {
-  let free = 0;
-  const labels = picture.stages.map(({ label, from, to }) => {
-    const [left, right] = [layout.edges[from + 1] ?? 0, layout.edges[to + 2] ?? 0];
-    const tick = `<path class="tick" d="M${round(left)} ${base + 12}V${base + 26}"/>`;
-    const room = Math.floor((right - left - 4) / LETTER);
-    const letters = [...label];
-    if (left < free || room < Math.min(4, letters.length)) return "";
-    const text = letters.length > room ? `${letters.slice(0, room - 1).join("")}…` : label;
-    free = right;
-    return `${tick}<text class="soft" x="${round(left + 4)}" y="${base + 24}" font-size="11">${escapeXml(text)}</text>`;
-  });
+  const labels = stageLabels(picture, layout).map(
+    ({ x, text }) =>
+      `<path class="tick" d="M${x} ${base + 12}V${base + 26}"/><text class="soft" x="${x + 4}" y="${base + 24}" font-size="11">${escapeXml(text)}</text>`,
+  );
   return `<g fill="none">${labels.join("")}</g>`;
 }
 
@@ -154,47 +148,27 @@ function mainPath({ picture, layout, base }: Sheet): string {
   const { edges } = layout;
   const [start, end] = [round(xOf(edges, -1)), round(xOf(edges, nodes.length))];
   const tips = nodes.length <= TIPS_MAX;
+  const room = (place: number): number => (edges[place + 2] ?? 0) - (edges[place + 1] ?? 0);
+  const hasTip = (place: number): boolean => tips && room(place) >= TIP_WIDTH_MIN;
+  const together = nodePaths(picture, layout, base, (place) => !hasTip(place));
   const single = nodes.map((node, place) => {
-    const room = (edges[place + 2] ?? 0) - (edges[place + 1] ?? 0);
-    const shape = nodeShape(node, { x: xOf(edges, place), y: base, room });
-    if (!tips || room < TIP_WIDTH_MIN) return { role: node.role, shape };
+    if (!hasTip(place)) return "";
+    const shape = nodePath(node.role, { x: xOf(edges, place), y: base, room: room(place) });
     const tip = escapeXml(`${node.name} (${node.op})`);
-    return `<path class="${classOf(node)}" d="${shape}"><title>${tip}</title></path>`;
-  });
-  const together = (["transform", "other", "merge", "shortcut"] as const).map((role) => {
-    const shapes = single.flatMap((one) =>
-      typeof one !== "string" && one.role === role ? [one.shape] : [],
-    );
-    return shapes.length === 0 ? "" : `<path class="${classOf({ role })}" d="${shapes.join("")}"/>`;
+    return `<path class="${classOf(node.role)}" d="${shape}"><title>${tip}</title></path>`;
   });
   return [
     `<g><line class="line" x1="${start}" y1="${base}" x2="${end}" y2="${base}"/>`,
     `<path class="hollow" d="${circle(start, base, 3.4)}"><title>${escapeXml(`input ${picture.input}`)}</title></path>`,
     `<path class="hollow" d="${circle(end, base, 3.4)}"><title>${escapeXml(`output ${picture.output}`)}</title></path>`,
-    ...together,
-    ...single.filter((one) => typeof one === "string"),
+    ...together.map(({ role, path }) => `<path class="${classOf(role)}" d="${path}"/>`),
+    ...single,
     "</g>",
   ].join("");
 }
 
-function classOf({ role }: Pick<PictureNode, "role">): string {
+function classOf(role: PictureRole): string {
   return role === "merge" || role === "shortcut" ? "hollow" : role;
-}
-
-/** Transforms are squares, merges circles, nodes of shortcuts hollow squares, others dots. */
-function nodeShape(
-  { role }: PictureNode,
-  { x, y, room }: { x: number; y: number; room: number },
-): string {
-  const size = Math.max(0.6, Math.min(3.6, room * 0.32));
-  if (role === "merge") return circle(round(x), y, round(size * 1.1));
-  if (role === "other") return circle(round(x), y, round(size * 0.6));
-  const side = round(size * 2);
-  return `M${round(x - size)} ${round(y - size)}h${side}v${side}h${-side}z`;
-}
-
-function circle(x: number, y: number, r: number): string {
-  return `M${round(x - r)} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
 }
 
 function arc(placed: PlacedSkip, base: number): string {
@@ -217,13 +191,7 @@ function band({ picture, layout, base, bottom, width }: Sheet): string {
   const { memory, batch, nodes } = picture;
   if (nodes.length === 0) return "";
   const top = base + BELOW;
-  const peak = Math.max(1, memory.peakBytes);
-  const y = (bytes: number): number => round(bottom - (bytes / peak) * (BAND - 20));
-  const outline = (list: readonly number[]): string => {
-    const steps = list.map((bytes, i) => `H${round(layout.edges[i + 1] ?? 0)}V${y(bytes)}`);
-    const [left, right] = [layout.edges[1] ?? 0, layout.edges[list.length + 1] ?? 0];
-    return `M${round(left)} ${bottom}${steps.join("")}H${round(right)}V${bottom}Z`;
-  };
+  const place = { bottom, height: BAND - 20, most: memory.peakBytes };
   const x = round(xOf(layout.edges, memory.peakAt));
   const anchor = x > width / 2 ? "end" : "start";
   const peakName = nodes[memory.peakAt]?.name ?? "";
@@ -234,8 +202,8 @@ function band({ picture, layout, base, bottom, width }: Sheet): string {
   const caption = `activations alive, batch ${batch}${unknown}; hatched: for skips alone`;
   return [
     `<g><text class="soft" x="${MARGIN}" y="${top + 4}" font-size="11">${caption}</text>`,
-    `<path class="memory" d="${outline(memory.bytes)}"/>`,
-    `<path class="held" d="${outline(memory.skipBytes)}"/>`,
+    `<path class="memory" d="${bandPath(memory.bytes, layout, place)}"/>`,
+    `<path class="held" d="${bandPath(memory.skipBytes, layout, place)}"/>`,
     `<text class="ink" x="${anchor === "end" ? x + 4 : x - 4}" y="${bottom + 17}" font-size="11" text-anchor="${anchor}">${escapeXml(label + share)}</text></g>`,
   ].join("");
 }

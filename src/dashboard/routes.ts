@@ -1,7 +1,6 @@
 // The web pages and their data: one stream of events, a few JSON documents, the built files.
 
 import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import fastifyStatic from "@fastify/static";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { type Clock, systemClock } from "../base/clock.ts";
@@ -9,12 +8,15 @@ import { endpoint } from "../serve/endpoint.ts";
 import { RequestError } from "../serve/errors.ts";
 import type { ModelStats } from "../serve/model-host.ts";
 import type { ExampleDigits, Overview, StatsEvent } from "./api.ts";
+import { webFile } from "./files.ts";
 
 /** Where the pages get their data from. */
 export interface DashboardSource {
   overview(): Promise<Overview>;
   /** SVG text of the picture of a version's skips. */
   picture(name: string, version: number): Promise<string | undefined>;
+  /** JSON text of what that picture shows (`Picture`). */
+  pictureData(name: string, version: number): Promise<string | undefined>;
   /** JSON text of a version's training record. */
   training(name: string, version: number): Promise<string | undefined>;
   examples(): Promise<ExampleDigits>;
@@ -43,6 +45,11 @@ export async function registerDashboard(
     const svg = await source.picture(...versionOf(request.params));
     if (svg === undefined) throw nothingHere("picture");
     await reply.header("content-security-policy", PICTURE_POLICY).type("image/svg+xml").send(svg);
+  });
+  endpoint(app, "GET", `${version}/picture`, async (request, reply) => {
+    const data = await source.pictureData(...versionOf(request.params));
+    if (data === undefined) throw nothingHere("picture");
+    await reply.type("application/json").send(data);
   });
   endpoint(app, "GET", `${version}/training`, async (request, reply) => {
     const record = await source.training(...versionOf(request.params));
@@ -98,7 +105,7 @@ function registerEvents(app: FastifyInstance, source: DashboardSource, clock: Cl
 }
 
 async function registerFiles(app: FastifyInstance): Promise<void> {
-  const root = webRoot();
+  const root = webFile("");
   if (!existsSync(root)) return;
   await app.register(fastifyStatic, {
     root,
@@ -113,10 +120,5 @@ async function registerFiles(app: FastifyInstance): Promise<void> {
       response.setHeader("referrer-policy", "no-referrer");
     },
   });
-}
-
-/** The built pages: dist/web, from the built code and from the sources alike. */
-function webRoot(): string {
-  if (import.meta.url.endsWith(".js")) return fileURLToPath(new URL("../web", import.meta.url));
-  return fileURLToPath(new URL("../../dist/web", import.meta.url));
+  app.get("/models/:name/:version", (_request, reply) => reply.sendFile("model.html"));
 }

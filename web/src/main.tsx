@@ -58,7 +58,12 @@ function Picture({ model }: { model: ModelCard }) {
   return (
     <section aria-labelledby="picture-title">
       <h2 id="picture-title">
-        The model and its skips <small>{model.skips} skip connections</small>
+        The model and its skips <small>{model.skips} skip connections</small>{" "}
+        <small>
+          <a href={`/models/${encodeURIComponent(model.name)}/${model.version}`}>
+            look around in it
+          </a>
+        </small>
       </h2>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard */}
       <section class="picture" tabIndex={0} aria-label="Picture of the model">

@@ -11,6 +11,8 @@ export interface LayoutOptions {
   readonly width: number;
   /** Ids of the blocks that are folded. */
   readonly folded: ReadonlySet<string>;
+  /** How much wider everything is than it would be; 1 by default. */
+  readonly zoom?: number;
 }
 
 /** A skip as a curve from (x1, base) over a lane to (x2, base). */
@@ -130,7 +132,7 @@ export function round(value: number): number {
 /** Edges of the slots. Nodes of a folded block share the room of its skips. */
 function slots(
   picture: Picture,
-  { width, folded }: LayoutOptions,
+  { width, folded, zoom = 1 }: LayoutOptions,
 ): { edges: Float64Array; inFold: Uint8Array } {
   const count = picture.nodes.length;
   const inFold = new Uint8Array(count);
@@ -161,7 +163,7 @@ function slots(
   edges[1] = MARGIN + pitch;
   for (let i = 0; i < count; i++) edges[i + 2] = (edges[i + 1] ?? 0) + (widths[i] ?? 0);
   edges[count + 2] = (edges[count + 1] ?? 0) + pitch;
-  return { edges, inFold };
+  return { edges: edges.map((x) => MARGIN + (x - MARGIN) * zoom), inFold };
 }
 
 function clamp(value: number, low: number, high: number): number {

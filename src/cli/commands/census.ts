@@ -4,7 +4,7 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { census } from "../../analysis/census.ts";
 import { drawPicture } from "../../analysis/draw.ts";
-import { pictureOf } from "../../analysis/picture/picture.ts";
+import { type Picture, pictureOf } from "../../analysis/picture/picture.ts";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
@@ -20,6 +20,7 @@ import { EXIT } from "../render/findings.ts";
 
 interface CensusOptions extends CommonOptions {
   readonly svg?: string;
+  readonly html?: string;
   readonly diff?: string;
   readonly all?: boolean;
   readonly batch: number;
@@ -35,12 +36,13 @@ export function addCensus(program: Command, io: Io): void {
     .description("every skip connection of a model")
     .argument("<model>", "an ONNX file")
     .option("--svg <file>", "write a picture of the skips")
+    .option("--html <file>", "write that picture as a page to look around in; it needs no network")
     .option("--batch <number>", "batch size for bytes and memory", wholeNumber(1, BATCH_MAX), 1)
     .option("--diff <other>", "how the skips of another model differ; exits 1 if they do")
     .option("--all", "a row for each skip, and each node that looks like one and is none")
     .option("--json", "print one JSON document")
     .option("--quiet", "only the result")
-    .addHelpText("after", "\nExample:\n  $ skipway census model.onnx --svg skips.svg\n")
+    .addHelpText("after", "\nExample:\n  $ skipway census model.onnx --html skips.html\n")
     .action((path: string, options: CensusOptions) => run(io, path, options));
 }
 
@@ -49,9 +51,8 @@ async function run(io: Io, path: string, options: CensusOptions): Promise<void> 
   const model = await loadModel(path);
   const graph = inferShapes(model.graph);
   const found = census(graph, { batch: options.batch });
-  if (options.svg !== undefined) {
-    await write(options.svg, drawPicture(pictureOf(graph, found, path)));
-    if (options.quiet !== true) io.err(`picture: ${options.svg}\n`);
+  if (options.svg !== undefined || options.html !== undefined) {
+    await writePictures(io, pictureOf(graph, found, path), options);
   }
   if (options.json === true) {
     const digest = await fileDigest(path);
@@ -67,14 +68,27 @@ async function run(io: Io, path: string, options: CensusOptions): Promise<void> 
   ]);
 }
 
+async function writePictures(io: Io, picture: Picture, options: CensusOptions): Promise<void> {
+  const { svg, html, quiet } = options;
+  if (svg !== undefined) await write(svg, drawPicture(picture));
+  if (html !== undefined) {
+    const { standalonePage } = await import("../../dashboard/standalone.ts");
+    await write(html, await standalonePage(picture));
+  }
+  for (const file of [svg, html]) {
+    if (file !== undefined && quiet !== true) io.err(`picture: ${file}\n`);
+  }
+}
+
 /** Both models are read before anything is said, so that every fault of both is told. */
 async function compare(
   io: Io,
   paths: readonly [string, string],
   options: CensusOptions,
 ): Promise<void> {
-  if (options.svg !== undefined) {
-    throw new SkipwayError("usage", "--svg draws one model: leave it out, or --diff");
+  const drawn = options.svg !== undefined ? "--svg" : "--html";
+  if (options.svg !== undefined || options.html !== undefined) {
+    throw new SkipwayError("usage", `${drawn} draws one model: leave it out, or --diff`);
   }
   const { censusDiff } = await import("../../analysis/diff/census-diff.ts");
   const [before, after] = await bothGraphs(paths);

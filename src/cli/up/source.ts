@@ -37,6 +37,7 @@ export function dashboardSource(
       models: await Promise.all(about.served.map((one) => cardOf(registry, one))),
     }),
     picture: (name, version) => text(find(name, version), "picture"),
+    pictureData: (name, version) => text(find(name, version), "picture-data"),
     training: (name, version) => text(find(name, version), "training"),
     examples,
     stats: () => server.stats(),
