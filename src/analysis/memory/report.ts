@@ -45,7 +45,7 @@ export function memoryReport(graph: Graph, options: { batch?: number } = {}): Me
   const arena = planArena(lifetimesOf(bound).lifetimes);
   const withoutSkips = new WithoutSkips(bound);
   const without = withoutSkips.peakBytes(skips);
-  const ties = skips.filter((skip) => skip.atPeak);
+  const ties = skips.filter((skip) => skip.atPeak || makesAtPeak(bound, memory, skip));
   const single = ties.slice(0, SINGLE_MAX);
   const because = reasons(bound, memory, skips);
   return {
@@ -63,6 +63,15 @@ export function memoryReport(graph: Graph, options: { batch?: number } = {}): Me
     withoutSkipsPeakBytes: without,
     skipTax: memory.peakBytes > 0 ? 1 - without / memory.peakBytes : 0,
   };
+}
+
+/** Whether what a shortcut itself makes, as a projection does, is alive at one of the moments of the peak. */
+function makesAtPeak(graph: Graph, memory: InferenceMemory, { merge, nodes }: Skip): boolean {
+  const made = new Set(nodes.shortcut);
+  const from = graph.nodes.findIndex(({ name }) => made.has(name));
+  const until = graph.nodes.findIndex(({ name }) => name === merge);
+  const moments = from < 0 ? [] : memory.timeline.slice(from, until + 1);
+  return moments.some(({ bytes }) => bytes === memory.peakBytes);
 }
 
 /** The question of the best order for a graph whose batch is bound. */
