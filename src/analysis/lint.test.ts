@@ -72,7 +72,9 @@ test("findings stand in the order of the nodes, the inputs' before", () => {
     g (float[1,2] x) => (float[1,2] y) <float[3] b = {1,2,3}>
     { [first] a = Add (x, b)  [between] z = RandomUniform <shape = [1, 2]> ()
       [last] y = Add (z, b) }`);
-  expect(lint(graph).map(({ severity, where }) => [severity, where])).toEqual([
+  const ids = ["shape/mismatch", "batch/fixed-size", "random/unseeded"];
+  const found = lint(graph).filter(({ id }) => ids.includes(id));
+  expect(found.map(({ severity, where }) => [severity, where])).toEqual([
     ["error", "node first (Add)"],
     ["error", "node last (Add)"],
     ["warning", "input x"],
