@@ -19,7 +19,7 @@ const FILLED_SHARE = 0.1;
 /** Of what is said about nodes, against the weights; and no less than this, in bytes. */
 const REMARKS_SHARE = 0.2;
 const REMARKS_MIN = 512;
-/** A tensor of fewer equal elements is a bias or a gain. */
+/** Fewer equal elements are not worth an op; vectors are the biases and gains of new models. */
 const FILLED_ELEMENTS = 64;
 
 const bytesOf = ({ dtype, shape }: TensorRef): number =>
@@ -112,10 +112,11 @@ function counted(count: number, word: string): string {
 export const filledWeights: Rule = {
   id: "artifact/filled-weights",
   title: "a large weight holds one number",
-  check: ({ graph }) => {
+  check: ({ graph, run }) => {
     const filled = [...graph.initializers].filter(
       ([name, ref]) =>
-        !isLayerWeight(graph, name) &&
+        ref.shape.length > 1 &&
+        !isLayerWeight(run, name) &&
         (elementCount(ref.shape) ?? 0) >= FILLED_ELEMENTS &&
         hasBytes(ref) &&
         isFilled(ref),
@@ -135,9 +136,9 @@ export const filledWeights: Rule = {
   },
 };
 
-/** A layer whose weight is one number is another matter. */
-function isLayerWeight(graph: Graph, name: ValueName): boolean {
-  return usesOf(graph, name).some(({ node }) => roleOf(node, 1) === "transform");
+/** A layer whose weight is one number is another matter; in `run` no function hides the layer. */
+function isLayerWeight(run: Graph, name: ValueName): boolean {
+  return usesOf(run, name).some(({ node }) => roleOf(node, 1) === "transform");
 }
 
 function isFilled({ dtype, shape, data: { bytes } }: Tensor): boolean {

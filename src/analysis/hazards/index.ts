@@ -12,6 +12,7 @@ import { fixedBatch, mixedRequests, trainingBatchNorm } from "./batch.ts";
 import { deadBranch, linearBranch, repeatedOperand } from "./branch.ts";
 import { silentBroadcast } from "./broadcast.ts";
 import { normOnShortcut } from "./norm-on-shortcut.ts";
+import { missingPair, rangeGrowth, unequalConcat, unequalScales } from "./quantization.ts";
 import { unseeded } from "./random.ts";
 import type { Examined, Finding, Rule } from "./rule.ts";
 import { activationOnShortcut, lossyShortcut, needlessProjection } from "./shortcut.ts";
@@ -26,7 +27,7 @@ import { castRoundTrip, float64 } from "./types.ts";
 import { extremeWeights, notFinite, zeroLayer } from "./weights.ts";
 
 /** The warnings about single skips: the census tells them too. */
-const SKIP_RULES: readonly Rule[] = [normOnShortcut, normAfterSum, deadBranch];
+const SKIP_RULES: readonly Rule[] = [normOnShortcut, normAfterSum, deadBranch, missingPair];
 
 /** All rules. One more rule is one more file, one line here and one page in docs/reference/lint/. */
 export const RULES: readonly Rule[] = [
@@ -36,6 +37,9 @@ export const RULES: readonly Rule[] = [
   needlessProjection,
   linearBranch,
   saturatedGate,
+  unequalScales,
+  unequalConcat,
+  rangeGrowth,
   repeatedOperand,
   unscaledStack,
   deepPostNorm,
