@@ -39,9 +39,8 @@ const ANCESTORS_MAX = 2000;
 export function reasonOfMerge(flow: Flow, fusion: Fusion): string {
   const values = fusion.operands.map(({ value }) => value);
   if (fusion.form === "additive" && isInterpolated(flow, fusion)) return REASONS.interpolation;
-  const common = commonSources(flow, values);
-  if (common?.length === 0) return apart(flow, fusion);
-  const [nearest] = common ?? [];
+  const nearest = commonSource(flow, values);
+  if (nearest === null) return apart(flow, fusion);
   if (nearest !== undefined) {
     const lengths = values.map((value) => flow.longest(nearest, value) ?? 0);
     if (lengths.every((length) => length === 0)) return REASONS.sameValue;
@@ -65,26 +64,29 @@ function apart(flow: Flow, { form, operands }: Fusion): string {
     : REASONS.sources;
 }
 
-/** The values from which all operands come, the nearest first; undefined if they lie too far back. */
-function commonSources(flow: Flow, values: readonly ValueName[]): ValueName[] | undefined {
-  let common: Set<ValueName> | undefined;
-  for (const value of values) {
-    const found = ancestors(flow, value);
-    if (found === undefined) return undefined;
-    const before = common;
-    common = before === undefined ? found : new Set([...found].filter((name) => before.has(name)));
+/**
+ * The last value from which all of these come; null if there is none, undefined if it lies too far back. Goes
+ * back in the order of the file, so that it looks only at what lies between.
+ */
+function commonSource(flow: Flow, values: readonly ValueName[]): ValueName | null | undefined {
+  const reaching = new Map<ValueName, Set<number>>();
+  values.forEach((value, i) => {
+    reaching.set(value, new Set([...(reaching.get(value) ?? []), i]));
+  });
+  const open = new Set(values);
+  for (let looked = 0; open.size > 0; looked++) {
+    if (looked > ANCESTORS_MAX || open.size > ANCESTORS_MAX) return undefined;
+    const latest = [...open].reduce((a, b) => (flow.position(b) > flow.position(a) ? b : a));
+    const from = reaching.get(latest) ?? new Set();
+    if (from.size === values.length) return latest;
+    open.delete(latest);
+    const node = flow.producer(latest);
+    for (const input of node === undefined ? [] : flow.activationInputs(node)) {
+      reaching.set(input, new Set([...(reaching.get(input) ?? []), ...from]));
+      open.add(input);
+    }
   }
-  return [...(common ?? [])].sort((a, b) => flow.position(b) - flow.position(a));
-}
-
-function ancestors(flow: Flow, value: ValueName): Set<ValueName> | undefined {
-  const seen = new Set<ValueName>([value]);
-  for (const name of seen) {
-    if (seen.size > ANCESTORS_MAX) return undefined;
-    const node = flow.producer(name);
-    if (node !== undefined) for (const input of flow.activationInputs(node)) seen.add(input);
-  }
-  return seen;
+  return null;
 }
 
 /** Why a node that is no merge of two paths, but looks like one, is none; undefined if it looks like none. */
@@ -122,8 +124,7 @@ function reasonOfProduct(flow: Flow, node: Node): string {
     const producer = flow.producer(name);
     return producer !== undefined && flow.activates(producer);
   });
-  const common = gated ? commonSources(flow, factors) : [];
-  return common?.length === 0 ? REASONS.gate : REASONS.gatedUnit;
+  return gated && commonSource(flow, factors) !== null ? REASONS.gatedUnit : REASONS.gate;
 }
 
 function isPool(node: Node): boolean {
