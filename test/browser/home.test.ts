@@ -91,6 +91,19 @@ describe("the home page", () => {
     expect(noise).toEqual([]);
   });
 
+  test("leads to the page of the version, whose skips one can look around in", async () => {
+    await page.getByRole("link", { name: "look around in it" }).click();
+    await page.locator(".drawing").waitFor();
+    expect(new URL(page.url()).pathname).toBe("/models/digits/1");
+    expect(await page.getByRole("option").count()).toBe(15);
+    await page.locator(".stage").focus();
+    await page.keyboard.press("ArrowRight");
+    expect(await page.locator(".details").innerText()).toContain("s1 identity");
+    expect(noise).toEqual([]);
+    await page.goto(`${at}/models/digits/99`);
+    await page.getByText("There is no picture of this version.").waitFor();
+  });
+
   test("live numbers move when requests come; a quantile of few is unknown, with its n", async () => {
     expect(await fact("P99")).toMatch(/^unknown\s+n = \d+$/);
     const before = Number(await fact("Requests"));
