@@ -135,7 +135,9 @@ function orderOf(
   const postNorm = fused || (after === undefined ? isNormed(flow, fusion.output) : isNorm(after));
   const innerEnd = lastNorm !== undefined && lastNorm !== firstNorm;
   const pre = first !== undefined && (preNorm || isActivation(first));
-  const post = flow.activates(fusion.node) || (after !== undefined && flow.activates(after));
+  // An activation that is fused with the layer behind the sum is that layer's.
+  const activated = after !== undefined && (isActivation(after) || flow.clips(after));
+  const post = flow.activates(fusion.node) || activated;
   return {
     activation: post ? "post" : pre ? "pre" : "none",
     // The norm behind the last block of a pre-norm network does not make that block a post-norm one.

@@ -45,6 +45,7 @@ const SIGNED = new Set([
   ...["Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Linear"],
   ...["Add", "Sum"],
 ]);
+const SUMS = new Set(["Add", "Sum"]);
 
 /** Ops that keep the sign of what passes them. */
 const PASSING = new Set([
@@ -245,13 +246,20 @@ export class Flow {
     return ref !== undefined && lowest !== undefined && numbersOf(ref)?.[0] === lowest;
   }
 
-  /** Whether a value is the result of a layer or a sum, moved or pooled at most: of either sign. */
-  #hasSign(name: ValueName): boolean {
+  /**
+   * Whether a value is the result of a layer, moved or pooled at most, or a sum with one: of either sign. A sum of
+   * what has no negative numbers, or of products of that, has none itself. A sum within the sum is taken at its word.
+   */
+  #hasSign(name: ValueName, depth = 0): boolean {
     let value = name;
     for (;;) {
       const node = this.producer(value);
       if (node === undefined) return false;
       if (!isMove(node) && !PASSING.has(wordOf(node))) {
+        const joins = depth === 0 ? SUMS.has(wordOf(node)) : depth === 1 && wordOf(node) === "Mul";
+        if (joins) {
+          return this.activationInputs(node).some((operand) => this.#hasSign(operand, depth + 1));
+        }
         return SIGNED.has(wordOf(node)) && fusedActivation(node) === undefined;
       }
       // Clipped here, or without negative numbers before.
