@@ -11,6 +11,8 @@ import {
 import { fixedBatch, mixedRequests, trainingBatchNorm } from "./batch.ts";
 import { deadBranch, linearBranch, repeatedOperand } from "./branch.ts";
 import { silentBroadcast } from "./broadcast.ts";
+import { denseGrowth, innerOutputs, longSkip } from "./footprint.ts";
+import { normApart } from "./fusion.ts";
 import { normOnShortcut } from "./norm-on-shortcut.ts";
 import { missingPair, rangeGrowth, unequalConcat, unequalScales } from "./quantization.ts";
 import { unseeded } from "./random.ts";
@@ -23,8 +25,8 @@ import {
   saturatedGate,
   unscaledStack,
 } from "./stack.ts";
-import { castRoundTrip, float64 } from "./types.ts";
-import { extremeWeights, notFinite, zeroLayer } from "./weights.ts";
+import { castRoundTrip, float64, manyCasts } from "./types.ts";
+import { extremeWeights, notFinite, sharedWeight, zeroLayer } from "./weights.ts";
 
 /** The warnings about single skips: the census tells them too. */
 const SKIP_RULES: readonly Rule[] = [normOnShortcut, normAfterSum, deadBranch, missingPair];
@@ -45,15 +47,21 @@ export const RULES: readonly Rule[] = [
   deepPostNorm,
   deepPostActivation,
   silentBroadcast,
+  longSkip,
+  innerOutputs,
+  denseGrowth,
+  normApart,
   trainingBatchNorm,
   mixedRequests,
   fixedBatch,
   unseeded,
   float64,
   castRoundTrip,
+  manyCasts,
   notFinite,
   extremeWeights,
   zeroLayer,
+  sharedWeight,
   duplicateWeights,
   unused,
   filledWeights,

@@ -49,10 +49,11 @@ function activatedShortcut({ flow }: Merging, fusion: Fusion, operand: Operand):
   if (node === undefined || !ACTIVATIONS.has(node.op)) return undefined;
   const [source = ""] = flow.activationInputs(node);
   if (!fusion.nodes.some((sum) => flow.onlyReader(node.outputs[0] ?? "") === sum)) return undefined;
+  if (!flow.forks(source)) return undefined;
   const transformed = fusion.operands.some(
     (other) => other !== operand && (flow.longest(source, other.value) ?? 0) > 0,
   );
-  return flow.forks(source) && transformed ? node : undefined;
+  return transformed ? node : undefined;
 }
 
 /** Shortcuts without weights that lose or lack a part: option A of He et al. 2015, section 3.3. */

@@ -3,6 +3,7 @@
 import { diagnostic } from "../../base/diagnostic.ts";
 import { formatBytes } from "../../base/format.ts";
 import { dtypeBytes, isFloat } from "../../graph/dtype.ts";
+import type { Graph, Node } from "../../graph/graph.ts";
 import { indexOf, typeOf } from "../../graph/query.ts";
 import { elementCount } from "../../graph/shape.ts";
 import { everyNode, placeOf } from "./nodes.ts";
@@ -72,3 +73,42 @@ export const castRoundTrip: Rule = {
       ];
     }),
 };
+
+/** Casts between float types as a share of all nodes, and no fewer than this. */
+const CASTS_SHARE = 0.1;
+const CASTS_MIN = 4;
+
+/** A model whose precision changes all the time. */
+export const manyCasts: Rule = {
+  id: "types/many-casts",
+  title: "many values are cast from one float type to another",
+  check: ({ run }) => {
+    const casts = [...everyNode(run)].filter(({ node, graph }) => isFloatCast(graph, node));
+    const [first] = casts;
+    if (first === undefined || casts.length < CASTS_MIN) return [];
+    if (casts.length < CASTS_SHARE * run.nodes.length) return [];
+    return [
+      diagnostic({
+        id: "types/many-casts",
+        severity: "info",
+        where: placeOf(first),
+        text: `${casts.length} of ${run.nodes.length} nodes cast activations between float types: each is a copy, and ends a fusion`,
+        fix: "Convert the weights once, and keep long stretches in one type.",
+      }),
+    ];
+  },
+};
+
+function isFloatCast(graph: Graph, node: Node): boolean {
+  if (node.op !== "Cast") return false;
+  const [before, after] = [node.inputs[0], node.outputs[0]].map(
+    (name) => typeOf(graph, name ?? "")?.dtype,
+  );
+  return (
+    before !== undefined &&
+    after !== undefined &&
+    before !== after &&
+    isFloat(before) &&
+    isFloat(after)
+  );
+}

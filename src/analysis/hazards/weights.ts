@@ -119,3 +119,32 @@ function isZeroMatrix(graph: Graph, name: string): boolean {
     !found.hasInfinity
   );
 }
+
+/** One weight that several layers read. */
+export const sharedWeight: Rule = {
+  id: "weights/shared",
+  title: "several layers read one weight",
+  check: ({ canonical }) => {
+    const readers = new Map<string, Standing[]>();
+    for (const at of everyNode(canonical)) {
+      if (roleOf(at.node, 1) !== "transform") continue;
+      for (const name of new Set(weightsOf(at))) {
+        const shape = at.graph.initializers.get(name)?.shape ?? [];
+        if (shape.length > 1) readers.set(name, [...(readers.get(name) ?? []), at]);
+      }
+    }
+    const shared = [...readers].filter(([, all]) => all.length > 1);
+    const [first] = shared;
+    const [place] = first?.[1] ?? [];
+    if (first === undefined || place === undefined) return [];
+    return [
+      diagnostic({
+        id: "weights/shared",
+        severity: "info",
+        where: placeOf(place),
+        text: `${shared.length === 1 ? "a weight is" : `${shared.length} weights are`} read by several layers (${first[0]} by ${first[1].length}): pruning, quantizing or tuning one changes all`,
+        fix: "Treat those layers as one group; give each its own weight where that is not meant.",
+      }),
+    ];
+  },
+};
