@@ -6,6 +6,7 @@ import { build } from "./build.bench.ts";
 import { census } from "./census.bench.ts";
 import { conditional } from "./conditional.bench.ts";
 import { memory } from "./memory.bench.ts";
+import { picture } from "./picture.bench.ts";
 import { read } from "./read.bench.ts";
 import { startup } from "./startup.bench.ts";
 import { twins } from "./twins.bench.ts";
@@ -23,6 +24,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   census,
   conditional,
   memory,
+  picture,
   read,
   startup,
   twins,

@@ -134,6 +134,14 @@ describe("census", () => {
     expect(await readFile(svg, "utf8")).toMatch(/^<svg /);
   });
 
+  test("a page by itself to look around in", async () => {
+    const html = join(folder, "skips.html");
+    const { code, err } = await skipway("census", model, "--quiet", "--html", html);
+    expect([code, err]).toEqual([0, ""]);
+    expect(await readFile(html, "utf8")).toMatch(/^<!doctype html>.*default-src 'none'/s);
+    expect((await skipway("census", model, "--diff", model, "--html", html)).code).toBe(2);
+  });
+
   test("one JSON document", async () => {
     const { out, err } = await skipway("census", model, "--json");
     expect(err).toBe("");
