@@ -5,6 +5,8 @@ import type { Picture, PictureRole } from "./picture.ts";
 
 /** Width of a letter of the small labels, about. */
 const LETTER = 6.2;
+/** A label that is cut more than this is left out. */
+const READABLE_SHARE = 0.75;
 
 /** Transforms are squares, merges circles, nodes of shortcuts squares too (drawn hollow), others dots. */
 export function nodePath(
@@ -62,7 +64,7 @@ export function stageLabels(
     const [left, right] = [edges[from + 1] ?? 0, edges[to + 2] ?? 0];
     const room = Math.floor((right - left - 4) / LETTER);
     const letters = [...label];
-    if (room < Math.min(4, letters.length) || letters.length === 0) return [];
+    if (room < READABLE_SHARE * letters.length || letters.length === 0) return [];
     const text = letters.length > room ? `${letters.slice(0, room - 1).join("")}…` : label;
     return [{ x: round(left), text }];
   });
