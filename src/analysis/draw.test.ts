@@ -6,6 +6,7 @@ import { starter } from "../nn/models/starter.ts";
 import { buildNet } from "../nn/net.ts";
 import { census } from "./census.ts";
 import { drawPicture, escapeXml } from "./draw.ts";
+import { fakePicture } from "./picture/picture.test-helper.ts";
 import { pictureOf } from "./picture/picture.ts";
 import { XMLParser } from "./xml.test-helper.ts";
 
@@ -43,5 +44,18 @@ describe("the picture", () => {
     b.input("x", "float32", [1]);
     b.output({ name: "x", dtype: "float32", shape: [1] });
     expect(XMLParser.wellFormed(drawingOf(b.finish("empty", new Map([["", 20]]))))).toBe(true);
+  });
+
+  test("twenty thousand nodes have a picture of bounded size, however their skips run", () => {
+    const count = 20_000;
+    const near = Array.from({ length: count - 9 }, (_, i): [number, number] => [i, i + 9]);
+    const fan = Array.from({ length: count }, (_, i): [number, number] => [-1, i]);
+    for (const spans of [near, fan]) {
+      const svg = drawPicture(fakePicture(count, spans));
+      const [, width, height] = svg.match(/width="(\d+)" height="(\d+)"/) ?? [];
+      expect(Number(width)).toBeLessThanOrEqual(6100);
+      expect(Number(height)).toBeLessThanOrEqual(800);
+      expect(svg.match(/data-skip/g)).toHaveLength(spans.length);
+    }
   });
 });

@@ -134,16 +134,18 @@ function runAt(
   at: number,
 ): Run {
   let best: Run = { period: 1, repeats: 1 };
-  let together = at + 1;
-  while (joined[together] === true) together++;
   for (let period = 1; period <= PERIOD_MAX; period++) {
-    let end = at + period;
-    while (end < together && signatures[end] === signatures[end - period]) end++;
+    let end = at + 1;
+    while (joined[end] === true && (end < at + period || repeated(signatures, end, period))) end++;
     const repeats = Math.floor((end - at) / period);
     const enough = repeats >= (period === 1 ? 2 : PATTERN_REPEATS_MIN);
     if (enough && repeats * period > best.repeats * best.period) best = { period, repeats };
   }
   return best;
+}
+
+function repeated(signatures: readonly number[], at: number, period: number): boolean {
+  return signatures[at] === signatures[at - period];
 }
 
 /** A run of a pattern begins with the unit with which its blocks have names in common, up to `lead` units later. */

@@ -9,7 +9,7 @@ export interface Look {
   readonly dash: string;
 }
 
-/** By kind. The colours have a contrast of 4.5 or more on their paper (WCAG 2.2, 1.4.3). */
+/** By kind. On their paper, and translucent as arcs are, all have a contrast above 3 (WCAG 2.2, 1.4.11). */
 export const LOOKS: Readonly<Record<SkipKind, Look>> = {
   identity: { light: "#1f6feb", dark: "#79b8ff", dash: "" },
   projection: { light: "#c2410c", dark: "#ffab70", dash: "7 3" },
