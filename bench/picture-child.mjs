@@ -76,6 +76,7 @@ async function open(path, rounds) {
   const middle = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];
   const pageBytes = statSync(path).size;
   return {
+    n: opened.length,
     openMs: middle(opened),
     slowestMs: Math.max(...opened),
     paintMs: middle(painted),
