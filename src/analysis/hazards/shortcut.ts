@@ -49,6 +49,7 @@ function activatedShortcut({ flow }: Merging, fusion: Fusion, operand: Operand):
   if (node === undefined || !ACTIVATIONS.has(node.op)) return undefined;
   const [source = ""] = flow.activationInputs(node);
   if (!fusion.nodes.some((sum) => flow.onlyReader(node.outputs[0] ?? "") === sum)) return undefined;
+  // Without a second reader there is no second path; this is asked first because it costs nothing.
   if (!flow.forks(source)) return undefined;
   const transformed = fusion.operands.some(
     (other) => other !== operand && (flow.longest(source, other.value) ?? 0) > 0,
