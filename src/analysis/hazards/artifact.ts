@@ -162,7 +162,7 @@ export const trainingLeftovers: Rule = {
         id: "artifact/training-leftovers",
         severity: "info",
         where: placeOf(first),
-        text: `${[...ops].slice(0, 6).join(", ")} (${counted(found.length, "node")}) are for training: answers do not need them`,
+        text: `parts for training, ${counted(found.length, "node")} (${[...ops].slice(0, 6).join(", ")}): no answer needs them`,
         fix: "Export the forward part alone.",
       }),
     ];

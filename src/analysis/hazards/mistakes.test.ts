@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { RULES } from "./index.ts";
 
 const TABLE = readFileSync("docs/design/mistakes.md", "utf8");
-const rows = [...TABLE.matchAll(/^\| (F?\d+) \|/gm)].map(([, row]) => row);
+const rows = [...TABLE.matchAll(/^\| (F?\d+) +\|/gm)].map(([, row]) => row);
 
 test("has all seven failure modes and all twenty-five mistakes", () => {
   const numbers = Array.from({ length: 25 }, (_, i) => String(i + 1));
