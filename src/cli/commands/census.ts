@@ -1,6 +1,7 @@
 // `skipway census MODEL`: every skip connection of a model.
 
 import { readFile, stat, writeFile } from "node:fs/promises";
+import { basename } from "node:path";
 import type { Command } from "commander";
 import { census } from "../../analysis/census.ts";
 import { drawPicture } from "../../analysis/draw.ts";
@@ -52,7 +53,7 @@ async function run(io: Io, path: string, options: CensusOptions): Promise<void> 
   const graph = inferShapes(model.graph);
   const found = census(graph, { batch: options.batch });
   if (options.svg !== undefined || options.html !== undefined) {
-    await writePictures(io, pictureOf(graph, found, path), options);
+    await writePictures(io, pictureOf(graph, found, basename(path)), options);
   }
   if (options.json === true) {
     const digest = await fileDigest(path);
