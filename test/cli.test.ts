@@ -110,6 +110,8 @@ describe("lint", () => {
 
   test("an id that can be none is wrong usage", async () => {
     expect((await skipway("lint", "x.onnx", "--only", "shape")).code).toBe(2);
+    const slip = await skipway("lint", "x.onnx", "--ignore", "skip/norm-on-shortcuts");
+    expect(slip).toMatchObject({ code: 2, err: expect.stringContaining("norm-on-shortcuts") });
   });
 });
 

@@ -54,13 +54,20 @@ export function modelOf(graph: Graph, parts: Partial<ModelParts> = {}): Model {
 export function withGraph(model: Model, graph: Graph): Model {
   const origin = origins.get(model);
   return new OnnxModel({
-    irVersion: model.irVersion,
+    irVersion: irVersionFor(model, graph),
     producer: model.producer,
     functions: functionMessages(graph, model.functions),
     graph,
     ...(model.path === undefined ? {} : { path: model.path }),
     ...(origin === undefined ? {} : { origin }),
   });
+}
+
+/** Before IR version 4 every initializer had to be an input too (onnx, docs/IR.md); a new one is none. */
+function irVersionFor(model: Model, graph: Graph): number {
+  if (model.irVersion >= 4 || graph === model.graph) return model.irVersion;
+  const inputs = new Set(graph.inputs.map(({ name }) => name));
+  return [...graph.initializers.keys()].every((name) => inputs.has(name)) ? model.irVersion : 4;
 }
 
 /**

@@ -339,3 +339,11 @@ test("fixture of the writer: the bytes of a small model do not change by acciden
     `"080a1207736b69707761793a430a120a01781201791a0472656c75220452656c751201675a140a0178120f0a0d080112090a0312014e0a02080262140a0179120f0a0d080112090a0312014e0a02080242040a001014"`,
   );
 });
+
+test("a weight that is new in a model of IR version 3 raises the version: there it would have to be an input", () => {
+  const graph: Graph = new GraphBuilder().finish("old", new Map([["", 9]]));
+  const old = modelOf(graph, { irVersion: 3 });
+  expect(withGraph(old, { ...graph, name: "renamed" }).irVersion).toBe(3);
+  const initializers = new Map([["w", float32([1], [1])]]);
+  expect(withGraph(old, { ...graph, initializers }).irVersion).toBe(4);
+});
