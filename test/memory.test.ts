@@ -89,3 +89,9 @@ test("the order is not written over the model, by whatever name", async () => {
   }
   expect(await readFile(model)).toEqual(before);
 });
+
+test("a batch size that the model cannot have is told, not passed over", async () => {
+  const { code, err } = await skipway("memory", model, "--batch", "8");
+  expect(code).toBe(0);
+  expect(err).toContain("--batch changes nothing");
+});

@@ -14,8 +14,8 @@ import { type DType, isFloat } from "../../graph/dtype.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { loadModel } from "../../onnx/read.ts";
 import { digestOf } from "../../registry/digest.ts";
+import { noteFixedBatch, readBatch } from "../batch.ts";
 import type { CommonOptions, Io } from "../io.ts";
-import { wholeNumber } from "../options.ts";
 import { censusSummary, censusTable, hazardLines, notSkipLines } from "../render/census.ts";
 import { EXIT } from "../render/findings.ts";
 
@@ -27,9 +27,6 @@ interface CensusOptions extends CommonOptions {
   readonly batch: number;
 }
 
-/** No batch is larger; what is beyond is a slip of the fingers. */
-const BATCH_MAX = 1_000_000;
-
 /** Adds the command. */
 export function addCensus(program: Command, io: Io): void {
   program
@@ -38,7 +35,7 @@ export function addCensus(program: Command, io: Io): void {
     .argument("<model>", "an ONNX file")
     .option("--svg <file>", "write a picture of the skips")
     .option("--html <file>", "write that picture as a page to look around in; it needs no network")
-    .option("--batch <number>", "batch size for bytes and memory", wholeNumber(1, BATCH_MAX), 1)
+    .option("--batch <number>", "batch size for bytes and memory", readBatch, 1)
     .option("--diff <other>", "how the skips of another model differ; exits 1 if they do")
     .option("--all", "a row for each skip, and each node that looks like one and is none")
     .option("--json", "print one JSON document")
@@ -50,6 +47,7 @@ export function addCensus(program: Command, io: Io): void {
 async function run(io: Io, path: string, options: CensusOptions): Promise<void> {
   if (options.diff !== undefined) return compare(io, [path, options.diff], options);
   const model = await loadModel(path);
+  noteFixedBatch(io, model.graph, options);
   const graph = inferShapes(model.graph);
   const found = census(graph, { batch: options.batch });
   if (options.svg !== undefined || options.html !== undefined) {

@@ -10,8 +10,9 @@ import { withGraph } from "../../onnx/onnx-model.ts";
 import { loadModel } from "../../onnx/read.ts";
 import type { Outcome } from "../../passes/repair/outcome.ts";
 import { repair } from "../../passes/repair/repair.ts";
+import { noteFixedBatch, readBatch } from "../batch.ts";
 import type { CommonOptions, Io } from "../io.ts";
-import { listOfIds, wholeNumber } from "../options.ts";
+import { listOfIds } from "../options.ts";
 import { refuseOverModel } from "../outputs.ts";
 import { EXIT, findingLines } from "../render/findings.ts";
 
@@ -22,21 +23,13 @@ interface LintOptions extends CommonOptions {
   readonly fix?: string;
 }
 
-/** No batch is larger; what is beyond is a slip of the fingers. */
-const BATCH_MAX = 1_000_000;
-
 /** Adds the command. */
 export function addLint(program: Command, io: Io): void {
   program
     .command("lint")
     .description("hazards and mistakes of a model, with what to do about them")
     .argument("<model>", "an ONNX file")
-    .option(
-      "--batch <number>",
-      "batch size at which memory is judged",
-      wholeNumber(1, BATCH_MAX),
-      1,
-    )
+    .option("--batch <number>", "batch size at which memory is judged", readBatch, 1)
     .option(
       "--only <ids>",
       "tell these findings only, as in shape/mismatch,skip/norm-on-shortcut",
@@ -66,6 +59,7 @@ function knownIds(text: string): readonly string[] {
 
 async function run(io: Io, path: string, options: LintOptions): Promise<void> {
   const model = await loadModel(path);
+  noteFixedBatch(io, model.graph, options);
   const wanted = (id: string): boolean =>
     (options.only?.includes(id) ?? true) && !(options.ignore?.includes(id) ?? false);
   const mended = options.fix === undefined ? undefined : await fix(model, options.fix, wanted);

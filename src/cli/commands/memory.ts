@@ -7,8 +7,8 @@ import { bindBatch } from "../../analysis/memory.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
 import { withGraph } from "../../onnx/onnx-model.ts";
 import { loadModel } from "../../onnx/read.ts";
+import { noteFixedBatch, readBatch } from "../batch.ts";
 import type { CommonOptions, Io } from "../io.ts";
-import { wholeNumber } from "../options.ts";
 import { refuseOverModel } from "../outputs.ts";
 import { memoryLines } from "../render/memory.ts";
 
@@ -17,16 +17,13 @@ interface MemoryOptions extends CommonOptions {
   readonly order?: string;
 }
 
-/** No batch is larger; what is beyond is a slip of the fingers. */
-const BATCH_MAX = 1_000_000;
-
 /** Adds the command. */
 export function addMemory(program: Command, io: Io): void {
   program
     .command("memory")
     .description("peak memory of inference, and which skips stand at it")
     .argument("<model>", "an ONNX file")
-    .option("--batch <number>", "batch size", wholeNumber(1, BATCH_MAX), 1)
+    .option("--batch <number>", "batch size", readBatch, 1)
     .option("--order <out>", "write the model with its nodes in the best order")
     .option("--json", "print one JSON document")
     .option("--quiet", "only the result")
@@ -36,6 +33,7 @@ export function addMemory(program: Command, io: Io): void {
 
 async function run(io: Io, path: string, options: MemoryOptions): Promise<void> {
   const model = await loadModel(path);
+  noteFixedBatch(io, model.graph, options);
   const graph = inferShapes(model.graph);
   const report = memoryReport(graph, { batch: options.batch });
   if (options.order !== undefined) {
