@@ -29,7 +29,8 @@ edited by hand.
 - **Shapes**: every op here has a rule for element types and shapes; \`tensors, not sequences\` where the standard also
   has the op for sequences, optionals or maps, of which the rule says nothing.
 - **Contents**: whether the contents of small integer tensors are followed through the op, as exporters compute shapes.
-- **Gradient**: \`rule\`, \`zero\` (piecewise constant or integer valued) or \`unsupported\`.
+- **Gradient**: \`rule\`, \`decomposed\` (taken apart into ops that have rules), \`zero\` (piecewise constant or integer
+  valued) or \`none\`.
 - **Cost**: \`counted\` (arithmetic and bytes), \`free\` (a view) or \`unknown\`.
 - **Saved**: what the backward of the op reads: inputs (x) and outputs (y) that training keeps in memory.
 
@@ -63,10 +64,16 @@ function row(op: OpDef): string {
     versionsOf(op, versions),
     shapesOf(versions),
     propagates(op) ? "followed" : "",
-    typeof op.gradient === "function" ? "rule" : op.gradient,
+    kindOfGradient(op),
     costOf(op),
     savedOf(op),
   ].join(" | ")} |`;
+}
+
+function kindOfGradient({ gradient }: OpDef): string {
+  if (gradient === "zero") return "zero";
+  if (typeof gradient === "function") return "rule";
+  return "decompose" in gradient ? "decomposed" : "none";
 }
 
 function versionsOf(op: OpDef, versions: readonly OpSchema[]): string {
@@ -116,9 +123,10 @@ function totals(ops: readonly OpDef[]): string {
   const count = (is: (op: OpDef) => boolean): number => ops.filter(is).length;
   const standard = count((op) => schemasOf(op.domain, op.type).length > 0);
   const gradients = [
-    `${count((op) => typeof op.gradient === "function")} have a gradient rule`,
+    `${count((op) => kindOfGradient(op) === "rule")} have a gradient rule`,
+    `${count((op) => kindOfGradient(op) === "decomposed")} are taken apart into ops that have one`,
     `${count((op) => op.gradient === "zero")} have gradient zero`,
-    `${count((op) => op.gradient === "unsupported")} have none`,
+    `${count((op) => kindOfGradient(op) === "none")} have none`,
   ];
   const others = ops.length - standard;
   return `${ops.length} ops: ${standard} of the ${standardOps().length} that the standard has or had, ${others} of other

@@ -29,15 +29,42 @@ export class TypedBuilder implements Emitter {
   readonly #outer: TypedBuilder | undefined;
 
   /** Starts from an existing graph, or empty. */
-  constructor(base?: Graph, opset: number = base?.opsets.get("") ?? 20, outer?: TypedBuilder) {
-    this.#builder = new GraphBuilder(base);
+  constructor(
+    base?: Graph,
+    opset: number = base?.opsets.get("") ?? 20,
+    around?: { readonly outer: TypedBuilder; readonly prefix: string },
+  ) {
+    this.#outer = around?.outer;
+    this.#builder = new GraphBuilder(
+      base,
+      around && { outer: around.outer.#builder, prefix: around.prefix },
+    );
     this.#opset = opset;
-    this.#outer = outer;
   }
 
-  /** A builder for a body inside this graph: it sees the values here. */
-  body(): TypedBuilder {
-    return new TypedBuilder(undefined, this.#opset, this);
+  /** Version of the standard operator set that is built for. */
+  get opset(): number {
+    return this.#opset;
+  }
+
+  /**
+   * A builder for a body inside this graph: it sees the values here. Names that are made in it begin with
+   * the prefix. It starts from a given body or empty.
+   */
+  body(prefix = "", base?: Graph): TypedBuilder {
+    return new TypedBuilder(base, this.#opset, { outer: this, prefix });
+  }
+
+  /** Keeps the names of nodes and of what they make, for nodes that are still to be added. */
+  reserve(nodes: readonly Node[]): void {
+    for (const { name, outputs } of nodes) {
+      for (const one of [name, ...outputs]) if (one !== "") this.#builder.reserve(one);
+    }
+  }
+
+  /** A name that is free here and around, made from a stem. */
+  unique(stem: string): string {
+    return this.#builder.unique(stem);
   }
 
   /** Declares a graph input. */

@@ -28,9 +28,18 @@ export class GraphBuilder {
   readonly #values = new Map<ValueName, Value>();
   readonly #names = new Set<string>();
   readonly #counters = new Map<string, number>();
+  readonly #outer: GraphBuilder | undefined;
+  readonly #prefix: string;
 
-  /** Starts from an existing graph whose names stay taken, or from nothing. */
-  constructor(base?: Graph) {
+  /**
+   * Starts from an existing graph whose names stay taken, or from nothing.
+   *
+   * @param around For the body of a control-flow node: the graph around it, whose names are taken too, and
+   * what the names made here begin with.
+   */
+  constructor(base?: Graph, around?: { readonly outer: GraphBuilder; readonly prefix: string }) {
+    this.#outer = around?.outer;
+    this.#prefix = around?.prefix ?? "";
     if (base === undefined) return;
     for (const value of base.inputs) this.#take(this.#inputs, value);
     for (const [name, ref] of base.initializers) this.initializer(name, ref);
@@ -46,13 +55,24 @@ export class GraphBuilder {
 
   /** A name not used so far, made from a stem. */
   unique(stem: string): string {
-    if (!this.#names.has(stem)) return stem;
-    for (let n = this.#counters.get(stem) ?? 1; ; n++) {
-      const name = `${stem}_${n}`;
-      if (this.#names.has(name)) continue;
-      this.#counters.set(stem, n + 1);
+    const wanted = stem.startsWith(this.#prefix) ? stem : `${this.#prefix}${stem}`;
+    if (!this.#isTaken(wanted)) return wanted;
+    for (let n = this.#counters.get(wanted) ?? 1; ; n++) {
+      const name = `${wanted}_${n}`;
+      if (this.#isTaken(name)) continue;
+      this.#counters.set(wanted, n + 1);
       return name;
     }
+  }
+
+  #isTaken(name: string): boolean {
+    if (this.#names.has(name)) return true;
+    return this.#outer === undefined ? false : this.#outer.#isTaken(name);
+  }
+
+  /** Keeps a name for what is still to be added. */
+  reserve(name: string): void {
+    this.#names.add(name);
   }
 
   /** Declares a graph input. */

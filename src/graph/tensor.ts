@@ -2,6 +2,7 @@
 // stay views of the file that they were read from; nothing here copies without need.
 
 import { assert, present } from "../base/assert.ts";
+import { SkipwayError } from "../base/errors.ts";
 import { type DType, dtypeBytes } from "./dtype.ts";
 import { elementCount } from "./shape.ts";
 
@@ -79,6 +80,56 @@ function saturated(value: number): bigint {
 /** A scalar float32. */
 export function scalar(value: number): Tensor {
   return float32([], [value]);
+}
+
+/** A scalar of any float type or of an integer type of up to 64 bits, rounded to what the type can hold. */
+export function scalarOf(dtype: DType, value: number): Tensor {
+  return tensor(dtype, [], bytesOf(elementOf(dtype, value)));
+}
+
+function elementOf(dtype: DType, value: number): ArrayBufferView {
+  switch (dtype) {
+    case "float32":
+      return Float32Array.of(value);
+    case "float64":
+      return Float64Array.of(value);
+    case "float16":
+      return Uint16Array.of(halfBits(value));
+    case "bfloat16":
+      // The upper half of a float32, rounded half up; constants of rules are exact in it or near.
+      return Uint16Array.of(
+        ((new Uint32Array(Float32Array.of(value).buffer)[0] ?? 0) + 0x8000) >>> 16,
+      );
+    case "int64":
+      return BigInt64Array.of(saturated(Math.trunc(value)));
+    case "int32":
+      return Int32Array.of(value);
+    case "uint8":
+    case "bool":
+      return Uint8Array.of(value);
+    case "int8":
+      return Int8Array.of(value);
+    default:
+      throw new SkipwayError("internal", `skipway defect: a scalar of ${dtype}`);
+  }
+}
+
+/** The half-precision pattern nearest to a number (IEEE 754 binary16, ties to even). */
+function halfBits(value: number): number {
+  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
+  const size = Math.abs(value);
+  if (Number.isNaN(size)) return 0x7e00;
+  if (size >= 65520) return sign | 0x7c00;
+  // Subnormals have the step of the smallest normal.
+  const exponent = Math.max(Math.floor(Math.log2(size === 0 ? 1 : size)), -14);
+  const steps = roundToEven((size / 2 ** exponent) * 1024);
+  return sign | (size < 2 ** -14 ? steps : ((exponent + 14) << 10) + steps);
+}
+
+function roundToEven(x: number): number {
+  const low = Math.floor(x);
+  const rest = x - low;
+  return rest > 0.5 || (rest === 0.5 && low % 2 === 1) ? low + 1 : low;
 }
 
 /** Whether the elements are at hand. */

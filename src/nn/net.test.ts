@@ -112,6 +112,14 @@ describe("a network as its layers see it", () => {
     expect(found.get("doubled")).toEqual([20, 40, 60, 80]);
   });
 
+  test("inside a branch there is no output of the network", () => {
+    const told = nn.layer("told", (net, x) => {
+      net.output("seen", x);
+      return net.emit("Relu", [x]);
+    });
+    expect(() => build(nn.conditional(told))).toThrow(/inside a branch/);
+  });
+
   test("an output may be named after its place; a name that is taken is an error", () => {
     const told = nn.layer("told", (net, x) => {
       net.output(`${net.path}.seen`, x);

@@ -30,6 +30,8 @@ export interface Net {
   readonly path: string;
   /** Whether this is the form for training, in which random layers are at work. */
   readonly training: boolean;
+  /** Whether this is inside a branch or a loop, the values of which are not seen from outside. */
+  readonly inBody: boolean;
   /** Adds one node; returns its first output. */
   emit(op: string, inputs: readonly ValueName[], options?: EmitOptions): ValueName;
   /** Adds one node; returns all its outputs. */
@@ -176,6 +178,7 @@ function innermost(inner: Origin | undefined, outer: Origin | undefined): Origin
 class ScopedNet implements Net {
   readonly path: string;
   readonly training: boolean;
+  readonly inBody: boolean;
   readonly #shared: Shared;
   /** Of the graph or body that nodes go into. */
   readonly #builder: TypedBuilder;
@@ -184,6 +187,7 @@ class ScopedNet implements Net {
   constructor(shared: Shared, builder: TypedBuilder, scope: Scope) {
     this.path = scope.path.join(".");
     this.training = shared.options.mode === "training";
+    this.inBody = builder !== shared.builder;
     this.#shared = shared;
     this.#builder = builder;
     this.#scope = scope;
@@ -385,6 +389,14 @@ class ScopedNet implements Net {
   output(name: string, x: ValueName): void {
     const { options, outputs } = this.#shared;
     this.#mustExist(x, "an output of the network is");
+    if (this.inBody) {
+      const fix = "Make it an output where net.inBody is false, or hand it out of the branch.";
+      this.fail(
+        "nn/output",
+        `"${name}" is made inside a branch or a loop, which only hands on its result`,
+        fix,
+      );
+    }
     if (name === outputOf(options) || outputs.some((one) => one.name === name)) {
       const fix = "Name them apart, by net.path for example.";
       this.fail("nn/output", `two outputs of the network are called "${name}"`, fix);

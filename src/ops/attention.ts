@@ -3,7 +3,16 @@
 import { intAttribute } from "../graph/graph.ts";
 import { type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import type { OpDef, ShapeContext } from "./op.ts";
-import { defineOp, overDim, perInput, plusDim, sameAsInput, timesDim, typed } from "./rules.ts";
+import {
+  defineOp,
+  NO_RULE,
+  overDim,
+  perInput,
+  plusDim,
+  sameAsInput,
+  timesDim,
+  typed,
+} from "./rules.ts";
 
 /** Heads, length and width of an operand `[B, heads, length, width]` or `[B, length, heads·width]`. */
 interface Heads {
@@ -48,14 +57,14 @@ const attention = defineOp("Attention", {
   shape: (c) => attentionShapes(c).map((shape) => typed(c.input(0)?.dtype, shape)),
   cost: perInput(4),
   saves: { inputs: [0, 1, 2], outputs: [0] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 const rotary = defineOp("RotaryEmbedding", {
   shape: sameAsInput,
   cost: perInput(3),
   saves: { inputs: [1, 2], outputs: [] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** Attention whose scores are changed by functions in its attributes; heads are always an axis. */
@@ -68,7 +77,7 @@ const flexAttention = defineOp("FlexAttention", {
   },
   cost: perInput(4),
   saves: { inputs: [0, 1, 2], outputs: [0] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** The result, and the state `[B, heads, key width, value width]`, which is of the type of the past one. */
@@ -87,7 +96,7 @@ const linearAttention = defineOp("LinearAttention", {
   },
   cost: perInput(6),
   saves: { inputs: [0, 1, 2], outputs: [0] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** A depthwise convolution over what came before; its state is one step shorter than the kernel. */
@@ -100,7 +109,7 @@ const causalConv = defineOp("CausalConvWithState", {
   },
   cost: perInput(8),
   saves: { inputs: [0, 1], outputs: [] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** All ops of this family. */

@@ -6,7 +6,7 @@ import type { Shape } from "../graph/shape.ts";
 import { convShape } from "./conv.ts";
 import { gemmShape, matmulShape } from "./matmul.ts";
 import type { OpDef, ShapeRule } from "./op.ts";
-import { costOf, defineOp, perInput, perOutput, sameAsInput, typed } from "./rules.ts";
+import { costOf, defineOp, NO_RULE, perInput, perOutput, sameAsInput, typed } from "./rules.ts";
 
 const DOMAIN = "com.microsoft";
 
@@ -23,7 +23,7 @@ function contributed(type: string, shape: ShapeRule): OpDef {
     shape,
     cost: perInput(6),
     saves: { inputs: [0, 1], outputs: [] },
-    gradient: "unsupported",
+    gradient: NO_RULE,
   });
 }
 
@@ -37,7 +37,7 @@ const fusedConv = defineOp("FusedConv", {
     return all.every((dim) => typeof dim === "number") ? all.reduce((a, b) => a * b, 2) : undefined;
   }),
   saves: { inputs: [0, 1], outputs: [0] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** A product of matrices, either of them transposed; of transposed batch axes nothing is known. */
@@ -55,7 +55,7 @@ const fusedMatMul = defineOp("FusedMatMul", {
   },
   cost: perOutput(2),
   saves: { inputs: [0, 1], outputs: [] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** Gemm and an activation in one node. */

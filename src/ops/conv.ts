@@ -13,18 +13,9 @@ import {
 } from "../graph/graph.ts";
 import { isStatic, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { int64 } from "../graph/tensor.ts";
+import { noGradient, reduce, shapeConstant, staticShape, transpose } from "./construct.ts";
 import type { GradientContext, OpDef, ShapeContext } from "./op.ts";
-import {
-  costOf,
-  defineOp,
-  noGradient,
-  reduce,
-  shapeConstant,
-  staticShape,
-  timesDim,
-  transpose,
-  typed,
-} from "./rules.ts";
+import { costOf, defineOp, NO_RULE, timesDim, typed } from "./rules.ts";
 import { type Window, windowOf, windowOutput } from "./window.ts";
 
 /** The shape of a convolution of input 0 with the weight at a position among the inputs. */
@@ -194,7 +185,7 @@ const convTranspose = defineOp("ConvTranspose", {
   shape: (c) => [typed(c.input(0)?.dtype, convTransposeShape(c))],
   cost: costOf((_node, [x, w]) => convFlops(w?.shape, x?.shape)),
   saves: { inputs: [0, 1], outputs: [] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** A convolution whose taps are moved by what another convolution says. */
@@ -202,7 +193,7 @@ const deformConv = defineOp("DeformConv", {
   shape: (c) => [typed(c.input(0)?.dtype, convShape(c))],
   cost: costOf((_node, [, w], [y]) => convFlops(w?.shape, y?.shape)),
   saves: { inputs: [0, 1, 2, 4], outputs: [] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** All ops of this family. */

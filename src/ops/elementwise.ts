@@ -4,18 +4,26 @@ import type { ValueName } from "../graph/graph.ts";
 import { float, floatAttribute, intAttribute } from "../graph/graph.ts";
 import { scalar } from "../graph/tensor.ts";
 import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
-import type { Emitter, GradientContext, GradientRule, OpDef, SavedForBackward } from "./op.ts";
+import { unbroadcast } from "./construct.ts";
+import type {
+  Emitter,
+  Gradient,
+  GradientContext,
+  GradientRule,
+  OpDef,
+  SavedForBackward,
+} from "./op.ts";
 import {
   broadcastInputs,
   broadcastShape,
   broadcastToBool,
   defineOp,
   free,
+  NO_RULE,
   perOutput,
   SAVES_NOTHING,
   sameAsInput,
   typed,
-  unbroadcast,
 } from "./rules.ts";
 
 const INPUT: SavedForBackward = { inputs: [0], outputs: [] };
@@ -37,11 +45,7 @@ function slope(
   };
 }
 
-function unary(
-  type: string,
-  saves: SavedForBackward,
-  gradient: GradientRule | "zero" | "unsupported",
-): OpDef {
+function unary(type: string, saves: SavedForBackward, gradient: Gradient): OpDef {
   return defineOp(type, { shape: sameAsInput, gradient, cost: perOutput(1), saves });
 }
 
@@ -178,7 +182,7 @@ const cast = defineOp("Cast", {
     typed(DTYPE_CODES.get(intAttribute(node, "to", 0)), input(0)?.shape),
   ],
   cost: perOutput(1),
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** The same bits read as another type of the same width. */
@@ -191,12 +195,12 @@ const bitCast = defineOp("BitCast", {
 });
 
 /** Slopes are spread over x, never x over slopes. */
-const prelu = unary("PRelu", BOTH, "unsupported");
+const prelu = unary("PRelu", BOTH, NO_RULE);
 
 const castLike = defineOp("CastLike", {
   shape: ({ input }) => [typed(input(1)?.dtype, input(0)?.shape)],
   cost: perOutput(1),
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 const where = defineOp("Where", {
@@ -205,7 +209,7 @@ const where = defineOp("Where", {
   ],
   cost: perOutput(1),
   saves: INPUT,
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 const dropout = defineOp("Dropout", {
@@ -215,10 +219,10 @@ const dropout = defineOp("Dropout", {
     return [x, typed(context.opset < 10 ? x?.dtype : "bool", x?.shape)];
   },
   cost: perOutput(1),
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
-const unsupported = (type: string): OpDef => unary(type, INPUT, "unsupported");
+const unsupported = (type: string): OpDef => unary(type, INPUT, NO_RULE);
 const constantAlmostEverywhere = (type: string): OpDef => unary(type, SAVES_NOTHING, "zero");
 const comparison = (type: string): OpDef =>
   defineOp(type, { shape: broadcastToBool, cost: perOutput(1), gradient: "zero" });
@@ -226,7 +230,7 @@ const joined = (type: string): OpDef =>
   defineOp(type, {
     shape: broadcastInputs,
     cost: perOutput(1),
-    gradient: "unsupported",
+    gradient: NO_RULE,
     saves: BOTH,
   });
 

@@ -7,7 +7,7 @@ import { float, type Graph, int, ints, type ValueName } from "../graph/graph.ts"
 import { float32, float32Values, int64, type Tensor } from "../graph/tensor.ts";
 import { modelOf } from "../onnx/onnx-model.ts";
 import { encodeModel } from "../onnx/write.ts";
-import { differentiate } from "../passes/gradient.ts";
+import { differentiate } from "../passes/gradient/differentiate.ts";
 import { inProcessRunner } from "../runtime/in-process.ts";
 import { OPS } from "./index.ts";
 
@@ -148,6 +148,7 @@ const ROWS: readonly Row[] = [
   { op: "Softmax", inputs: [[3, 5]] },
   { op: "Softmax", inputs: [[2, 4, 3]], attributes: at({ axis: int(1) }), label: "axis 1" },
   { op: "LogSoftmax", inputs: [[3, 5]] },
+  { op: "ReduceLogSum", inputs: [[2, 3, 4]], constants: [axes(1)], domain: positive },
   ...["ReduceSum", "ReduceMean", "ReduceSumSquare"].flatMap((op) => [
     { op, inputs: [[2, 3, 4]], constants: [axes(1)] },
     { op, inputs: [[2, 3, 4]], constants: [axes(0, -1)], attributes: at({ keepdims: int(0) }) },

@@ -4,10 +4,10 @@ import { type Attribute, intAttribute, stringAttribute, type ValueName } from ".
 import { broadcast, type Dim, normalizeAxis, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
 import type { GradientContext, OpDef, ShapeContext, ShapeRule } from "./op.ts";
-import { defineOp, dimsOf, free, integers, perOutput, typed } from "./rules.ts";
+import { defineOp, dimsOf, free, integers, NO_RULE, perOutput, typed } from "./rules.ts";
 
 function selecting(type: string, shape: ShapeRule): OpDef {
-  return defineOp(type, { shape, cost: perOutput(0), gradient: "unsupported" });
+  return defineOp(type, { shape, cost: perOutput(0), gradient: NO_RULE });
 }
 
 function making(type: string, shape: ShapeRule): OpDef {

@@ -2,8 +2,9 @@
 
 import { int, intAttribute, stringAttribute, type ValueName } from "../graph/graph.ts";
 import { float32, int64, scalar } from "../graph/tensor.ts";
+import { noGradient, staticShape } from "./construct.ts";
 import type { GradientContext, OpDef, ShapeRule } from "./op.ts";
-import { defineOp, noGradient, perInput, staticShape, typed } from "./rules.ts";
+import { defineOp, NO_RULE, perInput, typed } from "./rules.ts";
 
 const shape: ShapeRule = (c) => {
   const scores = c.input(0);
@@ -57,7 +58,7 @@ const negativeLogLikelihoodLoss = defineOp("NegativeLogLikelihoodLoss", {
   shape: (c) => shape(c).slice(0, 1),
   cost: perInput(1),
   saves: { inputs: [1], outputs: [] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** All ops of this family. */

@@ -5,7 +5,7 @@ import { intAttribute } from "../graph/graph.ts";
 import { elementCount, type Shape } from "../graph/shape.ts";
 import { matmulShape } from "./matmul.ts";
 import type { OpDef } from "./op.ts";
-import { costOf, defineOp, perInput, sameAsInput, typed } from "./rules.ts";
+import { costOf, defineOp, NO_RULE, perInput, sameAsInput, typed } from "./rules.ts";
 
 /** The domain of these ops. */
 export const MACRO_DOMAIN = "skipway";
@@ -19,7 +19,7 @@ const linear = defineOp("Linear", {
     return count === undefined || typeof width !== "number" ? undefined : count * (2 * width + 1);
   }),
   saves: { inputs: [0, 1], outputs: [] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 function swapped(shape: Shape | undefined): Shape | undefined {
@@ -43,7 +43,7 @@ const attention = defineOp("Attention", {
   },
   cost: perInput(4),
   saves: { inputs: [0, 1, 2], outputs: [0] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /**
@@ -55,7 +55,7 @@ const rotary = defineOp("RotaryEmbedding", {
   shape: sameAsInput,
   cost: perInput(3),
   saves: { inputs: [1, 2], outputs: [] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** A value rounded to a grid and back: QuantizeLinear and DequantizeLinear with one scale and zero point. */
@@ -63,7 +63,7 @@ const fakeQuantize = defineOp("FakeQuantize", {
   domain: MACRO_DOMAIN,
   shape: sameAsInput,
   cost: perInput(4),
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** All ops of this family. */

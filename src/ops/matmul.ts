@@ -3,16 +3,9 @@
 import { float, floatAttribute, int, intAttribute, type ValueName } from "../graph/graph.ts";
 import { broadcast, type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { scalar } from "../graph/tensor.ts";
+import { knownShape, noGradient, transpose, unbroadcast } from "./construct.ts";
 import type { GradientContext, OpDef, ShapeContext } from "./op.ts";
-import {
-  costOf,
-  defineOp,
-  knownShape,
-  noGradient,
-  transpose,
-  typed,
-  unbroadcast,
-} from "./rules.ts";
+import { costOf, defineOp, typed } from "./rules.ts";
 
 /** The shape of a product of matrices, with leading axes broadcast. */
 export function matmulShape(a: Shape | undefined, b: Shape | undefined): Shape | undefined {

@@ -12,23 +12,17 @@ import {
   UNKNOWN_DIM,
 } from "../graph/shape.ts";
 import { int64 } from "../graph/tensor.ts";
-import type { GradientContext, GradientRule, OpDef, ShapeContext, ShapeRule } from "./op.ts";
 import {
-  defineOp,
-  dimsOf,
-  free,
-  integers,
   knownShape,
   noGradient,
-  perOutput,
-  plusDim,
   reshapeLike,
   shapeConstant,
   staticShape,
   transpose,
-  typed,
   unbroadcast,
-} from "./rules.ts";
+} from "./construct.ts";
+import type { GradientContext, GradientRule, OpDef, ShapeContext, ShapeRule } from "./op.ts";
+import { defineOp, dimsOf, free, integers, NO_RULE, perOutput, plusDim, typed } from "./rules.ts";
 
 /** The gradient of a view is the same view backwards. */
 const reshapeBack: GradientRule = (context, [dy]) =>
@@ -173,7 +167,7 @@ const tile = defineOp("Tile", {
     return [typed(c.input(0)?.dtype, shape)];
   },
   cost: perOutput(0),
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** A slice along one axis, bounds as given. */

@@ -3,17 +3,9 @@
 import { floatAttribute, intAttribute, type ValueName } from "../graph/graph.ts";
 import { normalizeAxis } from "../graph/shape.ts";
 import { scalar } from "../graph/tensor.ts";
+import { knownShape, reduce, shapeConstant, staticShape } from "./construct.ts";
 import type { GradientContext, OpDef, ShapeRule } from "./op.ts";
-import {
-  defineOp,
-  knownShape,
-  perInput,
-  reduce,
-  sameAsInput,
-  shapeConstant,
-  staticShape,
-  typed,
-} from "./rules.ts";
+import { defineOp, NO_RULE, perInput, sameAsInput, typed } from "./rules.ts";
 
 const batchNormShape: ShapeRule = (c) => [
   c.input(0),
@@ -139,7 +131,7 @@ const unsupported = (type: string, saves: readonly number[] = [0]): OpDef =>
     shape: sameAsInput,
     cost: perInput(5),
     saves: { inputs: saves, outputs: [] },
-    gradient: "unsupported",
+    gradient: NO_RULE,
   });
 
 /** The normalised axes are 1 in mean and inverse deviation, which are float32 (ONNX LayerNormalization-17). */
@@ -152,7 +144,7 @@ const layerNormalization = defineOp("LayerNormalization", {
   },
   cost: perInput(5),
   saves: { inputs: [0, 1], outputs: [] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** All ops of this family. */

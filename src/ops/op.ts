@@ -34,9 +34,15 @@ export interface Emitter {
   constantOf(name: ValueName): TensorRef | undefined;
 }
 
-/** What a gradient rule may look at besides the emitter. */
-export interface GradientContext extends Emitter {
+/** The node that is written in other ops, or differentiated, besides the emitter. */
+export interface NodeContext extends Emitter {
   readonly node: Node;
+  /** Version of the node's operator set. */
+  readonly opset: number;
+}
+
+/** What a gradient rule may look at besides. */
+export interface GradientContext extends NodeContext {
   /** Whether the gradient of input `i` is wanted; rules skip work for the others. */
   wants(i: number): boolean;
 }
@@ -50,6 +56,22 @@ export type GradientRule = (
   context: GradientContext,
   dy: readonly (ValueName | undefined)[],
 ) => readonly (ValueName | undefined)[];
+
+/**
+ * The op written in other ops, which have gradients: its outputs in order, undefined for one that is left
+ * out. The gradient follows from theirs.
+ */
+export interface Decomposition {
+  readonly decompose: (context: NodeContext) => readonly (ValueName | undefined)[];
+}
+
+/** Why no gradient flows through an op, as the end of a sentence: "because …". */
+export interface Unsupported {
+  readonly because: string;
+}
+
+/** How a gradient flows back through an op. `zero`: piecewise constant or integer valued. */
+export type Gradient = GradientRule | Decomposition | "zero" | Unsupported;
 
 /** Arithmetic and traffic of one node. */
 export interface Cost {
@@ -80,8 +102,7 @@ export interface OpDef {
   readonly shape: ShapeRule;
   /** The shape rule looks at sequences, optionals and maps too; left out, it sees tensors only. */
   readonly containers?: true;
-  /** `zero`: piecewise constant or integer valued. `unsupported`: said, not omitted. */
-  readonly gradient: GradientRule | "zero" | "unsupported";
+  readonly gradient: Gradient;
   readonly cost: CostRule;
   readonly saves: SavedForBackward;
 }

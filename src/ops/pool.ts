@@ -3,8 +3,9 @@
 import { stringAttribute, type ValueName } from "../graph/graph.ts";
 import { type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { scalar } from "../graph/tensor.ts";
+import { shapeConstant, staticShape } from "./construct.ts";
 import type { GradientContext, OpDef, ShapeContext, ShapeRule } from "./op.ts";
-import { defineOp, perInput, SAVES_NOTHING, shapeConstant, staticShape, typed } from "./rules.ts";
+import { defineOp, NO_RULE, perInput, SAVES_NOTHING, typed } from "./rules.ts";
 import { ceilMode, windowOf, windowOutput } from "./window.ts";
 
 function pooled(c: ShapeContext): Shape | undefined {
@@ -41,13 +42,13 @@ const maxPool = defineOp("MaxPool", {
   cost: perInput(1),
   // Its backward needs where each maximum was.
   saves: { inputs: [0], outputs: [1] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 const averagePool = defineOp("AveragePool", {
   shape: (c) => [typed(c.input(0)?.dtype, pooled(c))],
   cost: perInput(1),
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** Every pixel gets the same share of dy. */
@@ -70,21 +71,21 @@ const globalMaxPool = defineOp("GlobalMaxPool", {
   shape: globalShape,
   cost: perInput(1),
   saves: { inputs: [0], outputs: [0] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 const globalLpPool = defineOp("GlobalLpPool", {
   shape: globalShape,
   cost: perInput(2),
   saves: { inputs: [0], outputs: [0] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 const lpPool = defineOp("LpPool", {
   shape: (c) => [typed(c.input(0)?.dtype, pooled(c))],
   cost: perInput(2),
   saves: { inputs: [0], outputs: [0] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** Values of a picture at the places that a grid names: the grid's pixels, the picture's channels. */
@@ -96,7 +97,7 @@ const gridSample = defineOp("GridSample", {
   },
   cost: perInput(4),
   saves: { inputs: [0, 1], outputs: [] },
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** All ops of this family. */

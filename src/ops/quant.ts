@@ -7,10 +7,10 @@ import { convShape } from "./conv.ts";
 import { matmulShape } from "./matmul.ts";
 import { concatShape } from "./movement.ts";
 import type { OpDef, ShapeContext } from "./op.ts";
-import { defineOp, perInput, perOutput, typed } from "./rules.ts";
+import { defineOp, NO_RULE, perInput, perOutput, typed } from "./rules.ts";
 
 /** Through the rounding a straight-through estimate would flow; there is no rule for it yet. */
-const gradient = "unsupported" as const;
+const gradient = NO_RULE;
 
 const quantizeLinear = defineOp("QuantizeLinear", {
   shape: (c) => {

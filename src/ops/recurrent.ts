@@ -3,7 +3,7 @@
 import { intAttribute, stringAttribute } from "../graph/graph.ts";
 import { UNKNOWN_DIM } from "../graph/shape.ts";
 import type { OpDef, ShapeRule } from "./op.ts";
-import { defineOp, perOutput, typed } from "./rules.ts";
+import { defineOp, NO_RULE, perOutput, typed } from "./rules.ts";
 
 /** Y, the last state of each direction, and for LSTM the last cell (layout 1: the batch in front). */
 const recurrentShape: ShapeRule = (c) => {
@@ -26,6 +26,6 @@ export const recurrents: readonly OpDef[] = ["RNN", "GRU", "LSTM"].map((type) =>
     shape: recurrentShape,
     cost: perOutput(8),
     saves: { inputs: [0, 1, 2], outputs: [0] },
-    gradient: "unsupported",
+    gradient: NO_RULE,
   }),
 );

@@ -3,17 +3,9 @@
 import { intAttribute, intsAttribute, type ValueName } from "../graph/graph.ts";
 import { type Dim, normalizeAxis, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { scalar } from "../graph/tensor.ts";
+import { knownShape, noGradient, shapeConstant, staticShape } from "./construct.ts";
 import type { GradientContext, OpDef, ShapeContext } from "./op.ts";
-import {
-  defineOp,
-  integers,
-  knownShape,
-  noGradient,
-  perInput,
-  shapeConstant,
-  staticShape,
-  typed,
-} from "./rules.ts";
+import { defineOp, integers, NO_RULE, perInput, typed } from "./rules.ts";
 
 /** The axes of a reduction: an input in newer operator sets, an attribute in older ones. */
 function reducedAxes(c: ShapeContext, rank: number): readonly number[] | undefined {
@@ -108,7 +100,7 @@ const unsupported = (type: string): OpDef =>
     shape: (c) => [typed(c.input(0)?.dtype, reducedShape(c))],
     cost: perInput(1),
     saves: { inputs: [0], outputs: [0] },
-    gradient: "unsupported",
+    gradient: NO_RULE,
   });
 
 const position = (type: string): OpDef =>
@@ -123,12 +115,26 @@ const position = (type: string): OpDef =>
     gradient: "zero",
   });
 
+/** log Σ x. */
+const reduceLogSum: OpDef = defineOp("ReduceLogSum", {
+  shape: (c) => [typed(c.input(0)?.dtype, reducedShape(c))],
+  cost: perInput(1),
+  saves: { inputs: [], outputs: [0] },
+  gradient: {
+    decompose: (context) => {
+      const { inputs, attributes } = context.node;
+      return [context.emit("Log", [context.emit("ReduceSum", inputs, { attributes })])];
+    },
+  },
+});
+
 /** All ops of this family. */
 export const reductions: readonly OpDef[] = [
   reduceSum,
   reduceMean,
   reduceSumSquare,
   ...["ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"].map(unsupported),
-  ...["ReduceLogSum", "ReduceLogSumExp"].map(unsupported),
+  reduceLogSum,
+  unsupported("ReduceLogSumExp"),
   ...["ArgMax", "ArgMin"].map(position),
 ];

@@ -1,32 +1,25 @@
-// Parts that many op definitions share: shape rules, cost rules, and small gradient constructions.
+// Parts that many op definitions share: shape rules and cost rules.
 
-import { diagnostic } from "../base/diagnostic.ts";
-import { SkipwayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { type DType, dtypeBytes } from "../graph/dtype.ts";
-import type { Node, ValueName, ValueType } from "../graph/graph.ts";
-import { ints } from "../graph/graph.ts";
-import {
-  broadcast,
-  type Dim,
-  elementCount,
-  type Shape,
-  sameDim,
-  UNKNOWN_DIM,
-} from "../graph/shape.ts";
-import { int64, numbersOf, type TensorRef } from "../graph/tensor.ts";
+import type { Node, ValueType } from "../graph/graph.ts";
+import { broadcast, type Dim, elementCount, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
+import { numbersOf, type TensorRef } from "../graph/tensor.ts";
 import type {
   Cost,
   CostRule,
-  Emitter,
   OpDef,
   SavedForBackward,
   ShapeContext,
   ShapeRule,
+  Unsupported,
 } from "./op.ts";
 
 /** Backward reads nothing of the forward. */
 export const SAVES_NOTHING: SavedForBackward = { inputs: [], outputs: [] };
+
+/** For ops to which no rule has been given yet. */
+export const NO_RULE: Unsupported = { because: "skipway has no gradient rule for it" };
 
 /** The output is typed as the first input. */
 export const sameAsInput: ShapeRule = (context) => [context.input(0)];
@@ -152,94 +145,4 @@ export function plusDim(a: Dim | undefined, b: Dim | undefined): Dim {
   if (a === 0) return b ?? UNKNOWN_DIM;
   if (b === 0) return a ?? UNKNOWN_DIM;
   return typeof a === "number" && typeof b === "number" ? a + b : UNKNOWN_DIM;
-}
-
-/** The static shape of a value, for rules that cannot work without. */
-export function staticShape(context: Emitter, name: ValueName, node: Node): readonly number[] {
-  const shape = context.typeOf(name)?.shape;
-  if (shape?.every((dim) => typeof dim === "number")) return shape as readonly number[];
-  throw noGradient(node, `the shape of "${name}" must be static, it is ${shape ?? "unknown"}`);
-}
-
-/** The known rank and dims of a value; dims may be symbols. */
-export function knownShape(context: Emitter, name: ValueName, node: Node): Shape {
-  const shape = context.typeOf(name)?.shape;
-  if (shape !== undefined) return shape;
-  throw noGradient(node, `the rank of "${name}" must be known`);
-}
-
-/** The error of a gradient that a rule cannot build. */
-export function noGradient(node: Node, why: string): SkipwayError {
-  return SkipwayError.fromDiagnostics("input", [
-    diagnostic({
-      id: "gradient/unsupported",
-      severity: "error",
-      where: `node ${node.name} (${node.op})`,
-      text: `its gradient cannot be built: ${why}`,
-      fix: "Fix the model's input shapes, or exclude the initializers behind this node from training.",
-    }),
-  ]);
-}
-
-/** A shape as an int64 constant, for Reshape and Expand. */
-export function shapeConstant(context: Emitter, shape: readonly number[]): ValueName {
-  return context.constant(int64([shape.length], shape), "shape");
-}
-
-/** A reduction over `axes` given as input (opset 18 form; ReduceSum has it since 13). */
-export function reduce(
-  context: Emitter,
-  op: string,
-  x: ValueName,
-  axes: readonly number[],
-  keepDims: boolean,
-): ValueName {
-  return context.emit(op, [x, shapeConstant(context, axes)], {
-    attributes: { keepdims: { kind: "int", value: keepDims ? 1 : 0 } },
-  });
-}
-
-/**
- * Sums a gradient over the axes along which an operand was broadcast, so that it has the operand's
- * shape again.
- */
-export function unbroadcast(
-  context: Emitter,
-  dy: ValueName,
-  operand: ValueName,
-  node: Node,
-): ValueName {
-  const from = knownShape(context, dy, node);
-  const to = knownShape(context, operand, node);
-  const extra = from.length - to.length;
-  const dimOf = (axis: number): Dim => to[axis - extra] ?? 1;
-  const axes = from.map((_, axis) => axis);
-  // A symbol may turn out to be 1 beside something larger: then it would have to be summed over.
-  const unclear = axes.find((axis) => {
-    const dim = dimOf(axis);
-    return typeof dim === "string" && !sameDim(dim, from[axis] ?? 1);
-  });
-  if (unclear !== undefined) {
-    throw noGradient(node, `whether "${operand}" is broadcast along axis ${unclear} is not known`);
-  }
-  const summed = axes.filter((axis) => axis < extra || (dimOf(axis) === 1 && from[axis] !== 1));
-  if (summed.length === 0) return dy;
-  const total = reduce(context, "ReduceSum", dy, summed, true);
-  if (extra === 0) return total;
-  const leading = axes.slice(0, extra);
-  return context.emit("Squeeze", [total, shapeConstant(context, leading)]);
-}
-
-/** Gives a gradient the shape of `like`, statically where possible. */
-export function reshapeLike(context: Emitter, dy: ValueName, like: ValueName): ValueName {
-  const shape = context.typeOf(like)?.shape;
-  const target = shape?.every((dim) => typeof dim === "number")
-    ? shapeConstant(context, shape as readonly number[])
-    : context.emit("Shape", [like]);
-  return context.emit("Reshape", [dy, target]);
-}
-
-/** A transposition. */
-export function transpose(context: Emitter, x: ValueName, perm: readonly number[]): ValueName {
-  return context.emit("Transpose", [x], { attributes: { perm: ints(perm) } });
 }

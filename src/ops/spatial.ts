@@ -4,18 +4,18 @@ import { intAttribute, intsAttribute, stringAttribute } from "../graph/graph.ts"
 import { type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { axesOf } from "./movement.ts";
 import type { OpDef, ShapeContext } from "./op.ts";
-import { defineOp, integers, overDim, perOutput, timesDim, typed } from "./rules.ts";
+import { defineOp, integers, NO_RULE, overDim, perOutput, timesDim, typed } from "./rules.ts";
 
 const depthToSpace = defineOp("DepthToSpace", {
   shape: (c) => [typed(c.input(0)?.dtype, blocked(c, true))],
   cost: perOutput(0),
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 const spaceToDepth = defineOp("SpaceToDepth", {
   shape: (c) => [typed(c.input(0)?.dtype, blocked(c, false))],
   cost: perOutput(0),
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 function blocked(c: ShapeContext, toSpace: boolean): Shape | undefined {
@@ -59,7 +59,7 @@ const resize = (type: string): OpDef =>
   defineOp(type, {
     shape: (c) => [typed(c.input(0)?.dtype, resized(c))],
     cost: perOutput(4),
-    gradient: "unsupported",
+    gradient: NO_RULE,
   });
 
 /** Sizes as asked for, by cutting or adding evenly at both ends. */
@@ -76,7 +76,7 @@ const centerCropPad = defineOp("CenterCropPad", {
     return [typed(c.input(0)?.dtype, shape)];
   },
   cost: perOutput(0),
-  gradient: "unsupported",
+  gradient: NO_RULE,
 });
 
 /** All ops of this family. */

@@ -2,14 +2,14 @@
 // skipway builds is made of plain ops.
 
 import type { OpDef, ShapeRule } from "./op.ts";
-import { defineOp, perInput, typed } from "./rules.ts";
+import { defineOp, NO_RULE, perInput, typed } from "./rules.ts";
 
 function op(type: string, shape: ShapeRule, flops: number): OpDef {
   return defineOp(type, {
     domain: "ai.onnx.preview.training",
     shape,
     cost: perInput(flops),
-    gradient: "unsupported",
+    gradient: NO_RULE,
   });
 }
 

@@ -3,7 +3,7 @@
 import { intAttribute, intsAttribute } from "../graph/graph.ts";
 import { type Dim, elementCount, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import type { OpDef, ShapeRule } from "./op.ts";
-import { defineOp, dimsOf, integers, overDim, perOutput, typed } from "./rules.ts";
+import { defineOp, dimsOf, integers, NO_RULE, overDim, perOutput, typed } from "./rules.ts";
 import { windowOf } from "./window.ts";
 
 function op(type: string, shape: ShapeRule): OpDef {
@@ -11,7 +11,7 @@ function op(type: string, shape: ShapeRule): OpDef {
     shape,
     cost: perOutput(4),
     saves: { inputs: [0, 1], outputs: [] },
-    gradient: "unsupported",
+    gradient: NO_RULE,
   });
 }
 

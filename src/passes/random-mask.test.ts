@@ -9,7 +9,7 @@ import { modelOf } from "../onnx/onnx-model.ts";
 import { encodeModel } from "../onnx/write.ts";
 import { inProcessRunner } from "../runtime/in-process.ts";
 import type { Session } from "../runtime/runner.ts";
-import { differentiate } from "./gradient.ts";
+import { differentiate } from "./gradient/differentiate.ts";
 import { withMasks } from "./random-mask.ts";
 
 const WIDTH = 64;

@@ -7,7 +7,7 @@ import type { Graph, ValueName } from "../graph/graph.ts";
 import { int } from "../graph/graph.ts";
 import { float32, int64, scalar } from "../graph/tensor.ts";
 import type { Optimizer } from "../nn/optimizer.ts";
-import { differentiate } from "../passes/gradient.ts";
+import { differentiate } from "../passes/gradient/differentiate.ts";
 import { trainingMode } from "../passes/training-mode.ts";
 import { type Layout, layoutOf } from "./layout.ts";
 

@@ -5,7 +5,7 @@ import { present } from "../../base/assert.ts";
 import { TypedBuilder } from "../../canonical/typed-builder.ts";
 import { type Graph, int } from "../../graph/graph.ts";
 import { float32 } from "../../graph/tensor.ts";
-import { differentiate } from "../../passes/gradient.ts";
+import { differentiate } from "../../passes/gradient/differentiate.ts";
 import * as nn from "../index.ts";
 import { build, distance, numbers, run, weight, withWeights } from "./blocks.test-helper.ts";
 
@@ -34,6 +34,13 @@ test.each([
   ["mixing by input", "mixed.post.factor", nn.hyperConnections([nn.dense(D)], { streams: 2 })],
   ["attention residuals", "mix2.query", nn.attentionResiduals([nn.dense(D), nn.dense(D)])],
   ["depth-weighted averages", "average1.factor0", nn.depthWeighted([nn.dense(D)])],
+  ["conditional, open", "gate.dense.weight", nn.conditional(nn.dense(D), { threshold: -1 })],
+  ["conditional, its branch", "then.weight", nn.conditional(nn.dense(D), { threshold: -1 })],
+  [
+    "conditional within one",
+    "then.then.weight",
+    nn.conditional(nn.conditional(nn.dense(D), { threshold: -1 }), { threshold: -1 }),
+  ],
 ] as const)("%s: to the input and to %s", async (_, name, block) => {
   const fresh = build(block, [D]);
   const count = weight(fresh, name).length;

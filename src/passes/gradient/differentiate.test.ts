@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { sound } from "../../test/sound.ts";
-import { SkipwayError } from "../base/errors.ts";
-import { TypedBuilder } from "../canonical/typed-builder.ts";
-import { float32 } from "../graph/tensor.ts";
-import { differentiate } from "./gradient.ts";
+import { sound } from "../../../test/sound.ts";
+import { SkipwayError } from "../../base/errors.ts";
+import { TypedBuilder } from "../../canonical/typed-builder.ts";
+import { float32 } from "../../graph/tensor.ts";
+import { differentiate } from "./differentiate.ts";
 
 function chain(op: string, opset = 20) {
   const builder = new TypedBuilder();

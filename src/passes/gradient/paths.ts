@@ -1,0 +1,118 @@
+// Which values a gradient flows through: those that depend on what it is asked for, and from which the loss
+// can be reached. Nodes on such a path that let nothing through are findings.
+
+import { type Diagnostic, diagnostic } from "../../base/diagnostic.ts";
+import { isFloat } from "../../graph/dtype.ts";
+import {
+  type Graph,
+  type Node,
+  subgraphs,
+  type ValueName,
+  type ValueType,
+} from "../../graph/graph.ts";
+import { captures } from "../../graph/query.ts";
+import { opOf } from "../../ops/index.ts";
+
+/** What is known of a value by its name. */
+export type TypeOf = (name: ValueName) => ValueType | undefined;
+
+/** What a node reads, what its bodies read from around them included. */
+export function readBy(node: Node): readonly ValueName[] {
+  const bodies = subgraphs(node);
+  const inputs = node.inputs.filter((name) => name !== "");
+  return bodies.length === 0
+    ? inputs
+    : [...inputs, ...bodies.flatMap((body) => [...captures(body)])];
+}
+
+/** Whether a node's gradient is that of its branches. */
+export function isBranching(node: Node): boolean {
+  return node.op === "If" && node.domain === "";
+}
+
+/** Float values on a differentiable path from the given ones; integer values carry no gradient. */
+export function dependingOn(
+  nodes: readonly Node[],
+  wrt: Iterable<ValueName>,
+  typeOf: TypeOf,
+): Set<ValueName> {
+  const dependent = new Set(wrt);
+  for (const node of nodes) {
+    if (opOf(node)?.gradient === "zero") continue;
+    if (!readBy(node).some((name) => dependent.has(name))) continue;
+    for (const name of node.outputs) {
+      const dtype = typeOf(name)?.dtype;
+      if (name !== "" && (dtype === undefined || isFloat(dtype))) dependent.add(name);
+    }
+  }
+  return dependent;
+}
+
+/** Values from which one of the ends can be reached. */
+export function reaching(nodes: readonly Node[], ends: Iterable<ValueName>): Set<ValueName> {
+  const found = new Set(ends);
+  for (const node of nodes.toReversed()) {
+    if (!node.outputs.some((name) => found.has(name))) continue;
+    for (const name of readBy(node)) found.add(name);
+  }
+  return found;
+}
+
+/** The path of a gradient through the nodes of a graph or of a body. */
+export interface Stretch {
+  readonly nodes: readonly Node[];
+  readonly wrt: Iterable<ValueName>;
+  readonly ends: Iterable<ValueName>;
+  readonly typeOf: TypeOf;
+}
+
+/** A finding for each node on the path that has no gradient, those in branches included. */
+export function unsupportedOn(stretch: Stretch): Diagnostic[] {
+  const dependent = dependingOn(stretch.nodes, stretch.wrt, stretch.typeOf);
+  const end = reaching(stretch.nodes, stretch.ends);
+  return stretch.nodes.flatMap((node) => {
+    if (!node.outputs.some((name) => dependent.has(name) && end.has(name))) return [];
+    if (isBranching(node))
+      return subgraphs(node).flatMap((body) => unsupportedIn(body, dependent, stretch));
+    const gradient = opOf(node)?.gradient ?? { because: "skipway does not know the op" };
+    if (gradient === "zero" || typeof gradient === "function" || "decompose" in gradient) return [];
+    return [unsupported(node, gradient.because, stretch.nodes)];
+  });
+}
+
+function unsupportedIn(
+  body: Graph,
+  dependent: ReadonlySet<ValueName>,
+  around: Stretch,
+): Diagnostic[] {
+  return unsupportedOn({
+    nodes: body.nodes,
+    wrt: dependent,
+    ends: body.outputs.map((value) => value.name),
+    typeOf: (name) => body.values.get(name) ?? around.typeOf(name),
+  });
+}
+
+function unsupported(node: Node, because: string, nodes: readonly Node[]): Diagnostic {
+  const consumers = nodes.filter((one) => one.inputs.some((name) => node.outputs.includes(name)));
+  const named = consumers.slice(0, 5).map((one) => `${one.name} (${one.op})`);
+  return diagnostic({
+    id: "gradient/unsupported",
+    severity: "error",
+    where: `node ${node.name} (${node.domain === "" ? "" : `${node.domain}.`}${node.op})`,
+    text: `the loss depends on this op, and no gradient flows through it because ${because}`,
+    notes: named.length === 0 ? [] : [`its result is read by ${named.join(", ")}`],
+    fix: "Ask for the gradients of initializers behind it alone, or replace the op by one listed as differentiable.",
+  });
+}
+
+/** The finding of a value that the loss does not depend on. */
+export function unreached(name: ValueName): Diagnostic {
+  return diagnostic({
+    id: "gradient/no-path",
+    severity: "error",
+    where: `value "${name}"`,
+    text: "its gradient was asked for, but no differentiable path leads from it to the loss",
+    fix: "Leave it out of the values to differentiate, or check that the model uses it.",
+  });
+}
