@@ -87,6 +87,12 @@ export function scalarOf(dtype: DType, value: number): Tensor {
   return tensor(dtype, [], bytesOf(elementOf(dtype, value)));
 }
 
+/** A list of numbers of such a type. */
+export function vectorOf(dtype: DType, values: readonly number[]): Tensor {
+  const parts = values.map((value) => bytesOf(elementOf(dtype, value)));
+  return tensor(dtype, [values.length], Uint8Array.from(parts.flatMap((part) => [...part])));
+}
+
 function elementOf(dtype: DType, value: number): ArrayBufferView {
   switch (dtype) {
     case "float32":

@@ -1,174 +1,157 @@
-// Ops that treat each element alone, and those that join tensors element by element.
+// Ops that join tensors element by element, and those that change the type of elements alone.
 
-import type { ValueName } from "../graph/graph.ts";
-import { float, floatAttribute, intAttribute } from "../graph/graph.ts";
-import { scalar } from "../graph/tensor.ts";
+import { intAttribute, type ValueName } from "../graph/graph.ts";
+import { numbersOf } from "../graph/tensor.ts";
 import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
-import { unbroadcast } from "./construct.ts";
-import type {
-  Emitter,
-  Gradient,
-  GradientContext,
-  GradientRule,
-  OpDef,
-  SavedForBackward,
-} from "./op.ts";
+import { type Arithmetic, arithmetic } from "./arithmetic.ts";
+import { castLike as castTo, unbroadcast } from "./construct.ts";
+import type { GradientContext, GradientRule, OpDef, SavedForBackward } from "./op.ts";
 import {
   broadcastInputs,
   broadcastShape,
   broadcastToBool,
   defineOp,
   free,
-  NO_RULE,
   perOutput,
   SAVES_NOTHING,
   sameAsInput,
   typed,
 } from "./rules.ts";
 
-const INPUT: SavedForBackward = { inputs: [0], outputs: [] };
-const OUTPUT: SavedForBackward = { inputs: [], outputs: [0] };
 const BOTH: SavedForBackward = { inputs: [0, 1], outputs: [] };
 
-function name(context: GradientContext, kind: "input" | "output", i = 0): ValueName {
-  return (kind === "input" ? context.node.inputs[i] : context.node.outputs[i]) ?? "";
+/** Operands x and y and result z = x ∘ y of a binary op, with arithmetic in the type of dz. */
+interface Join extends Arithmetic {
+  readonly x: ValueName;
+  readonly y: ValueName;
+  readonly z: ValueName;
+  readonly context: GradientContext;
 }
 
-/** dx = dy · slope, with the slope built from the input x and the output y. */
-function slope(
-  build: (b: Emitter, x: ValueName, y: ValueName, context: GradientContext) => ValueName,
-): GradientRule {
-  return (context, [dy]) => {
-    if (dy === undefined) return [undefined];
-    const d = build(context, name(context, "input"), name(context, "output"), context);
-    return [context.emit("Mul", [dy, d])];
-  };
+/** The gradient of one operand before it is summed back to the operand's shape. */
+type Side = (join: Join, dz: ValueName) => ValueName;
+
+/** A binary op with broadcasting. */
+function binary(type: string, saves: SavedForBackward, left: Side, right: Side): OpDef {
+  return defineOp(type, {
+    shape: broadcastInputs,
+    cost: perOutput(1),
+    saves,
+    gradient: (context, [dz]) => {
+      if (dz === undefined) return [undefined, undefined];
+      const [x = "", y = ""] = context.node.inputs;
+      const [z = ""] = context.node.outputs;
+      const join = { ...arithmetic(context, dz), x, y, z, context };
+      const back = (i: number, side: Side, operand: ValueName): ValueName | undefined =>
+        context.wants(i) ? unbroadcast(context, side(join, dz), operand, context.node) : undefined;
+      return [back(0, left, x), back(1, right, y)];
+    },
+  });
 }
 
-function unary(type: string, saves: SavedForBackward, gradient: Gradient): OpDef {
-  return defineOp(type, { shape: sameAsInput, gradient, cost: perOutput(1), saves });
+const passThrough: Side = (_join, dz) => dz;
+
+/** x + y. The merge of an additive skip: its gradient flows to both operands unchanged. */
+const add = binary("Add", SAVES_NOTHING, passThrough, passThrough);
+
+/** x - y. */
+const sub = binary("Sub", SAVES_NOTHING, passThrough, (j, dz) => j.of("Neg", dz));
+
+/** x · y. */
+const mul = binary(
+  "Mul",
+  BOTH,
+  (j, dz) => j.mul(dz, j.y),
+  (j, dz) => j.mul(dz, j.x),
+);
+
+/** x / y; d/dy = -dz · z / y. */
+const div = binary(
+  "Div",
+  { inputs: [1], outputs: [0] },
+  (j, dz) => j.div(dz, j.y),
+  (j, dz) => j.of("Neg", j.div(j.mul(dz, j.z), j.y)),
+);
+
+/** x - y·trunc(x / y), the sign of x kept (C's fmod; without `fmod` it is of integers). */
+const mod = binary("Mod", BOTH, passThrough, (j, dz) => {
+  const quotient = j.div(j.x, j.y);
+  const whole = j.mul(j.of("Sign", quotient), j.of("Floor", j.of("Abs", quotient)));
+  return j.of("Neg", j.mul(dz, whole));
+});
+
+/** The exponent, where it is one number that is known. */
+function knownExponent({ context, y }: Join): number | undefined {
+  const ref = context.constantOf(y);
+  if (ref === undefined || ref.shape.some((dim) => dim !== 1)) return undefined;
+  return numbersOf(ref)?.[0];
 }
 
-/** A binary op with broadcasting; `left` and `right` give the gradients before they are summed back. */
-function binary(
+/** dz·y·x^(y-1), which is 0 for y = 0 also where x is 0 (as in PyTorch). */
+function powBase(join: Join, dz: ValueName): ValueName {
+  const { x, y, z } = join;
+  switch (knownExponent(join)) {
+    case 0:
+      return join.mul(dz, 0);
+    case 0.5:
+      return join.div(dz, join.add(z, z));
+    case 1:
+      return dz;
+    case 2:
+      return join.mul(dz, join.mul(x, 2));
+    case 3:
+      return join.mul(dz, join.mul(join.mul(x, x), 3));
+    default: {
+      const exponent = castTo(join.context, y, z);
+      const slope = join.mul(exponent, join.pow(x, join.sub(exponent, 1)));
+      return join.mul(dz, join.where(join.equal(exponent, 0), 0, slope));
+    }
+  }
+}
+
+/** x^y; d/dy = z·log x where x is positive, and 0 elsewhere. */
+const pow = binary("Pow", { inputs: [0, 1], outputs: [0] }, powBase, (j, dz) => {
+  const safe = j.where(j.greater(j.x, 0), j.x, 1);
+  return j.mul(dz, j.mul(j.z, j.of("Log", safe)));
+});
+
+/** An op of any number of operands, from which each gets its own part of dz. */
+function variadic(
   type: string,
   saves: SavedForBackward,
-  left: (context: GradientContext, dy: ValueName) => ValueName,
-  right: (context: GradientContext, dy: ValueName) => ValueName,
+  parts: (context: GradientContext, dz: ValueName) => (i: number) => ValueName,
 ): OpDef {
   return defineOp(type, {
     shape: broadcastInputs,
     cost: perOutput(1),
     saves,
-    gradient: (context, [dy]) => {
-      if (dy === undefined) return [undefined, undefined];
-      const back = (i: number, build: typeof left): ValueName | undefined =>
-        context.wants(i)
-          ? unbroadcast(context, build(context, dy), name(context, "input", i), context.node)
-          : undefined;
-      return [back(0, left), back(1, right)];
+    gradient: (context, [dz]) => {
+      if (dz === undefined) return [];
+      const part = parts(context, dz);
+      return context.node.inputs.map((operand, i) =>
+        context.wants(i) ? unbroadcast(context, part(i), operand, context.node) : undefined,
+      );
     },
   });
 }
 
-const passThrough = (_context: GradientContext, dy: ValueName): ValueName => dy;
-
-/** x + y. The merge of an additive skip: its gradient flows to both operands unchanged. */
-export const add: OpDef = binary("Add", SAVES_NOTHING, passThrough, passThrough);
-
-/** x - y. */
-export const sub: OpDef = binary("Sub", SAVES_NOTHING, passThrough, (b, dy) => b.emit("Neg", [dy]));
-
-/** x · y. */
-export const mul: OpDef = binary(
-  "Mul",
-  BOTH,
-  (b, dy) => b.emit("Mul", [dy, name(b, "input", 1)]),
-  (b, dy) => b.emit("Mul", [dy, name(b, "input", 0)]),
-);
-
-/** x / y; d/dy = -dz · z / y. */
-export const div: OpDef = binary(
-  "Div",
-  { inputs: [1], outputs: [0] },
-  (b, dy) => b.emit("Div", [dy, name(b, "input", 1)]),
-  (b, dy) => {
-    const product = b.emit("Mul", [dy, name(b, "output")]);
-    return b.emit("Neg", [b.emit("Div", [product, name(b, "input", 1)])]);
-  },
-);
-
 /** x₁ + x₂ + …: the n-ary merge. */
-export const sum: OpDef = defineOp("Sum", {
-  shape: broadcastInputs,
-  cost: perOutput(1),
-  gradient: (context, [dy]) =>
-    context.node.inputs.map((input, i) =>
-      dy !== undefined && context.wants(i)
-        ? unbroadcast(context, dy, input, context.node)
-        : undefined,
-    ),
+const sum = variadic("Sum", SAVES_NOTHING, (_context, dz) => () => dz);
+
+const mean = variadic("Mean", SAVES_NOTHING, (context, dz) => {
+  const share = arithmetic(context, dz).div(dz, context.node.inputs.length);
+  return () => share;
 });
 
-/**
- * max(x, 0). The mask comes from the output, so that the input can be freed: y > 0 exactly where
- * x > 0. HardSigmoid with a huge slope is that mask in one pass (0 at 0, as PyTorch has it).
- */
-export const relu: OpDef = unary(
-  "Relu",
-  OUTPUT,
-  slope((b, _x, y) =>
-    b.emit("HardSigmoid", [y], { attributes: { alpha: float(1e30), beta: float(0) } }),
-  ),
-);
-
-const sigmoid = unary(
-  "Sigmoid",
-  OUTPUT,
-  slope((b, _x, y) => b.emit("Mul", [y, b.emit("Sub", [b.constant(scalar(1), "one"), y])])),
-);
-
-const tanh = unary(
-  "Tanh",
-  OUTPUT,
-  slope((b, _x, y) => b.emit("Sub", [b.constant(scalar(1), "one"), b.emit("Mul", [y, y])])),
-);
-
-const exp = unary(
-  "Exp",
-  OUTPUT,
-  slope((_b, _x, y) => y),
-);
-const log = unary("Log", INPUT, (context, [dy]) =>
-  dy === undefined ? [undefined] : [context.emit("Div", [dy, name(context, "input")])],
-);
-const sqrt = unary("Sqrt", OUTPUT, (context, [dy]) => {
-  if (dy === undefined) return [undefined];
-  const twice = context.emit("Add", [name(context, "output"), name(context, "output")]);
-  return [context.emit("Div", [dy, twice])];
-});
-const reciprocal = unary(
-  "Reciprocal",
-  OUTPUT,
-  slope((b, _x, y) => b.emit("Neg", [b.emit("Mul", [y, y])])),
-);
-const neg = unary("Neg", SAVES_NOTHING, (context, [dy]) =>
-  dy === undefined ? [undefined] : [context.emit("Neg", [dy])],
-);
-const abs = unary(
-  "Abs",
-  INPUT,
-  slope((b, x) => b.emit("Sign", [x])),
-);
-const leakyRelu = unary(
-  "LeakyRelu",
-  INPUT,
-  slope((b, x, _y, context) => {
-    const alpha = floatAttribute(context.node, "alpha", 0.01);
-    const positive = b.emit("Greater", [x, b.constant(scalar(0), "zero")]);
-    return b.emit("Where", [positive, b.constant(scalar(1), "one"), b.constant(scalar(alpha))]);
-  }),
-);
+/** The extreme one gets dz; where several are, they share it evenly. */
+const extreme = (type: string): OpDef =>
+  variadic(type, BOTH, (context, dz) => {
+    const a = arithmetic(context, dz);
+    const [z = ""] = context.node.outputs;
+    const masks = context.node.inputs.map((operand) => a.mask(a.equal(operand, z)));
+    const share = a.div(dz, context.emit("Sum", masks));
+    return (i) => a.mul(share, masks[i] ?? "");
+  });
 
 const identity = defineOp("Identity", {
   shape: sameAsInput,
@@ -177,12 +160,19 @@ const identity = defineOp("Identity", {
   gradient: (_context, [dy]) => [dy],
 });
 
+/** dy in the type of x. */
+const castBack: GradientRule = (context, [dy]) => [
+  dy === undefined || !context.wants(0)
+    ? undefined
+    : castTo(context, dy, context.node.inputs[0] ?? ""),
+];
+
 const cast = defineOp("Cast", {
   shape: ({ node, input }) => [
     typed(DTYPE_CODES.get(intAttribute(node, "to", 0)), input(0)?.shape),
   ],
   cost: perOutput(1),
-  gradient: NO_RULE,
+  gradient: castBack,
 });
 
 /** The same bits read as another type of the same width. */
@@ -194,13 +184,10 @@ const bitCast = defineOp("BitCast", {
   gradient: "zero",
 });
 
-/** Slopes are spread over x, never x over slopes. */
-const prelu = unary("PRelu", BOTH, NO_RULE);
-
 const castLike = defineOp("CastLike", {
   shape: ({ input }) => [typed(input(1)?.dtype, input(0)?.shape)],
   cost: perOutput(1),
-  gradient: NO_RULE,
+  gradient: castBack,
 });
 
 const where = defineOp("Where", {
@@ -208,68 +195,32 @@ const where = defineOp("Where", {
     typed(context.input(1)?.dtype ?? context.input(2)?.dtype, broadcastShape(context)),
   ],
   cost: perOutput(1),
-  saves: INPUT,
-  gradient: NO_RULE,
-});
-
-const dropout = defineOp("Dropout", {
-  // The mask was of the input's type before operator set 10.
-  shape: (context) => {
-    const x = context.input(0);
-    return [x, typed(context.opset < 10 ? x?.dtype : "bool", x?.shape)];
+  saves: { inputs: [0], outputs: [] },
+  // What a branch that is not taken holds, NaN for one, does not get into the other's gradient.
+  gradient: (context, [dy]) => {
+    if (dy === undefined) return [];
+    const [condition = "", x = "", y = ""] = context.node.inputs;
+    const a = arithmetic(context, dy);
+    const back = (i: number, part: () => ValueName, operand: ValueName) =>
+      context.wants(i) ? unbroadcast(context, part(), operand, context.node) : undefined;
+    return [
+      undefined,
+      back(1, () => a.where(condition, dy, 0), x),
+      back(2, () => a.where(condition, 0, dy), y),
+    ];
   },
-  cost: perOutput(1),
-  gradient: NO_RULE,
 });
 
-const unsupported = (type: string): OpDef => unary(type, INPUT, NO_RULE);
-const constantAlmostEverywhere = (type: string): OpDef => unary(type, SAVES_NOTHING, "zero");
 const comparison = (type: string): OpDef =>
   defineOp(type, { shape: broadcastToBool, cost: perOutput(1), gradient: "zero" });
-const joined = (type: string): OpDef =>
-  defineOp(type, {
-    shape: broadcastInputs,
-    cost: perOutput(1),
-    gradient: NO_RULE,
-    saves: BOTH,
-  });
-
 const joinedIntegers = (type: string): OpDef =>
   defineOp(type, { shape: broadcastInputs, cost: perOutput(1), gradient: "zero" });
 
 /** All ops of this family. */
 export const elementwise: readonly OpDef[] = [
-  add,
-  sub,
-  mul,
-  div,
-  sum,
-  relu,
-  sigmoid,
-  tanh,
-  exp,
-  log,
-  sqrt,
-  reciprocal,
-  neg,
-  abs,
-  leakyRelu,
-  identity,
-  cast,
-  castLike,
-  bitCast,
-  prelu,
-  where,
-  dropout,
-  ...["Erf", "Gelu", "Elu", "Selu", "Celu", "Softplus", "Softsign", "HardSigmoid"].map(unsupported),
-  ...["HardSwish", "Mish", "Clip", "Sin", "Cos", "Tan", "Atan", "ThresholdedRelu"].map(unsupported),
-  ...["Floor", "Ceil", "Round", "Sign", "Not"].map(constantAlmostEverywhere),
+  ...[add, sub, mul, div, mod, pow, sum, mean, extreme("Max"), extreme("Min")],
+  ...[identity, cast, castLike, bitCast, where],
   ...["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"].map(comparison),
   ...["And", "Or", "Xor", "IsNaN", "IsInf"].map(comparison),
   ...["BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"].map(joinedIntegers),
-  constantAlmostEverywhere("BitwiseNot"),
-  ...["Sinh", "Cosh", "Asin", "Acos", "Asinh", "Acosh", "Atanh", "Swish", "Shrink"].map(
-    unsupported,
-  ),
-  ...["Min", "Max", "Mean", "Pow", "Mod", "SwiGLU"].map(joined),
 ];

@@ -1,6 +1,7 @@
 // The table of all ops that skipway knows. Adding one: its object in the file of its family.
 
 import type { Node } from "../graph/graph.ts";
+import { activations } from "./activations.ts";
 import { attentions } from "./attention.ts";
 import { contributions } from "./contrib.ts";
 import { controls } from "./control.ts";
@@ -9,6 +10,7 @@ import { elementwise } from "./elementwise.ts";
 import { indexings } from "./indexing.ts";
 import { losses } from "./loss.ts";
 import { macros } from "./macro.ts";
+import { makings } from "./making.ts";
 import { matmuls } from "./matmul.ts";
 import { learned } from "./ml.ts";
 import { movements } from "./movement.ts";
@@ -20,20 +22,26 @@ import { recurrents } from "./recurrent.ts";
 import { reductions } from "./reduce.ts";
 import { sequences } from "./sequence.ts";
 import { signals } from "./signal.ts";
+import { slicings } from "./slicing.ts";
 import { spatials } from "./spatial.ts";
 import { texts } from "./text.ts";
 import { trainings } from "./training.ts";
+import { unaries } from "./unary.ts";
 import { visions } from "./vision.ts";
 
 const ALL: readonly OpDef[] = [
   ...elementwise,
+  ...unaries,
+  ...activations,
   ...matmuls,
   ...convolutions,
   ...pools,
   ...norms,
   ...reductions,
   ...movements,
+  ...slicings,
   ...indexings,
+  ...makings,
   ...losses,
   ...attentions,
   ...quantized,

@@ -2,7 +2,7 @@
 
 import { limits } from "../base/limits.ts";
 import { type DType, dtypeBytes } from "../graph/dtype.ts";
-import type { Node, ValueType } from "../graph/graph.ts";
+import { intsAttribute, type Node, type ValueType } from "../graph/graph.ts";
 import { broadcast, type Dim, elementCount, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { numbersOf, type TensorRef } from "../graph/tensor.ts";
 import type {
@@ -118,6 +118,18 @@ export function integers(ref: TensorRef | undefined): readonly number[] | undefi
   const count = ref === undefined ? undefined : elementCount(ref.shape);
   if (ref === undefined || count === undefined || count > limits.shapeConstantMax) return undefined;
   return numbersOf(ref);
+}
+
+/** Integers of input `i`, else of an attribute: where newer and older operator sets have them. */
+export function argument(
+  c: ShapeContext,
+  i: number,
+  attribute: string,
+): readonly number[] | undefined {
+  const fromInput = (c.node.inputs[i] ?? "") !== "";
+  if (fromInput) return integers(c.constant(i));
+  const given = intsAttribute(c.node, attribute);
+  return (given?.length ?? 0) > limits.shapeConstantMax ? undefined : given;
 }
 
 /** The dims that input `i` asks for as a list of sizes, as far as they are known. */

@@ -2,9 +2,9 @@
 
 import { intAttribute, intsAttribute, stringAttribute } from "../graph/graph.ts";
 import { type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
-import { axesOf } from "./movement.ts";
 import type { OpDef, ShapeContext } from "./op.ts";
 import { defineOp, integers, NO_RULE, overDim, perOutput, timesDim, typed } from "./rules.ts";
+import { axesOf } from "./slicing.ts";
 
 const depthToSpace = defineOp("DepthToSpace", {
   shape: (c) => [typed(c.input(0)?.dtype, blocked(c, true))],
