@@ -1,0 +1,48 @@
+// `npm run test:gradients [-- OP …]`: the whole gradient suite, or the cases of some ops. Prints a line an
+// op and exits 1 on a fault. `--cases N` sets how many cases an op has.
+
+import { parseArgs } from "node:util";
+import type { Finding } from "../test/gradients/check.ts";
+import { CASES, checkOp, covered, faultsOf, uncovered } from "../test/gradients/suite.ts";
+
+const FAULTS_SHOWN = 5;
+
+function line(op: string, findings: readonly Finding[]): string {
+  const forms = new Set(findings.map((finding) => finding.form)).size;
+  const worst = (pick: (finding: Finding) => number): string =>
+    Math.max(0, ...findings.map(pick)).toExponential(1);
+  return [
+    op.padEnd(36),
+    String(forms).padStart(6),
+    String(findings.length).padStart(6),
+    worst((finding) => finding.worst64).padStart(10),
+    worst((finding) => finding.worst32).padStart(10),
+  ].join("");
+}
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    options: { cases: { type: "string", default: String(CASES) } },
+    allowPositionals: true,
+  });
+  const write = (text: string): void => void process.stdout.write(`${text}\n`);
+  const start = process.hrtime.bigint();
+  const head = ["forms", "cases"].map((name) => name.padStart(6)).join("");
+  write(`${"op".padEnd(36)}${head}${"float64".padStart(10)}${"float32".padStart(10)}`);
+  let [cases, failed] = [0, 0];
+  for (const op of positionals.length > 0 ? positionals : covered()) {
+    const findings = await checkOp(op, 0, Number(values.cases));
+    const faults = faultsOf(findings);
+    write(line(op, findings));
+    for (const fault of faults.slice(0, FAULTS_SHOWN)) write(`  ${fault}`);
+    cases += findings.length;
+    failed += findings.filter((finding) => finding.faults.length > 0).length;
+  }
+  const missing = positionals.length > 0 ? [] : uncovered();
+  for (const op of missing) write(`${op} has a gradient rule and no cases`);
+  const seconds = Number(process.hrtime.bigint() - start) / 1e9;
+  write(`${cases} cases, ${failed} failed, in ${seconds.toFixed(0)} s`);
+  return failed === 0 && missing.length === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();

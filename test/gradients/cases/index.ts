@@ -1,0 +1,21 @@
+// All generators of cases. A new rule needs a line in the file of its family.
+
+import type { Generators } from "../case.ts";
+import { convolutions } from "./conv.ts";
+import { elementwise } from "./elementwise.ts";
+import { matmul } from "./matmul.ts";
+import { movement } from "./movement.ts";
+import { norm } from "./norm.ts";
+import { pool } from "./pool.ts";
+import { reduce } from "./reduce.ts";
+
+/** By op; those of other domains as `domain/type`. */
+export const GENERATORS: Generators = {
+  ...elementwise,
+  ...reduce,
+  ...movement,
+  ...matmul,
+  ...convolutions,
+  ...pool,
+  ...norm,
+};

@@ -1,0 +1,81 @@
+// Cases of normalisation, of the softmax family, and of the losses built on it.
+
+import { float, int, string } from "../../../src/graph/graph.ts";
+import { int64 } from "../../../src/graph/tensor.ts";
+import {
+  between,
+  constant,
+  fed,
+  fixed,
+  type Generator,
+  type Generators,
+  positive,
+  shapeOf,
+  turn,
+  x,
+} from "../case.ts";
+
+const batchNorm: Generator = (random, variant) => {
+  const training = variant % 2 === 1;
+  const [n, channels] = [between(random, 2, 4), between(random, 1, 3)];
+  const spatial = shapeOf(random, turn(Math.floor(variant / 2), [2, 1, 0, 3] as const), 3);
+  return {
+    op: "BatchNormalization",
+    form: `${training ? "training" : "inference"}, ${spatial.length}-D`,
+    inputs: [
+      x([n, channels, ...spatial]),
+      x([channels]),
+      x([channels]),
+      fixed([channels]),
+      fixed([channels], positive),
+    ],
+    attributes: {
+      ...(training && { training_mode: int(1) }),
+      ...(variant % 3 === 0 && { epsilon: float(1e-2) }),
+    },
+    outputs: training ? 3 : 1,
+    // Running statistics are not differentiated.
+    reads: [0],
+  };
+};
+
+function softmax(op: string): Generator {
+  return (random, variant) => {
+    const rank = between(random, 1, 4);
+    const axis = random.integer(rank);
+    const form = turn(variant, ["default", "axis", "negative axis"] as const);
+    return {
+      op,
+      form,
+      inputs: [x(shapeOf(random, rank))],
+      ...(form !== "default" && {
+        attributes: { axis: int(form === "axis" ? axis : axis - rank) },
+      }),
+    };
+  };
+}
+
+const crossEntropy: Generator = (random, variant) => {
+  const [n, classes] = [between(random, 1, 4), between(random, 2, 5)];
+  const spatial = variant % 3 === 2 ? shapeOf(random, 2, 3) : [];
+  const count = spatial.reduce((a, b) => a * b, n);
+  const labels = Array.from({ length: count }, () => random.integer(classes));
+  const reduction = turn(variant, ["mean", "sum"] as const);
+  const label = int64([n, ...spatial], labels);
+  return {
+    op: "SoftmaxCrossEntropyLoss",
+    form: `${reduction}${spatial.length > 0 ? ", pixels" : ""}`,
+    inputs: [x([n, classes, ...spatial]), variant % 2 ? fed(label) : constant(label)],
+    attributes: { reduction: string(reduction) },
+    outputs: 1 + (variant % 2),
+    reads: [0],
+  };
+};
+
+/** All of this family. */
+export const norm: Generators = {
+  BatchNormalization: batchNorm,
+  Softmax: softmax("Softmax"),
+  LogSoftmax: softmax("LogSoftmax"),
+  SoftmaxCrossEntropyLoss: crossEntropy,
+};
