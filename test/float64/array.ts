@@ -44,9 +44,26 @@ export function filled(
 
 /** The numbers of a tensor. */
 export function arrayOf(ref: TensorRef): Array64 {
-  const numbers = numbersOf(ref);
+  const numbers = numbersOf(ref) ?? otherNumbers(ref);
   if (numbers === undefined) throw new Error(`a ${ref.dtype} tensor has no numbers`);
   return array(ref.dtype, ref.shape, numbers);
+}
+
+/** Types that graphs hold only inside quantization and hashes. */
+function otherNumbers(ref: TensorRef): number[] | undefined {
+  if (ref.data.kind !== "bytes") return undefined;
+  const bytes = Uint8Array.from(ref.data.bytes);
+  if (ref.dtype === "uint32") return Array.from(new Uint32Array(bytes.buffer));
+  if (ref.dtype === "uint64") return Array.from(new BigUint64Array(bytes.buffer), Number);
+  const width = widthOf(ref.dtype);
+  if (width === undefined || width.bits >= 8) return undefined;
+  // Packed, the first element in the lowest bits.
+  const each = 8 / width.bits;
+  return Array.from({ length: sizeOf(ref.shape) }, (_, i) => {
+    const byte = bytes[Math.floor(i / each)] ?? 0;
+    const bits = (byte >> (width.bits * (i % each))) & (2 ** width.bits - 1);
+    return width.signed && bits >= 2 ** (width.bits - 1) ? bits - 2 ** width.bits : bits;
+  });
 }
 
 /** The array as what the runtime takes: floats rounded to float32, int64, int32 or bool. */

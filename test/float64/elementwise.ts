@@ -80,13 +80,15 @@ function power(call: Call): Array64[] {
   return [joined(all(call), (x = 0, p = 0) => wrapped(base.dtype, x ** p))];
 }
 
+/** A shift by less than 0, or by the width or more, moves all bits out (BitShift-26). */
 function shift(call: Call): Array64[] {
   const left = stringAttribute(call.node, "direction", "LEFT") === "LEFT";
   const { dtype } = operand(call, 0);
   return [
-    joined(all(call), (a = 0, n = 0) =>
-      wrapped(dtype, left ? BigInt(a) << BigInt(n) : BigInt(a) >> BigInt(n)),
-    ),
+    joined(all(call), (a = 0, n = 0) => {
+      const by = BigInt(n < 0 || n > 64 ? 64 : n);
+      return wrapped(dtype, left ? BigInt(a) << by : BigInt(a) >> by);
+    }),
   ];
 }
 

@@ -14,6 +14,7 @@ import { norm } from "./norm.ts";
 import { pool } from "./pool.ts";
 import { quant } from "./quant.ts";
 import { reduce } from "./reduce.ts";
+import { resizing } from "./resize.ts";
 
 /** Every op that the oracle knows. */
 export const KERNELS: Kernels = {
@@ -24,6 +25,7 @@ export const KERNELS: Kernels = {
   ...convolutions,
   ...pool,
   ...norm,
+  ...resizing,
   ...indexing,
   ...quant,
   ...control,

@@ -238,12 +238,15 @@ function depthToSpace(call: Call): Array64[] {
   return [reshaped(transposed(reshaped(x, apart), perm), [n, depth, h * b, w * b])];
 }
 
+/** As depthToSpace, backwards; the mode is of operator sets from 27 on. */
 function spaceToDepth(call: Call): Array64[] {
   const x = operand(call, 0);
   const [n = 0, c = 0, h = 0, w = 0] = x.shape;
   const b = intAttribute(call.node, "blocksize", 1);
+  const columnRow = stringAttribute(call.node, "mode", "DCR") === "CRD";
   const apart = reshaped(x, [n, c, h / b, b, w / b, b]);
-  return [reshaped(transposed(apart, [0, 3, 5, 1, 2, 4]), [n, c * b * b, h / b, w / b])];
+  const perm = columnRow ? [0, 1, 3, 5, 2, 4] : [0, 3, 5, 1, 2, 4];
+  return [reshaped(transposed(apart, perm), [n, c * b * b, h / b, w / b])];
 }
 
 function shapeOf(call: Call): Array64[] {

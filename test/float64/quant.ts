@@ -2,7 +2,16 @@
 
 import type { DType } from "../../src/graph/dtype.ts";
 import { intAttribute } from "../../src/graph/graph.ts";
-import { type Array64, axisOf, filled, forEachIndex, rangeOf } from "./array.ts";
+import { DTYPE_CODES } from "../../src/onnx/dtype-codes.ts";
+import {
+  type Array64,
+  axisOf,
+  filled,
+  flatten,
+  forEachIndex,
+  rangeOf,
+  stridesOf,
+} from "./array.ts";
 import { type Call, type Kernels, operand } from "./kernel.ts";
 import { roundHalfEven } from "./scalar.ts";
 
@@ -12,23 +21,16 @@ function saturated(dtype: DType, value: number): number {
   return Math.min(Math.max(roundHalfEven(value), low), high);
 }
 
-/** Parameters of a scale or zero point for each element of x: one for all, one a slice, or one a block. */
+/** A scale or zero point for each element of x: one for all, one a slice, or one a block. */
 function spreadParameter(call: Call, x: Array64, parameter: Array64): Float64Array {
+  if (parameter.values.length === 1) return x.values.map(() => parameter.values[0] ?? Number.NaN);
   const axis = axisOf(intAttribute(call.node, "axis", 1), x.shape.length);
   const block = intAttribute(call.node, "block_size", 0);
+  const strides = stridesOf(parameter.shape);
   const values = new Float64Array(x.values.length);
-  const rest = x.shape.slice(axis + 1).reduce((a, b) => a * b, 1);
   forEachIndex(x.shape, (index, flat) => {
     const at = index[axis] ?? 0;
-    const inner = flat % rest;
-    const outer = Math.floor(flat / (rest * (x.shape[axis] ?? 1)));
-    const blocks = parameter.shape[axis] ?? 1;
-    const place =
-      parameter.values.length === 1
-        ? 0
-        : block === 0
-          ? at
-          : (outer * blocks + Math.floor(at / block)) * rest + inner;
+    const place = block === 0 ? at : flatten(index.with(axis, Math.floor(at / block)), strides);
     values[flat] = parameter.values[place] ?? Number.NaN;
   });
   return values;
@@ -43,7 +45,8 @@ function parameters(call: Call, x: Array64): readonly [Float64Array, Float64Arra
 
 function quantize(call: Call): Array64[] {
   const x = operand(call, 0);
-  const dtype = call.inputs[2]?.dtype ?? "uint8";
+  const named = DTYPE_CODES.get(intAttribute(call.node, "output_dtype", 0));
+  const dtype = call.inputs[2]?.dtype ?? named ?? "uint8";
   const [scale, zero] = parameters(call, x);
   // Rounded first, then moved by the zero point (the specification of QuantizeLinear).
   return [

@@ -59,6 +59,7 @@ function reduction(join: (values: readonly number[]) => number): Kernel {
     const axes = given.length === 0 ? x.shape.map((_, axis) => axis) : given;
     const keep = intAttribute(call.node, "keepdims", 1) !== 0;
     const found = reduceAlong(x, axes, join, keep);
+    if (x.dtype === "bool") return [{ ...found, values: found.values.map((v) => Number(v > 0)) }];
     if (!isInteger(x.dtype)) return [found];
     return [{ ...found, values: found.values.map((v) => wrapped(x.dtype, v)) }];
   };
