@@ -9,6 +9,7 @@ const FAULTS_SHOWN = 5;
 
 function line(op: string, findings: readonly Finding[]): string {
   const forms = new Set(findings.map((finding) => finding.form)).size;
+  const fixed = findings.filter((finding) => finding.needsStatic !== undefined).length;
   const worst = (pick: (finding: Finding) => number): string =>
     Math.max(0, ...findings.map(pick)).toExponential(1);
   return [
@@ -17,6 +18,7 @@ function line(op: string, findings: readonly Finding[]): string {
     String(findings.length).padStart(6),
     worst((finding) => finding.worst64).padStart(10),
     worst((finding) => finding.worst32).padStart(10),
+    fixed === 0 ? "" : `  ${fixed} need sizes`,
   ].join("");
 }
 
@@ -34,6 +36,8 @@ async function main(): Promise<number> {
     const findings = await checkOp(op, 0, Number(values.cases));
     const faults = faultsOf(findings);
     write(line(op, findings));
+    const reasons = findings.map((finding) => finding.needsStatic);
+    for (const reason of new Set(reasons)) if (reason !== undefined) write(`  static: ${reason}`);
     for (const fault of faults.slice(0, FAULTS_SHOWN)) write(`  ${fault}`);
     cases += findings.length;
     failed += findings.filter((finding) => finding.faults.length > 0).length;

@@ -290,10 +290,7 @@ const topK = selecting(
     if (dy === undefined) return [];
     const { node } = context;
     const [x = ""] = node.inputs;
-    const { attributes } = node;
-    const again = (): ValueName | undefined =>
-      context.emitAll("TopK", node.inputs, { attributes, outputCount: 2 })[1];
-    const places = (node.outputs[1] ?? "") === "" ? (again() ?? "") : (node.outputs[1] ?? "");
+    const [, places = ""] = node.outputs;
     const axis = intAttribute(node, "axis", -1);
     return [addedAt(context, zerosLike(context, x), { places, updates: dy, axis })];
   },

@@ -18,7 +18,7 @@ import { float32 } from "../../src/graph/tensor.ts";
 import { modelOf } from "../../src/onnx/onnx-model.ts";
 import { encodeModel } from "../../src/onnx/write.ts";
 import { verify } from "../../src/ops/verify.ts";
-import { differentiate } from "../../src/passes/gradient.ts";
+import { type Differentiated, differentiate } from "../../src/passes/gradient/differentiate.ts";
 import { inProcessRunner } from "../../src/runtime/in-process.ts";
 import { type Array64, arrayOf, floats, sizeOf, tensorOf } from "../float64/array.ts";
 import { evaluate } from "../float64/evaluate.ts";
@@ -53,6 +53,8 @@ export interface Finding {
   readonly worst64: number;
   /** Worst difference of float32 to float64, relative to the greatest of the tensor. */
   readonly worst32: number;
+  /** Why no gradient is built where every size of the inputs is unknown; undefined where one is. */
+  readonly needsStatic: string | undefined;
 }
 
 /** Builds the graph of a case and draws its inputs. */
@@ -115,6 +117,7 @@ function lossOf(
 export async function checkCase(one: GradientCase, seed: number): Promise<Finding> {
   const faults: string[] = [];
   let [worst64, worst32] = [0, 0];
+  let needsStatic: string | undefined;
   try {
     const problem = problemOf(one, new Random(seed, 1));
     const made = differentiate(problem.graph, { loss: "loss", wrt: problem.wrt });
@@ -131,11 +134,12 @@ export async function checkCase(one: GradientCase, seed: number): Promise<Findin
       }
       worst64 = Math.max(worst64, compareWithDifferences(problem, name, gradient, faults));
     }
+    needsStatic = compareWithUnknownSizes(problem, { made, reference }, faults);
     worst32 = await compareWithRuntime(problem, made, reference, faults);
   } catch (error) {
     faults.push(error instanceof Error ? error.message : String(error));
   }
-  return { op: keyOf(one), form: one.form, faults, worst64, worst32 };
+  return { op: keyOf(one), form: one.form, faults, worst64, worst32, needsStatic };
 }
 
 /** The loss as a function of one input, in float64. */
@@ -191,6 +195,42 @@ function compareWithDifferences(
     );
   }
   return worst;
+}
+
+/**
+ * The same gradients from a graph that knows the rank of its inputs alone: the same bits, since the same is
+ * computed. Gives the reason where a rule refuses that.
+ */
+function compareWithUnknownSizes(
+  problem: Problem,
+  known: { readonly made: Differentiated; readonly reference: ReadonlyMap<ValueName, Array64> },
+  faults: string[],
+): string | undefined {
+  const inputs = problem.graph.inputs.map((input) => ({
+    ...input,
+    shape: input.shape?.map((_, axis) => `${input.name}_${axis}`),
+  }));
+  const values = new Map(inputs.map((input) => [input.name, input]));
+  const graph = inferShapes({ ...problem.graph, inputs, values });
+  let made: Differentiated;
+  try {
+    made = differentiate(graph, { loss: "loss", wrt: problem.wrt });
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+  const found = evaluate(made.graph, problem.feeds);
+  for (const name of problem.wrt) {
+    const expected = known.reference.get(known.made.gradients.get(name) ?? "");
+    const gradient = found.get(made.gradients.get(name) ?? "");
+    const scale = Math.max(SCALE_MIN, ...(expected?.values ?? []).map(Math.abs));
+    const same =
+      gradient?.shape.join() === expected?.shape.join() &&
+      gradient?.values.every(
+        (v, i) => Math.abs(v - (expected?.values[i] ?? Number.NaN)) < 1e-9 * scale,
+      );
+    if (same !== true) faults.push(`d${name} is another where sizes are unknown`);
+  }
+  return undefined;
 }
 
 /** Runs gradients and outputs in float32 and compares them with the oracle's. */

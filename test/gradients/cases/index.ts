@@ -3,6 +3,7 @@
 import type { Generators } from "../case.ts";
 import { convolutions } from "./conv.ts";
 import { elementwise } from "./elementwise.ts";
+import { indexing } from "./indexing.ts";
 import { matmul } from "./matmul.ts";
 import { movement } from "./movement.ts";
 import { norm } from "./norm.ts";
@@ -14,6 +15,7 @@ export const GENERATORS: Generators = {
   ...elementwise,
   ...reduce,
   ...movement,
+  ...indexing,
   ...matmul,
   ...convolutions,
   ...pool,

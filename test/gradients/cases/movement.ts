@@ -1,12 +1,13 @@
 // Cases of ops that move, view or join elements.
 
 import type { Random } from "../../../src/base/random.ts";
-import { int, ints } from "../../../src/graph/graph.ts";
+import { int, ints, string } from "../../../src/graph/graph.ts";
 import { float32, int64 } from "../../../src/graph/tensor.ts";
 import {
   between,
   type CaseInput,
   constant,
+  fed,
   type Generator,
   type Generators,
   oneOf,
@@ -19,6 +20,19 @@ import {
 function list(values: readonly number[]): CaseInput {
   return constant(int64([values.length], values));
 }
+
+/** The same as a graph input, which no rule can read. */
+function fedList(values: readonly number[]): CaseInput {
+  return fed(int64([values.length], values));
+}
+
+const tile: Generator = (random, variant) => {
+  const rank = between(random, 1, 4);
+  const repeats = Array.from({ length: rank }, () => between(random, 1, 3));
+  const given = variant % 3 === 0 ? fedList : list;
+  const form = `rank ${rank}${given === list ? "" : ", fed"}`;
+  return { op: "Tile", form, inputs: [x(shapeOf(random, rank, 3)), given(repeats)] };
+};
 
 const reshape: Generator = (random, variant) => {
   const [a = 1, b = 1, c = 1] = shapeOf(random, 3);
@@ -113,9 +127,15 @@ const slice: Generator = (random, variant) => {
     { form: "out of order", starts: [1, first], ends: [3, END], axes: [2, 0], steps: [1, 2] },
     { form: "beyond the end", starts: [0], ends: [100], axes: [1] },
     { form: "one element", starts: [b - 1], ends: [b], axes: [1] },
+    { form: "backwards", starts: [-1], ends: [-END], axes: [first], steps: [-1] },
+    { form: "backwards by 2", starts: [a], ends: [0], axes: [0], steps: [-2] },
+    { form: "nothing", starts: [2], ends: [2], axes: [0] },
   ]);
-  const rest = [...(axes ? [list(axes)] : []), ...(steps ? [list(steps)] : [])];
-  return { op: "Slice", form, inputs: [x(shape), list(starts), list(ends), ...rest] };
+  // Bounds that come with the data are known at run time alone.
+  const given = variant % 5 === 4 ? fedList : list;
+  const rest = [...(axes ? [given(axes)] : []), ...(steps ? [given(steps)] : [])];
+  const label = given === list ? form : `${form}, fed`;
+  return { op: "Slice", form: label, inputs: [x(shape), given(starts), given(ends), ...rest] };
 };
 
 const concat: Generator = (random, variant) => {
@@ -160,7 +180,30 @@ function widths(random: Random, rank: number, low: number): number[] {
 const pad: Generator = (random, variant) => {
   const rank = between(random, 1, 3);
   const shape = shapeOf(random, rank, 3).map((dim) => dim + 2);
-  const form = turn(variant, ["added", "cut", "one axis", "with a value"] as const);
+  const modes = ["reflect", "edge", "wrap"] as const;
+  const form = turn(variant, [
+    "added",
+    "cut",
+    "one axis",
+    "with a value",
+    "fed",
+    ...modes,
+  ] as const);
+  if (form === "fed") {
+    return { op: "Pad", form, inputs: [x(shape), fedList(widths(random, rank, -1))] };
+  }
+  const mode = modes.find((one) => one === form);
+  if (mode !== undefined) {
+    // No wider than what there is to mirror.
+    const around = Array.from({ length: 2 * rank }, () => random.integer(3));
+    const given = variant % 16 < 8 ? list : fedList;
+    return {
+      op: "Pad",
+      form: mode,
+      inputs: [x(shape), given(around)],
+      attributes: { mode: string(mode) },
+    };
+  }
   const value = constant(float32([], [1.5]));
   const inputs =
     form === "one axis"
@@ -192,5 +235,6 @@ export const movement: Generators = {
   Concat: concat,
   Split: split,
   Pad: pad,
+  Tile: tile,
   Trilu: trilu,
 };

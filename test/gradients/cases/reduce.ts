@@ -4,15 +4,19 @@ import type { Random } from "../../../src/base/random.ts";
 import { type Attribute, int, ints } from "../../../src/graph/graph.ts";
 import { int64 } from "../../../src/graph/tensor.ts";
 import {
+  awayFrom,
   between,
   constant,
   type Domain,
+  distinct,
   type Generator,
   type Generators,
   type GradientCase,
   normal,
+  positive,
   shapeOf,
   turn,
+  within,
   x,
 } from "../case.ts";
 
@@ -76,5 +80,12 @@ export const reduce: Generators = {
   ReduceSum: reduction("ReduceSum", 13),
   ReduceMean: reduction("ReduceMean", 18),
   ReduceSumSquare: reduction("ReduceSumSquare", 18),
+  ReduceL1: reduction("ReduceL1", 18, () => awayFrom(0)),
+  ReduceL2: reduction("ReduceL2", 18),
+  ReduceLogSum: reduction("ReduceLogSum", 18, () => positive),
+  ReduceLogSumExp: reduction("ReduceLogSumExp", 18),
+  ReduceProd: reduction("ReduceProd", 18, () => within(-1.5, 1.5)),
+  ReduceMax: reduction("ReduceMax", 18, distinct),
+  ReduceMin: reduction("ReduceMin", 18, distinct),
   CumSum: running("CumSum"),
 };
