@@ -3,7 +3,14 @@
 
 import { parseArgs } from "node:util";
 import type { Finding } from "../test/gradients/check.ts";
-import { CASES, checkOp, covered, faultsOf, uncovered } from "../test/gradients/suite.ts";
+import {
+  CASES,
+  checkOp,
+  covered,
+  faultsOf,
+  forwardOnly,
+  uncovered,
+} from "../test/gradients/suite.ts";
 
 const FAULTS_SHOWN = 5;
 
@@ -32,7 +39,7 @@ async function main(): Promise<number> {
   const head = ["forms", "cases"].map((name) => name.padStart(6)).join("");
   write(`${"op".padEnd(36)}${head}${"float64".padStart(10)}${"float32".padStart(10)}`);
   let [cases, failed] = [0, 0];
-  for (const op of positionals.length > 0 ? positionals : covered()) {
+  for (const op of positionals.length > 0 ? positionals : [...covered(), ...forwardOnly()]) {
     const findings = await checkOp(op, 0, Number(values.cases));
     const faults = faultsOf(findings);
     write(line(op, findings));

@@ -211,8 +211,11 @@ const clip = unary("Clip", INPUT, clipGradient);
 function dropoutGradient(context: GradientContext, dy: ValueName): ValueName {
   const { node } = context;
   const [, ratio = "", training = ""] = node.inputs;
-  const isTraining = training === "" ? undefined : context.constantOf(training);
-  if (training === "" || (isTraining !== undefined && numbersOf(isTraining)?.[0] === 0)) return dy;
+  const known = (name: ValueName): number | undefined => {
+    const ref = context.constantOf(name);
+    return ref && numbersOf(ref)?.[0];
+  };
+  if (training === "" || known(training) === 0 || known(ratio) === 0) return dy;
   const [, mask = ""] = node.outputs;
   if (mask === "") throw noGradient(node, "what it drops is known only from its second output");
   const s = arithmetic(context, dy);

@@ -376,11 +376,9 @@ const tensorScatter = selecting("TensorScatter", (c) => [c.input(0)], {
     "it writes into a cache of keys and values, which is for generating and not for training",
 });
 
-/** ScatterElements under its older name. */
+/** ScatterElements under the name that it had before operator set 11. */
 const scatter = selecting("Scatter", (c) => [c.input(0)], {
-  decompose: ({ node, emit }) => [
-    emit("ScatterElements", node.inputs, { attributes: node.attributes }),
-  ],
+  because: "newer operator sets have ScatterElements in its place",
 });
 
 /** All ops of this family. */

@@ -3,6 +3,8 @@
 
 import type { Graph, Node, ValueName } from "../../src/graph/graph.ts";
 import { type Array64, arrayOf } from "./array.ts";
+import { attentions } from "./attention.ts";
+import { contrib } from "./contrib.ts";
 import { control } from "./control.ts";
 import { convolutions } from "./conv.ts";
 import { elementwise } from "./elementwise.ts";
@@ -13,6 +15,7 @@ import { movement } from "./movement.ts";
 import { norm } from "./norm.ts";
 import { pool } from "./pool.ts";
 import { quant } from "./quant.ts";
+import { recurrent } from "./recurrent.ts";
 import { reduce } from "./reduce.ts";
 import { resizing } from "./resize.ts";
 
@@ -27,6 +30,9 @@ export const KERNELS: Kernels = {
   ...norm,
   ...resizing,
   ...indexing,
+  ...attentions,
+  ...recurrent,
+  ...contrib,
   ...quant,
   ...control,
 };

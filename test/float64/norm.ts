@@ -71,7 +71,7 @@ function batchNorm(call: Call): Array64[] {
 }
 
 /** Mean and reciprocal deviation over some axes, and the array normalised by them. */
-function standardised(
+export function standardised(
   x: Array64,
   axes: readonly number[],
   epsilon: number,
@@ -94,19 +94,29 @@ function layerNorm(call: Call): Array64[] {
   return [affine(normal, operand(call, 1), call.inputs[2]), centre, inverse];
 }
 
-function affine(x: Array64, scale: Array64, bias: Array64 | undefined): Array64 {
+/** Scaled and, if there is a bias, moved. */
+export function affine(x: Array64, scale: Array64, bias: Array64 | undefined): Array64 {
   const scaled = joined([x, scale], (v = 0, g = 0) => v * g);
   return bias === undefined ? scaled : joined([scaled, bias], (v = 0, b = 0) => v + b);
+}
+
+/** The array over the root of its mean square along some axes, and the reciprocal of that root. */
+export function powerNormalised(
+  x: Array64,
+  axes: readonly number[],
+  epsilon: number,
+): readonly [Array64, Array64] {
+  const power = reduceAlong(x, axes, (values) => mean(values.map((v) => v * v)));
+  const inverse = { ...power, values: power.values.map((v) => 1 / Math.sqrt(v + epsilon)) };
+  return [joined([x, inverse], (v = 0, r = 0) => v * r), inverse];
 }
 
 function rmsNorm(call: Call): Array64[] {
   const x = operand(call, 0);
   const axis = axisOf(intAttribute(call.node, "axis", -1), x.shape.length);
   const axes = x.shape.map((_, i) => i).slice(axis);
-  const epsilon = floatAttribute(call.node, "epsilon", 1e-5);
-  const power = reduceAlong(x, axes, (values) => mean(values.map((v) => v * v)));
-  const normal = joined([x, power], (v = 0, s = 0) => v / Math.sqrt(s + epsilon));
-  return [affine(normal, operand(call, 1), undefined)];
+  const [normal, inverse] = powerNormalised(x, axes, floatAttribute(call.node, "epsilon", 1e-5));
+  return [affine(normal, operand(call, 1), undefined), inverse];
 }
 
 function instanceNorm(call: Call): Array64[] {
@@ -219,6 +229,8 @@ export const norm: Kernels = {
   BatchNormalization: batchNorm,
   LayerNormalization: layerNorm,
   RMSNormalization: rmsNorm,
+  // ONNX Runtime has this one, unlisted, in the standard domain.
+  SimplifiedLayerNormalization: rmsNorm,
   InstanceNormalization: instanceNorm,
   GroupNormalization: groupNorm,
   LpNormalization: lpNorm,

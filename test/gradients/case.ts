@@ -36,6 +36,8 @@ export interface GradientCase {
   readonly attributes?: Readonly<Record<string, Attribute>>;
   /** Number of outputs; 1 if left out. */
   readonly outputs?: number;
+  /** Inputs whose first dim varies from run to run: the graph is built without knowing it. */
+  readonly batch?: readonly number[];
   /** Outputs that the loss reads; all float ones if left out. */
   readonly reads?: readonly number[];
   /** Builds the forward in place of one node, for ops with bodies; returns the outputs. */

@@ -117,22 +117,20 @@ function places(random: Random, wanted: readonly number[], axis: number, size: n
   return fed(int64(wanted, values));
 }
 
-function scatterElements(op: string): Generator {
-  return (random, variant) => {
-    const shape = shapeOf(random, 1 + (variant % 3));
-    const axis = random.integer(shape.length);
-    const size = shape[axis] ?? 1;
-    const adds = variant % 2 === 1 && op === "ScatterElements";
-    const wanted = shape.map((dim, i) => between(random, 1, i === axis ? size : dim));
-    const at = adds ? indices(random, wanted, size) : places(random, wanted, axis, size);
-    return {
-      op,
-      form: adds ? "add" : "write",
-      inputs: [x(shape), at, x(wanted)],
-      attributes: { axis: int(axis), ...(adds && { reduction: string("add") }) },
-    };
+const scatterElements: Generator = (random, variant) => {
+  const shape = shapeOf(random, 1 + (variant % 3));
+  const axis = random.integer(shape.length);
+  const size = shape[axis] ?? 1;
+  const adds = variant % 2 === 1;
+  const wanted = shape.map((dim, i) => between(random, 1, i === axis ? size : dim));
+  const at = adds ? indices(random, wanted, size) : places(random, wanted, axis, size);
+  return {
+    op: "ScatterElements",
+    form: adds ? "add" : "write",
+    inputs: [x(shape), at, x(wanted)],
+    attributes: { axis: int(axis), ...(adds && { reduction: string("add") }) },
   };
-}
+};
 
 const scatterNd: Generator = (random, variant) => {
   const shape = shapeOf(random, 3, 4).map((dim) => dim + 1);
@@ -244,8 +242,7 @@ export const indexing: Generators = {
   Gather: gather,
   GatherElements: gatherElements,
   GatherND: gatherNd,
-  ScatterElements: scatterElements("ScatterElements"),
-  Scatter: scatterElements("Scatter"),
+  ScatterElements: scatterElements,
   ScatterND: scatterNd,
   TopK: topK,
   Compress: compress,
