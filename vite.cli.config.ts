@@ -1,0 +1,46 @@
+// The command line and the processes that it starts, bundled: most of the time of a short command went into
+// looking up some 170 modules. docs/design/build.md says what is bundled and what it must keep to.
+
+import { fileURLToPath } from "node:url";
+import type { UserConfig } from "vite";
+
+const source = (path: string): string => fileURLToPath(new URL(`src/${path}`, import.meta.url));
+
+/** `analysis-census` for what was `src/analysis/census.ts`: a stack trace shows where to look. */
+function chunkName(modules: readonly string[]): string {
+  const path = modules.at(-1)?.replace(/\.[jt]s$/, "") ?? "chunk";
+  return path.split(/[\\/]/).slice(-2).join("-");
+}
+
+const config: UserConfig = {
+  publicDir: false,
+  ssr: {
+    // Their many small modules are most of what a short command would load. What is native, or needed by
+    // a server alone, stays where npm puts it.
+    noExternal: ["commander", "@bufbuild/protobuf"],
+  },
+  build: {
+    ssr: true,
+    outDir: fileURLToPath(new URL("dist/cli", import.meta.url)),
+    emptyOutDir: true,
+    target: "node20",
+    license: { fileName: "licenses.md" },
+    rolldownOptions: {
+      input: {
+        main: source("cli/main.ts"),
+        "child-main": source("runtime/child-main.ts"),
+        "worker-main": source("train/worker-main.ts"),
+      },
+      // `main.js` waits for its command: a chunk that imported from it would wait for itself.
+      preserveEntrySignatures: "strict",
+      output: {
+        entryFileNames: "[name].js",
+        // Beside each other: `import.meta.url` has to be as far from dist/web and data/ as in src/.
+        chunkFileNames: ({ facadeModuleId, moduleIds }) =>
+          `${chunkName(facadeModuleId ? [facadeModuleId] : moduleIds)}.js`,
+      },
+    },
+  },
+};
+
+export default config;
