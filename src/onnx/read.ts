@@ -143,13 +143,24 @@ function faulty(path: string, found: readonly Diagnostic[]): SkipwayError {
  * const model = await loadModel("model.onnx");
  */
 export async function loadModel(path: string): Promise<Model> {
+  return (await loadFile(path)).model;
+}
+
+/** A model and the bytes that it was read from. */
+export interface LoadedFile {
+  readonly model: Model;
+  readonly bytes: Uint8Array;
+}
+
+/** The same as `loadModel`, for those who have to say which bytes they were. */
+export async function loadFile(path: string): Promise<LoadedFile> {
   const bytes = await readBounded(path);
   const home = await homeOf(path);
   const link = home === undefined ? {} : { home };
   const model = readModel(bytes, { path, ...link });
   const found = await externalDiagnostics(model, { folder: dirname(resolve(path)), ...link });
   if (found.length > 0) throw faulty(path, found);
-  return model;
+  return { model, bytes };
 }
 
 /**

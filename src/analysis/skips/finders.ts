@@ -150,11 +150,13 @@ export const highway: Finder = (flow, fusion) => {
  */
 export const gatedShortcut: Finder = (flow, fusion) => {
   for (const operand of fusion.operands) {
-    // Behind the gate everything may start anew: x·g + f(x·g) is a skip of the product.
-    if (matchOf(flow, fusion, operand) !== undefined) continue;
     const factors = productOf(flow, operand.value) ?? [];
-    for (const [gate = "", content = ""] of [factors, factors.toReversed()]) {
-      if (!isGate(flow.producer(gate))) continue;
+    const gated = [factors, factors.toReversed()].filter(([gate = ""]) =>
+      isGate(flow.producer(gate)),
+    );
+    // Behind the gate everything may start anew: x·g + f(x·g) is a skip of the product.
+    if (gated.length === 0 || matchOf(flow, fusion, operand) !== undefined) continue;
+    for (const [gate = "", content = ""] of gated) {
       const match = matchOf(flow, fusion, operand, { end: content });
       if (match === undefined || (flow.longest(match.step.value, gate) ?? 0) === 0) continue;
       return [describe(flow, match, { kind: "gated" })];

@@ -88,6 +88,8 @@ export class Flow {
   /** Activations that the bodies of a node read. */
   readonly #captured = new Map<Node, readonly ValueName[]>();
   readonly #inside = new Map<Node, number>();
+  /** The activation operands of each node: known once the nodes before it, in topological order, were visited. */
+  readonly #operands = new Map<Node, readonly ValueName[]>();
 
   /** `outer` are activations of an enclosing graph that this one captures. */
   constructor(graph: Graph, outer: ReadonlySet<ValueName> = new Set()) {
@@ -153,7 +155,15 @@ export class Flow {
   }
 
   /** The activation operands of a node, with what its bodies capture; those that say where or how much are none. */
-  activationInputs(node: Node): ValueName[] {
+  activationInputs(node: Node): readonly ValueName[] {
+    const known = this.#operands.get(node);
+    if (known !== undefined) return known;
+    const found = this.#operandsOf(node);
+    this.#operands.set(node, found);
+    return found;
+  }
+
+  #operandsOf(node: Node): ValueName[] {
     // The second operand of CastLike lends its type, nothing else.
     const first = node.op === "CastLike" || node.op === "QuantizeLinear";
     const read = first || node.op === "DequantizeLinear" ? node.inputs.slice(0, 1) : node.inputs;

@@ -1,18 +1,16 @@
 // `skipway census MODEL`: every skip connection of a model.
 
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { stat, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Command } from "commander";
 import { census } from "../../analysis/census.ts";
-import { drawPicture } from "../../analysis/draw.ts";
-import { type Picture, pictureOf } from "../../analysis/picture/picture.ts";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
 import { type DType, isFloat } from "../../graph/dtype.ts";
 import type { Graph } from "../../graph/graph.ts";
-import { loadModel } from "../../onnx/read.ts";
+import { type LoadedFile, loadFile } from "../../onnx/read.ts";
 import { digestOf } from "../../registry/digest.ts";
 import { noteFixedBatch, readBatch } from "../batch.ts";
 import type { CommonOptions, Io } from "../io.ts";
@@ -46,15 +44,15 @@ export function addCensus(program: Command, io: Io): void {
 
 async function run(io: Io, path: string, options: CensusOptions): Promise<void> {
   if (options.diff !== undefined) return compare(io, [path, options.diff], options);
-  const model = await loadModel(path);
+  const { model, bytes } = await loadFile(path);
   noteFixedBatch(io, model.graph, options);
   const graph = inferShapes(model.graph);
   const found = census(graph, { batch: options.batch });
   if (options.svg !== undefined || options.html !== undefined) {
-    await writePictures(io, pictureOf(graph, found, basename(path)), options);
+    await writePictures(io, { graph, found, name: basename(path) }, options);
   }
   if (options.json === true) {
-    const digest = await fileDigest(path);
+    const digest = await fileDigest(path, bytes);
     io.out(`${JSON.stringify(censusDocument(graph, found, digest), null, 2)}\n`);
     return;
   }
@@ -67,8 +65,14 @@ async function run(io: Io, path: string, options: CensusOptions): Promise<void> 
   ]);
 }
 
-async function writePictures(io: Io, picture: Picture, options: CensusOptions): Promise<void> {
-  const { svg, html, quiet } = options;
+async function writePictures(
+  io: Io,
+  { graph, found, name }: { graph: Graph; found: Census; name: string },
+  { svg, html, quiet }: CensusOptions,
+): Promise<void> {
+  const { drawPicture } = await import("../../analysis/draw.ts");
+  const { pictureOf } = await import("../../analysis/picture/picture.ts");
+  const picture = pictureOf(graph, found, name);
   if (svg !== undefined) await write(svg, drawPicture(picture));
   if (html !== undefined) {
     const { standalonePage } = await import("../../dashboard/standalone.ts");
@@ -90,11 +94,14 @@ async function compare(
     throw new SkipwayError("usage", `${drawn} draws one model: leave it out, or --diff`);
   }
   const { censusDiff } = await import("../../analysis/diff/census-diff.ts");
-  const [before, after] = await bothGraphs(paths);
-  const diff = censusDiff(before, after, { batch: options.batch });
+  const [before, after] = await bothFiles(paths);
+  const diff = censusDiff(inferShapes(before.model.graph), inferShapes(after.model.graph), {
+    batch: options.batch,
+  });
   if (diff.same === false) process.exitCode = EXIT.check;
   if (options.json === true) {
-    const [a, b] = await Promise.all(paths.map(fileDigest));
+    const a = await fileDigest(paths[0], before.bytes);
+    const b = await fileDigest(paths[1], after.bytes);
     const models = {
       before: { path: paths[0], digest: a, ...diff.before },
       after: { path: paths[1], digest: b, ...diff.after },
@@ -108,11 +115,11 @@ async function compare(
   print(io, diffLines(diff, paths, view));
 }
 
-async function bothGraphs([one, other]: readonly [string, string]): Promise<[Graph, Graph]> {
-  const [a, b] = await Promise.allSettled([loadModel(one), loadModel(other)]);
-  if (a.status === "fulfilled" && b.status === "fulfilled") {
-    return [inferShapes(a.value.graph), inferShapes(b.value.graph)];
-  }
+async function bothFiles([one, other]: readonly [string, string]): Promise<
+  [LoadedFile, LoadedFile]
+> {
+  const [a, b] = await Promise.allSettled([loadFile(one), loadFile(other)]);
+  if (a.status === "fulfilled" && b.status === "fulfilled") return [a.value, b.value];
   const reasons: unknown[] = [a, b].flatMap((tried) =>
     tried.status === "rejected" ? [tried.reason] : [],
   );
@@ -131,9 +138,9 @@ function print(io: Io, lines: readonly string[]): void {
   io.out(`${lines.join("\n")}\n`);
 }
 
-/** Of the file as it lies there: the address under which the registry keeps it. A pipe is read up. */
-async function fileDigest(path: string): Promise<string | null> {
-  return (await stat(path)).isFile() ? digestOf(await readFile(path)) : null;
+/** Of a file's bytes: the address under which the registry keeps it. What came through a pipe has none. */
+async function fileDigest(path: string, bytes: Uint8Array): Promise<string | null> {
+  return (await stat(path)).isFile() ? digestOf(bytes) : null;
 }
 
 /** The JSON document of a census, as docs/reference/census.schema.json describes it. */
