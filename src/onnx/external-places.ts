@@ -57,10 +57,12 @@ export class ExternalPlaces {
   }
 
   readonly #attribute = (one: AttributeProto): void => {
-    [concatenated(one.t), ...one.tensors].forEach(this.#tensor);
-    for (const sparse of one.sparseTensors) this.#sparse(sparse);
+    if (one.t.length > 0) this.#tensor(concatenated(one.t));
+    one.tensors.forEach(this.#tensor);
+    one.sparseTensors.forEach(this.#sparse);
     if (one.sparseTensor !== undefined) this.#sparse(one.sparseTensor);
-    for (const graph of [one.g, ...one.graphs]) this.#graph(graph);
+    this.#graph(one.g);
+    for (const graph of one.graphs) this.#graph(graph);
   };
 
   readonly #sparse = ({ values, indices }: SparseTensorProto): void => {

@@ -52,20 +52,29 @@ function split(message: Uint8Array): TensorParts {
   const reader = new BinaryReader(message);
   const kept: Uint8Array[] = [];
   const data: DataRecord[] = [];
+  // Where the fields that are kept began, since the last elements.
+  let from = 0;
+  const keep = (until: number): void => {
+    if (until > from) kept.push(message.subarray(from, until));
+  };
   while (reader.pos < reader.len) {
     const start = reader.pos;
     const [field, wireType] = reader.tag();
     const payloadStart = reader.pos;
     if (!DATA_FIELDS.has(field)) {
       reader.skip(wireType, field, limits.messageDepthMax);
-      kept.push(message.subarray(start, reader.pos));
-    } else if (wireType === WireType.LengthDelimited) {
+      continue;
+    }
+    keep(start);
+    if (wireType === WireType.LengthDelimited) {
       data.push({ field, wireType, payload: reader.bytes() });
     } else {
       reader.skip(wireType, field, limits.messageDepthMax);
       data.push({ field, wireType, payload: message.subarray(payloadStart, reader.pos) });
     }
+    from = reader.pos;
   }
+  keep(reader.pos);
   return { header: fromBinary(TensorProtoSchema, concatenated(kept)), data };
 }
 
