@@ -149,6 +149,11 @@ export class Inference {
       const inferred = this.#values.get(value.name);
       return this.#bind(inferred === undefined ? value : { ...value, ...merge(value, inferred) });
     });
+    // What a file declares of an output may be more than what its node tells, as the iterations of a loop.
+    for (const { name, ...type } of outputs) {
+      const inferred = this.#values.get(name);
+      if (inferred !== undefined) this.#values.set(name, { name, ...merge(type, inferred) });
+    }
     const given = new Map(graph.inputs.map((value) => [value.name, value]));
     const same =
       nodes === graph.nodes &&

@@ -3,7 +3,7 @@
 // on networks, and other orders are tried where it is not at the bound.
 
 import { Random } from "../../base/random.ts";
-import type { Lifetime } from "../memory.ts";
+import type { Lifetime } from "./liveness.ts";
 
 /** Where each storage lies, in the order of the lifetimes given. */
 export interface Arena {

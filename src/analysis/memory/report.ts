@@ -4,9 +4,10 @@
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { indexOf } from "../../graph/query.ts";
 import { census } from "../census.ts";
-import { bindBatch, type InferenceMemory, inferenceMemory, lifetimesOf } from "../memory.ts";
+import { bindBatch, type InferenceMemory, inferenceMemory } from "../memory.ts";
 import type { Skip } from "../skips/skip.ts";
 import { planArena } from "./arena.ts";
+import { lifetimesOf, momentsOf } from "./liveness.ts";
 import { type BestOrder, bestOrder, type OrderNode, type OrderProblem } from "./order.ts";
 import { runtimeMemory } from "./runtime.ts";
 import { WithoutSkips } from "./without.ts";
@@ -16,7 +17,9 @@ export interface MemoryReport extends Omit<InferenceMemory, "atPeak"> {
   readonly atPeak: readonly {
     readonly value: ValueName;
     readonly bytes: number;
-    /** `input`, `output`, `main path`, or the id of the skip that alone keeps it alive or makes it. */
+    /** The node in whose body it lives, if it does. */
+    readonly body?: string;
+    /** `input`, `output`, `body`, `main path`, or the id of the skip that alone keeps it alive or makes it. */
     readonly because: string;
   }[];
   readonly best: BestOrder;
@@ -42,7 +45,7 @@ export function memoryReport(graph: Graph, options: { batch?: number } = {}): Me
   const bound = bindBatch(graph, batch);
   const memory = inferenceMemory(graph, { batch });
   const { skips } = census(graph, { batch });
-  const arena = planArena(lifetimesOf(bound).lifetimes);
+  const arena = planArena(momentsOf(bound).lifetimes);
   const withoutSkips = new WithoutSkips(bound);
   const without = withoutSkips.peakBytes(skips);
   const ties = skips.filter((skip) => skip.atPeak || makesAtPeak(bound, memory, skip));
@@ -50,7 +53,10 @@ export function memoryReport(graph: Graph, options: { batch?: number } = {}): Me
   const because = reasons(bound, memory, skips);
   return {
     ...memory,
-    atPeak: memory.atPeak.map((one) => ({ ...one, because: because(one.value) })),
+    atPeak: memory.atPeak.map((one) => ({
+      ...one,
+      because: one.body === undefined ? because(one.value) : "body",
+    })),
     best: bestOrder(orderProblem(bound)),
     runtimePeakBytes: runtimeMemory(bound).peakBytes,
     arenaBytes: arena.bytes,
@@ -78,7 +84,8 @@ function makesAtPeak(graph: Graph, memory: InferenceMemory, { merge, nodes }: Sk
 export function orderProblem(graph: Graph): OrderProblem {
   const index = indexOf(graph);
   const { lifetimes, storageOf } = lifetimesOf(graph);
-  const numbers = new Map(lifetimes.map(({ value }, i) => [value, i]));
+  const numbers = new Map<ValueName, number>();
+  const byName = new Map(graph.nodes.map((node, i) => [node.name, i]));
   const nodes = graph.nodes.map(() => ({
     after: new Set<number>(),
     reads: new Set<number>(),
@@ -87,11 +94,12 @@ export function orderProblem(graph: Graph): OrderProblem {
   const positionOf = (node: Node | undefined): number | undefined =>
     node === undefined ? undefined : index.positions.get(node);
   const inputs: number[] = [];
-  for (const [value, storage] of numbers) {
-    const maker = positionOf(index.producers.get(value));
+  lifetimes.forEach(({ value, body }, storage) => {
+    if (body === undefined) numbers.set(value, storage);
+    const maker = body === undefined ? positionOf(index.producers.get(value)) : byName.get(body);
     if (maker === undefined) inputs.push(storage);
     else nodes[maker]?.makes.add(storage);
-  }
+  });
   for (const [name, uses] of index.uses) {
     const maker = positionOf(index.producers.get(name));
     const storage = numbers.get(storageOf(name));

@@ -8,7 +8,8 @@ import { dtypeBytes } from "../../graph/dtype.ts";
 import type { Graph, Node, ValueName, ValueType } from "../../graph/graph.ts";
 import { subgraphs } from "../../graph/graph.ts";
 import { captures, indexOf, typeOf } from "../../graph/query.ts";
-import { isStatic } from "../../graph/shape.ts";
+import { isStatic, normalizeAxis } from "../../graph/shape.ts";
+import { scanParts } from "../../ops/control.ts";
 import { valueBytes } from "../../ops/rules.ts";
 import { workspaceBytes } from "./workspace.ts";
 
@@ -57,27 +58,94 @@ interface Buffer {
 
 /** What ONNX Runtime takes for one run of a graph whose batch is bound, idioms apart. */
 export function runtimeMemory(graph: Graph): RuntimeMemory {
+  const peak = planned(graph, new Set());
+  // The binding copies the outputs into JavaScript's own memory before it lets go of them.
+  const names = (values: Graph["inputs"]): ValueName[] => values.map(({ name }) => name);
+  const inputs = names(graph.inputs).filter((name) => !graph.initializers.has(name));
+  const peakBytes = bytesOf(graph, inputs) + 2 * bytesOf(graph, names(graph.outputs));
+  return peakBytes > peak.peakBytes
+    ? { peakBytes, peakNode: graph.nodes.at(-1)?.name ?? "" }
+    : peak;
+}
+
+/** The same for a body too, of which some values lie in buffers of the node around it. */
+function planned(graph: Graph, elsewhere: ReadonlySet<ValueName>): RuntimeMemory {
   const nodes = runtimeOrder(graph);
-  const plan = new Plan(graph, nodes);
+  const plan = new Plan(graph, nodes, elsewhere);
   nodes.forEach((node, step) => {
     plan.step(node, step);
   });
   const change = new Float64Array(nodes.length + 1);
+  const taken = new Float64Array(nodes.length + 1);
   for (const { bytes, from, until } of plan.buffers) {
     change[from] = (change[from] ?? 0) + bytes;
     change[until + 1] = (change[until + 1] ?? 0) - bytes;
+    taken[from] = (taken[from] ?? 0) + bytes;
   }
   // The caller holds its inputs until the run is over.
-  const inputs = graph.inputs.filter(({ name }) => !graph.initializers.has(name));
-  let held = inputs.reduce((sum, { name }) => sum + (valueBytes(typeOf(graph, name)) ?? 0), 0);
+  const inputs = graph.inputs.map(({ name }) => name).filter((name) => !elsewhere.has(name));
+  let held = bytesOf(
+    graph,
+    inputs.filter((name) => !graph.initializers.has(name)),
+  );
   let peak = { peakBytes: held, peakNode: "" };
   nodes.forEach((node, step) => {
     held += change[step] ?? 0;
-    const bodies = subgraphs(node).map((body) => runtimeMemory(body).peakBytes);
-    const peakBytes = held + workspaceBytes(graph, node) + Math.max(0, ...bodies);
+    const inside = controlBytes(graph, node, taken[step] ?? 0);
+    const peakBytes = held + workspaceBytes(graph, node) + inside;
     if (peakBytes > peak.peakBytes) peak = { peakBytes, peakNode: node.name };
   });
   return peak;
+}
+
+/**
+ * What a node with bodies takes beside its outputs. They are counted with the others when it runs, but are
+ * made in the bodies or at their end: `taken` bytes that are not there before.
+ * Source: core/providers/cpu/controlflow of onnxruntime.
+ */
+function controlBytes(graph: Graph, node: Node, taken: number): number {
+  const bodies = subgraphs(node);
+  const [body] = bodies;
+  if (body === undefined) return 0;
+  if (node.op === "Loop") return loopBytes(graph, node, body, taken);
+  if (node.op === "Scan") return scanBytes(graph, node, body, taken);
+  const most = Math.max(...bodies.map((one) => planned(one, new Set()).peakBytes));
+  return Math.max(0, most - taken);
+}
+
+/** An iteration, with what it got from the one before; at the end all is copied (loop.cc). */
+function loopBytes(graph: Graph, node: Node, body: Graph, taken: number): number {
+  const carried = node.inputs.length - 2;
+  const outputs = body.outputs.map(({ name }) => name);
+  const rows = outputs.slice(1 + carried);
+  const trips = typeOf(graph, node.outputs[carried] ?? "")?.shape?.[0];
+  const kept = ((typeof trips === "number" ? trips : 1) - 1) * bytesOf(body, rows);
+  const before = body.inputs.slice(2).map(({ name }) => name);
+  const during = planned(body, new Set()).peakBytes + kept - taken;
+  const end = bytesOf(body, before) + bytesOf(body, outputs.slice(1)) + kept;
+  return Math.max(0, during, end);
+}
+
+/**
+ * Two buffers for each state, besides that of the last step; slices and rows lie in what is cut and stacked
+ * (scan_utils.cc).
+ */
+function scanBytes(graph: Graph, node: Node, body: Graph, taken: number): number {
+  const parts = scanParts(node, graph.opsets.get("") ?? 1);
+  if (parts === undefined) return 0;
+  const states = body.inputs.slice(0, parts.states).map(({ name }) => name);
+  const rows = body.outputs.slice(parts.states).map(({ name }) => name);
+  const cut = typeOf(graph, node.inputs[parts.first + parts.states] ?? "")?.shape;
+  const steps = cut?.[normalizeAxis(parts.axisOf(parts.states), cut.length) ?? -1];
+  const buffers = typeof steps === "number" ? Math.min(2, Math.max(0, steps - 1)) : 2;
+  const stacked = bytesOf(graph, node.outputs.slice(parts.states));
+  const elsewhere = new Set([...body.inputs.map(({ name }) => name), ...rows]);
+  const during = planned(body, elsewhere).peakBytes - Math.max(0, taken - stacked);
+  return Math.max(0, buffers * bytesOf(body, states) + during);
+}
+
+function bytesOf(graph: Graph, names: readonly ValueName[]): number {
+  return names.reduce((sum, name) => sum + (valueBytes(typeOf(graph, name)) ?? 0), 0);
 }
 
 /**
@@ -124,6 +192,8 @@ function readsOf(node: Node): readonly ValueName[] {
 class Plan {
   readonly buffers: Buffer[] = [];
   readonly #graph: Graph;
+  /** Outputs that are made in a buffer of the node around this graph. */
+  readonly #elsewhere: ReadonlySet<ValueName>;
   readonly #last: number;
   readonly #outputs: ReadonlySet<ValueName>;
   readonly #reads = new Map<ValueName, number>();
@@ -131,8 +201,9 @@ class Plan {
   /** The one freed last is taken first. */
   readonly #free = new Map<string, Buffer[]>();
 
-  constructor(graph: Graph, nodes: readonly Node[]) {
+  constructor(graph: Graph, nodes: readonly Node[], elsewhere: ReadonlySet<ValueName>) {
     this.#graph = graph;
+    this.#elsewhere = elsewhere;
     this.#last = Math.max(0, nodes.length - 1);
     this.#outputs = indexOf(graph).outputs;
     for (const name of nodes.flatMap(readsOf)) {
@@ -156,12 +227,14 @@ class Plan {
   }
 
   #place(node: Node, name: ValueName, step: number): void {
+    // In a body, a node yet; a weight once the model is loaded.
+    if (node.op === "Constant" && !this.#outputs.has(name)) return;
     const reads = this.#reads.get(name) ?? 0;
     const type = typeOf(this.#graph, name);
     const key = keyOf(type);
     if (this.#outputs.has(name)) {
       // Handed to the caller: in nobody else's buffer, and free for nobody.
-      const bytes = valueBytes(type) ?? 0;
+      const bytes = this.#elsewhere.has(name) ? 0 : (valueBytes(type) ?? 0);
       this.#take(name, {
         bytes,
         key: undefined,

@@ -5,8 +5,9 @@ import { indexOf } from "../../graph/query.ts";
 import { zoo } from "../../nn/models/index.ts";
 import { buildNet } from "../../nn/net.ts";
 import { census } from "../census.ts";
-import { bindBatch, lifetimesOf } from "../memory.ts";
+import { bindBatch } from "../memory.ts";
 import type { Skip } from "../skips/skip.ts";
+import { lifetimesOf } from "./liveness.ts";
 import { WithoutSkips } from "./without.ts";
 
 /** The graph written out anew: merges do not read the shortcuts, and nothing computes what nobody reads then. */

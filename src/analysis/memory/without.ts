@@ -2,10 +2,11 @@
 // nobody reads then is not computed. The graph is read once; each question costs what it changes, and one
 // walk over the timeline.
 
-import type { Graph, Node, ValueName } from "../../graph/graph.ts";
-import { indexOf } from "../../graph/query.ts";
-import { lifetimesOf } from "../memory.ts";
+import { withBodies } from "../../canonical/inline.ts";
+import { type Graph, type Node, subgraphs, type ValueName } from "../../graph/graph.ts";
+import { captures, indexOf } from "../../graph/query.ts";
 import type { Skip } from "../skips/skip.ts";
+import { insideBytes, lifetimesOf } from "./liveness.ts";
 
 /** A storage with the values that lie in it: itself and its views. */
 interface Storage {
@@ -20,6 +21,8 @@ interface Cut {
   /** Reads that are gone of each value, by node. */
   readonly reads: Map<ValueName, Set<Node>>;
   readonly dead: Set<Node>;
+  /** Nodes in whose bodies skips are cut, with these bodies. */
+  readonly changed: ReadonlyMap<Node, Node>;
 }
 
 /** Answers what the peak would be without skips. */
@@ -31,6 +34,10 @@ export class WithoutSkips {
   readonly #byName: ReadonlyMap<string, Node>;
   /** Values that each node reads, in its bodies too. */
   readonly #reads = new Map<Node, Set<ValueName>>();
+  /** Bytes that the bodies of a node hold, by its name. */
+  readonly #inside = new Map<string, number>();
+  /** The node around each node of a body, by name. */
+  readonly #around = new Map<string, Node>();
 
   constructor(graph: Graph) {
     const { lifetimes, storageOf } = lifetimesOf(graph);
@@ -38,9 +45,13 @@ export class WithoutSkips {
     this.#storageOf = storageOf;
     this.#byName = new Map(graph.nodes.map((node) => [node.name, node]));
     this.#change = new Float64Array(graph.nodes.length + 1);
-    for (const { value, bytes, from, until } of lifetimes) {
-      this.#storages.set(value, { bytes, from, until, values: [value] });
+    for (const { value, bytes, from, until, body } of lifetimes) {
       addTo(this.#change, bytes, from, until);
+      if (body === undefined) this.#storages.set(value, { bytes, from, until, values: [value] });
+      else this.#inside.set(body, (this.#inside.get(body) ?? 0) + bytes);
+    }
+    for (const node of graph.nodes) {
+      for (const inner of subgraphs(node).flatMap(nodesWithin)) this.#around.set(inner.name, node);
     }
     for (const name of graph.nodes.flatMap((node) => node.outputs)) {
       const owner = storageOf(name);
@@ -66,6 +77,7 @@ export class WithoutSkips {
       const end = this.#end(owner, storage, cut);
       if (end !== undefined) addTo(change, bytes, from, end);
     }
+    this.#cutInside(change, cut);
     let [alive, peak] = [0, 0];
     for (const more of change) {
       alive += more;
@@ -76,16 +88,9 @@ export class WithoutSkips {
 
   #cut(skips: readonly Skip[]): Cut {
     const { producers, uses, outputs } = indexOf(this.#graph);
-    const cut: Cut = { reads: new Map(), dead: new Set() };
-    const open: (readonly [Node, ValueName])[] = [];
-    for (const { merge, source, nodes } of skips) {
-      const node = this.#byName.get(merge);
-      const shortcut = new Set(nodes.shortcut);
-      for (const name of node?.inputs ?? []) {
-        const maker = producers.get(name)?.name ?? "";
-        if (node !== undefined && (name === source || shortcut.has(maker))) open.push([node, name]);
-      }
-    }
+    const changed = this.#changed(skips);
+    const cut: Cut = { reads: new Map(), dead: new Set(), changed };
+    const open = this.#readsOf(skips, changed);
     for (let read = open.pop(); read !== undefined; read = open.pop()) {
       const [node, name] = read;
       const gone = cut.reads.get(name) ?? new Set();
@@ -101,6 +106,49 @@ export class WithoutSkips {
       for (const one of this.#reads.get(maker) ?? []) open.push([maker, one]);
     }
     return cut;
+  }
+
+  /** The reads that skips are: of merges, and of bodies that need a value no more without a merge in them. */
+  #readsOf(skips: readonly Skip[], changed: ReadonlyMap<Node, Node>): [Node, ValueName][] {
+    const { producers } = indexOf(this.#graph);
+    const found: [Node, ValueName][] = [];
+    for (const [node, less] of changed) {
+      const left = new Set([...node.inputs, ...capturesOf(less)]);
+      for (const name of capturesOf(node)) if (!left.has(name)) found.push([node, name]);
+    }
+    for (const { merge, source, nodes } of skips) {
+      const node = this.#byName.get(merge);
+      const shortcut = new Set(nodes.shortcut);
+      for (const name of node?.inputs ?? []) {
+        const maker = producers.get(name)?.name ?? "";
+        if (node !== undefined && (name === source || shortcut.has(maker)))
+          found.push([node, name]);
+      }
+    }
+    return found;
+  }
+
+  /** Nodes around skips that lie in bodies, with what is left of the bodies. */
+  #changed(skips: readonly Skip[]): Map<Node, Node> {
+    const inner = new Map<Node, Skip[]>();
+    for (const skip of skips) {
+      const around = this.#byName.has(skip.merge) ? undefined : this.#around.get(skip.merge);
+      if (around !== undefined) inner.set(around, [...(inner.get(around) ?? []), skip]);
+    }
+    return new Map(
+      [...inner].map(([node, here]) => [node, withBodies(node, (body) => cutBody(body, here))]),
+    );
+  }
+
+  /** What bodies hold no more: those of nodes that are gone, and those in which skips are. */
+  #cutInside(change: Float64Array, { dead, changed }: Cut): void {
+    const { positions } = indexOf(this.#graph);
+    for (const node of new Set([...dead, ...changed.keys()])) {
+      const less = dead.has(node) ? undefined : changed.get(node);
+      const left = less === undefined ? 0 : insideBytes(this.#graph, less);
+      const position = positions.get(node) ?? 0;
+      addTo(change, left - (this.#inside.get(node.name) ?? 0), position, position);
+    }
   }
 
   /** The last node that reads a storage; undefined where nobody takes it any more. */
@@ -120,6 +168,37 @@ export class WithoutSkips {
     if (end < 0) return maker === undefined ? from : undefined;
     return end;
   }
+}
+
+/** A body whose merges do not read these shortcuts, and that computes nothing which nobody reads then. */
+function cutBody(body: Graph, skips: readonly Skip[]): Graph {
+  const { producers } = indexOf(body);
+  const cut = body.nodes.map((node): Node => {
+    const here = skips.filter(({ merge }) => merge === node.name);
+    const shortcut = (name: ValueName): boolean =>
+      here.some(({ source, nodes }) => {
+        return name === source || nodes.shortcut.includes(producers.get(name)?.name ?? "");
+      });
+    const inner = withBodies(node, (one) => cutBody(one, skips));
+    if (here.length === 0) return inner;
+    return { ...inner, inputs: node.inputs.map((name) => (shortcut(name) ? "" : name)) };
+  });
+  if (cut.every((node, i) => node === body.nodes[i])) return body;
+  const read = new Set(body.outputs.map(({ name }) => name));
+  const kept = cut.toReversed().filter((node) => {
+    const alive = node.outputs.some((name) => read.has(name));
+    if (alive) for (const name of [...node.inputs, ...capturesOf(node)]) read.add(name);
+    return alive;
+  });
+  return { ...body, nodes: kept.reverse() };
+}
+
+function capturesOf(node: Node): readonly ValueName[] {
+  return subgraphs(node).flatMap((body) => [...captures(body)]);
+}
+
+function nodesWithin(body: Graph): readonly Node[] {
+  return body.nodes.flatMap((node) => [node, ...subgraphs(node).flatMap(nodesWithin)]);
 }
 
 function addTo(change: Float64Array, bytes: number, from: number, until: number): void {
