@@ -3,14 +3,15 @@
 
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { canonicalize } from "../canonical/canonical.ts";
-import type { Graph, Node, ValueName } from "../graph/graph.ts";
+import { type Graph, type Node, subgraphs, type ValueName } from "../graph/graph.ts";
 import { originalName, originalsOf } from "../graph/original.ts";
 import { indexOf, typeOf } from "../graph/query.ts";
 import { opOf } from "../ops/index.ts";
 import { valueBytes } from "../ops/rules.ts";
 import { skipHazards } from "./hazards/index.ts";
 import type { Examined } from "./hazards/rule.ts";
-import { bindBatch, inferenceMemory } from "./memory.ts";
+import { Peak } from "./memory/peak.ts";
+import { bindBatch, memoryOf } from "./memory.ts";
 import { bodiesOf, conditionalSkips } from "./skips/control.ts";
 import { markDense } from "./skips/dense.ts";
 import { FINDERS } from "./skips/finders.ts";
@@ -53,16 +54,11 @@ export function examine(
   const run = bindBatch(graph, batch);
   const ground = groundOf(run);
   const { found, links, notSkips } = search(ground.canonical);
-  const memory = inferenceMemory(run, { batch });
-  // Several moments may tie for the peak: a skip that stands at any of them stands at the peak.
-  const peaks = memory.timeline.flatMap(({ bytes }, i) => (bytes === memory.peakBytes ? [i] : []));
   const groups = weightGroups(ground.canonical, found);
   const skips = found.map((skip, i) => {
     const alone = aliveAlone(ground, skip);
-    const at = (name: string | undefined): number | undefined => ground.positions.get(name ?? "");
-    const [from, until] = [at(alone?.from), at(alone?.until)];
-    const atPeak =
-      from !== undefined && until !== undefined && peaks.some((one) => from < one && one <= until);
+    const shortcut = skip.shortcut.flatMap((name) => namesOf(ground, name));
+    const atPeak = ground.peak.holds({ shortcut, aliveOnlyForSkip: alone });
     return {
       found: skip,
       skip: rowOf(ground, skip, { id: `s${i + 1}`, alone, atPeak, weightGroup: groups.get(skip) }),
@@ -73,7 +69,8 @@ export function examine(
     run,
     canonical: ground.canonical,
     skips,
-    memory,
+    memory: memoryOf(run, batch),
+    peak: ground.peak,
     denseLinks: links,
     notSkips: namedNotSkips(ground, notSkips),
   };
@@ -85,8 +82,12 @@ interface Ground {
   readonly run: Graph;
   /** Of the nodes that are run, by name. */
   readonly positions: ReadonlyMap<string, number>;
+  readonly peak: Peak;
   /** Nodes of the canonical graph by name. */
   readonly node: (name: string) => Node | undefined;
+  /** The body in which a node of the canonical graph lies, and that in which one lies that is run. */
+  readonly bodies: ReadonlyMap<string, Graph>;
+  readonly runBodies: ReadonlyMap<string, Graph>;
 }
 
 function groundOf(run: Graph): Ground {
@@ -96,8 +97,23 @@ function groundOf(run: Graph): Ground {
     canonical,
     run,
     positions: new Map(run.nodes.map((node, position) => [node.name, position])),
+    peak: new Peak(run),
     node: (name) => byName.get(name),
+    bodies: bodiesByNode(canonical),
+    runBodies: bodiesByNode(run),
   };
+}
+
+/** The body in which each node lies that is not one of the graph itself. */
+function bodiesByNode(graph: Graph): ReadonlyMap<string, Graph> {
+  const found = new Map<string, Graph>();
+  const open = graph.nodes.flatMap(subgraphs);
+  for (let body = open.pop(); body !== undefined; body = open.pop()) {
+    for (const node of body.nodes) found.set(node.name, body);
+    open.push(...body.nodes.flatMap(subgraphs));
+  }
+  for (const node of graph.nodes) found.delete(node.name);
+  return found;
 }
 
 interface SearchResult {
@@ -228,11 +244,12 @@ function namedNotSkips(ground: Ground, found: Census["notSkips"]): Census["notSk
 /** The stretch after the last other use of the source: what the skip alone keeps alive. */
 function aliveAlone(ground: Ground, skip: Found): Skip["aliveOnlyForSkip"] {
   const own = new Set([...skip.shortcut, skip.merge]);
-  const all = (indexOf(ground.canonical).uses.get(skip.source) ?? []).map(({ node }) => ({
+  const around = ground.bodies.get(skip.merge) ?? ground.canonical;
+  const all = (indexOf(around).uses.get(skip.source) ?? []).map(({ node }) => ({
     own: own.has(node.name),
     last: lastRead(ground, node, skip.source),
   }));
-  const at = (name: string): number => ground.positions.get(name) ?? 0;
+  const at = (name: string): number => ground.peak.last(name) ?? 0;
   const latest = (mine: boolean): string | undefined =>
     all
       .filter((use) => use.own === mine)
@@ -244,11 +261,12 @@ function aliveAlone(ground: Ground, skip: Found): Skip["aliveOnlyForSkip"] {
 }
 
 /** Of the nodes that are run for a canonical node, the last that reads a value. */
-function lastRead({ run, positions }: Ground, node: Node, value: ValueName): string {
+function lastRead(ground: Ground, node: Node, value: ValueName): string {
   const inside = new Set((node.originals ?? []).map(originalName));
-  const readers = (indexOf(run).uses.get(value) ?? []).map((use) => use.node.name);
+  const around = ground.runBodies.get([...inside][0] ?? "") ?? ground.run;
+  const readers = (indexOf(around).uses.get(value) ?? []).map((use) => use.node.name);
   const found = readers.filter((name) => inside.has(name));
-  const at = (name: string): number => positions.get(name) ?? 0;
+  const at = (name: string): number => ground.peak.last(name) ?? 0;
   return found.toSorted((a, b) => at(b) - at(a))[0] ?? node.name;
 }
 

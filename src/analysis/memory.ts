@@ -50,7 +50,11 @@ export function batchSymbol(graph: Graph): string | undefined {
 /** Peak memory and liveness of a graph, run in file order. */
 export function inferenceMemory(graph: Graph, options: { batch?: number } = {}): InferenceMemory {
   const batch = options.batch ?? 1;
-  const bound = bindBatch(graph, batch);
+  return memoryOf(bindBatch(graph, batch), batch);
+}
+
+/** The same for a graph that is bound to this batch. Bound again it would not be the one that runs. */
+export function memoryOf(bound: Graph, batch: number): InferenceMemory {
   const { lifetimes, unknown } = lifetimesOf(bound);
   let peak = 0;
   let peakAt = 0;

@@ -69,6 +69,11 @@ export function captures(body: Graph): Set<ValueName> {
   return found;
 }
 
+/** All nodes of a graph and of the bodies in it, each before those of its own bodies. */
+export function nodesWithin(graph: Graph): readonly Node[] {
+  return graph.nodes.flatMap((node) => [node, ...subgraphs(node).flatMap(nodesWithin)]);
+}
+
 /** The node that makes a value, or undefined for graph inputs and initializers. */
 export function producerOf(graph: Graph, name: ValueName): Node | undefined {
   return indexOf(graph).producers.get(name);

@@ -23,10 +23,10 @@ const WIDE_LAYERS_MIN = 3;
 export const longSkip: Rule = {
   id: "memory/long-skip",
   title: "a long skip holds a good part of the memory peak",
-  check: ({ skips, memory }) =>
+  check: ({ skips, memory, peak }) =>
     skips.flatMap(({ skip }) => {
-      const { bytes, atPeak, span, aliveOnlyForSkip: alone } = skip;
-      if (bytes === undefined || alone === undefined || !atPeak) return [];
+      const { bytes, span, aliveOnlyForSkip: alone } = skip;
+      if (bytes === undefined || alone === undefined || !peak.holdsSource(skip)) return [];
       if (span < LONG_SPAN || bytes < SKIP_SHARE * memory.peakBytes) return [];
       return [
         {

@@ -2,6 +2,7 @@
 
 import type { Diagnostic } from "../../base/diagnostic.ts";
 import type { Graph } from "../../graph/graph.ts";
+import type { Peak } from "../memory/peak.ts";
 import type { InferenceMemory } from "../memory.ts";
 import type { Found, Skip } from "../skips/skip.ts";
 
@@ -15,6 +16,8 @@ export interface Examined {
   readonly canonical: Graph;
   readonly skips: readonly ExaminedSkip[];
   readonly memory: InferenceMemory;
+  /** The moments of its peak. */
+  readonly peak: Peak;
 }
 
 /** A skip as the census tells it, and as it was found: `found` names nodes of the canonical graph. */

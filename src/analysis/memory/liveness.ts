@@ -32,7 +32,12 @@ export interface Liveness {
 export interface Moments {
   readonly lifetimes: readonly Lifetime[];
   readonly count: number;
+  /** First and last moment of each node, by its name; one of the graph itself hides one in a body. */
+  readonly spans: ReadonlyMap<string, Span>;
 }
+
+/** The moments from the first to the last, both included. */
+export type Span = readonly [first: number, last: number];
 
 const VIEWS = new Set(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"]);
 
@@ -155,31 +160,41 @@ interface Inside extends Moments {
   readonly unknown: number;
 }
 
+/** Of a node without bodies. */
+const NOTHING: Inside = { lifetimes: [], count: 0, unknown: 0, spans: new Map() };
+
 /** The graph's own storages and those of its bodies, moment by moment. */
 function flat(graph: Graph, own: Own): Inside {
   const inside: Lifetime[] = [];
   const starts: number[] = [];
+  const [spans, inner] = [new Map<string, Span>(), new Map<string, Span>()];
   let [count, unknown] = [0, own.unknown.size];
   for (const node of graph.nodes) {
     starts.push(count);
     const bodies = insideOf(node, own);
-    inside.push(...shifted(bodies.lifetimes, count));
+    for (const one of shifted(bodies.lifetimes, count)) inside.push(one);
+    for (const [name, span] of later(bodies.spans, count)) inner.set(name, span);
+    spans.set(node.name, [count, count + Math.max(1, bodies.count) - 1]);
     count += Math.max(1, bodies.count);
     unknown += bodies.unknown;
   }
+  for (const [name, span] of inner) if (!spans.has(name)) spans.set(name, span);
   const lifetimes = own.lifetimes.map((one) => ({
     ...one,
     from: starts[one.from] ?? 0,
     until: (starts[one.until + 1] ?? Math.max(1, count)) - 1,
   }));
-  return { lifetimes: [...lifetimes, ...inside], count: Math.max(1, count), unknown };
+  return { lifetimes: [...lifetimes, ...inside], count: Math.max(1, count), unknown, spans };
 }
 
 /** What the bodies of a node hold that lies neither in its operands nor in its outputs; one iteration of a loop. */
 function insideOf(node: Node, outer: Own): Inside {
+  const bodies = subgraphs(node);
+  if (bodies.length === 0) return NOTHING;
   const lifetimes: Lifetime[] = [];
+  const spans = new Map<string, Span>();
   let [count, unknown] = [0, 0];
-  for (const body of subgraphs(node)) {
+  for (const body of bodies) {
     const own = ownLifetimes(body);
     const there = new Set([...slices(node, body), ...constants(body)]);
     destinations(node, body).forEach((outside, i) => {
@@ -194,11 +209,16 @@ function insideOf(node: Node, outer: Own): Inside {
       lifetimes: own.lifetimes.filter(({ value }) => !there.has(value)),
       unknown: new Set([...own.unknown].filter((name) => !there.has(name))),
     });
-    lifetimes.push(...shifted(inner.lifetimes, count));
+    for (const one of shifted(inner.lifetimes, count)) lifetimes.push(one);
+    for (const [name, span] of later(inner.spans, count)) spans.set(name, span);
     count += inner.count;
     unknown += inner.unknown;
   }
-  return { lifetimes, count, unknown };
+  return { lifetimes, count, unknown, spans };
+}
+
+function later(spans: ReadonlyMap<string, Span>, by: number): [string, Span][] {
+  return [...spans].map(([name, [first, last]]) => [name, [first + by, last + by]]);
 }
 
 function shifted(lifetimes: readonly Lifetime[], by: number): Lifetime[] {
@@ -206,7 +226,7 @@ function shifted(lifetimes: readonly Lifetime[], by: number): Lifetime[] {
 }
 
 /** The storages that are alive at the first moment at which there are most bytes. */
-function atMost({ lifetimes, count }: Moments): Lifetime[] {
+function atMost({ lifetimes, count }: Inside): Lifetime[] {
   let [at, most] = [0, 0];
   aliveAt(lifetimes, count).forEach((bytes, moment) => {
     if (bytes > most) [at, most] = [moment, bytes];

@@ -4,11 +4,12 @@
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { indexOf } from "../../graph/query.ts";
 import { census } from "../census.ts";
-import { bindBatch, type InferenceMemory, inferenceMemory } from "../memory.ts";
+import { bindBatch, type InferenceMemory, memoryOf } from "../memory.ts";
 import type { Skip } from "../skips/skip.ts";
 import { planArena } from "./arena.ts";
 import { lifetimesOf, momentsOf } from "./liveness.ts";
 import { type BestOrder, bestOrder, type OrderNode, type OrderProblem } from "./order.ts";
+import { Peak } from "./peak.ts";
 import { runtimeMemory } from "./runtime.ts";
 import { WithoutSkips } from "./without.ts";
 
@@ -43,20 +44,17 @@ const SINGLE_MAX = 200;
 export function memoryReport(graph: Graph, options: { batch?: number } = {}): MemoryReport {
   const batch = options.batch ?? 1;
   const bound = bindBatch(graph, batch);
-  const memory = inferenceMemory(graph, { batch });
+  const memory = memoryOf(bound, batch);
   const { skips } = census(graph, { batch });
   const arena = planArena(momentsOf(bound).lifetimes);
   const withoutSkips = new WithoutSkips(bound);
   const without = withoutSkips.peakBytes(skips);
-  const ties = skips.filter((skip) => skip.atPeak || makesAtPeak(bound, memory, skip));
+  const ties = skips.filter((skip) => skip.atPeak);
   const single = ties.slice(0, SINGLE_MAX);
-  const because = reasons(bound, memory, skips);
+  const because = reasons(bound, skips);
   return {
     ...memory,
-    atPeak: memory.atPeak.map((one) => ({
-      ...one,
-      because: one.body === undefined ? because(one.value) : "body",
-    })),
+    atPeak: memory.atPeak.map((one) => ({ ...one, because: because(one) })),
     best: bestOrder(orderProblem(bound)),
     runtimePeakBytes: runtimeMemory(bound).peakBytes,
     arenaBytes: arena.bytes,
@@ -69,15 +67,6 @@ export function memoryReport(graph: Graph, options: { batch?: number } = {}): Me
     withoutSkipsPeakBytes: without,
     skipTax: memory.peakBytes > 0 ? 1 - without / memory.peakBytes : 0,
   };
-}
-
-/** Whether what a shortcut itself makes, as a projection does, is alive at one of the moments of the peak. */
-function makesAtPeak(graph: Graph, memory: InferenceMemory, { merge, nodes }: Skip): boolean {
-  const made = new Set(nodes.shortcut);
-  const from = graph.nodes.findIndex(({ name }) => made.has(name));
-  const until = graph.nodes.findIndex(({ name }) => name === merge);
-  const moments = from < 0 ? [] : memory.timeline.slice(from, until + 1);
-  return moments.some(({ bytes }) => bytes === memory.peakBytes);
 }
 
 /** The question of the best order for a graph whose batch is bound. */
@@ -121,26 +110,25 @@ export function orderProblem(graph: Graph): OrderProblem {
 }
 
 /** Why a value is alive at the peak. */
-function reasons(
-  graph: Graph,
-  memory: InferenceMemory,
-  skips: readonly Skip[],
-): (value: ValueName) => string {
+function reasons(graph: Graph, skips: readonly Skip[]): (one: AtPeak) => string {
   const index = indexOf(graph);
-  const at = memory.timeline.findIndex(({ bytes }) => bytes === memory.peakBytes);
-  const position = new Map(graph.nodes.map((node, i) => [node.name, i]));
+  const { storageOf } = lifetimesOf(graph);
+  const peak = new Peak(graph);
   const keepers = new Map<ValueName, string>();
   const makers = new Map<string, string>();
   for (const { id, source, nodes, aliveOnlyForSkip: alone } of skips) {
     for (const name of nodes.shortcut) makers.set(name, id);
-    const from = position.get(alone?.from ?? "") ?? Number.POSITIVE_INFINITY;
-    const until = position.get(alone?.until ?? "") ?? -1;
-    if (from < at && at <= until) keepers.set(source, id);
+    const from = peak.last(alone?.from ?? "") ?? Number.POSITIVE_INFINITY;
+    const until = peak.last(alone?.until ?? "") ?? -1;
+    if (from < peak.at && peak.at <= until) keepers.set(storageOf(source), id);
   }
-  return (value) => {
+  return ({ value, body }) => {
     const skip = keepers.get(value) ?? makers.get(index.producers.get(value)?.name ?? "");
     if (skip !== undefined) return skip;
+    if (body !== undefined) return "body";
     if (index.outputs.has(value)) return "output";
     return index.inputs.has(value) ? "input" : "main path";
   };
 }
+
+type AtPeak = InferenceMemory["atPeak"][number];

@@ -4,7 +4,7 @@
 
 import { withBodies } from "../../canonical/inline.ts";
 import { type Graph, type Node, subgraphs, type ValueName } from "../../graph/graph.ts";
-import { captures, indexOf } from "../../graph/query.ts";
+import { captures, indexOf, nodesWithin } from "../../graph/query.ts";
 import type { Skip } from "../skips/skip.ts";
 import { insideBytes, lifetimesOf } from "./liveness.ts";
 
@@ -195,10 +195,6 @@ function cutBody(body: Graph, skips: readonly Skip[]): Graph {
 
 function capturesOf(node: Node): readonly ValueName[] {
   return subgraphs(node).flatMap((body) => [...captures(body)]);
-}
-
-function nodesWithin(body: Graph): readonly Node[] {
-  return body.nodes.flatMap((node) => [node, ...subgraphs(node).flatMap(nodesWithin)]);
 }
 
 function addTo(change: Float64Array, bytes: number, from: number, until: number): void {

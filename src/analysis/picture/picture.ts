@@ -7,7 +7,7 @@ import { subgraphs } from "../../graph/graph.ts";
 import { originalName, ownOriginals } from "../../graph/original.ts";
 import { indexOf } from "../../graph/query.ts";
 import { lifetimesOf } from "../memory/liveness.ts";
-import { bindBatch, inferenceMemory } from "../memory.ts";
+import { bindBatch, memoryOf } from "../memory.ts";
 import type { Census, Skip, SkipCounts } from "../skips/skip.ts";
 import { roleOf } from "../skips/vocabulary.ts";
 import { blocksOf, type PictureBlock, type PictureStage, stagesOf } from "./blocks.ts";
@@ -88,7 +88,7 @@ export interface Picture {
 export function pictureOf(model: Graph, census: Census, title: string = model.name): Picture {
   const { batch } = census;
   const graph = bindBatch(model, batch);
-  const memory = inferenceMemory(model, { batch });
+  const memory = memoryOf(graph, batch);
   const places = placesOf(graph);
   const skips = census.skips.map((skip) => pictureSkip(graph, places, skip));
   const nodes = pictureNodes(graph, census, places);

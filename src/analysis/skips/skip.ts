@@ -54,6 +54,7 @@ export interface Skip {
   readonly scaled: boolean;
   /** The stretch in which the source lives for this skip alone; undefined if there is none. */
   readonly aliveOnlyForSkip: { readonly from: string; readonly until: string } | undefined;
+  /** Whether the source stands at the memory peak for this skip alone, or what its shortcut makes. */
   readonly atPeak: boolean;
   /** The same for all skips whose main paths have the same weights (ALBERT); undefined where they are a skip's own. */
   readonly weightGroup: string | undefined;
