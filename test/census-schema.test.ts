@@ -59,6 +59,7 @@ test("so is the difference of two", () => {
   const document = {
     schema: "skipway.census-diff/1",
     batch: 1,
+    sizes: { S: 4 },
     ...diff,
     before: { ...file, ...diff.before },
     after: { ...file, ...diff.after },
@@ -85,11 +86,19 @@ describe("the schemas name every field of the types", () => {
     ...{ concat: true, gated: true, conditional: true, recurrent: true, "multi-stream": true },
   };
   const whole: Record<keyof Census | "schema" | "model", true> = {
-    ...{ schema: true, model: true, batch: true, skips: true, counts: true, denseLinks: true },
-    ...{ notSkips: true, hazards: true },
+    ...{ schema: true, model: true, batch: true, sizes: true, skips: true, counts: true },
+    ...{ denseLinks: true, notSkips: true, hazards: true },
   };
-  const diff: Record<keyof CensusDiff | "schema" | "batch", true> = {
-    ...{ schema: true, batch: true, same: true, unchanged: true, before: true, after: true },
+  const diff: Record<keyof CensusDiff | "schema" | "batch" | "sizes", true> = {
+    ...{
+      schema: true,
+      batch: true,
+      sizes: true,
+      same: true,
+      unchanged: true,
+      before: true,
+      after: true,
+    },
     ...{ removed: true, added: true, changed: true },
   };
 

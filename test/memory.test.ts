@@ -3,7 +3,7 @@
 import { link, mkdtemp, readFile, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseGraph } from "../src/graph/parse.ts";
 import { float32, float32Values } from "../src/graph/tensor.ts";
 import { modelOf } from "../src/onnx/onnx-model.ts";
@@ -94,4 +94,46 @@ test("a batch size that the model cannot have is told, not passed over", async (
   const { code, err } = await skipway("memory", model, "--batch", "8");
   expect(code).toBe(0);
   expect(err).toContain("--batch changes nothing");
+});
+
+describe("--size", () => {
+  let text = "";
+  beforeAll(async () => {
+    text = join(folder, "text.onnx");
+    const graph = parseGraph(`<ir_version: 10, opset_import: ["": 20]>
+      net (float[N, S, 4] x) => (float[N, S, 4] y) { ["a"] a = Neg (x) ["y"] y = Add (x, a) }`);
+    await modelOf(graph).save(text);
+  });
+
+  test("gives dimensions a value, those of the batch too, in every command that counts bytes", async () => {
+    const run = async (...args: string[]) => JSON.parse((await skipway(...args, "--json")).out);
+    const found = await run("memory", text, "--size", "S=5", "--batch", "2");
+    expect(found).toMatchObject({ batch: 2, sizes: { S: 5 }, unknown: 0 });
+    expect(found.peakBytes).toBe(3 * 2 * 5 * 4 * 4);
+    expect(await run("memory", text, "--size", "S=5", "--size", "N=2")).toEqual(found);
+    expect(await run("census", text, "--size", "S=5")).toMatchObject({ batch: 1, sizes: { S: 5 } });
+    expect((await run("lint", text, "--size", "S=5")).summary).toEqual({
+      error: 0,
+      warning: 0,
+      info: 0,
+    });
+  });
+
+  test("is asked for where it is missing", async () => {
+    const { err } = await skipway("memory", text);
+    expect(err).toContain("3 values of unknown size count as nothing");
+    expect(err).toContain("--size S=...");
+  });
+
+  test.each([
+    [["T=5"], /no dimension "T"; it has N, S/],
+    [["S"], /a name and a number, as S=128/],
+    [["S=many"], /whole number/],
+    [["S=1", "--size", "S=2"], /"S" has a size already/],
+    [["N=2", "--batch", "3"], /"N" is the batch: give --batch or --size/],
+    [["N=0"], /at least 1/],
+  ])("%j is wrong usage", async (size, why) => {
+    const { code, err } = await skipway("memory", text, "--size", ...size);
+    expect([code, err]).toEqual([2, expect.stringMatching(why)]);
+  });
 });

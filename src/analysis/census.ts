@@ -11,7 +11,7 @@ import { valueBytes } from "../ops/rules.ts";
 import { skipHazards } from "./hazards/index.ts";
 import type { Examined } from "./hazards/rule.ts";
 import { Peak } from "./memory/peak.ts";
-import { bindBatch, memoryOf } from "./memory.ts";
+import { bindBatch, memoryOf, type SizeOptions, sizesFor } from "./memory.ts";
 import { bodiesOf, conditionalSkips } from "./skips/control.ts";
 import { markDense } from "./skips/dense.ts";
 import { FINDERS } from "./skips/finders.ts";
@@ -24,11 +24,11 @@ import { isKnownWord, roleOf } from "./skips/vocabulary.ts";
 /**
  * Finds every skip connection of a graph.
  *
- * @param options.batch batch size for which bytes and the memory peak are given. Default 1.
+ * @param options sizes for which bytes and the memory peak are given: a batch of 1 where nothing is said.
  * @example
  * for (const skip of census(model.graph).skips) console.log(skip.kind, skip.source, skip.merge);
  */
-export function census(graph: Graph, options: { batch?: number } = {}): Census {
+export function census(graph: Graph, options: SizeOptions = {}): Census {
   const model = examine(graph, options);
   const hazards = new Map<string, Diagnostic[]>();
   for (const { skip: id = "", ...hazard } of skipHazards(model)) {
@@ -36,7 +36,7 @@ export function census(graph: Graph, options: { batch?: number } = {}): Census {
   }
   const skips = model.skips.map(({ skip }) => ({ ...skip, hazards: hazards.get(skip.id) ?? [] }));
   return {
-    batch: options.batch ?? 1,
+    ...sizesFor(graph, options),
     skips,
     counts: countsOf(skips),
     denseLinks: model.denseLinks,
@@ -48,10 +48,10 @@ export function census(graph: Graph, options: { batch?: number } = {}): Census {
 /** All that analysis knows of a graph; hazards are not sought yet. */
 export function examine(
   graph: Graph,
-  options: { batch?: number } = {},
+  options: SizeOptions = {},
 ): Examined & Pick<Census, "denseLinks" | "notSkips"> {
-  const batch = options.batch ?? 1;
-  const run = bindBatch(graph, batch);
+  const sizes = sizesFor(graph, options);
+  const run = bindBatch(graph, sizes.batch, sizes.sizes);
   const ground = groundOf(run);
   const { found, links, notSkips } = search(ground.canonical);
   const groups = weightGroups(ground.canonical, found);
@@ -69,7 +69,7 @@ export function examine(
     run,
     canonical: ground.canonical,
     skips,
-    memory: memoryOf(run, batch),
+    memory: memoryOf(run, sizes),
     peak: ground.peak,
     denseLinks: links,
     notSkips: namedNotSkips(ground, notSkips),

@@ -22,7 +22,7 @@ import {
   nodePaths,
   stageLabels,
 } from "./picture/shapes.ts";
-import { describeSkip, pictureSummary } from "./picture/words.ts";
+import { describeSkip, pictureSummary, sizesText } from "./picture/words.ts";
 
 const WIDTH = 1180;
 const HEAD = 84;
@@ -188,7 +188,7 @@ function marks({ layout, base }: Sheet): string {
 }
 
 function band({ picture, layout, base, bottom, width }: Sheet): string {
-  const { memory, batch, nodes } = picture;
+  const { memory, nodes } = picture;
   if (nodes.length === 0) return "";
   const top = base + BELOW;
   const place = { bottom, height: BAND - 20, most: memory.peakBytes };
@@ -199,7 +199,7 @@ function band({ picture, layout, base, bottom, width }: Sheet): string {
   const held = memory.skipBytes[memory.peakAt] ?? 0;
   const share = held > 0 ? `, ${formatBytes(held)} of it for skips alone` : "";
   const unknown = memory.unknown > 0 ? `, ${memory.unknown} values of unknown size left out` : "";
-  const caption = `activations alive, batch ${batch}${unknown}; hatched: for skips alone`;
+  const caption = `activations alive, ${escapeXml(sizesText(picture))}${unknown}; hatched: for skips alone`;
   return [
     `<g><text class="soft" x="${MARGIN}" y="${top + 4}" font-size="11">${caption}</text>`,
     `<path class="memory" d="${bandPath(memory.bytes, layout, place)}"/>`,

@@ -7,6 +7,7 @@ import type { Graph } from "../graph/graph.ts";
 import { verify } from "../ops/verify.ts";
 import { examine } from "./census.ts";
 import { RULES } from "./hazards/index.ts";
+import type { SizeOptions } from "./memory.ts";
 import { mergeDiagnostics } from "./merges.ts";
 
 const SEVERITIES: readonly Severity[] = ["error", "warning", "info"];
@@ -19,15 +20,15 @@ const PLACES_MAX = 12;
  * nodes; what is no node's comes first. A finding that repeats with the same words, as in stacked blocks, is told once, with its places
  * in a note. Every id of a hazard has a page in docs/reference/lint/.
  *
- * @param options.batch batch size at which memory is judged. Default 1.
+ * @param options sizes at which memory is judged: a batch of 1 where nothing is said.
  */
-export function lint(graph: Graph, options: { batch?: number } = {}): Diagnostic[] {
+export function lint(graph: Graph, options: SizeOptions = {}): Diagnostic[] {
   const all = byPlace(graph, findings(graph, options));
   return SEVERITIES.flatMap((severity) => folded(all.filter((one) => one.severity === severity)));
 }
 
 /** The same with each place told, in no order. */
-export function findings(graph: Graph, options: { batch?: number } = {}): Diagnostic[] {
+export function findings(graph: Graph, options: SizeOptions = {}): Diagnostic[] {
   const inferred = inferShapes(graph);
   const model = examine(inferred, options);
   const hazards = RULES.flatMap((rule) => rule.check(model)).map(withoutSkip);

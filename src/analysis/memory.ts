@@ -9,9 +9,23 @@ import { UNKNOWN_DIM } from "../graph/shape.ts";
 import { valueBytes } from "../ops/rules.ts";
 import { aliveAt, constants, lifetimesOf } from "./memory/liveness.ts";
 
-/** Liveness of a graph for one batch size. */
-export interface InferenceMemory {
+/** The sizes for which a graph is looked at. */
+export interface SizeOptions {
+  /** Of the batch, the first symbolic dim of the inputs. Default: what `sizes` says of it, or 1. */
+  readonly batch?: number;
+  /** Of symbolic dims, by name, such as a length `S`. */
+  readonly sizes?: Readonly<Record<string, number>>;
+}
+
+/** The sizes for which a graph was looked at. */
+export interface Sizes {
   readonly batch: number;
+  /** Of other symbolic dims. */
+  readonly sizes: Readonly<Record<string, number>>;
+}
+
+/** Liveness of a graph for one batch size. */
+export interface InferenceMemory extends Sizes {
   readonly weightsBytes: number;
   /** Most activation bytes alive at once. */
   readonly peakBytes: number;
@@ -24,18 +38,42 @@ export interface InferenceMemory {
     readonly bytes: number;
     readonly body?: string;
   }[];
-  /** Values whose size is not known for this batch; they count as nothing. */
+  /** Values whose size is not known for these sizes; they count as nothing. */
   readonly unknown: number;
 }
 
 /**
- * The graph as it is run, with the first symbolic dim of its inputs set to the batch. Idioms stay apart: the
- * values inside a norm that is written out take memory.
+ * The graph as it is run, with the first symbolic dim of its inputs set to the batch, and others by name. Idioms
+ * stay apart: the values inside a norm that is written out take memory.
  */
-export function bindBatch(graph: Graph, batch: number): Graph {
+export function bindBatch(
+  graph: Graph,
+  batch: number,
+  sizes: Readonly<Record<string, number>> = {},
+): Graph {
   const symbol = batchSymbol(graph);
-  const sizes = new Map(symbol === undefined ? [] : [[symbol, batch]]);
-  return inferShapes(canonicalize(graph, { idioms: false }), sizes);
+  const bound = new Map(Object.entries(sizes));
+  if (symbol !== undefined) bound.set(symbol, batch);
+  return inferShapes(canonicalize(graph, { idioms: false }), bound);
+}
+
+/** All sizes, with what is left out of them filled in. */
+export function sizesFor(graph: Graph, { batch, sizes = {} }: SizeOptions): Sizes {
+  const symbol = batchSymbol(graph);
+  const { [symbol ?? ""]: named, ...others } = sizes;
+  return symbol === undefined
+    ? { batch: batch ?? 1, sizes }
+    : { batch: batch ?? named ?? 1, sizes: others };
+}
+
+/** The symbolic dims of a graph: those of its inputs first, then of its outputs and of what lies between. */
+export function symbolsOf(graph: Graph): ReadonlySet<string> {
+  const inputs = graph.inputs.filter(({ name }) => !graph.initializers.has(name));
+  const values = [...inputs, ...graph.outputs, ...graph.values.values()];
+  const dims = values.flatMap(({ shape }) => shape ?? []);
+  return new Set(
+    dims.filter((dim): dim is string => typeof dim === "string" && dim !== UNKNOWN_DIM),
+  );
 }
 
 /** The symbol that stands for the batch: the first dim of an input, if it is one. */
@@ -48,13 +86,13 @@ export function batchSymbol(graph: Graph): string | undefined {
 }
 
 /** Peak memory and liveness of a graph, run in file order. */
-export function inferenceMemory(graph: Graph, options: { batch?: number } = {}): InferenceMemory {
-  const batch = options.batch ?? 1;
-  return memoryOf(bindBatch(graph, batch), batch);
+export function inferenceMemory(graph: Graph, options: SizeOptions = {}): InferenceMemory {
+  const { batch, sizes } = sizesFor(graph, options);
+  return memoryOf(bindBatch(graph, batch, sizes), { batch, sizes });
 }
 
-/** The same for a graph that is bound to this batch. Bound again it would not be the one that runs. */
-export function memoryOf(bound: Graph, batch: number): InferenceMemory {
+/** The same for a graph that is bound to these sizes. Bound again it would not be the one that runs. */
+export function memoryOf(bound: Graph, { batch, sizes }: Sizes): InferenceMemory {
   const { lifetimes, unknown } = lifetimesOf(bound);
   let peak = 0;
   let peakAt = 0;
@@ -68,6 +106,7 @@ export function memoryOf(bound: Graph, batch: number): InferenceMemory {
     .sort((a, b) => b.bytes - a.bytes);
   return {
     batch,
+    sizes,
     weightsBytes: weightsBytes(bound),
     peakBytes: peak,
     peakNode: bound.nodes[peakAt]?.name ?? "",

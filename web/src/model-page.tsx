@@ -3,7 +3,7 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Picture } from "../../src/analysis/picture/picture.ts";
-import { pictureSummary } from "../../src/analysis/picture/words.ts";
+import { pictureSummary, sizesText } from "../../src/analysis/picture/words.ts";
 import { Viewer } from "./picture/viewer.tsx";
 import { fetchJson } from "./state.ts";
 import "./style.css";
@@ -25,7 +25,7 @@ function Page({ name, version }: { name: string; version: string }) {
         </h1>
         <span class="facts">
           version {version}
-          {picture && ` · ${pictureSummary(picture)} · batch ${picture.batch}`}
+          {picture && ` · ${pictureSummary(picture)} · ${sizesText(picture)}`}
         </span>
       </header>
       <main>

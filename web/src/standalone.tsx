@@ -3,7 +3,7 @@
 
 import { render } from "preact";
 import type { Picture } from "../../src/analysis/picture/picture.ts";
-import { pictureSummary } from "../../src/analysis/picture/words.ts";
+import { pictureSummary, sizesText } from "../../src/analysis/picture/words.ts";
 import { Viewer } from "./picture/viewer.tsx";
 import "./style.css";
 import "./picture/viewer.css";
@@ -19,7 +19,7 @@ if (app !== null && data) {
       <header>
         <h1>{picture.title}</h1>
         <span class="facts">
-          {pictureSummary(picture)} · batch {picture.batch}
+          {pictureSummary(picture)} · {sizesText(picture)}
         </span>
       </header>
       <main>

@@ -3,6 +3,7 @@
 
 import type { Graph } from "../../graph/graph.ts";
 import { countsOf, examine } from "../census.ts";
+import type { SizeOptions } from "../memory.ts";
 import type { Skip, SkipCounts } from "../skips/skip.ts";
 import { alignLevels, type Mark } from "./align.ts";
 import { type Levels, levelsOf } from "./levels.ts";
@@ -55,15 +56,11 @@ const SCALE_TOLERANCE = 1e-3;
 /**
  * Compares the skips of two models. Swapping them swaps the answer.
  *
- * @param options.batch batch size for which bytes are compared. Default 1.
+ * @param options sizes for which bytes are compared: a batch of 1 where nothing is said.
  * @example
  * const { same, removed, changed } = censusDiff(model.graph, exported.graph);
  */
-export function censusDiff(
-  before: Graph,
-  after: Graph,
-  options: { batch?: number } = {},
-): CensusDiff {
+export function censusDiff(before: Graph, after: Graph, options: SizeOptions = {}): CensusDiff {
   const [a, b] = [sideOf(before, options), sideOf(after, options)];
   const axis = alignLevels(a.levels.levels, b.levels.levels);
   const found = pairSkips(placed(a, axis.before), placed(b, axis.after));
@@ -90,7 +87,7 @@ interface Side {
   readonly roundings: ReadonlyMap<string, Rounding | undefined>;
 }
 
-function sideOf(graph: Graph, options: { batch?: number }): Side {
+function sideOf(graph: Graph, options: SizeOptions): Side {
   const examined = examine(graph, options);
   const { canonical } = examined;
   const nodes = new Map(canonical.nodes.map((node) => [node.name, node]));

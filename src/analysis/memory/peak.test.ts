@@ -17,7 +17,7 @@ const NETWORKS = Object.entries(zoo).flatMap(([name, { small }]) =>
 
 /** From the definition, at each node that ties for the peak: the source for the skip alone, or what its shortcut made. */
 function stands(run: Graph, { nodes, aliveOnlyForSkip: alone }: Skip): boolean {
-  const { timeline, peakBytes } = memoryOf(run, 1);
+  const { timeline, peakBytes } = memoryOf(run, { batch: 1, sizes: {} });
   const { producers } = indexOf(run);
   const at = (name: string): number => run.nodes.findIndex((node) => node.name === name);
   const made = lifetimesOf(run).lifetimes.filter(({ value }) => {

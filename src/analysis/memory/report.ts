@@ -4,7 +4,13 @@
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { indexOf } from "../../graph/query.ts";
 import { census } from "../census.ts";
-import { bindBatch, type InferenceMemory, memoryOf } from "../memory.ts";
+import {
+  bindBatch,
+  type InferenceMemory,
+  memoryOf,
+  type SizeOptions,
+  sizesFor,
+} from "../memory.ts";
 import type { Skip } from "../skips/skip.ts";
 import { planArena } from "./arena.ts";
 import { lifetimesOf, momentsOf } from "./liveness.ts";
@@ -41,11 +47,11 @@ export interface MemoryReport extends Omit<InferenceMemory, "atPeak"> {
 const SINGLE_MAX = 200;
 
 /** Takes the memory of a graph apart. */
-export function memoryReport(graph: Graph, options: { batch?: number } = {}): MemoryReport {
-  const batch = options.batch ?? 1;
-  const bound = bindBatch(graph, batch);
-  const memory = memoryOf(bound, batch);
-  const { skips } = census(graph, { batch });
+export function memoryReport(graph: Graph, options: SizeOptions = {}): MemoryReport {
+  const sizes = sizesFor(graph, options);
+  const bound = bindBatch(graph, sizes.batch, sizes.sizes);
+  const memory = memoryOf(bound, sizes);
+  const { skips } = census(graph, sizes);
   const arena = planArena(momentsOf(bound).lifetimes);
   const withoutSkips = new WithoutSkips(bound);
   const without = withoutSkips.peakBytes(skips);

@@ -41,6 +41,7 @@ export function fakePicture(
     schema: "skipway.picture/1",
     title: "fake",
     batch: 1,
+    sizes: {},
     counts: { ...counts, total: skips.length, additiveIdentity: skips.length },
     denseLinks: 0,
     input: "x",

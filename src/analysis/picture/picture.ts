@@ -57,6 +57,8 @@ export interface Picture {
   readonly schema: "skipway.picture/1";
   readonly title: string;
   readonly batch: number;
+  /** Of other symbolic dims. */
+  readonly sizes: Readonly<Record<string, number>>;
   readonly counts: SkipCounts;
   readonly denseLinks: number;
   readonly input: string;
@@ -83,12 +85,12 @@ export interface Picture {
 /**
  * Brings together what a picture shows.
  *
- * @param model with its shapes inferred; its batch is bound to that of the census.
+ * @param model with its shapes inferred; its dims are bound to the sizes of the census.
  */
 export function pictureOf(model: Graph, census: Census, title: string = model.name): Picture {
-  const { batch } = census;
-  const graph = bindBatch(model, batch);
-  const memory = memoryOf(graph, batch);
+  const { batch, sizes } = census;
+  const graph = bindBatch(model, batch, sizes);
+  const memory = memoryOf(graph, { batch, sizes });
   const places = placesOf(graph);
   const skips = census.skips.map((skip) => pictureSkip(graph, places, skip));
   const nodes = pictureNodes(graph, census, places);
@@ -99,6 +101,7 @@ export function pictureOf(model: Graph, census: Census, title: string = model.na
     schema: "skipway.picture/1",
     title,
     batch,
+    sizes,
     counts: census.counts,
     denseLinks: census.denseLinks,
     input: input?.name ?? "",

@@ -1,6 +1,7 @@
 // What a picture says in words: for tips, for screen readers, and beside the picture.
 
 import { formatBytes } from "../../base/format.ts";
+import type { Sizes } from "../memory.ts";
 import type { Picture, PictureSkip } from "./picture.ts";
 
 /** One line about a model's skips. */
@@ -19,6 +20,12 @@ export function pictureSummary({ counts, denseLinks, nodes }: Picture): string {
     `${nodes.length} nodes`,
   ];
   return parts.filter((part) => part !== "").join(" · ");
+}
+
+/** `batch 8, S 128`: the sizes for which bytes are told. */
+export function sizesText({ batch, sizes }: Sizes): string {
+  const others = Object.entries(sizes).map(([name, size]) => `${name} ${size}`);
+  return [`batch ${batch}`, ...others].join(", ");
 }
 
 /** One line about a skip. */

@@ -2,6 +2,7 @@
 
 import type { Diagnostic } from "../../base/diagnostic.ts";
 import type { ValueName } from "../../graph/graph.ts";
+import type { Sizes } from "../memory.ts";
 
 /** What the shortcut of a skip is made of. */
 export type SkipKind =
@@ -82,9 +83,7 @@ export interface SkipCounts {
 }
 
 /** Every skip of a graph. */
-export interface Census {
-  /** Batch size for which bytes are given. */
-  readonly batch: number;
+export interface Census extends Sizes {
   readonly skips: readonly Skip[];
   readonly counts: SkipCounts;
   /** Direct links from layer to layer that the concatenations of dense blocks make. */

@@ -4,6 +4,7 @@ import { stat, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Command } from "commander";
 import { census } from "../../analysis/census.ts";
+import { sizesFor } from "../../analysis/memory.ts";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
@@ -12,28 +13,27 @@ import { type DType, isFloat } from "../../graph/dtype.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { type LoadedFile, loadFile } from "../../onnx/read.ts";
 import { digestOf } from "../../registry/digest.ts";
-import { noteFixedBatch, readBatch } from "../batch.ts";
 import type { CommonOptions, Io } from "../io.ts";
 import { censusSummary, censusTable, hazardLines, notSkipLines } from "../render/census.ts";
 import { EXIT } from "../render/findings.ts";
+import { addSizes, type SizeArguments, sizesOf } from "../sizes.ts";
 
-interface CensusOptions extends CommonOptions {
+interface CensusOptions extends CommonOptions, SizeArguments {
   readonly svg?: string;
   readonly html?: string;
   readonly diff?: string;
   readonly all?: boolean;
-  readonly batch: number;
 }
 
 /** Adds the command. */
 export function addCensus(program: Command, io: Io): void {
-  program
+  const command = program
     .command("census")
     .description("every skip connection of a model")
     .argument("<model>", "an ONNX file")
     .option("--svg <file>", "write a picture of the skips")
-    .option("--html <file>", "write that picture as a page to look around in; it needs no network")
-    .option("--batch <number>", "batch size for bytes and memory", readBatch, 1)
+    .option("--html <file>", "write that picture as a page to look around in; it needs no network");
+  addSizes(command, "for bytes and memory")
     .option("--diff <other>", "how the skips of another model differ; exits 1 if they do")
     .option("--all", "a row for each skip, and each node that looks like one and is none")
     .option("--json", "print one JSON document")
@@ -45,9 +45,9 @@ export function addCensus(program: Command, io: Io): void {
 async function run(io: Io, path: string, options: CensusOptions): Promise<void> {
   if (options.diff !== undefined) return compare(io, [path, options.diff], options);
   const { model, bytes } = await loadFile(path);
-  noteFixedBatch(io, model.graph, options);
+  const sizes = sizesOf(io, [model.graph], options);
   const graph = inferShapes(model.graph);
-  const found = census(graph, { batch: options.batch });
+  const found = census(graph, sizes);
   if (options.svg !== undefined || options.html !== undefined) {
     await writePictures(io, { graph, found, name: basename(path) }, options);
   }
@@ -95,9 +95,9 @@ async function compare(
   }
   const { censusDiff } = await import("../../analysis/diff/census-diff.ts");
   const [before, after] = await bothFiles(paths);
-  const diff = censusDiff(inferShapes(before.model.graph), inferShapes(after.model.graph), {
-    batch: options.batch,
-  });
+  const graphs = [inferShapes(before.model.graph), inferShapes(after.model.graph)] as const;
+  const sizes = sizesOf(io, graphs, options);
+  const diff = censusDiff(graphs[0], graphs[1], sizes);
   if (diff.same === false) process.exitCode = EXIT.check;
   if (options.json === true) {
     const a = await fileDigest(paths[0], before.bytes);
@@ -106,7 +106,12 @@ async function compare(
       before: { path: paths[0], digest: a, ...diff.before },
       after: { path: paths[1], digest: b, ...diff.after },
     };
-    const document = { schema: "skipway.census-diff/1", batch: options.batch, ...diff, ...models };
+    const document = {
+      schema: "skipway.census-diff/1",
+      ...sizesFor(graphs[0], sizes),
+      ...diff,
+      ...models,
+    };
     print(io, [JSON.stringify(document, null, 2)]);
     return;
   }

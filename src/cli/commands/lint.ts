@@ -10,14 +10,13 @@ import { withGraph } from "../../onnx/onnx-model.ts";
 import { loadModel } from "../../onnx/read.ts";
 import type { Outcome } from "../../passes/repair/outcome.ts";
 import { repair } from "../../passes/repair/repair.ts";
-import { noteFixedBatch, readBatch } from "../batch.ts";
 import type { CommonOptions, Io } from "../io.ts";
 import { listOfIds } from "../options.ts";
 import { refuseOverModel } from "../outputs.ts";
 import { EXIT, findingLines } from "../render/findings.ts";
+import { addSizes, type SizeArguments, sizesOf } from "../sizes.ts";
 
-interface LintOptions extends CommonOptions {
-  readonly batch: number;
+interface LintOptions extends CommonOptions, SizeArguments {
   readonly only?: readonly string[];
   readonly ignore?: readonly string[];
   readonly fix?: string;
@@ -25,11 +24,11 @@ interface LintOptions extends CommonOptions {
 
 /** Adds the command. */
 export function addLint(program: Command, io: Io): void {
-  program
+  const command = program
     .command("lint")
     .description("hazards and mistakes of a model, with what to do about them")
-    .argument("<model>", "an ONNX file")
-    .option("--batch <number>", "batch size at which memory is judged", readBatch, 1)
+    .argument("<model>", "an ONNX file");
+  addSizes(command, "at which memory is judged")
     .option(
       "--only <ids>",
       "tell these findings only, as in shape/mismatch,skip/norm-on-shortcut",
@@ -59,12 +58,12 @@ function knownIds(text: string): readonly string[] {
 
 async function run(io: Io, path: string, options: LintOptions): Promise<void> {
   const model = await loadModel(path);
-  noteFixedBatch(io, model.graph, options);
+  const sizes = sizesOf(io, [model.graph], options);
   const wanted = (id: string): boolean =>
     (options.only?.includes(id) ?? true) && !(options.ignore?.includes(id) ?? false);
   const mended = options.fix === undefined ? undefined : await fix(model, options.fix, wanted);
   const { graph } = mended ?? model;
-  const found = lint(graph, { batch: options.batch }).filter(({ id }) => wanted(id));
+  const found = lint(graph, sizes).filter(({ id }) => wanted(id));
   const summary = summaryOf(found);
   if (options.json === true) {
     const { fixed, unfixed } = mended ?? {};

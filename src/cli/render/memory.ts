@@ -1,6 +1,7 @@
 // The memory of inference as lines of text.
 
 import type { MemoryReport } from "../../analysis/memory/report.ts";
+import { sizesText } from "../../analysis/picture/words.ts";
 import { formatBytes } from "../../base/format.ts";
 import { type Column, tableLines } from "../../base/table.ts";
 
@@ -19,7 +20,7 @@ export function memoryLines(path: string, report: MemoryReport, width: number): 
   const share = `${(100 * report.skipTax).toFixed(0)} %`;
   const rows = report.atPeak.map((one) => [one.value, formatBytes(one.bytes), one.because]);
   return [
-    `${path}: peak ${formatBytes(report.peakBytes)} at ${report.peakNode}, batch ${report.batch}`,
+    `${path}: peak ${formatBytes(report.peakBytes)} at ${report.peakNode}, ${sizesText(report)}`,
     `weights ${formatBytes(report.weightsBytes)}, arena ${formatBytes(report.arenaBytes)}`,
     `in ONNX Runtime ${formatBytes(report.runtimePeakBytes)} (its own order, buffers and workspace)`,
     `best order ${formatBytes(best.peakBytes)} (${gap})`,
