@@ -9,6 +9,7 @@ import { indexOf, typeOf } from "../graph/query.ts";
 import { opOf } from "../ops/index.ts";
 import { valueBytes } from "../ops/rules.ts";
 import { skipHazards } from "./hazards/index.ts";
+import { mergingOf } from "./hazards/nodes.ts";
 import type { Examined } from "./hazards/rule.ts";
 import { Peak } from "./memory/peak.ts";
 import { bindBatch, memoryOf, type SizeOptions, sizesFor } from "./memory.ts";
@@ -20,6 +21,7 @@ import { fusionsOf } from "./skips/fusion.ts";
 import { insideOf, REASONS, reasonOfMerge, reasonOfNode } from "./skips/not-skips.ts";
 import type { Census, Found, Skip, SkipCounts } from "./skips/skip.ts";
 import { isKnownWord, roleOf } from "./skips/vocabulary.ts";
+import { placeOf } from "./standing.ts";
 
 /**
  * Finds every skip connection of a graph.
@@ -59,8 +61,12 @@ export function examine(
     const alone = aliveAlone(ground, skip);
     const shortcut = skip.shortcut.flatMap((name) => namesOf(ground, name));
     const atPeak = ground.peak.holds({ shortcut, aliveOnlyForSkip: alone });
+    const merging = mergingOf(ground.canonical, skip);
+    const merge = merging.nodes.get(skip.merge);
     return {
       found: skip,
+      merging,
+      where: merge === undefined ? `node ${skip.merge}` : placeOf({ ...merging, node: merge }),
       skip: rowOf(ground, skip, { id: `s${i + 1}`, alone, atPeak, weightGroup: groups.get(skip) }),
     };
   });
@@ -143,7 +149,8 @@ function search(graph: Graph, flow: Flow = new Flow(graph)): SearchResult {
     found.push(...conditionalSkips(flow, node));
     for (const { body, loop } of bodiesOf(node)) {
       const nested = search(body, new Flow(body, flow.activations));
-      found.push(...nested.found.map((skip): Found => (loop ? recurrent(skip) : skip)));
+      const inside = nested.found.map((skip): Found => ({ ...skip, body: skip.body ?? body }));
+      found.push(...inside.map((skip): Found => (loop ? recurrent(skip) : skip)));
       notSkips.push(...nested.notSkips);
       inner += nested.links;
     }

@@ -7,6 +7,7 @@ import { typeOf } from "../graph/query.ts";
 import { broadcast, formatShape, normalizeAxis, type Shape } from "../graph/shape.ts";
 import { largestReduction } from "./halvings.ts";
 import { contradicts, planRepair, repairText } from "./merge-repair.ts";
+import { everyScene, placeOf, type Scene } from "./standing.ts";
 import { Ways } from "./ways.ts";
 
 /** Ops that join their operands element by element. */
@@ -22,20 +23,23 @@ export const ELEMENTWISE: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * A finding for each merge whose operands contradict, with the repair. Shapes must be inferred; unknown
- * dims contradict nothing.
+ * A finding for each merge whose operands contradict, with the repair; those of bodies are among them.
+ * Functions must be unfolded and shapes inferred; unknown dims contradict nothing.
  */
 export function mergeDiagnostics(graph: Graph): Diagnostic[] {
-  const around: Around = { graph, multipleFor: multiples(graph), ways: new Ways() };
-  return graph.nodes.flatMap((node) => {
+  return everyScene(graph).flatMap(findingsIn);
+}
+
+function findingsIn(scene: Scene): Diagnostic[] {
+  const around: Around = { ...scene, multipleFor: multiples(scene.graph), ways: new Ways() };
+  return scene.graph.nodes.flatMap((node) => {
     around.ways.visit(node);
     if (ELEMENTWISE.has(node.op)) return sumFindings(node, around);
     return node.op === "Concat" ? concatFindings(node, around) : [];
   });
 }
 
-interface Around {
-  readonly graph: Graph;
+interface Around extends Scene {
   readonly multipleFor: MultipleFor;
   readonly ways: Ways;
 }
@@ -111,7 +115,7 @@ function concatFindings(node: Node, around: Around): Diagnostic[] {
 function mismatch(
   node: Node,
   [a, b]: readonly [Named, Named],
-  { graph, multipleFor, ways }: Around,
+  { graph, within, multipleFor, ways }: Around,
   concatAxis?: number,
 ): Diagnostic {
   const constant = [a, b].find(({ name }) => graph.initializers.has(name));
@@ -125,7 +129,7 @@ function mismatch(
   return diagnostic({
     id: "shape/mismatch",
     severity: "error",
-    where: `node ${node.name} (${node.op})`,
+    where: `${placeOf({ graph, node, ...(within && { within }) })} (${node.op})`,
     text: `cannot join "${a.name}" ${formatShape(a.shape)} and "${b.name}" ${formatShape(b.shape)}`,
     fix:
       constant !== undefined && (repair.kind === "project" || repair.kind === "dense")

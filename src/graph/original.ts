@@ -30,10 +30,11 @@ export function originalsOf(graph: Graph, what: Node | ValueName): readonly Orig
 /** The originals of a node as they are seen from outside the call or control-flow node `outer`. */
 export function originalsWithin(outer: Node, inner: Node): readonly Original[] {
   const [around = { name: outer.name }] = ownOriginals(outer);
-  return ownOriginals(inner).map((one) => nested(one, around));
+  return ownOriginals(inner).map((one) => nestedIn(one, around));
 }
 
-function nested(original: Original, around: Original): Original {
+/** An original as it is seen from outside the node of the file around it. */
+export function nestedIn(original: Original, around: Original): Original {
   const names: string[] = [];
   for (let at: Original | undefined = original; at !== undefined; at = at.within)
     names.push(at.name);

@@ -6,6 +6,7 @@ import { batchSymbol, inferenceMemory } from "../analysis/memory.ts";
 import { mergeDiagnostics } from "../analysis/merges.ts";
 import { formatBytes } from "../base/format.ts";
 import { Random } from "../base/random.ts";
+import { canonicalize } from "../canonical/canonical.ts";
 import { inferShapes } from "../canonical/infer-shapes.ts";
 import type { Graph } from "../graph/graph.ts";
 import { float32Values, type Tensor } from "../graph/tensor.ts";
@@ -63,7 +64,7 @@ export async function checkModel(options: CheckOptions): Promise<CheckReport> {
 
 function shapesRule(graph: Graph): RuleResult {
   const shaped = inferShapes(graph);
-  const found = mergeDiagnostics(shaped);
+  const found = mergeDiagnostics(canonicalize(shaped, { idioms: false }));
   const [first] = found;
   const merges = census(shaped).counts.total;
   return {

@@ -5,12 +5,12 @@ import { diagnostic } from "../../base/diagnostic.ts";
 import { formatBytes } from "../../base/format.ts";
 import { dtypeBytes } from "../../graph/dtype.ts";
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
-import { indexOf, usesOf } from "../../graph/query.ts";
+import { usesOf } from "../../graph/query.ts";
 import { elementCount } from "../../graph/shape.ts";
 import { hasBytes, type Tensor, type TensorRef } from "../../graph/tensor.ts";
 import { weightsBytes } from "../memory.ts";
 import { roleOf } from "../skips/vocabulary.ts";
-import { everyNode, placeOf } from "./nodes.ts";
+import { type Part, partsOf, readIn, type Stored, storedIn, storedPlace } from "./parts.ts";
 import type { Rule } from "./rule.ts";
 
 /** Shares of all weight bytes from which on it is worth telling; below, it is norms and biases. */
@@ -33,7 +33,8 @@ export const duplicateWeights: Rule = {
   title: "the same weight is stored more than once",
   check: ({ graph }) => {
     const groups = new Map<string, [ValueName, Tensor][]>();
-    for (const [name, ref] of graph.initializers) {
+    const stored = storedIn(graph);
+    for (const { name, ref } of stored) {
       // Vectors are the biases and gains of norms: small, and all alike before training.
       if (!hasBytes(ref) || ref.shape.length < 2) continue;
       const key = `${ref.dtype}[${ref.shape}] ${hashOf(ref.data.bytes)}`;
@@ -44,7 +45,7 @@ export const duplicateWeights: Rule = {
     }
     const repeated = [...groups.values()].filter(({ length }) => length > 1);
     const wasted = sum(repeated.flatMap((group) => group.slice(1).map(([, ref]) => bytesOf(ref))));
-    if (wasted === 0 || wasted < DUPLICATE_SHARE * weightsBytes(graph)) return [];
+    if (wasted === 0 || wasted < DUPLICATE_SHARE * bytesOfAll(stored)) return [];
     const [largest = []] = repeated.toSorted((a, b) => wasteOf(b) - wasteOf(a));
     return [
       diagnostic({
@@ -57,6 +58,10 @@ export const duplicateWeights: Rule = {
     ];
   },
 };
+
+function bytesOfAll(stored: readonly Stored[]): number {
+  return sum(stored.map(({ ref }) => bytesOf(ref)));
+}
 
 function wasteOf(group: readonly (readonly [ValueName, TensorRef])[]): number {
   return sum(group.slice(1).map(([, ref]) => bytesOf(ref)));
@@ -80,14 +85,12 @@ export const unused: Rule = {
   id: "artifact/unused",
   title: "weights or nodes that nothing reads",
   check: ({ graph }) => {
-    const { uses, outputs } = indexOf(graph);
-    const idle = (name: ValueName): boolean => !uses.has(name) && !outputs.has(name);
-    const weights = [...graph.initializers].filter(([name]) => idle(name));
-    const nodes = graph.nodes.filter((node) => node.outputs.every(idle));
-    const [weight] = weights;
-    const [node] = nodes;
-    if (weight === undefined && node === undefined) return [];
-    const bytes = formatBytes(sum(weights.map(([, ref]) => bytesOf(ref))));
+    const parts = partsOf(graph).map(idleIn);
+    const weights = parts.flatMap((part) => part.weights);
+    const nodes = parts.flatMap((part) => part.nodes);
+    const [where] = [...weights, ...nodes].map((one) => one.where);
+    if (where === undefined) return [];
+    const bytes = formatBytes(sum(weights.map((one) => one.bytes)));
     const what = [
       weights.length === 0 ? [] : `${counted(weights.length, "weight")} (${bytes})`,
       nodes.length === 0 ? [] : counted(nodes.length, "node"),
@@ -96,13 +99,31 @@ export const unused: Rule = {
       diagnostic({
         id: "artifact/unused",
         severity: "info",
-        where: weight === undefined ? `node ${node?.name}` : `weight ${weight[0]}`,
+        where,
         text: `nothing reads ${what.join(" and ")}`,
         fix: "Remove them; no answer changes.",
       }),
     ];
   },
 };
+
+interface Idle {
+  readonly weights: readonly { readonly where: string; readonly bytes: number }[];
+  readonly nodes: readonly { readonly where: string }[];
+}
+
+function idleIn(part: Part): Idle {
+  const read = readIn(part);
+  const place = (what: string): string => storedPlace(part, what);
+  return {
+    weights: [...part.initializers]
+      .filter(([name]) => !read.has(name))
+      .map(([name, ref]) => ({ where: place(`weight ${name}`), bytes: bytesOf(ref) })),
+    nodes: part.nodes
+      .filter((node) => !node.outputs.some((name) => read.has(name)))
+      .map((node) => ({ where: place(`node ${node.name}`) })),
+  };
+}
 
 function counted(count: number, word: string): string {
   return `${count} ${word}${count === 1 ? "" : "s"}`;
@@ -113,22 +134,25 @@ export const filledWeights: Rule = {
   id: "artifact/filled-weights",
   title: "a large weight holds one number",
   check: ({ graph, run }) => {
-    const filled = [...graph.initializers].filter(
-      ([name, ref]) =>
+    const stored = storedIn(graph);
+    const ofLayers = layerWeights(new Set(stored.map(({ part }) => part)));
+    const filled = stored.filter(
+      ({ name, ref, part }) =>
         ref.shape.length > 1 &&
         !isLayerWeight(run, name) &&
+        !ofLayers.get(part)?.has(name) &&
         (elementCount(ref.shape) ?? 0) >= FILLED_ELEMENTS &&
         hasBytes(ref) &&
         isFilled(ref),
     );
-    const bytes = sum(filled.map(([, ref]) => bytesOf(ref)));
+    const bytes = bytesOfAll(filled);
     const [first] = filled;
-    if (first === undefined || bytes < FILLED_SHARE * weightsBytes(graph)) return [];
+    if (first === undefined || bytes < FILLED_SHARE * bytesOfAll(stored)) return [];
     return [
       diagnostic({
         id: "artifact/filled-weights",
         severity: "info",
-        where: `weight ${first[0]}`,
+        where: storedPlace(first.part, `weight ${first.name}`),
         text: `${filled.length} weights hold one number all over, ${formatBytes(bytes)} in all`,
         fix: "Make them with ConstantOfShape or Expand, or let broadcasting do it with one number.",
       }),
@@ -138,7 +162,21 @@ export const filledWeights: Rule = {
 
 /** A layer whose weight is one number is another matter; in `run` no function hides the layer. */
 function isLayerWeight(run: Graph, name: ValueName): boolean {
-  return usesOf(run, name).some(({ node }) => roleOf(node, 1) === "transform");
+  return usesOf(run, name).some(({ node }) => isLayer(node));
+}
+
+/** What the layers of each part read. */
+function layerWeights(parts: ReadonlySet<Part>): ReadonlyMap<Part, ReadonlySet<ValueName>> {
+  return new Map(
+    [...parts].map((part) => [
+      part,
+      new Set(part.nodes.filter(isLayer).flatMap(({ inputs }) => inputs)),
+    ]),
+  );
+}
+
+function isLayer(node: Node): boolean {
+  return roleOf(node, 1) === "transform";
 }
 
 function isFilled({ dtype, shape, data: { bytes } }: Tensor): boolean {
@@ -153,7 +191,9 @@ export const trainingLeftovers: Rule = {
   id: "artifact/training-leftovers",
   title: "the model has parts that only training needs",
   check: ({ graph }) => {
-    const found = [...everyNode(graph)].filter(({ node }) => isTraining(node));
+    const found = partsOf(graph).flatMap((part) =>
+      part.nodes.filter(isTraining).map((node) => ({ part, node })),
+    );
     const [first] = found;
     if (first === undefined) return [];
     const ops = new Set(found.map(({ node }) => node.op));
@@ -161,7 +201,7 @@ export const trainingLeftovers: Rule = {
       diagnostic({
         id: "artifact/training-leftovers",
         severity: "info",
-        where: placeOf(first),
+        where: storedPlace(first.part, `node ${first.node.name}`),
         text: `parts for training, ${counted(found.length, "node")} (${[...ops].slice(0, 6).join(", ")}): no answer needs them`,
         fix: "Export the forward part alone.",
       }),
@@ -199,7 +239,9 @@ export const debugRemarks: Rule = {
 function remarksBytes(graph: Graph): number {
   let total = graph.remarks?.length ?? 0;
   for (const [key, value] of graph.metadata) total += key.length + value.length;
-  for (const { node } of everyNode(graph)) total += node.remarks?.length ?? 0;
+  for (const { nodes } of partsOf(graph)) {
+    for (const node of nodes) total += node.remarks?.length ?? 0;
+  }
   for (const value of graph.values.values()) total += value.remarks?.length ?? 0;
   return total;
 }
@@ -212,8 +254,11 @@ export const oldOpset: Rule = {
   id: "artifact/old-opset",
   title: "the operator set is older than the runtime supports",
   check: ({ graph }) => {
-    const opset = graph.opsets.get("");
-    if (opset === undefined || opset >= OPSET_MIN) return [];
+    const declared = [graph, ...(graph.functions?.values() ?? [])].flatMap(
+      ({ opsets }) => opsets.get("") ?? [],
+    );
+    const opset = Math.min(...declared);
+    if (opset >= OPSET_MIN) return [];
     return [
       diagnostic({
         id: "artifact/old-opset",

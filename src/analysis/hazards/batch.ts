@@ -8,7 +8,8 @@ import { type Graph, intAttribute, intsAttribute } from "../../graph/graph.ts";
 import { typeOf } from "../../graph/query.ts";
 import { normalizeAxis } from "../../graph/shape.ts";
 import { batchSymbol } from "../memory.ts";
-import { axesOf, everyNode, integersOf, placeOf, type Standing } from "./nodes.ts";
+import { everyNode, placeOf, type Standing } from "../standing.ts";
+import { axesOf, integersOf } from "./nodes.ts";
 import type { Finding, Rule } from "./rule.ts";
 
 /** Normalisation by the statistics of the batch (Ioffe and Szegedy 2015, algorithm 1) in a model that is run. */

@@ -5,7 +5,8 @@ import { diagnostic } from "../../base/diagnostic.ts";
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import type { Skip } from "../skips/skip.ts";
 import { isLinear, roleOf } from "../skips/vocabulary.ts";
-import { type Merging, mergingOf, named, placeOf } from "./nodes.ts";
+import { placeOf } from "../standing.ts";
+import { fusionsIn, type Merging, named } from "./nodes.ts";
 import type { Examined, Rule } from "./rule.ts";
 import { statisticsOf } from "./statistics.ts";
 
@@ -20,11 +21,11 @@ export const deadBranch: Rule = {
   id: "skip/dead-branch",
   title: "a branch or shortcut is always zero",
   check: (model) =>
-    deadParts(model).map(({ skip, part, node }) => ({
+    deadParts(model).map(({ skip, where, part, node }) => ({
       ...diagnostic({
         id: "skip/dead-branch",
         severity: "warning",
-        where: `node ${skip.merge}`,
+        where,
         text: `the ${part} is multiplied by zero (${node.op}): it costs time and memory and changes nothing`,
         fix: "If the model is trained, remove it; if it is to be trained, this is a usual start.",
       }),
@@ -35,22 +36,23 @@ export const deadBranch: Rule = {
 /** A part of a block that is zero whatever comes in, and the node of the canonical graph that makes it so. */
 export interface DeadPart {
   readonly skip: Skip;
+  readonly where: string;
   readonly part: "branch" | "shortcut";
   readonly node: Node;
 }
 
 /** All dead parts of additive blocks. */
-export function deadParts({ canonical, skips }: Examined): DeadPart[] {
-  const merging = mergingOf(canonical);
-  return skips.flatMap(({ skip, found }): DeadPart[] => {
+export function deadParts({ skips }: Examined): DeadPart[] {
+  return skips.flatMap(({ skip, found, where, merging }): DeadPart[] => {
     const fusion = merging.fusions.get(found.merge);
     if (fusion?.form !== "additive") return [];
     const own = new Set(found.shortcut);
     const main = new Set(found.main);
     for (const { value } of fusion.operands) {
       const node = zeroing(merging, value);
-      if (node !== undefined && own.has(node.name)) return [{ skip, part: "shortcut", node }];
-      if (node !== undefined && main.has(node.name)) return [{ skip, part: "branch", node }];
+      if (node !== undefined && own.has(node.name))
+        return [{ skip, where, part: "shortcut", node }];
+      if (node !== undefined && main.has(node.name)) return [{ skip, where, part: "branch", node }];
     }
     return [];
   });
@@ -93,9 +95,8 @@ function isZero(graph: Graph, name: ValueName | undefined): boolean {
 export const linearBranch: Rule = {
   id: "skip/linear-branch",
   title: "the branch around which the shortcut leads is linear",
-  check: ({ canonical, skips }) => {
-    const merging = mergingOf(canonical);
-    return skips.flatMap(({ skip, found }) => {
+  check: ({ skips }) =>
+    skips.flatMap(({ skip, found, where, merging }) => {
       const fusion = merging.fusions.get(found.merge);
       const main = named(merging, found.main);
       if (fusion?.form !== "additive" || main.length === 0) return [];
@@ -103,13 +104,12 @@ export const linearBranch: Rule = {
       const diagnosis = diagnostic({
         id: "skip/linear-branch",
         severity: "info",
-        where: `node ${skip.merge}`,
+        where,
         text: "the branch has no nonlinearity: shortcut and branch together are one linear op",
         fix: "Add the shortcut into the weights of the branch, as RepVGG does after training.",
       });
       return [{ ...diagnosis, skip: skip.id }];
-    });
-  },
+    }),
 };
 
 function isAffine({ flow }: Merging, node: Node): boolean {
@@ -121,9 +121,8 @@ function isAffine({ flow }: Merging, node: Node): boolean {
 export const repeatedOperand: Rule = {
   id: "skip/repeated",
   title: "a sum takes the same value twice",
-  check: ({ canonical }) => {
-    const merging = mergingOf(canonical);
-    return [...merging.fusions.values()].flatMap((fusion) => {
+  check: ({ canonical }) =>
+    fusionsIn(canonical).flatMap(({ merging, fusion }) => {
       const values = fusion.operands.map(({ value }) => merging.flow.unrounded(value));
       const twice = values.find((value, i) => values.indexOf(value) < i);
       // x + x alone is a doubling.
@@ -132,11 +131,10 @@ export const repeatedOperand: Rule = {
         diagnostic({
           id: "skip/repeated",
           severity: "warning",
-          where: placeOf({ node: fusion.node, graph: canonical }),
+          where: placeOf({ ...merging, node: fusion.node }),
           text: `${twice} is added more than once: one of its skips is too many, or stands for a factor`,
           fix: "Keep one skip, and scale it if that is meant.",
         }),
       ];
-    });
-  },
+    }),
 };

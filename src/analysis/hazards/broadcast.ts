@@ -7,7 +7,7 @@ import { isFloat } from "../../graph/dtype.ts";
 import type { Graph, Node, Value, ValueName } from "../../graph/graph.ts";
 import { typeOf, usesOf } from "../../graph/query.ts";
 import { elementCount, formatShape, type Shape, UNKNOWN_DIM } from "../../graph/shape.ts";
-import { placeOf } from "./nodes.ts";
+import { bodiesAt, placeOf, type Scene, type Standing } from "../standing.ts";
 import type { Finding, Rule } from "./rule.ts";
 
 /** Products are gates and scales, differences are centred by means: both are meant to broadcast. */
@@ -37,9 +37,16 @@ export interface StretchedSum {
 /** All sums that stretch an activation. */
 export function stretchedSums(graph: Graph): readonly StretchedSum[] {
   // With the symbol of the batch kept: a batch of 1 is not stretched over another.
-  const canonical = canonicalize(graph);
-  const computed = activations(canonical);
-  return canonical.nodes.flatMap((node) => stretched(canonical, node, computed));
+  return sumsIn({ graph: canonicalize(graph) }, new Map());
+}
+
+function sumsIn(scene: Scene, outer: Computed): StretchedSum[] {
+  const computed = activations(scene.graph, outer);
+  return scene.graph.nodes.flatMap((node) => {
+    const at = { ...scene, node };
+    const inside = bodiesAt(at).flatMap((body) => sumsIn(body, computed));
+    return [...stretched(at, computed), ...inside];
+  });
 }
 
 function told({ where, small, large }: StretchedSum): Finding {
@@ -52,9 +59,13 @@ function told({ where, small, large }: StretchedSum): Finding {
   });
 }
 
-/** Values that depend on what the inputs hold. */
-function activations(graph: Graph): ReadonlyMap<ValueName, Node | undefined> {
+/** Values that depend on what the inputs hold, with the nodes that make them. */
+type Computed = ReadonlyMap<ValueName, Node | undefined>;
+
+/** A body has those that it captures, too. */
+function activations(graph: Graph, outer: Computed): Computed {
   const found = new Map<ValueName, Node | undefined>();
+  for (const name of graph.values.keys()) if (outer.has(name)) found.set(name, outer.get(name));
   for (const { name } of graph.inputs)
     if (!graph.initializers.has(name)) found.set(name, undefined);
   for (const node of graph.nodes) {
@@ -64,11 +75,8 @@ function activations(graph: Graph): ReadonlyMap<ValueName, Node | undefined> {
   return found;
 }
 
-function stretched(
-  graph: Graph,
-  node: Node,
-  computed: ReadonlyMap<ValueName, Node | undefined>,
-): StretchedSum[] {
+function stretched(at: Standing, computed: Computed): StretchedSum[] {
+  const { node, graph } = at;
   if (node.domain !== "" || !SUMS.has(node.op) || isMask(graph, node)) return [];
   const all = node.inputs.flatMap((name): Value[] => {
     const type = typeOf(graph, name);
@@ -80,7 +88,7 @@ function stretched(
     if (maker === undefined || ON_PURPOSE.has(maker.op) || !isFloat(small.dtype)) continue;
     if (elementCount(small.shape) === 1) continue;
     const large = all.find((one) => computed.has(one.name) && stretches(small.shape, one.shape));
-    if (large !== undefined) return [{ where: placeOf({ node, graph }), small, large }];
+    if (large !== undefined) return [{ where: placeOf(at), small, large }];
   }
   return [];
 }

@@ -6,7 +6,7 @@ import type { Node, ValueName } from "../../graph/graph.ts";
 import { indexOf, typeOf } from "../../graph/query.ts";
 import { valueBytes } from "../../ops/rules.ts";
 import { roleOf } from "../skips/vocabulary.ts";
-import { type Merging, mergingOf } from "./nodes.ts";
+import type { Merging } from "./nodes.ts";
 import type { Rule } from "./rule.ts";
 
 /** Shares of the memory peak from which on it is worth telling. */
@@ -24,7 +24,7 @@ export const longSkip: Rule = {
   id: "memory/long-skip",
   title: "a long skip holds a good part of the memory peak",
   check: ({ skips, memory, peak }) =>
-    skips.flatMap(({ skip }) => {
+    skips.flatMap(({ skip, where }) => {
       const { bytes, span, aliveOnlyForSkip: alone } = skip;
       if (bytes === undefined || alone === undefined || !peak.holdsSource(skip)) return [];
       if (span < LONG_SPAN || bytes < SKIP_SHARE * memory.peakBytes) return [];
@@ -33,7 +33,7 @@ export const longSkip: Rule = {
           ...diagnostic({
             id: "memory/long-skip",
             severity: "info",
-            where: `node ${skip.merge}`,
+            where,
             text: `${skip.source} takes ${formatBytes(bytes)} of the peak of ${formatBytes(memory.peakBytes)} over ${span} layers, for this skip alone`,
             notes: [`Alive for it from ${alone.from} to ${alone.until}.`],
             fix: "Narrow it with a 1x1 convolution before it waits, carry it in half precision, or branch off at a lower resolution.",
@@ -82,12 +82,11 @@ function isCache(node: Node | undefined, inputs: ReadonlyMap<ValueName, unknown>
 export const denseGrowth: Rule = {
   id: "memory/dense-growth",
   title: "layers of a dense block read all channels without a bottleneck",
-  check: ({ canonical, skips }) => {
-    const merging = mergingOf(canonical);
+  check: ({ skips }) => {
     const wide = skips
       .filter(({ found }) => found.block === "dense")
-      .flatMap(({ skip, found }) =>
-        wideLayers(merging, found.mergeOutput).map((one) => ({ skip, ...one })),
+      .flatMap(({ found, where, merging }) =>
+        wideLayers(merging, found.mergeOutput).map((one) => ({ where, ...one })),
       );
     const [worst] = wide.toSorted((a, b) => b.reads - a.reads);
     if (worst === undefined || wide.length < WIDE_LAYERS_MIN) return [];
@@ -95,7 +94,7 @@ export const denseGrowth: Rule = {
       diagnostic({
         id: "memory/dense-growth",
         severity: "warning",
-        where: `node ${worst.skip.merge}`,
+        where: worst.where,
         text: `${wide.length} layers read more than ${BOTTLENECK} times the channels that they give, with kernels above 1x1; this one ${worst.reads} for ${worst.gives}`,
         fix: `Put a 1x1 convolution to ${BOTTLENECK} times the growth in front of each, and one that halves the channels behind the block.`,
       }),

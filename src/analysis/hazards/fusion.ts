@@ -3,7 +3,7 @@
 import { diagnostic } from "../../base/diagnostic.ts";
 import { indexOf } from "../../graph/query.ts";
 import { isMove } from "../skips/vocabulary.ts";
-import { everyNode, placeOf, type Standing } from "./nodes.ts";
+import { everyNode, placeOf, type Standing } from "../standing.ts";
 import type { Rule } from "./rule.ts";
 
 /** Layers whose weights can take a norm in inference form up. */

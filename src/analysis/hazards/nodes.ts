@@ -1,31 +1,13 @@
-// What several rules ask of nodes: how the file calls them, which axis they work along, who reads them.
+// What several rules ask of nodes: which axis they work along, who reads them, where activations meet.
 
+import { assert } from "../../base/assert.ts";
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { intAttribute, intsAttribute, subgraphs } from "../../graph/graph.ts";
-import { originalName, originalsOf } from "../../graph/original.ts";
 import { numbersOf } from "../../graph/tensor.ts";
 import { Flow } from "../skips/flow.ts";
 import { type Fusion, fusionsOf } from "../skips/fusion.ts";
-
-/** A node and the graph or body in which it stands. */
-export interface Standing {
-  readonly node: Node;
-  readonly graph: Graph;
-}
-
-/** All nodes, those of bodies behind the node that has them. Bodies are nested a few deep at most. */
-export function* everyNode(graph: Graph): Generator<Standing> {
-  for (const node of graph.nodes) {
-    yield { node, graph };
-    for (const body of subgraphs(node)) yield* everyNode(body);
-  }
-}
-
-/** `node NAME`, with the name that the file has. */
-export function placeOf({ node, graph }: Standing): string {
-  const original = originalsOf(graph, node).at(-1);
-  return `node ${original === undefined ? node.name : originalName(original)}`;
-}
+import type { Found } from "../skips/skip.ts";
+import { bodiesAt, type Scene, type Standing } from "../standing.ts";
 
 /** Elements of a small constant of integers: axes, a target shape. */
 export function integersOf(graph: Graph, name: ValueName | undefined): number[] | undefined {
@@ -42,30 +24,57 @@ export function axesOf({ node, graph }: Standing): readonly number[] | undefined
   return idle ? undefined : axes;
 }
 
-/** How activations flow through a graph, and where they meet. */
-export interface Merging {
-  readonly graph: Graph;
+/** How activations flow through a graph or body, and where they meet. */
+export interface Merging extends Scene {
   readonly flow: Flow;
   /** By the name of the node that merges. */
   readonly fusions: ReadonlyMap<string, Fusion>;
   readonly nodes: ReadonlyMap<string, Node>;
 }
 
-const known = new WeakMap<Graph, Merging>();
+const known = new WeakMap<Graph, ReadonlyMap<Graph | undefined, Merging>>();
 
-/** The merges of a graph, found once for all rules. Those of bodies are not among them. */
-export function mergingOf(graph: Graph): Merging {
+/** All merges of a graph and of the bodies in it; those of the graph first. They are found once for all rules. */
+export function fusionsIn(graph: Graph): { merging: Merging; fusion: Fusion }[] {
+  return [...byBody(graph).values()].flatMap((merging) =>
+    [...merging.fusions.values()].map((fusion) => ({ merging, fusion })),
+  );
+}
+
+/** The merges of the graph, or of the body, in which a skip was found. */
+export function mergingOf(graph: Graph, { body }: Pick<Found, "body">): Merging {
+  const merging = byBody(graph).get(body);
+  assert(merging !== undefined, "skips are found in the graph or in a body of it");
+  return merging;
+}
+
+function byBody(graph: Graph): ReadonlyMap<Graph | undefined, Merging> {
   const before = known.get(graph);
   if (before !== undefined) return before;
-  const flow = new Flow(graph);
-  const merging: Merging = {
-    graph,
+  const found = new Map<Graph | undefined, Merging>();
+  collect({ graph }, new Flow(graph), { body: undefined, found });
+  known.set(graph, found);
+  return found;
+}
+
+function collect(
+  scene: Scene,
+  flow: Flow,
+  { body, found }: { body: Graph | undefined; found: Map<Graph | undefined, Merging> },
+): void {
+  found.set(body, {
+    ...scene,
     flow,
     fusions: new Map(fusionsOf(flow).map((one) => [one.node.name, one])),
-    nodes: new Map(graph.nodes.map((node) => [node.name, node])),
-  };
-  known.set(graph, merging);
-  return merging;
+    nodes: new Map(scene.graph.nodes.map((node) => [node.name, node])),
+  });
+  for (const node of scene.graph.nodes) {
+    const bodies = subgraphs(node);
+    for (const [i, inner] of bodiesAt({ ...scene, node }).entries()) {
+      const inside = new Flow(inner.graph, flow.activations);
+      collect(inner, inside, { body: bodies[i], found });
+    }
+  }
 }
 
 /** The nodes of some names. */

@@ -10,11 +10,11 @@ export const normOnShortcut: Rule = {
   check: ({ skips }) =>
     skips
       .filter(({ found }) => found.normOnShortcut)
-      .map(({ skip }) => ({
+      .map(({ skip, where }) => ({
         ...diagnostic({
           id: "skip/norm-on-shortcut",
           severity: "warning",
-          where: `node ${skip.merge}`,
+          where,
           text: "a normalisation stands on the shortcut: gradients no longer pass it unchanged",
           fix: "Move the normalisation into the branch.",
         }),

@@ -6,7 +6,8 @@ import type { Node, ValueName } from "../../graph/graph.ts";
 import { numbersOf } from "../../graph/tensor.ts";
 import type { Fusion } from "../skips/fusion.ts";
 import { isRounding, roleOf } from "../skips/vocabulary.ts";
-import { type Merging, mergingOf, named, placeOf } from "./nodes.ts";
+import { placeOf } from "../standing.ts";
+import { fusionsIn, type Merging, named } from "./nodes.ts";
 import type { Examined, ExaminedSkip, Finding, Rule } from "./rule.ts";
 
 /** From a factor of 8 between two scales on, the finer operand keeps 5 of 8 bits or fewer. */
@@ -76,24 +77,18 @@ function gridsOf(merging: Merging, fusion: Fusion): readonly (Grid | undefined)[
 export const missingPair: Rule = {
   id: "quant/missing-pair",
   title: "an operand of a merge in a quantized model is not quantized",
-  check: ({ canonical, skips }) => {
-    const merging = mergingOf(canonical);
-    return skips.flatMap((one) => {
-      const fusion = merging.fusions.get(one.found.merge);
-      const found = fusion === undefined ? undefined : floatMerge(merging, one, fusion);
+  check: ({ skips }) =>
+    skips.flatMap((one) => {
+      const fusion = one.merging.fusions.get(one.found.merge);
+      const found = fusion === undefined ? undefined : floatMerge(one, fusion);
       return found === undefined ? [] : [{ ...found, skip: one.skip.id }];
-    });
-  },
+    }),
 };
 
-function floatMerge(
-  merging: Merging,
-  { skip, found }: ExaminedSkip,
-  fusion: Fusion,
-): Finding | undefined {
+function floatMerge({ found, where, merging }: ExaminedSkip, fusion: Fusion): Finding | undefined {
   const grids = gridsOf(merging, fusion);
   const open = fusion.operands.filter((_, i) => grids[i] === undefined);
-  const shared = { id: "quant/missing-pair", where: `node ${skip.merge}` };
+  const shared = { id: "quant/missing-pair", where };
   if (open.length === 0 || integerOperands(fusion.node) !== undefined) return undefined;
   if (open.length < grids.length) {
     const positions = open.map(({ position }) => position).join(" and ");
@@ -166,12 +161,11 @@ interface ScaledMerge {
 }
 
 function mergesOf({ canonical }: Examined, form: Fusion["form"]): ScaledMerge[] {
-  const merging = mergingOf(canonical);
-  return [...merging.fusions.values()].flatMap((fusion) => {
+  return fusionsIn(canonical).flatMap(({ merging, fusion }) => {
     const scales = gridsOf(merging, fusion).flatMap((grid) => grid?.scale ?? []);
     if (fusion.form !== form || scales.length < 2) return [];
     const ratio = Math.max(...scales) / Math.min(...scales);
-    return [{ fusion, ratio, place: placeOf({ node: fusion.node, graph: canonical }) }];
+    return [{ fusion, ratio, place: placeOf({ ...merging, node: fusion.node }) }];
   });
 }
 
@@ -179,13 +173,12 @@ function mergesOf({ canonical }: Examined, form: Fusion["form"]): ScaledMerge[] 
 export const rangeGrowth: Rule = {
   id: "quant/range-growth",
   title: "the range of the stream grows along the blocks",
-  check: ({ canonical, skips }) => {
-    const merging = mergingOf(canonical);
+  check: ({ skips }) => {
     const starts = new Map<ValueName, { readonly scale: number; readonly blocks: number }>();
     let worst:
-      | { readonly factor: number; readonly blocks: number; readonly skip: string }
+      | { readonly factor: number; readonly blocks: number; readonly where: string }
       | undefined;
-    for (const { skip, found } of skips) {
+    for (const { found, where, merging } of skips) {
       const fusion = merging.fusions.get(found.merge);
       const operand =
         fusion?.operands.findIndex(({ position }) => position === found.operand) ?? -1;
@@ -196,14 +189,14 @@ export const rangeGrowth: Rule = {
       const start = { scale: before?.scale ?? scale, blocks: (before?.blocks ?? 0) + 1 };
       starts.set(found.mergeOutput, start);
       const factor = scale / start.scale;
-      if (factor > (worst?.factor ?? 1)) worst = { factor, blocks: start.blocks, skip: skip.merge };
+      if (factor > (worst?.factor ?? 1)) worst = { factor, blocks: start.blocks, where };
     }
     if (worst === undefined || worst.factor < GROWTH) return [];
     return [
       diagnostic({
         id: "quant/range-growth",
         severity: "info",
-        where: `node ${worst.skip}`,
+        where: worst.where,
         text: `over ${worst.blocks} blocks the scale of the stream grows ${worst.factor.toFixed(0)}-fold: late blocks round away what early ones gave`,
         fix: "Keep the stream in 16 bits or floats, and quantize the branches.",
       }),

@@ -2,7 +2,7 @@
 
 import { diagnostic } from "../../base/diagnostic.ts";
 import { numbersOf } from "../../graph/tensor.ts";
-import { everyNode, placeOf, type Standing } from "./nodes.ts";
+import { everyNode, placeOf, type Standing } from "../standing.ts";
 import type { Rule } from "./rule.ts";
 
 const DRAWS = new Set([

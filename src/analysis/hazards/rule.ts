@@ -5,6 +5,7 @@ import type { Graph } from "../../graph/graph.ts";
 import type { Peak } from "../memory/peak.ts";
 import type { InferenceMemory } from "../memory.ts";
 import type { Found, Skip } from "../skips/skip.ts";
+import type { Merging } from "./nodes.ts";
 
 /** A model with all that analysis knows of it. */
 export interface Examined {
@@ -24,6 +25,10 @@ export interface Examined {
 export interface ExaminedSkip {
   readonly skip: Skip;
   readonly found: Found;
+  /** The place of the merge. */
+  readonly where: string;
+  /** The merges of the graph or body in which it stands. */
+  readonly merging: Merging;
 }
 
 /** A diagnostic of a rule, with the id of the skip that it speaks of. */

@@ -8,7 +8,8 @@ import { formatShape, isStatic, sameShape } from "../../graph/shape.ts";
 import { numbersOf } from "../../graph/tensor.ts";
 import type { Fusion, Operand } from "../skips/fusion.ts";
 import { isActivation, isNorm } from "../skips/vocabulary.ts";
-import { integersOf, type Merging, mergingOf, named, placeOf } from "./nodes.ts";
+import { placeOf } from "../standing.ts";
+import { fusionsIn, integersOf, type Merging, named } from "./nodes.ts";
 import type { Rule } from "./rule.ts";
 
 /** The activation functions of layers; roots and powers belong to norms. */
@@ -22,9 +23,8 @@ const ACTIVATIONS = new Set([
 export const activationOnShortcut: Rule = {
   id: "skip/activation-on-shortcut",
   title: "an activation stands on the shortcut",
-  check: ({ canonical }) => {
-    const merging = mergingOf(canonical);
-    return [...merging.fusions.values()].flatMap((fusion) => {
+  check: ({ canonical }) =>
+    fusionsIn(canonical).flatMap(({ merging, fusion }) => {
       const node = fusion.operands
         .map((one) => activatedShortcut(merging, fusion, one))
         .find(Boolean);
@@ -33,13 +33,12 @@ export const activationOnShortcut: Rule = {
         diagnostic({
           id: "skip/activation-on-shortcut",
           severity: "warning",
-          where: placeOf({ node: fusion.node, graph: canonical }),
+          where: placeOf({ ...merging, node: fusion.node }),
           text: `${node.op} stands on the shortcut alone: what it cuts off reaches neither the sum nor, going back, the source`,
           fix: "Move the activation into the branch, or behind the sum.",
         }),
       ];
-    });
-  },
+    }),
 };
 
 /** The activation that alone lies between a source and a sum, where another operand transforms the source. */
@@ -61,9 +60,8 @@ function activatedShortcut({ flow }: Merging, fusion: Fusion, operand: Operand):
 export const lossyShortcut: Rule = {
   id: "skip/lossy-shortcut",
   title: "the shortcut drops elements, or has zeros in place of channels",
-  check: ({ canonical, skips }) => {
-    const merging = mergingOf(canonical);
-    return skips.flatMap(({ skip, found }) => {
+  check: ({ skips }) =>
+    skips.flatMap(({ skip, found, where, merging }) => {
       if (found.kind === "concat" || found.kind === "projection") return [];
       const losses = named(merging, found.shortcut).flatMap((node) => lossOf(merging, node) ?? []);
       if (losses.length === 0) return [];
@@ -72,15 +70,14 @@ export const lossyShortcut: Rule = {
           ...diagnostic({
             id: "skip/lossy-shortcut",
             severity: "info",
-            where: `node ${skip.merge}`,
+            where,
             text: `the shortcut ${losses.join(" and ")}: there the block learns without one`,
             fix: "Project with a 1x1 convolution, behind an average pooling where sizes shrink.",
           }),
           skip: skip.id,
         },
       ];
-    });
-  },
+    }),
 };
 
 function lossOf({ graph }: Merging, node: Node): string | undefined {
@@ -106,9 +103,8 @@ function lossOf({ graph }: Merging, node: Node): string | undefined {
 export const needlessProjection: Rule = {
   id: "skip/needless-projection",
   title: "a projection where an identity would fit",
-  check: ({ canonical, skips }) => {
-    const merging = mergingOf(canonical);
-    return skips.flatMap(({ skip, found }) => {
+  check: ({ skips }) =>
+    skips.flatMap(({ skip, found, where, merging }) => {
       if (found.kind !== "projection" || found.encoderDecoder) return [];
       const shape = shapeOf(merging, found.source);
       if (!sameShape(shape, shapeOf(merging, found.mergeOutput))) return [];
@@ -119,15 +115,14 @@ export const needlessProjection: Rule = {
           ...diagnostic({
             id: "skip/needless-projection",
             severity: "info",
-            where: `node ${skip.merge}`,
+            where,
             text: `the shortcut is projected from ${formatShape(shape)} to the same shape: weights and time for what an identity gives`,
             fix: "Use an identity shortcut; the weights must be trained anew.",
           }),
           skip: skip.id,
         },
       ];
-    });
-  },
+    }),
 };
 
 function shapeOf({ graph }: Merging, name: ValueName) {

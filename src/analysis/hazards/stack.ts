@@ -4,8 +4,8 @@
 import { diagnostic } from "../../base/diagnostic.ts";
 import type { Node, ValueName } from "../../graph/graph.ts";
 import { isActivation, isMove, isNorm } from "../skips/vocabulary.ts";
-import { type Merging, mergingOf, named } from "./nodes.ts";
-import type { Examined, ExaminedSkip, Rule } from "./rule.ts";
+import { type Merging, named } from "./nodes.ts";
+import type { ExaminedSkip, Rule } from "./rule.ts";
 import { statisticsOf } from "./statistics.ts";
 
 /** Post-norm transformers of 12 layers train, of 18 diverge (Liu et al. 2020, "Understanding the Difficulty of Training Transformers", figure 1 and table 3). */
@@ -34,7 +34,7 @@ export const deepPostNorm: Rule = {
       diagnostic({
         id: "norm/deep-post-norm",
         severity: "warning",
-        where: `node ${first.skip.merge}`,
+        where: first.where,
         text: `${blocks.length} attention blocks normalise after the sum: gradients pass all those norms, and training diverges without a warm-up that suits`,
         fix: "Normalise at the start of the branch (pre-norm), or scale the shortcut as DeepNorm does; the weights must be trained anew.",
       }),
@@ -46,17 +46,16 @@ export const deepPostNorm: Rule = {
 export const normAfterSum: Rule = {
   id: "norm/after-sum",
   title: "a BatchNormalization stands between the sums of two blocks",
-  check: ({ canonical, skips }) => {
-    const merging = mergingOf(canonical);
+  check: ({ skips }) => {
     // A projection may start behind a norm, as in the first block of a stage of pre-activation networks.
     const identities = skips.filter(({ found }) => found.kind === "identity");
     const sources = new Set(identities.map(({ found }) => found.source));
-    return skips.filter(isSum).flatMap(({ skip, found }) => {
+    return skips.filter(isSum).flatMap(({ skip, found, where, merging }) => {
       if (!isNormalisedStream(merging, found.mergeOutput, sources)) return [];
       const diagnosis = diagnostic({
         id: "norm/after-sum",
         severity: "warning",
-        where: `node ${skip.merge}`,
+        where,
         text: "a BatchNormalization follows the sum, on the way to the next block: signal and gradient are rescaled at every block",
         fix: "Move it to the start or the end of the branch; the weights must be trained anew.",
       });
@@ -100,7 +99,7 @@ export const deepPostActivation: Rule = {
       diagnostic({
         id: "norm/deep-post-activation",
         severity: "info",
-        where: `node ${first.skip.merge}`,
+        where: first.where,
         text: `${blocks.length} blocks activate after the sum: from about a hundred layers on, pre-activation trains better`,
         fix: "Put norm and activation before the layers of the branch; the weights must be trained anew.",
       }),
@@ -112,14 +111,13 @@ export const deepPostActivation: Rule = {
 export const unscaledStack: Rule = {
   id: "skip/unscaled-stack",
   title: "a deep stack adds up branches without norm or scale",
-  check: ({ canonical, skips }) => {
-    const merging = mergingOf(canonical);
+  check: ({ skips }) => {
     const lengths = new Map<ValueName, number>();
     let deepest: ExaminedSkip | undefined;
     let most = 0;
     for (const one of skips) {
-      const { found } = one;
-      if (!isSum(one) || found.activation === "post" || !isUnscaled(merging, one)) continue;
+      const { found, merging } = one;
+      if (!isSum(one) || found.activation === "post" || !isUnscaled(one)) continue;
       const length = 1 + (lengths.get(merging.flow.unrounded(found.source)) ?? 0);
       lengths.set(found.mergeOutput, length);
       if (length > most) [most, deepest] = [length, one];
@@ -129,7 +127,7 @@ export const unscaledStack: Rule = {
       diagnostic({
         id: "skip/unscaled-stack",
         severity: "info",
-        where: `node ${deepest.skip.merge}`,
+        where: deepest.where,
         text: `${most} branches in a row are added without norm or scale: the signal can grow with every block`,
         fix: "Scale the branches (0.1, or a learned factor that starts at zero), or normalise.",
       }),
@@ -137,7 +135,7 @@ export const unscaledStack: Rule = {
   },
 };
 
-function isUnscaled(merging: Merging, { found }: ExaminedSkip): boolean {
+function isUnscaled({ found, merging }: ExaminedSkip): boolean {
   if (found.kind === "gated" || found.scaled || found.norm !== "none") return false;
   return named(merging, found.main).every((node) => {
     const scales = (node.op === "Mul" || node.op === "Div") && !isGating(merging, node);
@@ -151,14 +149,14 @@ const isGating = ({ flow }: Merging, node: Node): boolean => flow.activationInpu
 export const saturatedGate: Rule = {
   id: "skip/saturated-gate",
   title: "the offset of a gate holds it open or shut",
-  check: (model) =>
-    model.skips.flatMap((one) => {
-      const end = one.found.kind === "gated" ? heldAt(model, one) : undefined;
+  check: ({ skips }) =>
+    skips.flatMap((one) => {
+      const end = one.found.kind === "gated" ? heldAt(one) : undefined;
       if (end === undefined) return [];
       const diagnosis = diagnostic({
         id: "skip/saturated-gate",
         severity: "info",
-        where: `node ${one.skip.merge}`,
+        where: one.where,
         text: `all offsets of the gate are beyond ${end === "open" ? "" : "-"}${SATURATED}: it stays ${end} unless its weights are as large, and no gradient passes it`,
         fix: "If the model is trained, replace the gate by a constant; before training, start offsets between -1 and -4.",
       });
@@ -166,8 +164,7 @@ export const saturatedGate: Rule = {
     }),
 };
 
-function heldAt({ canonical }: Examined, { found }: ExaminedSkip): "open" | "shut" | undefined {
-  const merging = mergingOf(canonical);
+function heldAt({ found, merging }: ExaminedSkip): "open" | "shut" | undefined {
   // The products with the gate stand right before the merge.
   const operands = merging.fusions.get(found.merge)?.operands ?? [];
   const products = operands.flatMap(({ value }) => merging.flow.producer(value) ?? []);
@@ -177,7 +174,7 @@ function heldAt({ canonical }: Examined, { found }: ExaminedSkip): "open" | "shu
       const gate = merging.flow.producer(name);
       if (gate?.op !== "Sigmoid" && gate?.op !== "HardSigmoid") continue;
       const layer = merging.flow.producer(gate.inputs[0] ?? "");
-      const offset = statisticsOf(canonical.initializers.get(layer?.inputs[2] ?? ""));
+      const offset = statisticsOf(merging.graph.initializers.get(layer?.inputs[2] ?? ""));
       if (offset === undefined || offset.elements === 0) continue;
       if (offset.most <= -SATURATED) return "shut";
       if (offset.least >= SATURATED) return "open";

@@ -6,7 +6,7 @@ import { dtypeBytes, isFloat } from "../../graph/dtype.ts";
 import type { Graph, Node } from "../../graph/graph.ts";
 import { indexOf, typeOf } from "../../graph/query.ts";
 import { elementCount } from "../../graph/shape.ts";
-import { everyNode, placeOf } from "./nodes.ts";
+import { everyNode, everyScene, placeOf } from "../standing.ts";
 import type { Rule } from "./rule.ts";
 
 /** Tensors of 64-bit floats, mostly left over from numpy. Single numbers do not matter. */
@@ -14,10 +14,12 @@ export const float64: Rule = {
   id: "types/float64",
   title: "tensors have 64-bit floats",
   check: ({ graph, run }) => {
-    const weights = [...run.initializers]
+    // What was computed from constants is no weight of the file.
+    const own = new Set(everyScene(graph).flatMap((scene) => [...scene.graph.initializers.keys()]));
+    const all = everyScene(run).flatMap((scene) => [...scene.graph.initializers]);
+    const weights = [...new Map(all)]
       .filter(([, { dtype, shape }]) => dtype === "float64" && elementCount(shape) !== 1)
-      // What was computed from constants is no weight of the file.
-      .filter(([name]) => graph.initializers.has(name));
+      .filter(([name]) => own.has(name));
     const nodes = [...everyNode(run)].filter(({ node, graph: around }) =>
       node.outputs.some((name) => {
         const type = typeOf(around, name);

@@ -3,8 +3,8 @@
 import { diagnostic } from "../../base/diagnostic.ts";
 import { floatAttribute, type Graph } from "../../graph/graph.ts";
 import { isNorm, roleOf } from "../skips/vocabulary.ts";
+import { everyNode, placeOf, type Standing } from "../standing.ts";
 import { deadParts } from "./branch.ts";
-import { everyNode, placeOf, type Standing } from "./nodes.ts";
 import type { Finding, Rule } from "./rule.ts";
 import { statisticsOf } from "./statistics.ts";
 

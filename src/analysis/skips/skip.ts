@@ -1,7 +1,7 @@
 // One row of the census, and the census. The fields are public: they stand in the JSON document.
 
 import type { Diagnostic } from "../../base/diagnostic.ts";
-import type { ValueName } from "../../graph/graph.ts";
+import type { Graph, ValueName } from "../../graph/graph.ts";
 import type { Sizes } from "../memory.ts";
 
 /** What the shortcut of a skip is made of. */
@@ -110,4 +110,6 @@ export interface Found {
   readonly norm: Skip["norm"];
   readonly shortcut: readonly string[];
   readonly main: readonly string[];
+  /** The body in which the merge stands; left out where that is the graph itself. */
+  readonly body?: Graph;
 }

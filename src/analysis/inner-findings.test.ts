@@ -1,0 +1,141 @@
+// What is told of a graph is told of the same nodes in a function, in the body of a Loop and in a branch, too.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { type Attribute, type Graph, NO_ATTRIBUTES, type Node } from "../graph/graph.ts";
+import { parseGraph } from "../graph/parse.ts";
+import { int64, scalar } from "../graph/tensor.ts";
+import { lint } from "./lint.ts";
+
+const FOLDER = "docs/reference/lint";
+
+/** Rules about the file as a whole, or about what is alive: bodies have no part in either. */
+const OF_THE_FILE = new Set([
+  ...["artifact/debug-remarks", "artifact/old-opset", "memory/inner-output", "memory/long-skip"],
+]);
+
+const EXAMPLES = readdirSync(FOLDER)
+  .filter((file) => file !== "README.md")
+  .map((file) => {
+    const text = readFileSync(join(FOLDER, file), "utf8");
+    const [, id = ""] = /^# `([^`]+)`/m.exec(text) ?? [];
+    const [, told = ""] = /```onnx\n([\s\S]*?)```/.exec(text) ?? [];
+    return { id, graph: parseGraph(told) };
+  })
+  .filter(({ id }) => !OF_THE_FILE.has(id));
+
+const node = (op: string, given: Partial<Node>): Node => ({
+  name: op.toLowerCase(),
+  op,
+  domain: "",
+  inputs: [],
+  outputs: [],
+  attributes: NO_ATTRIBUTES,
+  ...given,
+});
+
+/** The nodes as a function that is called twice. */
+function asFunction(graph: Graph): Graph {
+  const weights = [...graph.initializers.keys()];
+  const inputs = [...new Set([...graph.inputs.map(({ name }) => name), ...weights])];
+  const outputs = graph.outputs.map(({ name }) => name);
+  const one = { inputs, outputs, nodes: graph.nodes, defaults: new Map(), opsets: graph.opsets };
+  const calls = ["first", "second"].map((name) =>
+    node("Part", { name, domain: "own", inputs, outputs: outputs.map((o) => `${name}_${o}`) }),
+  );
+  return {
+    ...graph,
+    nodes: calls,
+    outputs: ["first", "second"].flatMap((call) =>
+      graph.outputs.map((value) => ({ ...value, name: `${call}_${value.name}` })),
+    ),
+    values: new Map(),
+    opsets: new Map([...graph.opsets, ["own", 1]]),
+    functions: new Map([["own/Part", one]]),
+  };
+}
+
+/** The nodes as the body of a Loop, which gathers what they give. */
+function asBody(graph: Graph, weights: "inside" | "outside"): Graph {
+  const body: Graph = {
+    ...graph,
+    name: "body",
+    inputs: [
+      { name: "i", dtype: "int64", shape: [] },
+      { name: "go", dtype: "bool", shape: [] },
+    ],
+    outputs: [{ name: "go", dtype: "bool", shape: [] }, ...graph.outputs],
+    initializers: weights === "inside" ? graph.initializers : new Map(),
+  };
+  const outputs = graph.outputs.map((value) => ({
+    ...value,
+    name: `all_${value.name}`,
+    shape: value.shape && ["T", ...value.shape],
+  }));
+  return {
+    ...graph,
+    nodes: [
+      node("Loop", {
+        inputs: ["times", ""],
+        outputs: outputs.map(({ name }) => name),
+        attributes: new Map<string, Attribute>([["body", { kind: "graph", value: body }]]),
+      }),
+    ],
+    outputs,
+    values: new Map(),
+    initializers: new Map([
+      ...(weights === "outside" ? graph.initializers : []),
+      ["times", int64([], [2])],
+    ]),
+  };
+}
+
+/** The nodes as one branch of a choice that the caller makes. */
+function asBranch(graph: Graph): Graph {
+  const branch = { ...graph, name: "then", inputs: [] };
+  const other: Graph = {
+    ...branch,
+    name: "else",
+    nodes: graph.outputs.map(({ name, dtype }) =>
+      node("Constant", {
+        name: `other_${name}`,
+        outputs: [`other_${name}`],
+        attributes: new Map<string, Attribute>([
+          ["value", { kind: "tensor", value: { ...scalar(1), dtype } }],
+        ]),
+      }),
+    ),
+    outputs: graph.outputs.map((value) => ({ ...value, name: `other_${value.name}` })),
+    initializers: new Map(),
+    values: new Map(),
+  };
+  return {
+    ...graph,
+    inputs: [...graph.inputs, { name: "which", dtype: "bool", shape: [] }],
+    nodes: [
+      node("If", {
+        inputs: ["which"],
+        outputs: graph.outputs.map(({ name }) => `chosen_${name}`),
+        attributes: new Map<string, Attribute>([
+          ["then_branch", { kind: "graph", value: branch }],
+          ["else_branch", { kind: "graph", value: other }],
+        ]),
+      }),
+    ],
+    outputs: graph.outputs.map((value) => ({ ...value, name: `chosen_${value.name}` })),
+    values: new Map(),
+    initializers: new Map(),
+  };
+}
+
+describe.each(EXAMPLES)("$id", ({ id, graph }) => {
+  test.each<[string, Graph]>([
+    ["a function", asFunction(graph)],
+    ["a Loop with its weights", asBody(graph, "inside")],
+    ["a Loop that captures them", asBody(graph, "outside")],
+    ["a branch", asBranch(graph)],
+  ])("is told in %s", (_, inner) => {
+    expect(lint(inner).map((one) => one.id)).toContain(id);
+  });
+});
