@@ -149,8 +149,7 @@ function search(graph: Graph, flow: Flow = new Flow(graph)): SearchResult {
     found.push(...conditionalSkips(flow, node));
     for (const { body, loop } of bodiesOf(node)) {
       const nested = search(body, new Flow(body, flow.activations));
-      const inside = nested.found.map((skip): Found => ({ ...skip, body: skip.body ?? body }));
-      found.push(...inside.map((skip): Found => (loop ? recurrent(skip) : skip)));
+      found.push(...nested.found.map((skip) => inBody(skip, body, loop)));
       notSkips.push(...nested.notSkips);
       inner += nested.links;
     }
@@ -159,8 +158,8 @@ function search(graph: Graph, flow: Flow = new Flow(graph)): SearchResult {
   return { found: dense.skips, links: dense.links + inner, notSkips };
 }
 
-function recurrent(skip: Found): Found {
-  return { ...skip, kind: "recurrent", block: "recurrent" };
+function inBody(skip: Found, body: Graph, loop: boolean): Found {
+  return { ...skip, body: skip.body ?? body, inLoop: loop || skip.inLoop === true };
 }
 
 function rowOf(
@@ -174,7 +173,7 @@ function rowOf(
   const merge = namesOf(ground, found.merge).at(-1) ?? found.merge;
   return {
     id: facts.id,
-    kind: found.kind,
+    kind: found.inLoop === true ? "recurrent" : found.kind,
     encoderDecoder: found.encoderDecoder,
     source: found.source,
     merge,
@@ -182,7 +181,7 @@ function rowOf(
     span: found.span,
     distance: (positions.get(found.merge) ?? start) - start,
     bytes: valueBytes(typeOf(canonical, found.source)),
-    block: found.block,
+    block: found.inLoop === true ? "recurrent" : found.block,
     activation: found.activation,
     norm: found.norm,
     sign: found.sign,

@@ -67,6 +67,39 @@ test("what repeats with the same words is told once, with its places", () => {
   ]);
 });
 
+test("what is found in a function is told once, however often it is called", () => {
+  const calls = Array.from(
+    { length: 14 },
+    (_, i) => `[call${i}] x${i + 1} = own.Block (x${i}, scale, w)`,
+  );
+  const graph = parseGraph(`<ir_version: 10, opset_import: ["" : 20, "own" : 1]>
+    g (float[N,2] x0) => (float[N,2] x14) <float[2] scale = {1,1}, float[2,2] w = {1,0,0,1}>
+    { ${calls.join(" ")} }
+    <opset_import: ["" : 20], domain: "own"> Block (x, s, w) => (y)
+    { n = LayerNormalization (x, s) h = MatMul (x, w) t = Tanh (h) p = Relu (n)
+      ["odd/sum"] y = Add (t, n) }`);
+  const [first, ...others] = lint(graph).filter(({ id }) => id === "skip/norm-on-shortcut");
+  expect(others).toEqual([]);
+  expect(first?.where).toBe("node call0/odd/sum");
+  expect(first?.notes.at(-1)).toMatch(
+    /^In 14 calls of function own\/Block, also at node call1\/odd\/sum, .* and 1 more\.$/,
+  );
+});
+
+test("what is found in a body stands where its node does, with the way to it", () => {
+  const graph = parseGraph(`<ir_version: 10, opset_import: ["" : 20]>
+    g (float[N,3] x) => (float[2,N,3] z) <float[2] b = {1,2}, int64 two = {2}>
+    { [before] s = RandomUniform <shape = [1, 3]> ()
+      [loop] z = Loop <body = inner (int64 i, bool go) => (bool go, float[N,3] y) { [sum] y = Add (x, b) }> (two)
+      [after] t = RandomUniform <shape = [1, 3]> () }`);
+  const ids = ["shape/mismatch", "random/unseeded"];
+  expect(
+    lint(graph)
+      .filter(({ id }) => ids.includes(id))
+      .map(({ where }) => where),
+  ).toEqual(["node loop/sum (Add)", "node before"]);
+});
+
 test("findings stand in the order of the nodes, the inputs' before", () => {
   const graph = parseGraph(`<ir_version: 10, opset_import: ["" : 20]>
     g (float[1,2] x) => (float[1,2] y) <float[3] b = {1,2,3}>

@@ -3,6 +3,7 @@
 
 import { diagnostic } from "../../base/diagnostic.ts";
 import { formatBytes } from "../../base/format.ts";
+import { inlineFunctions } from "../../canonical/inline.ts";
 import { dtypeBytes } from "../../graph/dtype.ts";
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { usesOf } from "../../graph/query.ts";
@@ -85,9 +86,9 @@ export const unused: Rule = {
   id: "artifact/unused",
   title: "weights or nodes that nothing reads",
   check: ({ graph }) => {
-    const parts = partsOf(graph).map(idleIn);
-    const weights = parts.flatMap((part) => part.weights);
-    const nodes = parts.flatMap((part) => part.nodes);
+    // A weight that a call hands in is read only if the function reads it.
+    const weights = partsOf(inlineFunctions(graph)).flatMap(idleWeights);
+    const nodes = partsOf(graph).flatMap(idleNodes);
     const [where] = [...weights, ...nodes].map((one) => one.where);
     if (where === undefined) return [];
     const bytes = formatBytes(sum(weights.map((one) => one.bytes)));
@@ -107,22 +108,18 @@ export const unused: Rule = {
   },
 };
 
-interface Idle {
-  readonly weights: readonly { readonly where: string; readonly bytes: number }[];
-  readonly nodes: readonly { readonly where: string }[];
+function idleWeights(part: Part): { where: string; bytes: number }[] {
+  const read = readIn(part);
+  return [...part.initializers]
+    .filter(([name]) => !read.has(name))
+    .map(([name, ref]) => ({ where: `weight ${name}`, bytes: bytesOf(ref) }));
 }
 
-function idleIn(part: Part): Idle {
+function idleNodes(part: Part): { where: string }[] {
   const read = readIn(part);
-  const place = (what: string): string => storedPlace(part, what);
-  return {
-    weights: [...part.initializers]
-      .filter(([name]) => !read.has(name))
-      .map(([name, ref]) => ({ where: place(`weight ${name}`), bytes: bytesOf(ref) })),
-    nodes: part.nodes
-      .filter((node) => !node.outputs.some((name) => read.has(name)))
-      .map((node) => ({ where: place(`node ${node.name}`) })),
-  };
+  return part.nodes
+    .filter((node) => !node.outputs.some((name) => read.has(name)))
+    .map((node) => ({ where: storedPlace(part, `node ${node.name}`) }));
 }
 
 function counted(count: number, word: string): string {

@@ -18,7 +18,7 @@ const UNSCALED_BLOCKS = 32;
 const SATURATED = 8;
 
 const isSum = ({ found }: ExaminedSkip): boolean =>
-  found.kind !== "concat" && found.kind !== "conditional" && found.kind !== "recurrent";
+  found.kind !== "concat" && found.kind !== "conditional";
 
 /** y = norm(x + f(x)) all the way up a deep transformer. */
 export const deepPostNorm: Rule = {

@@ -28,7 +28,9 @@ export function markDense(
   const chains: Found[][] = [];
   const lastOf = new Map<string, Found[]>();
   for (const skip of skips) {
-    if (skip.kind !== "concat" || skip.encoderDecoder || skip.block === "partial") continue;
+    // Those of bodies were grouped there.
+    if (skip.kind !== "concat" || skip.body !== undefined) continue;
+    if (skip.encoderDecoder || skip.block === "partial") continue;
     const operands = operandsOf.get(skip.merge) ?? [];
     const before =
       lastOf.get(flow.unrounded(skip.source)) ?? lastOf.get(keyOf(operands.slice(0, -1)));

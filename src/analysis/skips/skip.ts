@@ -112,4 +112,6 @@ export interface Found {
   readonly main: readonly string[];
   /** The body in which the merge stands; left out where that is the graph itself. */
   readonly body?: Graph;
+  /** Whether that body, or one around it, is a loop's: the census calls such a skip recurrent. */
+  readonly inLoop?: boolean;
 }
