@@ -7,8 +7,8 @@ import { functionKey, type Graph, type Node, subgraphs } from "../graph/graph.ts
 export interface Home {
   /** Position of the node of the graph itself that it is, or in which it lies. */
   readonly position: number;
-  /** The innermost function in which it stands, by its key; left out outside of functions. */
-  readonly called?: string;
+  /** The functions in which it stands, by their keys, the innermost last. */
+  readonly functions: readonly string[];
   /** Its name there. */
   readonly name: string;
 }
@@ -36,36 +36,36 @@ export class Homes {
     if (!where.startsWith("node ")) return undefined;
     const path = where.slice("node ".length);
     for (const name of [path, path.replace(/ \([^()]*\)$/, "")]) {
-      for (const [outer, inner] of ways(name)) {
-        const node = this.#own.get(outer);
+      for (const way of ways(name)) {
+        const node = this.#own.get(way[0]);
         if (node === undefined) continue;
-        const found = this.#at(node, outer, inner);
+        const found = this.#at(node, way);
         if (found !== undefined) return { ...found, position: this.#positions.get(node) ?? -1 };
       }
     }
     return undefined;
   }
 
-  #at(node: Node, name: string, inner: string | undefined, called?: string): Found | undefined {
-    if (inner === undefined) return { name, ...(called !== undefined && { called }) };
+  #at(node: Node, [name, inner]: Way, functions: readonly string[] = []): Found | undefined {
+    if (inner === undefined) return { name, functions };
     const key = functionKey(node);
     const one = this.#functions?.get(key);
-    if (one !== undefined) return this.#within(one.nodes, inner, key);
+    if (one !== undefined) return this.#within(one.nodes, inner, [...functions, key]);
     for (const body of subgraphs(node)) {
-      const found = this.#within(body.nodes, inner, called);
+      const found = this.#within(body.nodes, inner, functions);
       if (found !== undefined) return found;
     }
     return undefined;
   }
 
-  #within(nodes: readonly Node[], path: string, called?: string): Found | undefined {
+  #within(nodes: readonly Node[], path: string, functions: readonly string[]): Found | undefined {
     const scope = this.#scope(nodes);
     const failed = this.#failed.get(scope) ?? new Set();
     this.#failed.set(scope, failed);
     if (failed.has(path)) return undefined;
-    for (const [outer, inner] of ways(path)) {
-      const node = scope.get(outer);
-      const found = node && this.#at(node, outer, inner, called);
+    for (const way of ways(path)) {
+      const node = scope.get(way[0]);
+      const found = node && this.#at(node, way, functions);
       if (found !== undefined) return found;
     }
     failed.add(path);
@@ -79,8 +79,11 @@ export class Homes {
   }
 }
 
+/** A name, and the path behind it where there is one. */
+type Way = readonly [string, string | undefined];
+
 /** A path as a name alone, and as a name with a path inside it, cut at each slash. */
-function* ways(path: string): Generator<readonly [string, string | undefined]> {
+function* ways(path: string): Generator<Way> {
   yield [path, undefined];
   for (let at = path.lastIndexOf("/"); at > 0; at = path.lastIndexOf("/", at - 1)) {
     yield [path.slice(0, at), path.slice(at + 1)];

@@ -67,7 +67,8 @@ function folded(findings: readonly Placed[]): Diagnostic[] {
   for (const placed of findings) {
     const { one, home } = placed;
     const own = JSON.stringify([one.id, one.text, one.notes, one.fix]);
-    const node = home?.called && JSON.stringify([one.id, home.called, home.name]);
+    const called = home?.functions.at(-1);
+    const node = called && JSON.stringify([one.id, called, home?.name]);
     const key = (node && known.get(node)) ?? own;
     if (node !== undefined) known.set(node, key);
     const group = groups.get(key) ?? new Map<string, Placed>();
@@ -85,11 +86,14 @@ function repeated({ one, home }: Placed, others: readonly Placed[]): Diagnostic 
   const places = others.slice(0, PLACES_MAX).map((other) => other.one.where);
   const more = others.length - places.length;
   const also = `also at ${places.join(", ")}${more > 0 ? ` and ${more} more` : ""}.`;
+  const called = home?.functions.at(-1);
   const same =
-    home?.called !== undefined &&
-    others.every((other) => other.home?.called === home.called && other.home?.name === home.name);
+    called !== undefined &&
+    others.every(
+      (other) => other.home?.functions.at(-1) === called && other.home.name === home?.name,
+    );
   const note = same
-    ? `In ${others.length + 1} calls of function ${home.called}, ${also}`
+    ? `In ${others.length + 1} calls of function ${called}, ${also}`
     : `In ${others.length + 1} places, ${also}`;
   return diagnostic({ ...one, notes: [...one.notes, note] });
 }

@@ -129,7 +129,7 @@ function mismatch(
   return diagnostic({
     id: "shape/mismatch",
     severity: "error",
-    where: `${placeOf({ graph, node, ...(within && { within }) })} (${node.op})`,
+    where: `${placeOf({ node, ...(within && { within }) })} (${node.op})`,
     text: `cannot join "${a.name}" ${formatShape(a.shape)} and "${b.name}" ${formatShape(b.shape)}`,
     fix:
       constant !== undefined && (repair.kind === "project" || repair.kind === "dense")

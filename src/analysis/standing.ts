@@ -31,7 +31,10 @@ export function* everyNode(graph: Graph, within?: Original): Generator<Standing>
 
 /** The bodies of a node, each as its nodes see it. */
 export function bodiesAt(at: Standing): Scene[] {
-  return subgraphs(at.node).map((body) => ({ graph: seen(body, at.graph), within: lastOf(at) }));
+  return subgraphs(at.node).map((body) => ({
+    graph: seen(body, at.graph),
+    within: originalOf(at),
+  }));
 }
 
 /** The graph and all bodies in it, a body behind the graph that has it. */
@@ -45,11 +48,14 @@ export function everyScene(graph: Graph): Scene[] {
 }
 
 /** `node NAME`, with the name that the file has; in a body, behind that of the node around it. */
-export function placeOf(at: Standing): string {
-  return `node ${originalName(lastOf(at))}`;
+export function placeOf(at: Placed): string {
+  return `node ${originalName(originalOf(at))}`;
 }
 
-function lastOf({ node, within }: Standing): Original {
+type Placed = Pick<Standing, "node" | "within">;
+
+/** The node of the file, with the nodes around it. */
+export function originalOf({ node, within }: Placed): Original {
   const original = ownOriginals(node).at(-1) ?? { name: node.name };
   return within === undefined ? original : nestedIn(original, within);
 }

@@ -115,9 +115,33 @@ export class Inference {
   }
 
   #inside(node: Node, body: Graph): Graph {
-    const entered = enter(node, body, (name) => this.#known.typeOf(name), this.#opset);
-    const inferred = inferWithin(entered, { sizes: this.#sizes, outer: this.#known });
+    const inferred = inferWithin(this.#entered(node, body), {
+      sizes: this.#sizes,
+      outer: this.#known,
+    });
     return bearsOut(node, body, inferred) ? inferred : body;
+  }
+
+  /**
+   * Inference within a body of a node whose inputs were visited before. Carried values of a Loop are taken to keep
+   * their shapes.
+   */
+  within(node: Node, body: Graph): Inference {
+    return new Inference(this.#entered(node, body), this.#surroundings());
+  }
+
+  #surroundings(): Surroundings {
+    return { sizes: this.#sizes, outer: this.#known };
+  }
+
+  /** Whether a body bears that out. */
+  keepsShapes(node: Node, body: Graph): boolean {
+    const inferred = inferWithin(this.#entered(node, body), this.#surroundings());
+    return bearsOut(node, body, inferred);
+  }
+
+  #entered(node: Node, body: Graph): Graph {
+    return enter(node, body, (name) => this.#known.typeOf(name), this.#opset);
   }
 
   /** A constant that has come in with nodes that are new. */
@@ -140,6 +164,11 @@ export class Inference {
     const content = this.#contents.get(name);
     const [entry] = content?.entries ?? [];
     return content?.entries.length === 1 && typeof entry === "number" ? entry : undefined;
+  }
+
+  /** The elements of a weight, a Constant, or a list of integers that does not depend on symbols. */
+  constantOf(name: ValueName): TensorRef | undefined {
+    return this.#known.constantOf(name);
   }
 
   /** The graph with these nodes and all that was found; the same graph if that is nothing new. */

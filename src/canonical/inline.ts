@@ -23,11 +23,13 @@ const DEPTH_MAX = 64;
  * Replaces every call of a function by the function's nodes. Names inside are prefixed with the name of
  * the call. The same graph back if it calls none.
  *
+ * @param wanted keys of the functions to be replaced; all if left out. Calls within functions that stay, stay.
  * @throws SkipwayError `input` for functions that call themselves, or that unfold beyond `nodesMax`.
  */
-export function inlineFunctions(graph: Graph): Graph {
-  const { functions } = graph;
-  if (functions === undefined) return graph;
+export function inlineFunctions(graph: Graph, wanted?: ReadonlySet<string>): Graph {
+  const { functions: all } = graph;
+  if (all === undefined) return graph;
+  const functions = new Map([...all].filter(([key]) => wanted === undefined || wanted.has(key)));
   new Unfolding(functions).count(graph.nodes, 0);
   const { functions: _inlined, ...rest } = graph;
   const opsets = new Map(graph.opsets);
@@ -37,7 +39,27 @@ export function inlineFunctions(graph: Graph): Graph {
     }
   }
   const calls = { functions, names: new FreshNames(graph) };
-  return { ...rest, opsets, nodes: expand(graph.nodes, calls, 0) };
+  const nodes = expand(graph.nodes, calls, 0);
+  const left = functions.size === all.size ? undefined : stillCalled(nodes, all);
+  return { ...rest, opsets, nodes, ...(left && { functions: left }) };
+}
+
+/** The functions that nodes call, and those that these call. */
+function stillCalled(nodes: readonly Node[], all: Functions): Functions | undefined {
+  const found = new Map<string, GraphFunction>();
+  const open = [nodes];
+  for (let within = open.pop(); within !== undefined; within = open.pop()) {
+    for (const node of within) {
+      open.push(...subgraphs(node).map((body) => body.nodes));
+      const key = functionKey(node);
+      const called = all.get(key);
+      if (called === undefined || found.has(key)) continue;
+      found.set(key, called);
+      open.push(called.nodes);
+    }
+  }
+  // In the order of the file.
+  return found.size === 0 ? undefined : new Map([...all].filter(([key]) => found.has(key)));
 }
 
 /** What calls are unfolded with. */
@@ -122,8 +144,8 @@ function expand(nodes: readonly Node[], calls: Calls, depth: number): Node[] {
   });
 }
 
-/** The nodes of one call: values renamed, attributes bound. */
-function instantiate(call: Node, called: GraphFunction, fresh: FreshNames): Node[] {
+/** The nodes of one call: values renamed, attributes bound; calls among them stay. */
+export function instantiate(call: Node, called: GraphFunction, fresh: FreshNames): Node[] {
   const names = new Map<ValueName, ValueName>([["", ""]]);
   called.inputs.forEach((name, i) => {
     names.set(name, call.inputs[i] ?? "");

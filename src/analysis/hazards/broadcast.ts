@@ -32,6 +32,8 @@ export interface StretchedSum {
   readonly where: string;
   readonly small: Value;
   readonly large: Value;
+  /** Of all operands, in their order. */
+  readonly shapes: readonly (Shape | undefined)[];
 }
 
 /** All sums that stretch an activation. */
@@ -88,7 +90,9 @@ function stretched(at: Standing, computed: Computed): StretchedSum[] {
     if (maker === undefined || ON_PURPOSE.has(maker.op) || !isFloat(small.dtype)) continue;
     if (elementCount(small.shape) === 1) continue;
     const large = all.find((one) => computed.has(one.name) && stretches(small.shape, one.shape));
-    if (large !== undefined) return [{ where: placeOf(at), small, large }];
+    if (large === undefined) continue;
+    const shapes = node.inputs.map((name) => typeOf(graph, name)?.shape);
+    return [{ where: placeOf(at), small, large, shapes }];
   }
   return [];
 }

@@ -88,6 +88,26 @@ export class Mending {
     return this.emit("Slice", [x, ...inputs]);
   }
 
+  /** The size along an axis, as a list of one. */
+  dimOf(x: ValueName, axis: number): ValueName {
+    return this.slice(this.emit("Shape", [x]), [{ axis: 0, from: axis, to: axis + 1 }]);
+  }
+
+  /** What has 1 along an axis, as often as another value is large along one of its own. */
+  expandAlong(
+    x: ValueName,
+    { rank, axis, like }: { rank: number; axis: number; like: readonly [ValueName, number] },
+  ): ValueName {
+    const ones = (what: string, count: number): ValueName[] =>
+      count === 0 ? [] : [this.integers(what, new Array(count).fill(1))];
+    const parts = [
+      ...ones("before", axis),
+      this.dimOf(...like),
+      ...ones("behind", rank - axis - 1),
+    ];
+    return this.emit("Expand", [x, this.emit("Concat", parts, { axis: int(0) })]);
+  }
+
   #constant(what: string, ref: TensorRef): ValueName {
     const { names, stem } = this.#options;
     const name = names.value(`${stem}.${what}`);

@@ -23,3 +23,11 @@ export interface Outcome {
   readonly fixed: readonly Fixed[];
   readonly unfixed: readonly Unfixed[];
 }
+
+/** What a repair did, and in which functions there is more to do, by their keys. */
+export interface Attempt extends Outcome {
+  readonly inside: ReadonlySet<string>;
+}
+
+/** Why what stands in a function is not mended there; it is where the function can be put in the place of its calls. */
+export const IN_FUNCTION = "it stands in a function";

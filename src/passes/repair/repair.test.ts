@@ -215,6 +215,62 @@ describe("batch", () => {
     ],
     ["an Expand", net("float[1,1,4] x", "int64[3] t = {1,2,4}", "y = Expand (x, t)")],
     [
+      "a target that is computed",
+      net(
+        "float[1,4] x",
+        "int64[1] two = {2}, int64[2] t = {1,4}",
+        "c = Concat <axis = 0> (two, two) a = Reshape (x, c) b = Reshape (a, t) y = Add (x, b)",
+      ),
+    ],
+    [
+      "a class token as a weight",
+      net(
+        "float[1,2,4] x",
+        "float[1,1,4] c = {1,2,3,4}, float[1,3,4] p = {1,2,3,4,5,6,7,8,9,10,11,12}",
+        "t = Concat <axis = 1> (c, x) y = Add (t, p)",
+      ),
+    ],
+    [
+      "a class token that is expanded",
+      net(
+        "float[1,2,4] x",
+        "float[1,1,4] c = {1,2,3,4}, int64[3] s = {1,1,4}",
+        "e = Expand (c, s) y = Concat <axis = 1> (e, x)",
+      ),
+    ],
+    [
+      "a class token that is expanded to a shape that is computed",
+      net(
+        "float[1,2,4] x",
+        "float[1,1,4] c = {1,2,3,4}, int64[3] s = {1,-1,-1}, int64[3] o = {1,1,1}, int64 m = {-1}",
+        `k = Mul (o, m) q = Equal (s, k) t = Where (q, o, s) e = Expand (c, t)
+         y = Concat <axis = 1> (e, x)`,
+      ),
+    ],
+    [
+      "zeros in front of the channels",
+      net(
+        "float[1,2,4] x",
+        "int64[3] s = {1,3,4}",
+        "z = ConstantOfShape (s) y = Concat <axis = 1> (z, x)",
+      ),
+    ],
+    [
+      "the first states of a recurrent layer",
+      net(
+        "float[1,2,4] x",
+        `float[1,12,4] w = {${zeros(48)}}, float[1,12,3] r = {${zeros(36)}},
+         float[1,1,3] h0 = {1,2,3}, int64[3] s = {1,1,3}, int64[1] one = {1}`,
+        `t = Transpose <perm = [1,0,2]> (x) c0 = ConstantOfShape (s)
+         q = LSTM <hidden_size = 3> (t, w, r, , , h0, c0) u = Squeeze (q, one)
+         y = Transpose <perm = [1,0,2]> (u)`,
+      ),
+    ],
+    [
+      "a Resize to sizes",
+      net("float[1,2,2,2] x", "int64[4] s = {1,2,4,4}", 'y = Resize <mode = "nearest"> (x, , , s)'),
+    ],
+    [
       "a target that others read",
       net(
         "float[1,4] x",
@@ -242,6 +298,67 @@ describe("batch", () => {
     ]);
   });
 
+  test.each<[string, Graph]>([
+    [
+      "a class token with a row for each example",
+      net("float[2,2,4] x", "float[2,1,4] c = {1,2,3,4,1,2,3,4}", "y = Concat <axis = 1> (c, x)"),
+    ],
+    [
+      "a class token that is expanded",
+      net(
+        "float[2,2,4] x",
+        "float[1,1,4] c = {1,2,3,4}, int64[3] s = {2,1,4}",
+        "e = Expand (c, s) y = Concat <axis = 1> (e, x)",
+      ),
+    ],
+    [
+      "a class token that is tiled",
+      net(
+        "float[2,2,4] x",
+        "float[1,1,4] c = {1,2,3,4}, int64[3] s = {2,1,1}",
+        "e = Tile (c, s) y = Concat <axis = 1> (e, x)",
+      ),
+    ],
+    [
+      "positions with a row for each example",
+      net("float[2,1,4] x", "float[2,1,4] p = {1,2,3,4,1,2,3,4}", "y = Add (x, p)"),
+    ],
+    [
+      "queries that are expanded, in a MatMul",
+      net(
+        "float[2,4,3] x",
+        "float[1,1,4] c = {1,2,3,4}, int64[3] s = {2,1,4}",
+        "e = Expand (c, s) y = MatMul (e, x)",
+      ),
+    ],
+    [
+      "the bias of a Gemm",
+      net(
+        "float[2,2] x",
+        "float[2,3] w = {1,2,3,4,5,6}, float[2,3] c = {1,2,3,1,2,3}",
+        "y = Gemm (x, w, c)",
+      ),
+    ],
+    [
+      "the first states of a recurrent layer",
+      net(
+        "float[2,2,4] x",
+        `float[1,12,4] w = {${zeros(48)}}, float[1,12,3] r = {${zeros(36)}},
+         float[1,2,3] h0 = {1,2,3,1,2,3}, int64[1] one = {1}`,
+        `t = Transpose <perm = [1,0,2]> (x) q = LSTM <hidden_size = 3> (t, w, r, , , h0)
+         u = Squeeze (q, one) y = Transpose <perm = [1,0,2]> (u)`,
+      ),
+    ],
+  ])("%s, for two examples: any batch, the same results", async (_, graph) => {
+    const { graph: mended, unfixed } = repair(graph);
+    expect(unfixed).toEqual([]);
+    const [was, two] = [await outputs(graph, 2), await outputs(mended, 2)];
+    expect(two).toEqual(was);
+    const one = was?.values.slice(0, was.values.length / 2) ?? [];
+    expect((await outputs(mended, 1))?.values).toEqual(one);
+    expect((await outputs(mended, 3))?.values).toEqual([...one, ...one, ...one]);
+  });
+
   test("a batch of more than one, in an Expand", async () => {
     const graph = net("float[2,1,4] x", "int64[3] t = {2,2,4}", "y = Expand (x, t)");
     const { graph: mended, unfixed } = repair(graph);
@@ -258,14 +375,34 @@ describe("batch", () => {
       /room for one|cannot be followed|first axis/,
     ],
     [
-      "float[1,4] x",
-      "int64[1] two = {2}, int64[2] t = {1,4}",
-      "c = Concat <axis = 0> (two, two) a = Reshape (x, c) b = Reshape (a, t) y = Add (x, b)",
-      /room for one/,
+      "float[2,4] x",
+      "float[2,4] c = {1,2,3,4,5,6,7,8}",
+      "y = Concat <axis = 1> (x, c)",
+      /cannot join "x" \[1009,4\] and "c" \[2,4\]/,
+    ],
+    [
+      "float[2,4] x",
+      "float[2,4] c = {1,2,3,4,5,6,7,8}",
+      "y = Add (x, c)",
+      /cannot join "x" \[1009,4\] and "c" \[2,4\]/,
+    ],
+    [
+      "float[1,4,4] x",
+      "int64[1] z = {0}, int64[1] o = {1}",
+      "[pick] s = Slice (x, z, o, z) y = MatMul (s, x)",
+      /^node pick \(Slice\) takes some examples/,
+    ],
+    ["float[1009,4] x", "float[1] c = {1}", "[sum] s = ReduceSum (x) y = Mul (x, s)", /node sum/],
+    [
+      "float[1,2,4] x",
+      `float[1,12,4] w = {${zeros(48)}}, float[1,12,3] r = {${zeros(36)}}, int64[1] one = {1}`,
+      `n = RandomNormal <shape = [1,1,3]> () v = Transpose <perm = [1,0,2]> (x)
+       [cell] q = LSTM <hidden_size = 3> (v, w, r, , , n) u = Squeeze (q, one)
+       y = Transpose <perm = [1,0,2]> (u)`,
+      /node cell \(LSTM\) has room for one/,
     ],
     ["float[1,1,3,3] x, float[1,2,3,3] w", "", "y = ConvTranspose (x, w)", /room for one/],
-    ["float[1,4] x", "", "y = ReduceSum <keepdims = 0> (x)", /first axis/],
-    ["float[1,4] x", "float[1,4] c = {1,2,3,4}", "y = Concat <axis = 1> (x, c)", /./],
+    ["float[1,4] x", "", "y = ReduceSum <keepdims = 0> (x)", /first axis|mixes/],
   ])("%s with %s is left", (inputs, weights, nodes, reason) => {
     const graph = net(inputs, weights, nodes);
     const outcome = repair(graph);

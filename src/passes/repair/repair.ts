@@ -6,8 +6,9 @@ import type { Diagnostic } from "../../base/diagnostic.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { repairBatch } from "./batch.ts";
 import { repairBroadcasts } from "./broadcasts.ts";
+import { withInlined } from "./calls.ts";
 import { repairMerges } from "./merges.ts";
-import type { Fixed, Outcome, Unfixed } from "./outcome.ts";
+import { type Attempt, type Fixed, IN_FUNCTION, type Outcome, type Unfixed } from "./outcome.ts";
 
 /** How a model is repaired. */
 export interface RepairOptions {
@@ -19,7 +20,7 @@ export interface RepairOptions {
 
 interface Repair {
   readonly id: string;
-  run(graph: Graph, options: { seed: number }): Outcome;
+  run(graph: Graph, options: { seed: number }): Attempt;
 }
 
 /** In this order: shapes are followed only through merges that fit. */
@@ -40,11 +41,11 @@ export function repair(graph: Graph, options: RepairOptions = {}): Outcome {
   const fixed: Fixed[] = [];
   const unfixed: Unfixed[] = [];
   for (const { run } of REPAIRS.filter((one) => wanted(one.id))) {
-    const outcome = run(current, { seed });
+    const { before, outcome } = reachingInside(run, current, seed);
     unfixed.push(...outcome.unfixed);
-    if (outcome.graph === current) continue;
+    if (outcome.fixed.length === 0) continue;
     const after = findings(outcome.graph);
-    const reason = objection(outcome, told, after);
+    const reason = objection(outcome, before === current ? told : findings(before), after);
     if (reason === undefined) {
       current = outcome.graph;
       told = after;
@@ -54,6 +55,33 @@ export function repair(graph: Graph, options: RepairOptions = {}): Outcome {
     }
   }
   return { graph: current, fixed, unfixed };
+}
+
+/** Functions may call functions; each round brings one in at least. */
+const ROUNDS_MAX = 8;
+
+/**
+ * What a repair makes of a graph in which the functions that need it are in the place of their calls; `before` is
+ * that graph.
+ */
+function reachingInside(
+  run: Repair["run"],
+  graph: Graph,
+  seed: number,
+): { before: Graph; outcome: Outcome } {
+  let before = graph;
+  for (let round = 0; ; round++) {
+    const attempt = run(before, { seed });
+    if (attempt.inside.size === 0) return { before, outcome: attempt };
+    const inlined = round < ROUNDS_MAX ? withInlined(before, attempt.inside) : IN_FUNCTION;
+    if (typeof inlined !== "string") before = inlined;
+    else return { before, outcome: { ...attempt, unfixed: attempt.unfixed.map(because(inlined)) } };
+  }
+}
+
+/** What was left for its function, with the reason why that was not brought in. */
+function because(reason: string): (one: Unfixed) => Unfixed {
+  return (one) => (one.reason === IN_FUNCTION ? { ...one, reason } : one);
 }
 
 /** What lint has against a result. */

@@ -1,0 +1,189 @@
+// Nodes that hold a graph to one batch size: shapes to which values are brought, and constants with a row for
+// each example. Each rule gives the node as it is for any batch.
+
+import { int, intAttribute, type Node, type ValueName } from "../../graph/graph.ts";
+import { type Dim, elementCount, normalizeAxis, type Shape } from "../../graph/shape.ts";
+import { numbersOf } from "../../graph/tensor.ts";
+import type { Copies, Lookup } from "./copies.ts";
+import type { Mending } from "./mending.ts";
+
+/** The batch as it is in the file, and the symbol in its place. */
+export interface Sizes {
+  readonly batch: number;
+  readonly symbol: string;
+}
+
+/** What is known around a node. */
+export interface Around extends Sizes {
+  readonly known: Lookup;
+  readonly copies: Copies;
+  /** What the file gives, with the old batch. */
+  readonly before: (name: ValueName) => Shape | undefined;
+  readonly opset: number;
+}
+
+/** The node for any batch, with what goes before it in `mending`; undefined where there is nothing to do. */
+export function freedTarget(node: Node, around: Around, mending: Mending): Node | undefined {
+  if (node.domain !== "") return undefined;
+  const shape = shapeOf(node.inputs[0], around);
+  const at = node.op === "Resize" ? 3 : 1;
+  const ref = around.known.constantOf(node.inputs[at] ?? "");
+  const target = ref === undefined || ref.shape.length !== 1 ? undefined : numbersOf(ref);
+  if (target === undefined || shape === undefined) return undefined;
+  if (shape.every((dim) => typeof dim === "number")) return undefined;
+  if (node.op === "Resize") return freedResize(node, target, { shape, around, mending });
+  if (node.op !== "Reshape" && node.op !== "Expand") return undefined;
+  const free =
+    node.op === "Expand"
+      ? expanded(target, shape, around)
+      : reshaped(node, target, { shape, around });
+  if (free === undefined || free.every((dim, i) => dim === target[i])) return undefined;
+  return { ...node, inputs: node.inputs.with(1, mending.integers("shape", free)) };
+}
+
+interface Given {
+  readonly shape: Shape;
+  readonly around: Around;
+}
+
+function shapeOf(name: ValueName | undefined, { known }: Around): Shape | undefined {
+  return name === undefined || name === "" ? undefined : known.typeOf(name)?.shape;
+}
+
+/** Where the input has the batch, 1 leaves it as it is. */
+function expanded(target: readonly number[], shape: Shape, { symbol }: Sizes): readonly number[] {
+  const offset = target.length - shape.length;
+  return target.map((dim, i) => (shape[i - offset] === symbol ? 1 : dim));
+}
+
+/** 0 copies the batch; where it is one with other axes, -1 takes it up, and what was -1 is written out. */
+function reshaped(
+  node: Node,
+  target: readonly number[],
+  { shape, around }: Given,
+): readonly number[] | undefined {
+  const { batch, symbol } = around;
+  const copies = intAttribute(node, "allowzero", 0) === 0;
+  const same = (i: number): boolean =>
+    i < target.length &&
+    ((target[i] === 0 && copies) || (typeof shape[i] === "number" && shape[i] === target[i]));
+  let at = 0;
+  while (same(at)) at++;
+  if (at >= target.length || target[at] === -1) return undefined;
+  if (copies && shape[at] === symbol && target[at] === batch) return target.with(at, 0);
+  const free = target.indexOf(-1);
+  if (free < 0) return target.with(at, -1);
+  const known = restOf(target, { shape, around }) ?? around.before(node.outputs[0] ?? "")?.[free];
+  return typeof known === "number" ? target.with(free, known).with(at, -1) : undefined;
+}
+
+/** What -1 stands for with the old batch. */
+function restOf(target: readonly number[], { shape, around }: Given): number | undefined {
+  const old = shape.map((dim): Dim => (dim === around.symbol ? around.batch : dim));
+  const count = elementCount(old);
+  const others = target.reduce((product, dim, i) => {
+    const size = dim === 0 ? old[i] : dim;
+    return dim === -1 ? product : product * (typeof size === "number" ? size : Number.NaN);
+  }, 1);
+  const rest = (count ?? Number.NaN) / others;
+  return Number.isInteger(rest) ? rest : undefined;
+}
+
+/** Sizes whose first is the batch: it is read from the input. */
+function freedResize(
+  node: Node,
+  sizes: readonly number[],
+  { shape, around, mending }: Given & { mending: Mending },
+): Node | undefined {
+  const { batch, symbol } = around;
+  if (node.attributes.has("axes") || sizes.length !== shape.length) return undefined;
+  if (shape[0] !== symbol || sizes[0] !== batch) return undefined;
+  const first = mending.dimOf(node.inputs[0] ?? "", 0);
+  const rest = mending.integers("sizes", sizes.slice(1));
+  const given = mending.emit("Concat", [first, rest], { axis: int(0) });
+  return { ...node, inputs: node.inputs.with(3, given) };
+}
+
+/** Ops that stretch what has one row. */
+const BROADCASTS = new Set([
+  ...["Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Mean", "Sum", "Where", "PRelu"],
+  ...["Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Xor", "MatMul"],
+]);
+
+const RECURRENT = new Set(["RNN", "LSTM", "GRU"]);
+
+/** Expand came with this operator set. */
+const EXPAND_SINCE = 8;
+
+/** The node with one row, or as many as there are examples, of each constant that has a row for each. */
+export function freedConstants(node: Node, around: Around, mending: Mending): Node | undefined {
+  if (node.domain !== "") return undefined;
+  const inputs = node.inputs.map((name, i) => {
+    const place = placeOfBatch(node, i, around);
+    if (place === undefined || shapeOf(name, around)?.[place.axis] !== around.batch) return name;
+    if (!around.copies.areAlike(name, place.axis, around.known)) return name;
+    const along = [{ axis: place.axis, from: 0, to: 1 }];
+    const row = around.batch === 1 ? name : mending.slice(name, along);
+    return place.like === undefined
+      ? row
+      : mending.expandAlong(row, { rank: place.rank, axis: place.axis, like: place.like });
+  });
+  return inputs.every((name, i) => name === node.inputs[i]) ? undefined : { ...node, inputs };
+}
+
+/** Where an operand should have the batch. */
+interface Place {
+  readonly axis: number;
+  readonly rank: number;
+  /** The value, and its axis, from which the size is to be taken; left out where the op broadcasts. */
+  readonly like?: readonly [ValueName, number];
+}
+
+function placeOfBatch(node: Node, i: number, around: Around): Place | undefined {
+  const rank = shapeOf(node.inputs[i], around)?.length;
+  if (rank === undefined) return undefined;
+  if (BROADCASTS.has(node.op) || (node.op === "Gemm" && i === 2)) {
+    return broadcastPlace(node, { rank, around });
+  }
+  if (around.opset < EXPAND_SINCE) return undefined;
+  if (node.op === "Concat") {
+    const found = withBatch(node.inputs, around).find(({ shape }) => shape.length === rank);
+    const joined = normalizeAxis(intAttribute(node, "axis", 0), rank);
+    if (found === undefined || found.axis === joined) return undefined;
+    return { axis: found.axis, rank, like: [found.name, found.axis] };
+  }
+  if (RECURRENT.has(node.op) && (i === 5 || i === 6)) {
+    const axis = intAttribute(node, "layout", 0) === 0 ? 1 : 0;
+    const x = node.inputs[0] ?? "";
+    if (shapeOf(x, around)?.[axis] === around.symbol) return { axis, rank, like: [x, axis] };
+  }
+  return undefined;
+}
+
+/** Axes are counted from the end. */
+function broadcastPlace(
+  node: Node,
+  { rank, around }: { rank: number; around: Around },
+): Place | undefined {
+  // Of the bias of a Gemm, the rows are those of the first operand, which are no axis of the second.
+  const operands = node.op === "Gemm" ? node.inputs.slice(0, 1) : node.inputs;
+  const [found] = withBatch(operands, around);
+  if (found === undefined || around.batch === 1) return undefined;
+  const fromEnd = found.shape.length - found.axis;
+  if (node.op === "Gemm" && fromEnd !== (intAttribute(node, "transA", 0) === 0 ? 2 : 1))
+    return undefined;
+  if (node.op === "Gemm") return rank === 2 ? { axis: 0, rank } : undefined;
+  if (fromEnd > rank || (node.op === "MatMul" && fromEnd <= 2)) return undefined;
+  return { axis: rank - fromEnd, rank };
+}
+
+function withBatch(
+  names: readonly ValueName[],
+  around: Around,
+): { name: ValueName; shape: Shape; axis: number }[] {
+  return names.flatMap((name) => {
+    const shape = shapeOf(name, around);
+    const axis = shape?.indexOf(around.symbol) ?? -1;
+    return shape === undefined || axis < 0 ? [] : [{ name, shape, axis }];
+  });
+}

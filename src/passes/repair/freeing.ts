@@ -1,0 +1,170 @@
+// A graph for any batch: its inputs, and node by node what holds it to one size, in bodies too. Where a function
+// does, that is told, and its calls are left.
+
+import { canonicalize } from "../../canonical/canonical.ts";
+import { FreshNames } from "../../canonical/fresh-names.ts";
+import { Inference, inferShapes } from "../../canonical/infer-shapes.ts";
+import { withBodies } from "../../canonical/inline.ts";
+import type { Graph, Node, Value, ValueName } from "../../graph/graph.ts";
+import { typeOf } from "../../graph/query.ts";
+import type { TensorRef } from "../../graph/tensor.ts";
+import { Calls } from "./calls.ts";
+import { Copies } from "./copies.ts";
+import { type Around, freedConstants, freedTarget, type Sizes } from "./examples.ts";
+import { Mending } from "./mending.ts";
+
+/** A graph for any batch. */
+export interface Freed {
+  readonly freed: Graph;
+  /** How many shapes to which values are brought have room for any batch now. */
+  readonly targets: number;
+  /** How many constants have one row now, or as many as there are examples. */
+  readonly constants: number;
+  /** Keys of functions in which there is something to do; it was not done. */
+  readonly inside: ReadonlySet<string>;
+}
+
+/** A graph, or a body of a node in it. */
+interface Scope {
+  readonly inference: Inference;
+  readonly outer?: Scope;
+  /** Keys of the functions in which it stands. */
+  readonly keys: readonly string[];
+}
+
+/** Frees one graph. */
+export class Freeing {
+  readonly #graph: Graph;
+  /** With the old batch size. */
+  readonly #before: Graph;
+  readonly #sizes: Sizes;
+  readonly #opset: number;
+  readonly #names: FreshNames;
+  readonly #calls: Calls;
+  readonly #copies: Copies;
+  readonly #initializers: Map<ValueName, TensorRef>;
+  readonly #inside = new Set<string>();
+  #targets = 0;
+  #constants = 0;
+
+  constructor(graph: Graph, sizes: Sizes) {
+    this.#graph = graph;
+    this.#before = inferShapes(graph);
+    this.#sizes = sizes;
+    this.#opset = graph.opsets.get("") ?? 1;
+    this.#names = new FreshNames(graph);
+    this.#calls = new Calls(graph, this.#names);
+    const fed = graph.inputs.filter(({ name }) => !graph.initializers.has(name));
+    this.#copies = new Copies(fed.map(({ name }) => name));
+    this.#initializers = new Map(graph.initializers);
+  }
+
+  run(): Freed {
+    const base = undeclared(this.#graph, this.#sizes);
+    const scope: Scope = { inference: new Inference(base), keys: [] };
+    const nodes = this.#nodes(base.nodes, scope);
+    const graph = { ...base, nodes, initializers: this.#initializers };
+    const inferred = unfolded(graph);
+    const outputs = graph.outputs.map(
+      (value): Value => ({ ...value, shape: typeOf(inferred, value.name)?.shape }),
+    );
+    return {
+      freed: { ...graph, outputs },
+      targets: this.#targets,
+      constants: this.#constants,
+      inside: this.#inside,
+    };
+  }
+
+  #nodes(nodes: readonly Node[], scope: Scope): Node[] {
+    return nodes.flatMap((node) => {
+      const call = this.#calls.unfold(node);
+      if (call !== undefined) {
+        this.#nodes(call.nodes, { ...scope, keys: [...scope.keys, call.key] });
+        return [node];
+      }
+      const freed = this.#freed(
+        withBodies(node, (body) => this.#body(node, body, scope)),
+        scope,
+      );
+      for (const one of freed) {
+        scope.inference.visit(one);
+        this.#copies.visit(one);
+      }
+      return freed;
+    });
+  }
+
+  #body(node: Node, body: Graph, scope: Scope): Graph {
+    const base = this.#undeclaredBody(body, scope);
+    this.#copies.feed(base.inputs.map(({ name }) => name));
+    const inference = scope.inference.within(node, base);
+    const nodes = this.#nodes(base.nodes, { ...scope, inference, outer: scope });
+    const same =
+      nodes.every((one, i) => one === base.nodes[i]) && nodes.length === base.nodes.length;
+    return same ? base : { ...base, nodes };
+  }
+
+  /** Without what the file says of shapes inside, where the batch may be among it. */
+  #undeclaredBody(body: Graph, scope: Scope): Graph {
+    const all = [...body.inputs, ...body.outputs, ...body.values.values()];
+    if (!all.some(({ shape }) => shape?.includes(this.#sizes.batch) === true)) return body;
+    this.#reach(scope);
+    const bare = (value: Value): Value => ({ ...value, shape: undefined });
+    const [inputs, outputs] = [body.inputs.map(bare), body.outputs.map(bare)];
+    return { ...body, inputs, outputs, values: new Map() };
+  }
+
+  /** The node for any batch, behind what it needs. */
+  #freed(node: Node, scope: Scope): readonly Node[] {
+    const { inference } = scope;
+    const around: Around = {
+      ...this.#sizes,
+      known: inference,
+      copies: this.#copies,
+      before: (name) => typeOf(this.#before, name)?.shape,
+      opset: this.#opset,
+    };
+    const mending = new Mending({ names: this.#names, opset: this.#opset, stem: node.name });
+    const target = freedTarget(node, around, mending);
+    const freed = target ?? freedConstants(node, around, mending);
+    if (freed === undefined) return [node];
+    this.#reach(scope);
+    if (target === undefined) this.#constants++;
+    else this.#targets++;
+    for (const [name, ref] of mending.initializers) {
+      // Bodies capture what comes in: it is in the graph.
+      this.#initializers.set(name, ref);
+      for (let at: Scope | undefined = scope; at !== undefined; at = at.outer) {
+        at.inference.addInitializer(name, ref);
+      }
+    }
+    return [...mending.nodes, freed];
+  }
+
+  #reach({ keys }: Scope): void {
+    for (const key of keys) this.#inside.add(key);
+  }
+}
+
+/** The batch of a value that has one: a first axis that is a number. */
+export function batchOf({ shape }: Value): number | undefined {
+  const [first] = shape ?? [];
+  return shape !== undefined && shape.length > 1 && typeof first === "number" ? first : undefined;
+}
+
+/** The graph with symbolic inputs, and nothing said of the values that are computed. */
+function undeclared(graph: Graph, { batch, symbol }: Sizes): Graph {
+  const inputs = graph.inputs.map((value) =>
+    !graph.initializers.has(value.name) && batchOf(value) === batch
+      ? { ...value, shape: [symbol, ...(value.shape?.slice(1) ?? [])] }
+      : value,
+  );
+  const outputs = graph.outputs.map((value) => ({ ...value, shape: undefined }));
+  return { ...graph, inputs, outputs, values: new Map() };
+}
+
+/** With the functions of the file unfolded: shapes are followed through them. */
+export function unfolded(graph: Graph, sizes?: ReadonlyMap<string, number>): Graph {
+  return inferShapes(canonicalize(graph, { idioms: false }), sizes);
+}
