@@ -108,9 +108,11 @@ export class Freeing {
   /** Without what the file says of shapes inside, where the batch may be among it. */
   #undeclaredBody(body: Graph, scope: Scope): Graph {
     const all = [...body.inputs, ...body.outputs, ...body.values.values()];
-    if (!all.some(({ shape }) => shape?.includes(this.#sizes.batch) === true)) return body;
+    const hasBatch = ({ shape }: Value): boolean => shape?.includes(this.#sizes.batch) === true;
+    if (!all.some(hasBatch)) return body;
     this.#reach(scope);
-    const bare = (value: Value): Value => ({ ...value, shape: undefined });
+    const bare = (value: Value): Value =>
+      hasBatch(value) ? { ...value, shape: undefined } : value;
     const [inputs, outputs] = [body.inputs.map(bare), body.outputs.map(bare)];
     return { ...body, inputs, outputs, values: new Map() };
   }
