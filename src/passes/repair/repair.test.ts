@@ -392,6 +392,32 @@ describe("batch", () => {
       "[pick] s = Slice (x, z, o, z) y = MatMul (s, x)",
       /^node pick \(Slice\) takes some examples/,
     ],
+    [
+      "float[1,4] x",
+      "",
+      "t = Transpose (x) [pair] p = MatMul (x, t) y = MatMul (p, x)",
+      /^node pair \(MatMul\) takes/,
+    ],
+    [
+      "float[2,4] x",
+      "",
+      "n = Neg (x) i = ArgMax <axis = 1> (n) [swap] y = GatherElements <axis = 0> (x, i)",
+      /^node swap \(GatherElements\) takes/,
+    ],
+    [
+      "float[2,4] x",
+      "int64[1] s = {-1}, int64[1] e = {-9000000}, int64[1] a = {0}",
+      "[turn] y = Slice (x, s, e, a, s)",
+      /^node turn \(Slice\) takes/,
+    ],
+    ["float[4,4] x", "", "[upper] y = Trilu (x)", /^node upper \(Trilu\) takes/],
+    ["float[2,3] x", "", "[eye] y = EyeLike (x)", /^node eye \(EyeLike\) takes/],
+    [
+      "float[2,3] x",
+      "int64[2,1] i = {1,0}, float[2,3] u = {1,2,3,4,5,6}",
+      "[put] y = ScatterND (x, i, u)",
+      /^node put \(ScatterND\)/,
+    ],
     ["float[1009,4] x", "float[1] c = {1}", "[sum] s = ReduceSum (x) y = Mul (x, s)", /node sum/],
     [
       "float[1,2,4] x",
