@@ -7,6 +7,7 @@ import type { Census, Skip, SkipCounts, SkipKind } from "../src/analysis/skips/s
 import { inferShapes } from "../src/canonical/infer-shapes.ts";
 import { censusDocument } from "../src/cli/commands/census.ts";
 import type { Graph } from "../src/graph/graph.ts";
+import { parseGraph } from "../src/graph/parse.ts";
 import { zoo } from "../src/nn/models/index.ts";
 import { buildNet } from "../src/nn/net.ts";
 
@@ -30,8 +31,20 @@ function faultsOf(name: string, document: unknown): unknown {
   return validate(JSON.parse(JSON.stringify(document))) ? null : validate.errors;
 }
 
-const graphs = new Map<string, Graph>(
-  Object.entries(zoo).flatMap(([name, { small }]) =>
+/** A skip in a loop, with every field of it. */
+const LOOP = graphOf(`
+  g (float[N,8] x) => (float[N,8] y) < int64 m = {6}, float[8,8] w = {} > {
+    y = Loop (m, , x) <body = b (int64 i, bool go, float[N,8] h) => (bool go2, float[N,8] h2)
+      { f = MatMul (h, w) r = Relu (f) h2 = Add (h, r) go2 = Identity (go) }>
+  }`);
+
+function graphOf(text: string): Graph {
+  return inferShapes(parseGraph(text, { opsets: new Map([["", 20]]) }));
+}
+
+const graphs = new Map<string, Graph>([
+  ["a loop", LOOP],
+  ...Object.entries(zoo).flatMap(([name, { small }]): [string, Graph][] =>
     small === undefined
       ? []
       : [
@@ -41,7 +54,7 @@ const graphs = new Map<string, Graph>(
           ],
         ],
   ),
-);
+]);
 
 test.each([...graphs])("%s: the census is as its schema says", (_, graph) => {
   const document = censusDocument(graph, census(graph), null);
@@ -73,7 +86,14 @@ describe("the schemas name every field of the types", () => {
   const skip: Record<keyof Skip, true> = {
     ...{ id: true, kind: true, encoderDecoder: true, source: true, merge: true, operand: true },
     ...{ span: true, distance: true, bytes: true, block: true, activation: true, norm: true },
-    ...{ sign: true, scaled: true, aliveOnlyForSkip: true, atPeak: true, hazards: true },
+    ...{
+      sign: true,
+      scaled: true,
+      recurrence: true,
+      aliveOnlyForSkip: true,
+      atPeak: true,
+      hazards: true,
+    },
     ...{ weightGroup: true, nodes: true },
   };
   const counts: Record<keyof SkipCounts, true> = {

@@ -5,7 +5,7 @@ import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { canonicalize } from "../canonical/canonical.ts";
 import { type Graph, type Node, subgraphs, type ValueName } from "../graph/graph.ts";
 import { originalName, originalsOf } from "../graph/original.ts";
-import { indexOf, typeOf } from "../graph/query.ts";
+import { indexOf } from "../graph/query.ts";
 import { opOf } from "../ops/index.ts";
 import { valueBytes } from "../ops/rules.ts";
 import { skipHazards } from "./hazards/index.ts";
@@ -13,11 +13,12 @@ import { mergingOf } from "./hazards/nodes.ts";
 import type { Examined } from "./hazards/rule.ts";
 import { Peak } from "./memory/peak.ts";
 import { bindBatch, memoryOf, type SizeOptions, sizesFor } from "./memory.ts";
-import { bodiesOf, conditionalSkips } from "./skips/control.ts";
+import { conditionalSkips, recurrentSkips } from "./skips/control.ts";
 import { markDense } from "./skips/dense.ts";
 import { FINDERS } from "./skips/finders.ts";
 import { Flow } from "./skips/flow.ts";
 import { fusionsOf } from "./skips/fusion.ts";
+import { loopOf } from "./skips/loop.ts";
 import { insideOf, REASONS, reasonOfMerge, reasonOfNode } from "./skips/not-skips.ts";
 import type { Census, Found, Skip, SkipCounts } from "./skips/skip.ts";
 import { isKnownWord, roleOf } from "./skips/vocabulary.ts";
@@ -147,19 +148,18 @@ function search(graph: Graph, flow: Flow = new Flow(graph)): SearchResult {
       if (reason !== undefined) notSkips.push({ node: node.name, reason });
     }
     found.push(...conditionalSkips(flow, node));
-    for (const { body, loop } of bodiesOf(node)) {
-      const nested = search(body, new Flow(body, flow.activations));
-      found.push(...nested.found.map((skip) => inBody(skip, body, loop)));
-      notSkips.push(...nested.notSkips);
+    for (const body of subgraphs(node)) {
+      const nested = search(body, new Flow(body, flow));
+      const loop = loopOf(flow, node);
+      const here = loop === undefined ? nested.found : recurrentSkips(loop, nested.found);
+      const merges = new Set(here.map((skip) => skip.merge));
+      found.push(...here.map((skip) => ({ ...skip, body: skip.body ?? body })));
+      notSkips.push(...nested.notSkips.filter((one) => !merges.has(one.node)));
       inner += nested.links;
     }
   }
   const dense = markDense(flow, found, fusions);
   return { found: dense.skips, links: dense.links + inner, notSkips };
-}
-
-function inBody(skip: Found, body: Graph, loop: boolean): Found {
-  return { ...skip, body: skip.body ?? body, inLoop: loop || skip.inLoop === true };
 }
 
 function rowOf(
@@ -173,19 +173,20 @@ function rowOf(
   const merge = namesOf(ground, found.merge).at(-1) ?? found.merge;
   return {
     id: facts.id,
-    kind: found.inLoop === true ? "recurrent" : found.kind,
+    kind: found.kind,
     encoderDecoder: found.encoderDecoder,
     source: found.source,
     merge,
     operand: found.operand,
     span: found.span,
     distance: (positions.get(found.merge) ?? start) - start,
-    bytes: valueBytes(typeOf(canonical, found.source)),
-    block: found.inLoop === true ? "recurrent" : found.block,
+    bytes: valueBytes(found.type),
+    block: found.block,
     activation: found.activation,
     norm: found.norm,
     sign: found.sign,
     scaled: found.scaled,
+    recurrence: found.recurrence,
     aliveOnlyForSkip: facts.alone,
     atPeak: facts.atPeak,
     weightGroup: facts.weightGroup,

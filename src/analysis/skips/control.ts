@@ -2,7 +2,10 @@
 
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { subgraphs } from "../../graph/graph.ts";
+import { captures } from "../../graph/query.ts";
 import { Flow } from "./flow.ts";
+import { type Looping, statesOf, tripsOf } from "./loop.ts";
+import { skipsAcrossRounds } from "./rounds.ts";
 import type { Found } from "./skip.ts";
 import { roleOf } from "./vocabulary.ts";
 
@@ -14,7 +17,7 @@ export function conditionalSkips(flow: Flow, node: Node): Found[] {
   if (node.op !== "If") return [];
   const branches = subgraphs(node).map((body) => ({
     body,
-    flow: new Flow(body, flow.activations),
+    flow: new Flow(body, flow),
   }));
   return node.outputs.flatMap((output, i) => {
     for (const [a, b] of [branches, branches.toReversed()]) {
@@ -23,7 +26,8 @@ export function conditionalSkips(flow: Flow, node: Node): Found[] {
       const source = passed?.value ?? "";
       if (!flow.activations.has(source) || a.flow.producer(source) !== undefined) continue;
       const span = transformsFrom(b.flow, source, b.body.outputs[i]?.name ?? "");
-      if (span > 0) return [conditional(node, output, { source, span, body: b.body })];
+      const type = flow.typeOf(source);
+      if (span > 0) return [conditional(node, output, { source, type, span, body: b.body })];
     }
     return [];
   });
@@ -36,11 +40,12 @@ function transformsFrom(flow: Flow, source: ValueName, target: ValueName): numbe
 function conditional(
   node: Node,
   output: ValueName,
-  found: { source: ValueName; span: number; body: Graph },
+  found: { source: ValueName; type: Found["type"]; span: number; body: Graph },
 ): Found {
   return {
     kind: "conditional",
     source: found.source,
+    type: found.type,
     merge: node.name,
     mergeOutput: output,
     operand: node.inputs.length,
@@ -59,8 +64,28 @@ function conditional(
   };
 }
 
-/** Bodies in which further skips may lie, with whether they are loops. */
-export function bodiesOf(node: Node): { body: Graph; loop: boolean }[] {
-  const loop = node.op === "Loop" || node.op === "Scan";
-  return subgraphs(node).map((body) => ({ body, loop }));
+/**
+ * The skips of a loop: those of one round, which `inside` are, and those that go from one round to the next.
+ * Each is counted once, however often it runs.
+ */
+export function recurrentSkips(loop: Looping, inside: readonly Found[]): Found[] {
+  const { node, body } = loop;
+  const trips = tripsOf(loop);
+  const states = new Set(statesOf(loop).map(({ input }) => input));
+  const outer = captures(body);
+  const known = new Set(inside.map(keyOf));
+  const across = skipsAcrossRounds(loop).filter((skip) => !known.has(keyOf(skip)));
+  const at = new Map(body.nodes.map((one, position) => [one.name, position]));
+  return [...inside, ...across]
+    .toSorted((a, b) => (at.get(a.merge) ?? 0) - (at.get(b.merge) ?? 0))
+    .map((skip): Found => {
+      if (skip.recurrence !== undefined) return skip;
+      const from = states.has(skip.source) ? "state" : outer.has(skip.source) ? "outside" : "round";
+      const recurrence = { loop: node.name, trips, from, gated: skip.kind === "gated" } as const;
+      return { ...skip, kind: "recurrent", block: "recurrent", recurrence };
+    });
+}
+
+function keyOf({ merge, source }: Found): string {
+  return JSON.stringify([merge, source]);
 }

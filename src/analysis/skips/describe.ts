@@ -35,6 +35,7 @@ export function describe(
   return {
     kind: known.kind ?? kindOf(match),
     source: step.value,
+    type: flow.typeOf(step.value),
     merge: fusion.node.name,
     mergeOutput: fusion.output,
     operand: operand.position,

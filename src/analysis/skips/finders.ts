@@ -74,32 +74,41 @@ function isWeighted(flow: Flow, fusion: Fusion): boolean {
 /** What a gate of x makes of x + f(x). */
 function gateOf(flow: Flow, match: Match): { kind?: "gated"; block?: "highway" } {
   if (!isGatedResidual(flow, match)) return {};
-  const interpolates = match.branches.some((branch) =>
-    (productOf(flow, branch.value) ?? []).some((factor) =>
-      isDifference(flow.producer(factor), flow, match.step.value),
-    ),
+  const interpolates = match.branches.some(
+    (branch) => farEnd(flow, branch, match.step.value) !== undefined,
   );
   return interpolates ? { kind: "gated", block: "highway" } : { kind: "gated" };
 }
 
-function isDifference(node: Node | undefined, flow: Flow, from: ValueName): boolean {
-  if (node === undefined || wordOf(node) !== "Sub") return false;
-  return flow.unrounded(node.inputs[1] ?? "") === flow.unrounded(from);
+/** The h of `x + g·(h - x)` or `x - g·(x - h)`, given x and the operand beside it. */
+function farEnd(flow: Flow, { value, sign }: Operand, x: ValueName): ValueName | undefined {
+  for (const factor of productOf(flow, value) ?? []) {
+    const node = flow.producer(factor);
+    if (node === undefined || wordOf(node) !== "Sub") continue;
+    const [from = "", taken = ""] = node.inputs;
+    const [near, far] = sign === 1 ? [taken, from] : [from, taken];
+    if (flow.unrounded(near) === flow.unrounded(x)) return far;
+  }
+  return undefined;
 }
 
-/** The difference h - x in x + g·(h - x), which is g·h + (1 - g)·x: a part of that merge, none of its own. */
+/**
+ * The difference h - x in x + g·(h - x), or x - h in x - g·(x - h), which is g·h + (1 - g)·x: a part of that
+ * merge, none of its own.
+ */
 export function isInterpolated(flow: Flow, fusion: Fusion): boolean {
-  const [taken] = fusion.operands.filter(({ sign }) => sign === -1);
-  if (fusion.operands.length !== 2 || taken === undefined) return false;
+  const [a, b] = fusion.operands;
+  if (fusion.operands.length !== 2 || a === undefined || b === undefined) return false;
+  if (a.sign === b.sign) return false;
   const product = flow.onlyReader(fusion.output);
   if (product === undefined || wordOf(product) !== "Mul") return false;
   if (flow.activationInputs(product).length < 2) return false;
   const sum = flow.onlyReader(product.outputs[0] ?? "");
-  return (
-    sum !== undefined &&
-    wordOf(sum) === "Add" &&
-    sum.inputs.some((name) => flow.unrounded(name) === flow.unrounded(taken.value))
-  );
+  if (sum === undefined || (wordOf(sum) !== "Add" && wordOf(sum) !== "Sub")) return false;
+  const added = wordOf(sum) === "Add";
+  const near = a.sign === (added ? -1 : 1) ? a : b;
+  const beside = added ? sum.inputs : sum.inputs.slice(0, 1);
+  return beside.some((name) => flow.unrounded(name) === flow.unrounded(near.value));
 }
 
 /** y = [x, f(x)]: one skip per Concat. A pooled shortcut counts beside exactly one transforming branch. */
@@ -151,15 +160,17 @@ export const highway: Finder = (flow, fusion) => {
 export const gatedShortcut: Finder = (flow, fusion) => {
   for (const operand of fusion.operands) {
     const factors = productOf(flow, operand.value) ?? [];
-    const gated = [factors, factors.toReversed()].filter(([gate = ""]) =>
-      isGate(flow.producer(gate)),
-    );
+    const gated = [factors, factors.toReversed()].filter(([gate = ""]) => isGate(flow, gate));
     // Behind the gate everything may start anew: x·g + f(x·g) is a skip of the product.
     if (gated.length === 0 || matchOf(flow, fusion, operand) !== undefined) continue;
+    const beside = fusion.operands.find((other) => other !== operand);
+    const far = beside && farEnd(flow, operand, beside.value);
     for (const [gate = "", content = ""] of gated) {
-      const match = matchOf(flow, fusion, operand, { end: content });
+      // In h + g·(x - h), which is g·x + (1 - g)·h, the shortcut is x.
+      const match = matchOf(flow, fusion, operand, { end: far ?? content });
       if (match === undefined || (flow.longest(match.step.value, gate) ?? 0) === 0) continue;
-      return [describe(flow, match, { kind: "gated" })];
+      const known = { kind: "gated" } as const;
+      return [describe(flow, match, far === undefined ? known : { ...known, block: "highway" })];
     }
   }
   return [];
@@ -196,10 +207,13 @@ function sumToOne(flow: Flow, a: ValueName, b: ValueName): boolean {
   return minus(a, b) || minus(b, a);
 }
 
-/** A squashing function, or a transform that the runtime has fused with one. */
-export function isGate(node: Node | undefined): boolean {
-  if (node === undefined) return false;
-  return GATES.has(fusedActivation(node) ?? wordOf(node));
+/** Whether a value is what a squashing function gives, or a transform that the runtime has fused with one, or a part of that. */
+export function isGate(flow: Flow, name: ValueName): boolean {
+  for (const { value } of flow.shortcut(name, false)) {
+    const node = flow.producer(value);
+    if (node !== undefined && GATES.has(fusedActivation(node) ?? wordOf(node))) return true;
+  }
+  return false;
 }
 
 /**
@@ -211,7 +225,7 @@ function isGatedResidual(flow: Flow, { step, branches }: Match): boolean {
     const factors = productOf(flow, branch.value);
     if (factors === undefined) return false;
     return [factors, factors.toReversed()].some(([gate = "", content = ""]) => {
-      if (!isGate(flow.producer(gate))) return false;
+      if (!isGate(flow, gate)) return false;
       const around = flow.longest(step.value, gate, { avoid: content });
       return around !== undefined && (flow.longest(step.value, content) ?? 0) > 0;
     });

@@ -1,6 +1,7 @@
 // How activations flow through a graph: which values carry them, and what lies between two values.
 // Weights, masks and shape computations carry none.
 
+import { tensorOfConstant } from "../../canonical/constant-node.ts";
 import { isFloat } from "../../graph/dtype.ts";
 import {
   type Graph,
@@ -9,10 +10,11 @@ import {
   stringAttribute,
   subgraphs,
   type ValueName,
+  type ValueType,
 } from "../../graph/graph.ts";
 import { captures, type GraphIndex, indexOf, typeOf } from "../../graph/query.ts";
 import { elementCount } from "../../graph/shape.ts";
-import { numbersOf } from "../../graph/tensor.ts";
+import { numbersOf, type TensorRef } from "../../graph/tensor.ts";
 import {
   fusedActivation,
   isActivation,
@@ -82,6 +84,8 @@ export interface ShortcutStep {
 export class Flow {
   readonly graph: Graph;
   readonly index: GraphIndex;
+  /** Version of the standard operator set. */
+  readonly opset: number;
   readonly #activations = new Set<ValueName>();
   /** Those that are rounded to integers. */
   readonly #integers = new Set<ValueName>();
@@ -91,11 +95,20 @@ export class Flow {
   /** The activation operands of each node: known once the nodes before it, in topological order, were visited. */
   readonly #operands = new Map<Node, readonly ValueName[]>();
 
-  /** `outer` are activations of an enclosing graph that this one captures. */
-  constructor(graph: Graph, outer: ReadonlySet<ValueName> = new Set()) {
+  /** Of the graph around, for the body of a control-flow node: it tells of the values that the body captures. */
+  readonly #outer: Flow | undefined;
+
+  constructor(graph: Graph, outer?: Flow) {
     this.graph = graph;
     this.index = indexOf(graph);
-    for (const name of outer) this.#activations.add(name);
+    this.opset = graph.opsets.get("") ?? outer?.opset ?? 1;
+    this.#outer = outer;
+    if (outer !== undefined) {
+      for (const name of captures(graph)) {
+        if (outer.#activations.has(name)) this.#activations.add(name);
+        if (outer.#integers.has(name)) this.#integers.add(name);
+      }
+    }
     for (const value of graph.inputs) {
       if (isFloat(value.dtype) && !graph.initializers.has(value.name)) {
         this.#activations.add(value.name);
@@ -119,7 +132,7 @@ export class Flow {
     // Scale and zero point of a dynamic quantization say how the value is written, and carry none of it.
     const carried = node.op === "DynamicQuantizeLinear" ? node.outputs.slice(0, 1) : node.outputs;
     for (const name of carried) {
-      const type = typeOf(this.graph, name);
+      const type = this.typeOf(name);
       if (name !== "" && (type === undefined || isFloat(type.dtype) || this.#rounds(node))) {
         this.#activations.add(name);
         if (type !== undefined && !isFloat(type.dtype)) this.#integers.add(name);
@@ -138,15 +151,28 @@ export class Flow {
   /** Rows of a weight chosen by tokens: where the activations of a language model begin. */
   #isEmbedding(node: Node): boolean {
     const [table = "", indices = ""] = node.inputs;
-    const weight = this.graph.initializers.get(table);
+    const weight = this.constantOf(table);
     if (EMBEDDING.has(wordOf(node))) return true;
     return (
       node.op === "Gather" &&
       weight !== undefined &&
       (isFloat(weight.dtype) || weight.dtype === "uint8" || weight.dtype === "int8") &&
       weight.shape.length === 2 &&
-      !this.graph.initializers.has(indices)
+      this.constantOf(indices) === undefined
     );
+  }
+
+  /** Type and shape of a value, here or in the graph around. */
+  typeOf(name: ValueName): ValueType | undefined {
+    return typeOf(this.graph, name) ?? this.#outer?.typeOf(name);
+  }
+
+  /** The weight or constant of that name, here or in the graph around. */
+  constantOf(name: ValueName): TensorRef | undefined {
+    const own = this.graph.initializers.get(name);
+    if (own !== undefined) return own;
+    const node = this.producer(name);
+    return node === undefined ? this.#outer?.constantOf(name) : tensorOfConstant(node);
   }
 
   /** All activations. */
@@ -182,7 +208,7 @@ export class Flow {
   }
 
   #deepest(body: Graph): number {
-    const flow = new Flow(body, this.#activations);
+    const flow = new Flow(body, this);
     const depths = new Map<ValueName, number>();
     for (const node of body.nodes) {
       const inputs = flow.activationInputs(node);
@@ -250,7 +276,7 @@ export class Flow {
 
   /** Whether a zero point is the lowest number of its type. */
   #isLowest(node: Node, zero: ValueName): boolean {
-    const ref = this.graph.initializers.get(zero);
+    const ref = this.constantOf(zero);
     if (zero === "") return stringAttribute(node, "to", "uint8").startsWith("uint");
     const lowest = LOWEST.get(ref?.dtype ?? "");
     return ref !== undefined && lowest !== undefined && numbersOf(ref)?.[0] === lowest;
@@ -295,7 +321,7 @@ export class Flow {
     const word = wordOf(node);
     if (word !== "Conv" && word !== "FusedConv") return false;
     const weight = node.inputs[node.op === "QLinearConv" ? 3 : 1] ?? "";
-    const [channels, ...rest] = typeOf(this.graph, weight)?.shape ?? [];
+    const [channels, ...rest] = this.typeOf(weight)?.shape ?? [];
     const group = intAttribute(node, "group", 1);
     return group > 1 && channels === group && rest.every((dim) => dim === 1) && !shrinks(node);
   }
@@ -303,7 +329,7 @@ export class Flow {
   /** Whether all constants beside an activation are single numbers. */
   scalesByOne(node: Node): boolean {
     const constants = node.inputs.filter((name) => !this.#activations.has(name));
-    return constants.every((name) => elementCount(typeOf(this.graph, name)?.shape) === 1);
+    return constants.every((name) => elementCount(this.typeOf(name)?.shape) === 1);
   }
 
   /** Whether a node is an activation function, or acts as one. */

@@ -1,7 +1,6 @@
 // Merges: the nodes at which paths come together, written out or fused into another op.
 
 import { intAttribute, intsAttribute, type Node, type ValueName } from "../../graph/graph.ts";
-import { typeOf } from "../../graph/query.ts";
 import { normalizeAxis, type Shape } from "../../graph/shape.ts";
 import { numbersOf } from "../../graph/tensor.ts";
 import type { Flow } from "./flow.ts";
@@ -78,12 +77,12 @@ function fusionOf(flow: Flow, node: Node): Fusion | undefined {
 function stackedSum(flow: Flow, node: Node, operands: readonly Operand[]): Fusion | undefined {
   const reducer = flow.onlyReader(node.outputs[0] ?? "");
   if (reducer === undefined || !REDUCING.has(reducer.op)) return undefined;
-  const shapes = node.inputs.map((name) => typeOf(flow.graph, name)?.shape);
+  const shapes = node.inputs.map((name) => flow.typeOf(name)?.shape);
   const rank = shapes[0]?.length;
   if (rank === undefined) return undefined;
   const axis = normalizeAxis(intAttribute(node, "axis", 0), rank);
   if (axis === undefined) return undefined;
-  const given = flow.graph.initializers.get(reducer.inputs[1] ?? "");
+  const given = flow.constantOf(reducer.inputs[1] ?? "");
   const axes = given === undefined ? intsAttribute(reducer, "axes") : numbersOf(given);
   const [only, ...more] = axes ?? [];
   if (only === undefined || more.length > 0 || normalizeAxis(only, rank) !== axis) return undefined;
@@ -145,7 +144,7 @@ function absorbedBy(flow: Flow, node: Node): Node | undefined {
   const summed = operands.filter(({ position }) => addend === undefined || position === addend);
   const takes = summed.some(({ value }) => flow.unrounded(value) === output);
   if (operands.length < 2 || !takes) return undefined;
-  const [a, b] = [output, user.outputs[0] ?? ""].map((name) => typeOf(flow.graph, name)?.shape);
+  const [a, b] = [output, user.outputs[0] ?? ""].map((name) => flow.typeOf(name)?.shape);
   return mayBeSame(a, b) ? user : undefined;
 }
 

@@ -2,7 +2,6 @@
 
 import type { Node, ValueName } from "../../graph/graph.ts";
 import { ownOriginals } from "../../graph/original.ts";
-import { typeOf } from "../../graph/query.ts";
 import { MACRO_DOMAIN } from "../../ops/macro.ts";
 import { isGate, isInterpolated, productOf } from "./finders.ts";
 import type { Flow } from "./flow.ts";
@@ -101,21 +100,21 @@ export function reasonOfNode(flow: Flow, node: Node): string | undefined {
   const others = node.inputs.filter((name) => !flow.activations.has(name));
   if (others.some((name) => flow.producer(name) !== undefined)) return REASONS.mask;
   const wide = others.some((name) => {
-    const shape = typeOf(flow.graph, name)?.shape ?? [];
+    const shape = flow.typeOf(name)?.shape ?? [];
     return shape.filter((dim) => dim !== 1).length > 1;
   });
   return wide ? REASONS.constant : REASONS.bias;
 }
 
 function isShape(flow: Flow, node: Node): boolean {
-  return typeOf(flow.graph, node.outputs[0] ?? "")?.dtype === "int64";
+  return flow.typeOf(node.outputs[0] ?? "")?.dtype === "int64";
 }
 
 function reasonOfProduct(flow: Flow, node: Node): string {
   const factors = productOf(flow, node.outputs[0] ?? "") ?? [];
   for (const [gate = "", content = ""] of [factors, factors.toReversed()]) {
     const producer = flow.producer(gate);
-    if (!isGate(producer) && !(producer !== undefined && isActivation(producer))) continue;
+    if (!isGate(flow, gate) && !(producer !== undefined && isActivation(producer))) continue;
     if (flow.longest(content, gate) === 0) return REASONS.activation;
     const between = flow.between(content, gate);
     if (between.some(isPool)) return REASONS.channelGate;

@@ -1,7 +1,7 @@
 // One row of the census, and the census. The fields are public: they stand in the JSON document.
 
 import type { Diagnostic } from "../../base/diagnostic.ts";
-import type { Graph, ValueName } from "../../graph/graph.ts";
+import type { Graph, ValueName, ValueType } from "../../graph/graph.ts";
 import type { Sizes } from "../memory.ts";
 
 /** What the shortcut of a skip is made of. */
@@ -31,6 +31,18 @@ export type BlockKind =
   | "conditional"
   | "recurrent";
 
+/** Of a skip in the body of a loop: how it repeats. */
+export interface Recurrence {
+  /** Name of the Loop or Scan. */
+  readonly loop: string;
+  /** How many rounds the loop makes; undefined where the file does not say it. */
+  readonly trips: number | undefined;
+  /** What the shortcut starts from: what the rounds hand on, a value from outside, or one of the same round. */
+  readonly from: "state" | "outside" | "round";
+  /** Whether a gate weighs the shortcut or the sum, as in the cells of an LSTM and a GRU. */
+  readonly gated: boolean;
+}
+
 /** One skip connection: operand `operand` of `merge` is reached from `source` by a shortcut. */
 export interface Skip {
   /** Position in the census, `s1`, `s2`, …: stable for one file. */
@@ -53,6 +65,8 @@ export interface Skip {
   /** +1, or -1 where the shortcut is subtracted. */
   readonly sign: 1 | -1;
   readonly scaled: boolean;
+  /** Undefined for a skip that lies in no loop. */
+  readonly recurrence: Recurrence | undefined;
   /** The stretch in which the source lives for this skip alone; undefined if there is none. */
   readonly aliveOnlyForSkip: { readonly from: string; readonly until: string } | undefined;
   /** Whether the source stands at the memory peak for this skip alone, or what its shortcut makes. */
@@ -97,6 +111,8 @@ export interface Census extends Sizes {
 export interface Found {
   readonly kind: SkipKind;
   readonly source: ValueName;
+  /** Type of the source, which may lie in a body. */
+  readonly type: ValueType | undefined;
   readonly merge: string;
   readonly mergeOutput: ValueName;
   readonly operand: number;
@@ -112,6 +128,6 @@ export interface Found {
   readonly main: readonly string[];
   /** The body in which the merge stands; left out where that is the graph itself. */
   readonly body?: Graph;
-  /** Whether that body, or one around it, is a loop's: the census calls such a skip recurrent. */
-  readonly inLoop?: boolean;
+  /** Left out for a skip that lies in no loop. */
+  readonly recurrence?: Recurrence;
 }

@@ -33,6 +33,7 @@ function skipOf(id: string, fields: Partial<Skip> = {}): Skip {
     norm: "none",
     sign: 1,
     scaled: false,
+    recurrence: undefined,
     aliveOnlyForSkip: undefined,
     atPeak: false,
     weightGroup: undefined,
