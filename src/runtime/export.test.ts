@@ -28,6 +28,8 @@ interface Network {
 
 const image: nn.NetInput = { name: "x", shape: [4, 8, 8] };
 
+const sequence: nn.NetInput = { name: "x", shape: [6, 8] };
+
 const around = (branch: nn.Layer) => nn.add(nn.identity(), nn.sequential(nn.layerNorm(), branch));
 
 /** A head of attention, and the layers of a transformer around it. */
@@ -90,10 +92,7 @@ const networks = new Map<string, Network>([
       input: { name: "tokens", shape: ["S"], dtype: "int64" },
     },
   ],
-  [
-    "parallel",
-    { layer: nn.add(nn.identity(), attention, mlp), input: { name: "x", shape: [6, 8] } },
-  ],
+  ["parallel", { layer: nn.add(nn.identity(), attention, mlp), input: sequence }],
   [
     "sequence",
     {
@@ -104,6 +103,11 @@ const networks = new Map<string, Network>([
       input: { name: "x", shape: [2, "T"] },
     },
   ],
+  [
+    "hyper-connections of constants",
+    { layer: nn.hyperConnections([mlp, mlp], { dynamic: false }), input: sequence },
+  ],
+  ["attention residuals", { layer: nn.attentionResiduals([mlp, mlp, mlp]), input: sequence }],
   ["two ends", { layer: nn.sequential(nn.conv(4, 3), scaled), input: image }],
 ]);
 
@@ -249,6 +253,17 @@ describe.each([...networks])("%s", (_name, network) => {
     }
   });
 });
+
+// Rounded, the norm from which the matrices are computed is not the first node behind the streams.
+test.each(["functions", "optimized", "quantized"] as const)(
+  "hyper-connections whose matrices are computed, %s: the same skips",
+  async (form) => {
+    const graph = build({ layer: nn.hyperConnections([mlp, mlp]), input: sequence });
+    const model = await exportModel(graph, { form, sample: sampleOf(graph) });
+    expect(seen(model.graph).counts).toEqual(seen(graph).counts);
+    expect(seen(graph).counts).toMatchObject({ total: 2, multiStream: 2 });
+  },
+);
 
 test.each([...families.values()])("%s of the zoo in all forms", async (_name, network) => {
   const graph = build(network);

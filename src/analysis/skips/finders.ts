@@ -3,73 +3,20 @@
 import type { Node, ValueName } from "../../graph/graph.ts";
 import { describe, type Match } from "./describe.ts";
 import type { Flow } from "./flow.ts";
-import { type Fusion, isSum, type Operand } from "./fusion.ts";
-import type { Found } from "./skip.ts";
-import { fusedActivation, wordOf } from "./vocabulary.ts";
-
-/** Finds the skips that end in a merge; an empty list leaves it to the next finder. */
-export type Finder = (flow: Flow, fusion: Fusion) => readonly Found[];
-
-const GATES = new Set(["Sigmoid", "HardSigmoid", "Softmax", "Tanh"]);
-
-/** The nearest source of a shortcut into an operand that another operand reaches through more transforms. */
-function matchOf(
-  flow: Flow,
-  fusion: Fusion,
-  operand: Operand,
-  // Where the shortcut ends: in the operand, or in a factor of it.
-  { linear = false, end = operand.value }: { linear?: boolean; end?: ValueName } = {},
-): Match | undefined {
-  const others = fusion.operands.filter((other) => other !== operand);
-  for (const step of flow.shortcut(end, linear)) {
-    if (!flow.forks(step.value)) continue;
-    // Where the shortcut is normed as well, what pools is a part of a difference: pool(n) - n.
-    const mixing = fusion.form === "additive" && !step.marks.has("norm");
-    const transforms = step.transforms + operand.fusedTransforms;
-    const lengths = others.map((other) => {
-      const length = flow.longest(step.value, other.value, { mixing });
-      return length === undefined ? undefined : length + other.fusedTransforms;
-    });
-    const branches = others.filter((_, i) => (lengths[i] ?? 0) > transforms);
-    const span = Math.max(0, ...lengths.map((length) => length ?? 0));
-    if (branches.length > 0) return { fusion, operand, step, span, branches };
-  }
-  return undefined;
-}
+import type { Fusion, Operand } from "./fusion.ts";
+import { bestPerSource, type Finder, isGate, matchOf, productOf } from "./match.ts";
+import { mixedStreams } from "./mixed.ts";
+import { weighedStreams } from "./streams.ts";
+import { wordOf } from "./vocabulary.ts";
 
 /** y = x + f(x), also with a projection, a pooling or padding on the shortcut: one skip per source. */
 export const additive: Finder = (flow, fusion) => {
   if (fusion.form !== "additive" || isInterpolated(flow, fusion)) return [];
-  const best = new Map<ValueName, Match>();
-  for (const operand of fusion.operands) {
-    const match = matchOf(flow, fusion, operand, { linear: true });
-    if (match === undefined) continue;
-    // The runtime takes one value up in several layouts.
-    const source = flow.unrounded(match.step.value);
-    const before = best.get(source);
-    if (before === undefined || match.step.transforms < before.step.transforms) {
-      best.set(source, match);
-    }
-  }
-  const known = isWeighted(flow, fusion) ? { kind: "multi-stream" as const } : undefined;
-  return [...best.values()].map((match) => describe(flow, match, known ?? gateOf(flow, match)));
-};
-
-/**
- * A weighted sum of streams, as DenseFormer takes it behind each block (Pagliardini et al. 2024, equation 2):
- * every operand has a weight of its own, and one of them is itself the sum that closes a block.
- */
-function isWeighted(flow: Flow, fusion: Fusion): boolean {
-  const streams = fusion.operands.map((operand) => flow.shortcut(operand.value, false));
-  const weighed = streams.every((steps) =>
-    (steps.at(-1)?.nodes ?? []).some((node) => wordOf(node) === "Mul" && flow.scalesByOne(node)),
+  const matches = fusion.operands.flatMap(
+    (operand) => matchOf(flow, fusion, operand, { linear: true }) ?? [],
   );
-  if (!weighed) return false;
-  return streams.some((steps) => {
-    const end = flow.producer(steps.at(-1)?.value ?? "");
-    return end !== undefined && isSum(flow, end) && flow.activationInputs(end).length > 1;
-  });
-}
+  return bestPerSource(flow, matches).map((match) => describe(flow, match, gateOf(flow, match)));
+};
 
 /** What a gate of x makes of x + f(x). */
 function gateOf(flow: Flow, match: Match): { kind?: "gated"; block?: "highway" } {
@@ -185,15 +132,9 @@ export const chosen: Finder = (flow, fusion) => {
 };
 
 /** The finders, in order: the first that finds something decides. */
-export const FINDERS: readonly Finder[] = [highway, gatedShortcut, additive, concatenated, chosen];
-
-/** The two activation factors of a product. */
-export function productOf(flow: Flow, value: ValueName): readonly ValueName[] | undefined {
-  const node = flow.producer(flow.unmoved(value));
-  if (node === undefined || wordOf(node) !== "Mul") return undefined;
-  const inputs = flow.activationInputs(node);
-  return inputs.length === 2 ? inputs.map((name) => flow.unrounded(name)) : undefined;
-}
+export const FINDERS: readonly Finder[] = [
+  ...[weighedStreams, mixedStreams, highway, gatedShortcut, additive, concatenated, chosen],
+];
 
 /** Whether one of two values is 1 minus the other. */
 function sumToOne(flow: Flow, a: ValueName, b: ValueName): boolean {
@@ -205,15 +146,6 @@ function sumToOne(flow: Flow, a: ValueName, b: ValueName): boolean {
     );
   };
   return minus(a, b) || minus(b, a);
-}
-
-/** Whether a value is what a squashing function gives, or a transform that the runtime has fused with one, or a part of that. */
-export function isGate(flow: Flow, name: ValueName): boolean {
-  for (const { value } of flow.shortcut(name, false)) {
-    const node = flow.producer(value);
-    if (node !== undefined && GATES.has(fusedActivation(node) ?? wordOf(node))) return true;
-  }
-  return false;
 }
 
 /**

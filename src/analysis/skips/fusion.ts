@@ -1,9 +1,9 @@
 // Merges: the nodes at which paths come together, written out or fused into another op.
 
-import { intAttribute, intsAttribute, type Node, type ValueName } from "../../graph/graph.ts";
-import { normalizeAxis, type Shape } from "../../graph/shape.ts";
-import { numbersOf } from "../../graph/tensor.ts";
+import type { Node, ValueName } from "../../graph/graph.ts";
+import type { Shape } from "../../graph/shape.ts";
 import type { Flow } from "./flow.ts";
+import { stackedParts, stackSumOf } from "./stack.ts";
 import { wordOf } from "./vocabulary.ts";
 
 /** One operand of a merge. */
@@ -25,6 +25,8 @@ export interface Fusion {
   readonly nodes: readonly Node[];
   readonly output: ValueName;
   readonly operands: readonly Operand[];
+  /** Whether the operands are parts of a stack with a weight for each. */
+  readonly weighed?: boolean;
 }
 
 /** Ops that add up. */
@@ -40,7 +42,6 @@ const ADDENDS: ReadonlyMap<string, number> = new Map([
   ["Gemm", 2],
   ["FusedGemm", 2],
 ]);
-const REDUCING = new Set(["ReduceSum", "ReduceMean"]);
 
 /** Every merge of a graph, sums flattened: an Add read only by an Add of the same shape joins it. */
 export function fusionsOf(flow: Flow): Fusion[] {
@@ -52,13 +53,19 @@ export function fusionsOf(flow: Flow): Fusion[] {
   return found;
 }
 
-function fusionOf(flow: Flow, node: Node): Fusion | undefined {
+/** The merge that a node is, if it is one and ends its sum. */
+export function fusionOf(flow: Flow, node: Node): Fusion | undefined {
   const [output = ""] = node.outputs;
   const word = wordOf(node);
   if (word === "Concat") {
-    const operands = plainOperands(flow, node);
-    const sum = stackedSum(flow, node, operands);
+    const sum = stackedSum(flow, node);
     if (sum !== undefined) return sum;
+    // A stack that grows: its parts are parts of the one that is summed.
+    const reader = flow.onlyReader(output);
+    if (reader !== undefined && wordOf(reader) === "Concat" && isPartOf(flow, node, reader)) {
+      return undefined;
+    }
+    const operands = plainOperands(flow, node);
     return { form: "concat", node, nodes: [node], output, operands };
   }
   if (word === "Where") {
@@ -70,25 +77,26 @@ function fusionOf(flow: Flow, node: Node): Fusion | undefined {
   return { form: "additive", node, nodes, output, operands };
 }
 
-/**
- * Operands that are laid side by side along an axis of their own and then summed over it, as
- * `stack(…).sum(0)` is exported.
- */
-function stackedSum(flow: Flow, node: Node, operands: readonly Operand[]): Fusion | undefined {
-  const reducer = flow.onlyReader(node.outputs[0] ?? "");
-  if (reducer === undefined || !REDUCING.has(reducer.op)) return undefined;
-  const shapes = node.inputs.map((name) => flow.typeOf(name)?.shape);
-  const rank = shapes[0]?.length;
-  if (rank === undefined) return undefined;
-  const axis = normalizeAxis(intAttribute(node, "axis", 0), rank);
-  if (axis === undefined) return undefined;
-  const given = flow.constantOf(reducer.inputs[1] ?? "");
-  const axes = given === undefined ? intsAttribute(reducer, "axes") : numbersOf(given);
-  const [only, ...more] = axes ?? [];
-  if (only === undefined || more.length > 0 || normalizeAxis(only, rank) !== axis) return undefined;
-  if (!shapes.every((shape) => shape?.[axis] === 1)) return undefined;
-  const [output = ""] = reducer.outputs;
-  return { form: "additive", node, nodes: [node, reducer], output, operands };
+/** Operands that are laid side by side along an axis of their own and then summed over it. */
+function stackedSum(flow: Flow, node: Node): Fusion | undefined {
+  const sum = stackSumOf(flow, node);
+  if (sum === undefined) return undefined;
+  const operands = (stackedParts(flow, node) ?? [])
+    .map((value, position): Operand => ({ value, position, sign: 1, fusedTransforms: 0 }))
+    .filter(({ value }) => flow.activations.has(value));
+  const { nodes, output, weighed } = sum;
+  return { form: "additive", node, nodes, output, operands, weighed };
+}
+
+/** Whether a stack lies in a larger one that is summed. */
+function isPartOf(flow: Flow, node: Node, larger: Node): boolean {
+  const parts = stackedParts(flow, node) ?? [];
+  const all = new Set(stackedParts(flow, larger));
+  return (
+    parts.length > 0 &&
+    parts.every((part) => all.has(part)) &&
+    stackedSum(flow, larger) !== undefined
+  );
 }
 
 /** Whether a node adds up activations. */

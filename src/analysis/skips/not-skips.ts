@@ -3,9 +3,10 @@
 import type { Node, ValueName } from "../../graph/graph.ts";
 import { ownOriginals } from "../../graph/original.ts";
 import { MACRO_DOMAIN } from "../../ops/macro.ts";
-import { isGate, isInterpolated, productOf } from "./finders.ts";
+import { isInterpolated } from "./finders.ts";
 import type { Flow } from "./flow.ts";
 import { ADDITIVE, type Fusion } from "./fusion.ts";
+import { isGate, productOf } from "./match.ts";
 import { isActivation, isNorm, wordOf } from "./vocabulary.ts";
 
 /** What the reasons say; public, as they stand in the census. */

@@ -51,8 +51,7 @@ function crosses({ flow, mark, own, handing }: TwoRounds, fusion: Fusion, found:
   if (own.has(found.source) || found.kind === "projection") return false;
   const carried = found.shortcut.some((name) => handing.has(name));
   if (carried) return true;
-  const operand = fusion.operands.find(({ position }) => position === found.operand);
-  const [a, b] = [operand?.value ?? "", fusion.output].map((name) => flow.typeOf(name)?.shape);
+  const [a, b] = [found.type?.shape, flow.typeOf(fusion.output)?.shape];
   const fits = a === undefined || b === undefined || a.length === b.length;
   const spread = a?.some((dim, axis) => dim === 1 && b?.[axis] !== 1);
   return !found.source.endsWith(mark) && fits && spread !== true;
