@@ -1,10 +1,11 @@
 // Ways to bring paths together besides Add and Concat: fused into layers, chosen, averaged, stacked, and
 // through bodies and sequences.
 
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { TypedBuilder } from "../canonical/typed-builder.ts";
 import { type Graph, int, type ValueName } from "../graph/graph.ts";
 import { float32, int64, type TensorRef } from "../graph/tensor.ts";
+import { graph } from "../graph/text.test-helper.ts";
 import { census } from "./census.ts";
 import { Sketch } from "./sketch.test-helper.ts";
 
@@ -138,4 +139,46 @@ test("skips over the same weights are one group, others are in none", () => {
   const y = s.op("Add", twice, s.op("Relu", s.linear(twice)));
   const groups = census(s.end(y)).skips.map(({ weightGroup }) => weightGroup);
   expect(groups).toEqual(["w1", "w1", undefined]);
+});
+
+describe("sums in the branches of an If", () => {
+  const layers = "a = MatMul (x, w) r = Relu (a) f = MatMul (r, u)";
+  /** y = If(c) {`open`} {`shut`}, with `before` in front. */
+  function either(open: string, shut: string, before = ""): string[] {
+    return rows(graph`
+      g (float[N,8] x, bool c) => (float[N,8] y)
+      < float[8,8] w = {}, float[8,8] u = {}, float[8,1] v = {}, float scale = {1.25} >
+      {
+        ${before}
+        y = If (c) <then_branch = t () => (float[N,8] t1) { ${open} },
+                    else_branch = e () => (float[N,8] e1) { ${shut} }>
+      }`);
+  }
+
+  test("stochastic depth, scaled: the If and the sum", () => {
+    const expected = ["conditional,conditional", "identity,mlp"];
+    const sum = `${layers} s = Mul (f, scale) t1 = Add (x, s)`;
+    expect(either(sum, "e1 = Identity (x)")).toEqual(expected);
+    expect(either(`${layers} t1 = Add (x, f)`, "e1 = Mul (x, scale)")).toEqual(expected);
+  });
+
+  test("a gate that is computed before the If is a gate inside", () => {
+    const gate = "l = MatMul (x, v) p = Sigmoid (l)";
+    const sum = `${layers} s = Mul (p, f) t1 = Add (x, s)`;
+    expect(either(sum, "e1 = Identity (x)", gate)).toEqual([
+      ...["conditional,conditional", "gated,mlp"],
+    ]);
+  });
+
+  test("the branch begins before the If", () => {
+    const open = "f = MatMul (r, u) t1 = Add (x, f)";
+    const expected = ["conditional,conditional", "identity,mlp"];
+    expect(either(open, "e1 = Identity (x)", "a = MatMul (x, w) r = Relu (a)")).toEqual(expected);
+  });
+
+  test("sums in both branches, none that hands x on", () => {
+    const other = "b = MatMul (x, u) k = Tanh (b) e1 = Add (x, k)";
+    expect(either(`${layers} t1 = Add (x, f)`, other)).toEqual(["identity,mlp", "identity,mlp"]);
+    expect(either(`${layers} t1 = Identity (f)`, "e1 = MatMul (x, u)")).toEqual([]);
+  });
 });

@@ -149,7 +149,7 @@ function search(graph: Graph, flow: Flow = new Flow(graph)): SearchResult {
     }
     found.push(...conditionalSkips(flow, node));
     for (const body of subgraphs(node)) {
-      const nested = search(body, new Flow(body, flow));
+      const nested = search(body, new Flow(body, { flow, node }));
       const loop = loopOf(flow, node);
       const here = loop === undefined ? nested.found : recurrentSkips(loop, nested.found);
       const merges = new Set(here.map((skip) => skip.merge));

@@ -76,7 +76,7 @@ class Walk {
       }
       for (const body of subgraphs(node)) {
         for (const { name } of body.inputs) this.values.set(name, depth);
-        this.visit(body, new Flow(body, flow));
+        this.visit(body, new Flow(body, { flow, node }));
       }
       const given = subgraphs(node).flatMap((body) => body.outputs.map(({ name }) => name));
       depth = Math.max(depth, this.#deepest(given));

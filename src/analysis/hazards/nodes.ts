@@ -71,7 +71,7 @@ function collect(
   for (const node of scene.graph.nodes) {
     const bodies = subgraphs(node);
     for (const [i, inner] of bodiesAt({ ...scene, node }).entries()) {
-      const inside = new Flow(inner.graph, flow);
+      const inside = new Flow(inner.graph, { flow, node });
       collect(inner, inside, { body: bodies[i], found });
     }
   }

@@ -2,7 +2,6 @@
 
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { subgraphs } from "../../graph/graph.ts";
-import { captures } from "../../graph/query.ts";
 import { Flow } from "./flow.ts";
 import { type Looping, statesOf, tripsOf } from "./loop.ts";
 import { skipsAcrossRounds } from "./rounds.ts";
@@ -13,28 +12,25 @@ import { roleOf } from "./vocabulary.ts";
  * A conditional skip: one branch of an If hands a value of the outer graph on by transparent nodes, the
  * other transforms the same value.
  */
-export function conditionalSkips(flow: Flow, node: Node): Found[] {
+export function conditionalSkips(outer: Flow, node: Node): Found[] {
   if (node.op !== "If") return [];
   const branches = subgraphs(node).map((body) => ({
     body,
-    flow: new Flow(body, flow),
+    flow: new Flow(body, { flow: outer, node }),
   }));
   return node.outputs.flatMap((output, i) => {
     for (const [a, b] of [branches, branches.toReversed()]) {
       if (a === undefined || b === undefined) return [];
-      const passed = a.flow.shortcut(a.body.outputs[i]?.name ?? "", false).at(-1);
-      const source = passed?.value ?? "";
-      if (!flow.activations.has(source) || a.flow.producer(source) !== undefined) continue;
-      const span = transformsFrom(b.flow, source, b.body.outputs[i]?.name ?? "");
-      const type = flow.typeOf(source);
-      if (span > 0) return [conditional(node, output, { source, type, span, body: b.body })];
+      const name = b.body.outputs[i]?.name ?? "";
+      for (const { value: source } of a.flow.shortcut(a.body.outputs[i]?.name ?? "", false)) {
+        if (!outer.activations.has(source)) continue;
+        const span = b.flow.longest(source, name) ?? 0;
+        const type = outer.typeOf(source);
+        if (span > 0) return [conditional(node, output, { source, type, span, body: b.body })];
+      }
     }
     return [];
   });
-}
-
-function transformsFrom(flow: Flow, source: ValueName, target: ValueName): number {
-  return flow.longest(source, target) ?? 0;
 }
 
 function conditional(
@@ -69,10 +65,9 @@ function conditional(
  * Each is counted once, however often it runs.
  */
 export function recurrentSkips(loop: Looping, inside: readonly Found[]): Found[] {
-  const { node, body } = loop;
+  const { node, body, flow } = loop;
   const trips = tripsOf(loop);
   const states = new Set(statesOf(loop).map(({ input }) => input));
-  const outer = captures(body);
   const known = new Set(inside.map(keyOf));
   const across = skipsAcrossRounds(loop).filter((skip) => !known.has(keyOf(skip)));
   const at = new Map(body.nodes.map((one, position) => [one.name, position]));
@@ -80,7 +75,11 @@ export function recurrentSkips(loop: Looping, inside: readonly Found[]): Found[]
     .toSorted((a, b) => (at.get(a.merge) ?? 0) - (at.get(b.merge) ?? 0))
     .map((skip): Found => {
       if (skip.recurrence !== undefined) return skip;
-      const from = states.has(skip.source) ? "state" : outer.has(skip.source) ? "outside" : "round";
+      const from = states.has(skip.source)
+        ? "state"
+        : flow.activations.has(skip.source)
+          ? "outside"
+          : "round";
       const recurrence = { loop: node.name, trips, from, gated: skip.kind === "gated" } as const;
       return { ...skip, kind: "recurrent", block: "recurrent", recurrence };
     });

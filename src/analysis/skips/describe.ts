@@ -1,6 +1,7 @@
 // What a skip is like once it is found: its kind, its block, the order of norm and activation.
 
 import type { Node, ValueName } from "../../graph/graph.ts";
+import { clips } from "./clipping.ts";
 import type { Flow, ShortcutStep } from "./flow.ts";
 import type { Fusion, Operand } from "./fusion.ts";
 import { roundedNorms } from "./rounded-norm.ts";
@@ -62,8 +63,7 @@ function mainPath(flow: Flow, { step, branches }: Match): Node[] {
   for (const branch of branches) {
     for (const node of flow.between(step.value, branch.value)) if (!own.has(node)) nodes.add(node);
   }
-  const at = (node: Node): number => flow.index.positions.get(node) ?? 0;
-  return [...nodes].sort((a, b) => at(a) - at(b));
+  return [...nodes].sort((a, b) => flow.positionOf(a) - flow.positionOf(b));
 }
 
 function kindOf({ fusion, operand, step }: Match): SkipKind {
@@ -137,7 +137,7 @@ function orderOf(
   const innerEnd = lastNorm !== undefined && lastNorm !== firstNorm;
   const pre = first !== undefined && (preNorm || isActivation(first));
   // An activation that is fused with the layer behind the sum is that layer's.
-  const activated = after !== undefined && (isActivation(after) || flow.clips(after));
+  const activated = after !== undefined && (isActivation(after) || clips(flow, after));
   const post = flow.activates(fusion.node) || activated;
   return {
     activation: post ? "post" : pre ? "pre" : "none",
@@ -154,9 +154,9 @@ function normOf(flow: Flow, node: Node | undefined): Node | undefined {
 
 /** Whether a value is taken up by the nodes of one norm only that is written out with rounding. */
 function isNormed(flow: Flow, name: ValueName): boolean {
-  let readers = flow.index.uses.get(name) ?? [];
+  let readers = flow.usesOf(name);
   while (readers.length === 1 && readers[0] !== undefined && isMove(readers[0].node)) {
-    readers = flow.index.uses.get(readers[0].node.outputs[0] ?? "") ?? [];
+    readers = flow.usesOf(readers[0].node.outputs[0] ?? "");
   }
   const norms = new Set(readers.map(({ node }) => roundedNorms(flow).get(node)));
   return norms.size === 1 && !norms.has(undefined);
@@ -181,7 +181,7 @@ function readerOf(flow: Flow, name: ValueName): Node | undefined {
   let value = name;
   for (;;) {
     const reader = flow.onlyReader(value);
-    if (reader === undefined || !isMove(reader) || flow.clips(reader)) return reader;
+    if (reader === undefined || !isMove(reader) || clips(flow, reader)) return reader;
     value = reader.outputs[0] ?? "";
   }
 }

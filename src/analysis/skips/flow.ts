@@ -7,19 +7,18 @@ import {
   type Graph,
   intAttribute,
   type Node,
-  stringAttribute,
   subgraphs,
   type ValueName,
   type ValueType,
 } from "../../graph/graph.ts";
-import { captures, type GraphIndex, indexOf, typeOf } from "../../graph/query.ts";
+import { captures, type GraphIndex, indexOf, typeOf, type Use } from "../../graph/query.ts";
 import { elementCount } from "../../graph/shape.ts";
-import { numbersOf, type TensorRef } from "../../graph/tensor.ts";
+import type { TensorRef } from "../../graph/tensor.ts";
+import { clips } from "./clipping.ts";
 import {
   fusedActivation,
   isActivation,
   isLinear,
-  isMove,
   isNorm,
   isRounding,
   type Mark,
@@ -39,33 +38,7 @@ const TELLING = new Set([
   ...["GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor", "IsInf"],
 ]);
 
-/** Ops that bring a value to a grid, their zero point in input 2. */
-const ONTO_GRID = new Set(["QuantizeLinear", "FakeQuantize"]);
-
-/** Ops whose results are of either sign. */
-const SIGNED = new Set([
-  ...["Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Linear"],
-  ...["Add", "Sum"],
-]);
-const SUMS = new Set(["Add", "Sum"]);
-
-/** Ops that keep the sign of what passes them. */
-const PASSING = new Set([
-  ...["Reshape", "Flatten", "Squeeze", "Unsqueeze", "MaxPool", "AveragePool", "GlobalAveragePool"],
-  "Dropout",
-]);
-
 const RESHAPING = new Set(["Reshape", "Flatten", "Squeeze", "Unsqueeze"]);
-
-/** The lowest number of each type that values are quantized to. */
-const LOWEST: ReadonlyMap<string, number> = new Map([
-  ["uint8", 0],
-  ["uint16", 0],
-  ["uint4", 0],
-  ["int8", -128],
-  ["int16", -32_768],
-  ["int4", -8],
-]);
 
 /** Ops of the runtime that begin with the rows of a weight. */
 const EMBEDDING = new Set(["EmbedLayerNormalization", "GatherBlockQuantized"]);
@@ -78,6 +51,12 @@ export interface ShortcutStep {
   readonly nodes: readonly Node[];
   readonly transforms: number;
   readonly marks: ReadonlySet<Mark>;
+}
+
+/** The graph around a body, and the node that has it. */
+export interface Outer {
+  readonly flow: Flow;
+  readonly node: Node;
 }
 
 /** The flow of activations in one graph. */
@@ -95,18 +74,18 @@ export class Flow {
   /** The activation operands of each node: known once the nodes before it, in topological order, were visited. */
   readonly #operands = new Map<Node, readonly ValueName[]>();
 
-  /** Of the graph around, for the body of a control-flow node: it tells of the values that the body captures. */
-  readonly #outer: Flow | undefined;
+  /** Of the graph around and the node whose body this is: what lies before it there is seen from here. */
+  readonly #outer: Outer | undefined;
 
-  constructor(graph: Graph, outer?: Flow) {
+  constructor(graph: Graph, outer?: Outer) {
     this.graph = graph;
     this.index = indexOf(graph);
-    this.opset = graph.opsets.get("") ?? outer?.opset ?? 1;
+    this.opset = graph.opsets.get("") ?? outer?.flow.opset ?? 1;
     this.#outer = outer;
     if (outer !== undefined) {
       for (const name of captures(graph)) {
-        if (outer.#activations.has(name)) this.#activations.add(name);
-        if (outer.#integers.has(name)) this.#integers.add(name);
+        if (outer.flow.activations.has(name)) this.#activations.add(name);
+        if (outer.flow.#integers.has(name)) this.#integers.add(name);
       }
     }
     for (const value of graph.inputs) {
@@ -164,18 +143,18 @@ export class Flow {
 
   /** Type and shape of a value, here or in the graph around. */
   typeOf(name: ValueName): ValueType | undefined {
-    return typeOf(this.graph, name) ?? this.#outer?.typeOf(name);
+    return typeOf(this.graph, name) ?? this.#outer?.flow.typeOf(name);
   }
 
   /** The weight or constant of that name, here or in the graph around. */
   constantOf(name: ValueName): TensorRef | undefined {
     const own = this.graph.initializers.get(name);
     if (own !== undefined) return own;
-    const node = this.producer(name);
-    return node === undefined ? this.#outer?.constantOf(name) : tensorOfConstant(node);
+    const node = this.index.producers.get(name);
+    return node === undefined ? this.#outer?.flow.constantOf(name) : tensorOfConstant(node);
   }
 
-  /** All activations. */
+  /** All activations of this graph, and those that it captures. */
   get activations(): ReadonlySet<ValueName> {
     return this.#activations;
   }
@@ -184,7 +163,7 @@ export class Flow {
   activationInputs(node: Node): readonly ValueName[] {
     const known = this.#operands.get(node);
     if (known !== undefined) return known;
-    const found = this.#operandsOf(node);
+    const found = this.#outerOf(node)?.activationInputs(node) ?? this.#operandsOf(node);
     this.#operands.set(node, found);
     return found;
   }
@@ -202,13 +181,13 @@ export class Flow {
   #transformsInside(node: Node): number {
     const known = this.#inside.get(node);
     if (known !== undefined) return known;
-    const most = Math.max(0, ...subgraphs(node).map((body) => this.#deepest(body)));
+    const most = Math.max(0, ...subgraphs(node).map((body) => this.#deepest(body, node)));
     this.#inside.set(node, most);
     return most;
   }
 
-  #deepest(body: Graph): number {
-    const flow = new Flow(body, this);
+  #deepest(body: Graph, node: Node): number {
+    const flow = new Flow(body, { flow: this, node });
     const depths = new Map<ValueName, number>();
     for (const node of body.nodes) {
       const inputs = flow.activationInputs(node);
@@ -221,15 +200,42 @@ export class Flow {
     return Math.max(0, ...body.outputs.map(({ name }) => depths.get(name) ?? 0));
   }
 
-  /** The node that makes a value. */
+  /** The flow of the graph around in which a node stands, if it does not stand here. */
+  #outerOf(node: Node): Flow | undefined {
+    return this.#outer === undefined || this.index.positions.has(node)
+      ? undefined
+      : this.#outer.flow;
+  }
+
+  /** Whether a value is one of the graph around. */
+  #isCaptured(name: ValueName): boolean {
+    const { producers, inputs } = this.index;
+    return this.#outer !== undefined && !producers.has(name) && !inputs.has(name);
+  }
+
+  /** The node that makes a value, here or in the graph around. */
   producer(name: ValueName): Node | undefined {
-    return this.index.producers.get(name);
+    if (!this.#isCaptured(name)) return this.index.producers.get(name);
+    return this.#outer?.flow.producer(name);
+  }
+
+  /** Where a value is read; of a captured one, also in the graph around, but in no other body of the same node. */
+  usesOf(name: ValueName): readonly Use[] {
+    const own = this.index.uses.get(name) ?? [];
+    if (this.#outer === undefined || !this.#isCaptured(name)) return own;
+    const { flow, node } = this.#outer;
+    return [...flow.usesOf(name).filter((use) => use.node !== node), ...own];
   }
 
   /** Number of places that read a value; being an output of the graph counts. */
   useCount(name: ValueName): number {
-    const uses = this.index.uses.get(name)?.length ?? 0;
-    return uses + (this.index.outputs.has(name) ? 1 : 0);
+    return this.usesOf(name).length + (this.#isOutput(name) ? 1 : 0);
+  }
+
+  #isOutput(name: ValueName): boolean {
+    if (this.index.outputs.has(name)) return true;
+    const { flow } = this.#outer ?? {};
+    return flow !== undefined && this.#isCaptured(name) && flow.#isOutput(name);
   }
 
   /** The value of which this one is a rounded copy, as quantized models write them; else the value itself. */
@@ -256,51 +262,9 @@ export class Flow {
   onlyReader(name: ValueName): Node | undefined {
     let value = name;
     for (;;) {
-      const reader = this.useCount(value) === 1 ? this.index.uses.get(value)?.[0]?.node : undefined;
-      if (reader === undefined || !isRounding(reader) || this.clips(reader)) return reader;
+      const reader = this.useCount(value) === 1 ? this.usesOf(value)[0]?.node : undefined;
+      if (reader === undefined || !isRounding(reader) || clips(this, reader)) return reader;
       value = reader.outputs[0] ?? "";
-    }
-  }
-
-  /**
-   * Whether a node also does what a Relu does: its result is rounded to a grid without negative numbers, and
-   * its operand may have some. Tools that quantize leave such a Relu out of the file.
-   */
-  clips(node: Node): boolean {
-    const word = wordOf(node);
-    const rounds = ONTO_GRID.has(word);
-    const position = rounds ? 2 : node.op.startsWith("QLinear") ? 7 : undefined;
-    if (position === undefined || !this.#isLowest(node, node.inputs[position] ?? "")) return false;
-    return rounds ? this.#hasSign(node.inputs[0] ?? "") : SIGNED.has(word);
-  }
-
-  /** Whether a zero point is the lowest number of its type. */
-  #isLowest(node: Node, zero: ValueName): boolean {
-    const ref = this.constantOf(zero);
-    if (zero === "") return stringAttribute(node, "to", "uint8").startsWith("uint");
-    const lowest = LOWEST.get(ref?.dtype ?? "");
-    return ref !== undefined && lowest !== undefined && numbersOf(ref)?.[0] === lowest;
-  }
-
-  /**
-   * Whether a value is the result of a layer, moved or pooled at most, or a sum with one: of either sign. A sum of
-   * what has no negative numbers, or of products of that, has none itself. A sum within the sum is taken at its word.
-   */
-  #hasSign(name: ValueName, depth = 0): boolean {
-    let value = name;
-    for (;;) {
-      const node = this.producer(value);
-      if (node === undefined) return false;
-      if (!isMove(node) && !PASSING.has(wordOf(node))) {
-        const joins = depth === 0 ? SUMS.has(wordOf(node)) : depth === 1 && wordOf(node) === "Mul";
-        if (joins) {
-          return this.activationInputs(node).some((operand) => this.#hasSign(operand, depth + 1));
-        }
-        return SIGNED.has(wordOf(node)) && fusedActivation(node) === undefined;
-      }
-      // Clipped here, or without negative numbers before.
-      if (ONTO_GRID.has(wordOf(node)) && this.#isLowest(node, node.inputs[2] ?? "")) return false;
-      value = node.inputs[0] ?? "";
     }
   }
 
@@ -334,16 +298,16 @@ export class Flow {
 
   /** Whether a node is an activation function, or acts as one. */
   activates(node: Node): boolean {
-    return isActivation(node) || fusedActivation(node) !== undefined || this.clips(node);
+    return isActivation(node) || fusedActivation(node) !== undefined || clips(this, node);
   }
 
   /** Whether a value is clipped behind the fork: a path in which this happens is no longer linear. */
   #bends(node: Node): boolean {
-    if (!this.clips(node)) return false;
+    if (!clips(this, node)) return false;
     if (!isRounding(node)) return true;
     // A value that all its readers clip was clipped before the paths parted.
-    const readers = this.index.uses.get(node.inputs[0] ?? "") ?? [];
-    return readers.length < 2 || !readers.every((use) => this.clips(use.node));
+    const readers = this.usesOf(node.inputs[0] ?? "");
+    return readers.length < 2 || !readers.every((use) => clips(this, use.node));
   }
 
   /** Whether two paths can start at a value, or a rounded copy of it: it is read twice, or split into parts. */
@@ -351,7 +315,7 @@ export class Flow {
     let value = name;
     for (;;) {
       if (this.useCount(value) > 1) return true;
-      const reader = this.index.uses.get(value)?.[0]?.node;
+      const reader = this.usesOf(value)[0]?.node;
       if (reader === undefined || !isRounding(reader)) {
         return reader?.op === "Split" && reader.outputs.length > 1;
       }
@@ -388,10 +352,21 @@ export class Flow {
     }
   }
 
-  /** Position of the node that makes a value; -1 for inputs and weights. */
+  /** Position of the node that makes a value: -1 for inputs and weights, less for values of the graph around. */
   position(name: ValueName): number {
-    const node = this.producer(name);
-    return node === undefined ? -1 : (this.index.positions.get(node) ?? -1);
+    const { flow } = this.#outer ?? {};
+    if (flow !== undefined && this.#isCaptured(name)) {
+      return flow.position(name) - flow.graph.nodes.length - 1;
+    }
+    const node = this.index.producers.get(name);
+    return node === undefined ? -1 : this.positionOf(node);
+  }
+
+  /** Position of a node in the order of execution, as `position`. */
+  positionOf(node: Node): number {
+    const outer = this.#outerOf(node);
+    if (outer !== undefined) return outer.positionOf(node) - outer.graph.nodes.length - 1;
+    return this.index.positions.get(node) ?? -1;
   }
 
   /**
@@ -470,9 +445,8 @@ export class Flow {
     }
     // Kept are those that the source reaches.
     const reached = new Set<ValueName>([source]);
-    const at = (node: Node): number => this.index.positions.get(node) ?? 0;
     return [...region]
-      .sort((a, b) => at(a) - at(b))
+      .sort((a, b) => this.positionOf(a) - this.positionOf(b))
       .filter((node) => {
         if (!this.activationInputs(node).some((name) => reached.has(name))) return false;
         for (const name of node.outputs) reached.add(name);

@@ -78,7 +78,7 @@ class Counting {
 
   constructor(loop: Looping) {
     this.#loop = loop;
-    this.#inside = new Flow(loop.body, loop.flow);
+    this.#inside = new Flow(loop.body, loop);
     this.#goOn = loop.body.outputs[0]?.name ?? "";
     const counts = (name: ValueName): boolean => /^u?int|^bool/.test(this.#typeOf(name));
     this.#states = statesOf(loop).filter(({ input }) => counts(input));

@@ -114,7 +114,7 @@ function twoRounds(loop: Looping): TwoRounds | undefined {
     ),
   };
   return {
-    flow: new Flow(graph, flow),
+    flow: new Flow(graph, loop),
     mark,
     own,
     handing: new Map(handing.map((node) => [node.name, node.outputs[0] ?? ""])),

@@ -59,7 +59,7 @@ export function stackSumOf(flow: Flow, node: Node): StackSum | undefined {
   if (axis === undefined || parts === undefined || parts.length < 2) return undefined;
   const open: Stack[] = [{ value: node.outputs[0] ?? "", axis, nodes: [node], weighed: false }];
   for (let stack = open.pop(); stack !== undefined; stack = open.pop()) {
-    for (const { node: reader, input } of flow.index.uses.get(stack.value) ?? []) {
+    for (const { node: reader, input } of flow.usesOf(stack.value)) {
       const next = input < 0 ? undefined : step(flow, stack, reader);
       if (next === undefined) continue;
       if ("axis" in next) open.push(next);

@@ -104,8 +104,8 @@ describe("a conditional skip", () => {
       build(nn.sequential(nn.named("early", block()), nn.named("late", block())), [D]),
     );
     expect(graph.outputs.map((one) => one.name)).toEqual(["y", "early.gate", "late.gate"]);
-    // Where a block runs, it adds its branch: that is a skip too.
-    const kinds = ["conditional", "identity"];
+    // Where a block runs, it adds its branch, weighed by the gate outside: that is a skip too.
+    const kinds = ["conditional", "gated"];
     expect(census(graph).skips.map((skip) => skip.kind)).toEqual([...kinds, ...kinds]);
   });
 
