@@ -2,7 +2,7 @@
 // infers for them. Reads every file, compares shapes per dimension, checks that read ∘ write ∘ read = read,
 // that the text form reads back the same where it leaves nothing out (column textPart: where it does), that
 // no node contradicts the schema of its op, and that the runtime gives bit-equal outputs for the rewritten
-// file. Exits 1 on a miss.
+// file and for the same network in a newer operator set. Exits 1 on a miss.
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -18,6 +18,7 @@ import { withGraph } from "../src/onnx/onnx-model.ts";
 import { readModel } from "../src/onnx/read.ts";
 import { encodeModel } from "../src/onnx/write.ts";
 import { verify } from "../src/ops/verify.ts";
+import { upgradeOpset } from "../src/passes/upgrade/upgrade-opset.ts";
 import { comparable } from "./comparable.ts";
 import { RunPool } from "./run-pool.ts";
 import { type Statement, type Truth, truthOf, type ValueTruth } from "./truth.ts";
@@ -43,6 +44,10 @@ interface Tally {
   sameOutputs: number;
   refused: number;
   late: number;
+  /** Of those that ran: brought to a newer operator set, and with the same outputs then. */
+  upgraded: number;
+  sameUpgraded: number;
+  upgradeRefused: number;
 }
 
 const RANDOM_OPS = new Set([
@@ -54,6 +59,7 @@ const pool = new RunPool();
 const misses: string[] = [];
 const unknownOps = new Map<string, number>();
 const unknownValues: string[] = [];
+const notUpgraded: string[] = [];
 
 function miss(where: string, what: string): void {
   misses.push(`${where}: ${what}`);
@@ -76,7 +82,9 @@ async function main(): Promise<number> {
   pool.close();
   const unknown = [...unknownOps].sort((a, b) => b[1] - a[1]);
   if (values.json) {
-    process.stdout.write(`${JSON.stringify({ table, misses, unknown, unknownValues }, null, 2)}\n`);
+    process.stdout.write(
+      `${JSON.stringify({ table, misses, unknown, unknownValues, notUpgraded }, null, 2)}\n`,
+    );
   } else {
     print(table, unknown);
   }
@@ -94,6 +102,8 @@ function print(table: Readonly<Record<string, Tally>>, unknown: readonly [string
   write(`\nlast op of graphs whose shape is not known though onnx knows it:`);
   write(unknown.map(([op, n]) => `${op} ${n}`).join("  "));
   for (const line of unknownValues.slice(0, 20)) write(`  ${line}`);
+  write(`\n${notUpgraded.length} not brought to a newer operator set`);
+  for (const line of notUpgraded.slice(0, 20)) write(`  ${line}`);
   write(`\n${misses.length} misses`);
   for (const line of misses.slice(0, 50)) write(`  ${line}`);
 }
@@ -118,6 +128,9 @@ async function checkFolder(folder: string): Promise<Tally> {
     sameOutputs: 0,
     refused: 0,
     late: 0,
+    upgraded: 0,
+    sameUpgraded: 0,
+    upgradeRefused: 0,
   };
   const truths = truthOf(join(folder, "shapes.json"));
   for (const name of readdirSync(folder)
@@ -140,6 +153,7 @@ async function checkFolder(folder: string): Promise<Tally> {
     const truth = truths.get(name.replace(/\.onnx$/, ""));
     if (truth !== undefined) checkShapes(name, model.graph, truth, tally);
     await checkRuns(name, { bytes, model, tally });
+    await checkUpgrade(name, { bytes, model, tally });
   }
   return tally;
 }
@@ -275,6 +289,35 @@ async function checkRuns(
   const random = model.graph.nodes.some((node) => RANDOM_OPS.has(node.op));
   if (answer === "same" || (answer === "different" && random)) tally.sameOutputs++;
   else if (answer === "different") miss(name, "gives other outputs after it was rewritten");
+}
+
+/** The same network in the newest operator set that its nodes can be brought to: what verify and the runtime say. */
+async function checkUpgrade(
+  name: string,
+  { bytes, model, tally }: { bytes: Uint8Array; model: Model; tally: Tally },
+): Promise<void> {
+  let graph: Graph;
+  try {
+    graph = upgradeOpset(model.graph);
+  } catch (error) {
+    if (!(error instanceof SkipwayError)) miss(name, `cannot be upgraded: ${messageOf(error)}`);
+    tally.upgradeRefused++;
+    notUpgraded.push(`${name}: ${messageOf(error)}`);
+    return;
+  }
+  if (graph === model.graph) return;
+  for (const one of verify(graph)
+    .filter(({ severity }) => severity === "error")
+    .slice(0, 3)) {
+    miss(name, `upgraded: ${one.id}: ${one.where} ${one.text}`);
+  }
+  const rewritten = encodeModel(withGraph(model, graph));
+  const answer = await pool.compare({ original: bytes, rewritten });
+  if (answer !== "same" && answer !== "different") return;
+  tally.upgraded++;
+  const random = model.graph.nodes.some((node) => RANDOM_OPS.has(node.op));
+  if (answer === "same" || random) tally.sameUpgraded++;
+  else miss(name, "gives other outputs in a newer operator set");
 }
 
 process.exitCode = await main();
