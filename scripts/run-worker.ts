@@ -5,7 +5,7 @@ import { Random } from "../src/base/random.ts";
 import { dtypeBytes } from "../src/graph/dtype.ts";
 import type { ValueType } from "../src/graph/graph.ts";
 import { isStatic } from "../src/graph/shape.ts";
-import { type Tensor, tensor } from "../src/graph/tensor.ts";
+import { float32Values, type Tensor, tensor } from "../src/graph/tensor.ts";
 import { inProcessRunner } from "../src/runtime/in-process.ts";
 import type { Session, Tensors } from "../src/runtime/runner.ts";
 
@@ -15,8 +15,11 @@ export interface RunRequest {
   readonly rewritten: Uint8Array;
 }
 
-/** `refused`: the runtime does not take the original, or not these inputs. */
-export type RunAnswer = "refused" | "same" | "different";
+/**
+ * `refused`: the runtime does not take the original, or not these inputs. `close`: within rounding, as where
+ * the runtime fuses other nodes.
+ */
+export type RunAnswer = "refused" | "same" | "close" | "different";
 
 process.on("message", (request: RunRequest) => {
   void compare(request).then((answer) => process.send?.(answer));
@@ -27,7 +30,23 @@ async function compare({ original, rewritten }: RunRequest): Promise<RunAnswer> 
   const first = await outputsOf(original);
   if (first === undefined) return "refused";
   const second = await outputsOf(rewritten);
-  return second !== undefined && sameTensors(first, second) ? "same" : "different";
+  if (second === undefined) return "different";
+  if (sameTensors(first, second)) return "same";
+  return closeTensors(first, second) ? "close" : "different";
+}
+
+/** Of the largest number of a tensor; float32 has 1.2e-7 between neighbours. */
+const ROUNDING = 1e-6;
+
+function closeTensors(a: Tensors, b: Tensors): boolean {
+  return [...a].every(([name, value]) => {
+    const other = b.get(name);
+    if (other?.dtype !== "float32" || value.dtype !== "float32") return false;
+    const [x, y] = [float32Values(value), float32Values(other)];
+    if (x.length !== y.length) return false;
+    const bound = ROUNDING * x.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+    return x.every((v, i) => Math.abs(v - (y[i] ?? Number.NaN)) <= bound);
+  });
 }
 
 async function outputsOf(bytes: Uint8Array): Promise<Tensors | undefined> {

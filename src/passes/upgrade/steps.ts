@@ -85,6 +85,14 @@ function constantOf(value: number, dtype: string | undefined): Tensor | undefine
 /** The bounds that Clip-6 has where a node names none (numeric_limits of float32). */
 const FLOAT_MAX = 3.4028234663852886e38;
 
+/** Before version 6 a bound that was left out was none. */
+const boundsOfNone: Change = (node) =>
+  withDefault(
+    withDefault(node, "min", float(Number.NEGATIVE_INFINITY)),
+    "max",
+    float(Number.POSITIVE_INFINITY),
+  );
+
 const boundsAsInputs: Change = (node, context) => {
   const [x = ""] = node.inputs;
   const bound = (name: string, fallback: number): string =>
@@ -164,7 +172,7 @@ export const STEPS: ReadonlyMap<string, readonly Step[]> = new Map([
     [step(7, testIsNoTraining), step(9, perChannel), step(14, trainingIsSaid)],
   ],
   ["Cast", [step(6, typeAsNumber)]],
-  ["Clip", [step(11, boundsAsInputs)]],
+  ["Clip", [step(6, boundsOfNone), step(11, boundsAsInputs)]],
   ["Concat", [step(4, (node) => withDefault(node, "axis", int(1)))]],
   ["DFT", [step(20, axisAsInput)]],
   ["Dropout", [step(7, testIsNoTraining), step(10, maskOfBools), step(12, ratioAsInput)]],
