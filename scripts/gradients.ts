@@ -3,6 +3,7 @@
 
 import { parseArgs } from "node:util";
 import type { Finding } from "../test/gradients/check.ts";
+import { innerProductFaults } from "../test/gradients/inner-product.ts";
 import {
   CASES,
   checkOp,
@@ -13,6 +14,7 @@ import {
 } from "../test/gradients/suite.ts";
 
 const FAULTS_SHOWN = 5;
+const RANDOM_GRAPHS = 500;
 
 function line(op: string, findings: readonly Finding[]): string {
   const forms = new Set(findings.map((finding) => finding.form)).size;
@@ -27,6 +29,18 @@ function line(op: string, findings: readonly Finding[]): string {
     worst((finding) => finding.worst32).padStart(10),
     fixed === 0 ? "" : `  ${fixed} need sizes`,
   ].join("");
+}
+
+/** Whole random graphs; how many of them failed. */
+function randomGraphs(write: (text: string) => void): number {
+  let failed = 0;
+  for (let seed = 0; seed < RANDOM_GRAPHS; seed++) {
+    const faults = innerProductFaults(seed, 5 + (seed % 36));
+    if (faults.length > 0) failed++;
+    for (const fault of faults) write(`  random graph ${seed}: ${fault}`);
+  }
+  write(`${RANDOM_GRAPHS} random graphs, ${failed} failed`);
+  return failed;
 }
 
 async function main(): Promise<number> {
@@ -49,6 +63,7 @@ async function main(): Promise<number> {
     cases += findings.length;
     failed += findings.filter((finding) => finding.faults.length > 0).length;
   }
+  if (positionals.length === 0) failed += randomGraphs(write);
   const missing = positionals.length > 0 ? [] : uncovered();
   for (const op of missing) write(`${op} has a gradient rule and no cases`);
   const seconds = Number(process.hrtime.bigint() - start) / 1e9;

@@ -4,16 +4,23 @@
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { int, ints, type Node, type ValueName } from "../graph/graph.ts";
-import { type Dim, isStatic, type Shape, sameDim } from "../graph/shape.ts";
+import { type Dim, isStatic, type Shape, sameDim, UNKNOWN_DIM } from "../graph/shape.ts";
 import { int64, scalarOf } from "../graph/tensor.ts";
 import { CODE_OF } from "../onnx/dtype-codes.ts";
 import type { Emitter } from "./op.ts";
 
-/** The static shape of a value, for rules that cannot work without. */
-export function staticShape(context: Emitter, name: ValueName, node: Node): readonly number[] {
+/** The static shape of a value, or its sizes along some axes, for rules that cannot work without. */
+export function staticShape(
+  context: Emitter,
+  name: ValueName,
+  node: Node,
+  axes?: readonly number[],
+): readonly number[] {
   const shape = context.typeOf(name)?.shape;
-  if (isStatic(shape)) return shape;
-  throw noGradient(node, `the shape of "${name}" must be static, it is ${shape ?? "unknown"}`);
+  const wanted = axes === undefined ? shape : axes.map((axis) => shape?.[axis] ?? UNKNOWN_DIM);
+  if (isStatic(wanted)) return wanted;
+  const what = axes === undefined ? "the shape" : `the size along axis ${axes.join(", ")}`;
+  throw noGradient(node, `${what} of "${name}" must be static, it is [${shape ?? "unknown"}]`);
 }
 
 /** The known rank and dims of a value; dims may be symbols. */

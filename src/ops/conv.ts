@@ -1,21 +1,18 @@
-// Convolutions. The gradients are convolutions again (Dumoulin and Visin 2016, "A guide to convolution
-// arithmetic for deep learning", chapter 4), written in plain ONNX.
+// Convolutions. How their gradients are built stands in sliding.ts.
 
-import { present } from "../base/assert.ts";
 import {
   int,
   intAttribute,
   ints,
   intsAttribute,
-  type Node,
   stringAttribute,
   type ValueName,
 } from "../graph/graph.ts";
 import { isStatic, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
-import { int64 } from "../graph/tensor.ts";
-import { noGradient, reduce, shapeConstant, staticShape, transpose } from "./construct.ts";
+import { knownShape, noGradient, reduce, staticShape } from "./construct.ts";
 import type { GradientContext, OpDef, ShapeContext } from "./op.ts";
-import { costOf, defineOp, NO_RULE, timesDim, typed } from "./rules.ts";
+import { costOf, defineOp, timesDim, typed } from "./rules.ts";
+import { spreadBack, weightGradient } from "./sliding.ts";
 import { type Window, windowOf, windowOutput } from "./window.ts";
 
 /** The shape of a convolution of input 0 with the weight at a position among the inputs. */
@@ -43,107 +40,25 @@ const conv = defineOp("Conv", {
   cost: costOf((_node, [, w], [y]) => convFlops(w?.shape, y?.shape)),
   saves: { inputs: [0, 1], outputs: [] },
   gradient: (context, [dy]) => {
-    if (dy === undefined) return [undefined, undefined, undefined];
+    if (dy === undefined) return [];
     const { node } = context;
     const [x = "", w = "", bias = ""] = node.inputs;
-    const spatial = staticShape(context, x, node).slice(2);
     const kernel = staticShape(context, w, node).slice(2);
-    const window = present(windowOf(node, kernel, spatial), "a static window");
-    const channels = spatial.map((_, axis) => axis + 2);
+    const window = windowOf(node, kernel, knownShape(context, x, node).slice(2));
+    if (window === undefined) throw noGradient(node, "how much SAME pads must be known");
+    const sliding = { window, group: intAttribute(node, "group", 1) };
     return [
-      context.wants(0) ? inputGradient(context, dy, window) : undefined,
-      context.wants(1) ? weightGradient(context, dy, window) : undefined,
-      bias !== "" && context.wants(2)
-        ? reduce(context, "ReduceSum", dy, [0, ...channels], false)
-        : undefined,
+      context.wants(0) ? spreadBack(context, { dy, w, x }, sliding) : undefined,
+      context.wants(1) ? weightGradient(context, { x, dy, w }, sliding) : undefined,
+      bias !== "" && context.wants(2) ? biasGradient(context, dy) : undefined,
     ];
   },
 });
 
-/**
- * dx. At stride 1 without groups a convolution of dy with the weights turned by 180 degrees and with
- * input and output channels exchanged, which the runtime computes faster than ConvTranspose.
- */
-function inputGradient(context: GradientContext, dy: ValueName, window: Window): ValueName {
-  const { node } = context;
-  const [x = "", w = ""] = node.inputs;
-  const group = intAttribute(node, "group", 1);
-  const full = window.kernel.map((k, axis) => (window.dilations[axis] ?? 1) * (k - 1));
-  const begin = full.map((reach, axis) => reach - (window.padsBegin[axis] ?? 0));
-  const end = full.map((reach, axis) => reach - (window.padsEnd[axis] ?? 0));
-  const stride1 = window.strides.every((stride) => stride === 1);
-  if (stride1 && group === 1 && [...begin, ...end].every((pad) => pad >= 0)) {
-    return context.emit("Conv", [dy, turned(context, w, node)], {
-      attributes: {
-        kernel_shape: ints(window.kernel),
-        dilations: ints(window.dilations),
-        pads: ints([...begin, ...end]),
-      },
-    });
-  }
-  const input = staticShape(context, x, node).slice(2);
-  const output = staticShape(context, dy, node).slice(2);
-  const missing = input.map((size, axis) => {
-    const covered = ((output[axis] ?? 0) - 1) * (window.strides[axis] ?? 1) + (full[axis] ?? 0) + 1;
-    return size - (covered - (window.padsBegin[axis] ?? 0) - (window.padsEnd[axis] ?? 0));
-  });
-  return context.emit("ConvTranspose", [dy, w], {
-    attributes: {
-      kernel_shape: ints(window.kernel),
-      strides: ints(window.strides),
-      dilations: ints(window.dilations),
-      pads: ints([...window.padsBegin, ...window.padsEnd]),
-      output_padding: ints(missing),
-      group: int(group),
-    },
-  });
-}
-
-/** Weights [O, I, …k] as [I, O, …k reversed]. */
-function turned(context: GradientContext, w: ValueName, node: Node): ValueName {
-  const [outputs = 0, inputs = 0, ...kernel] = staticShape(context, w, node);
-  const taps = kernel.reduce((a, b) => a * b, 1);
-  if (taps === 1) return transpose(context, w, [1, 0, ...kernel.map((_, axis) => axis + 2)]);
-  const flat = context.emit("Reshape", [w, shapeConstant(context, [outputs, inputs, taps])]);
-  const backwards = Array.from({ length: taps }, (_, i) => taps - 1 - i);
-  const flipped = context.emit("Gather", [flat, context.constant(int64([taps], backwards))], {
-    attributes: { axis: int(2) },
-  });
-  const swapped = transpose(context, flipped, [1, 0, 2]);
-  return context.emit("Reshape", [swapped, shapeConstant(context, [inputs, outputs, ...kernel])]);
-}
-
-/**
- * dW as one convolution: batch and channels exchanged, dy as the kernel, stride and dilation
- * exchanged. Where the input has rows that no output saw, the result is longer and is cut.
- */
-function weightGradient(context: GradientContext, dy: ValueName, window: Window): ValueName {
-  const { node } = context;
-  const [x = "", w = ""] = node.inputs;
-  if (intAttribute(node, "group", 1) !== 1) {
-    throw noGradient(node, "weights of grouped convolutions are not differentiated yet");
-  }
-  const swap = [1, 0, ...window.kernel.map((_, axis) => axis + 2)];
-  const kernel = staticShape(context, dy, node).slice(2);
-  const raw = context.emit("Conv", [transpose(context, x, swap), transpose(context, dy, swap)], {
-    attributes: {
-      kernel_shape: ints(kernel),
-      strides: ints(window.dilations),
-      dilations: ints(window.strides),
-      pads: ints([...window.padsBegin, ...window.padsEnd]),
-    },
-  });
-  const gradient = transpose(context, raw, swap);
-  const axes = window.kernel.map((_, axis) => axis + 2);
-  const long = staticShape(context, gradient, node).slice(2);
-  if (long.every((size, axis) => size === window.kernel[axis])) return gradient;
-  const zeros = axes.map(() => 0);
-  return context.emit("Slice", [
-    gradient,
-    shapeConstant(context, zeros),
-    shapeConstant(context, staticShape(context, w, node).slice(2)),
-    shapeConstant(context, axes),
-  ]);
+function biasGradient(context: GradientContext, dy: ValueName): ValueName {
+  const rank = knownShape(context, dy, context.node).length;
+  const axes = Array.from({ length: rank }, (_, axis) => axis).filter((axis) => axis !== 1);
+  return reduce(context, "ReduceSum", dy, axes, false);
 }
 
 function convTransposeShape(c: ShapeContext): Shape | undefined {
@@ -181,11 +96,59 @@ function transposedSizes(c: ShapeContext, kernel: Shape, spatial: Shape): Shape 
   });
 }
 
+/** The padding at both ends, where it follows from the size of the result (ONNX ConvTranspose-11). */
+function transposedWindow(context: GradientContext, dy: ValueName): Window {
+  const { node } = context;
+  const [x = "", w = ""] = node.inputs;
+  const kernel = staticShape(context, w, node).slice(2);
+  const mode = stringAttribute(node, "auto_pad", "NOTSET");
+  const fixed = { ...node, attributes: new Map(node.attributes) };
+  if (mode !== "NOTSET") fixed.attributes.delete("auto_pad");
+  const window = windowOf(fixed, kernel, knownShape(context, x, node).slice(2));
+  if (window === undefined) throw noGradient(node, "its kernel does not fit its input");
+  const given = intsAttribute(node, "output_shape") !== undefined;
+  if (!given && !mode.startsWith("SAME")) return window;
+  const input = staticShape(context, x, node).slice(2);
+  const output = staticShape(context, dy, node).slice(2);
+  const extra = intsAttribute(node, "output_padding");
+  const totals = input.map((size, axis) => {
+    const reach = (window.dilations[axis] ?? 1) * ((window.kernel[axis] ?? 1) - 1) + 1;
+    const whole = (window.strides[axis] ?? 1) * (size - 1) + (extra?.[axis] ?? 0) + reach;
+    return Math.max(0, whole - (output[axis] ?? 0));
+  });
+  const small = totals.map((total) => Math.floor(total / 2));
+  const large = totals.map((total) => total - Math.floor(total / 2));
+  return mode === "SAME_UPPER"
+    ? { ...window, padsBegin: small, padsEnd: large }
+    : { ...window, padsBegin: large, padsEnd: small };
+}
+
+/** A convolution the other way round: dx is a convolution of dy, and x and dy change places in dW. */
 const convTranspose = defineOp("ConvTranspose", {
   shape: (c) => [typed(c.input(0)?.dtype, convTransposeShape(c))],
   cost: costOf((_node, [x, w]) => convFlops(w?.shape, x?.shape)),
   saves: { inputs: [0, 1], outputs: [] },
-  gradient: NO_RULE,
+  gradient: (context, [dy]) => {
+    if (dy === undefined) return [];
+    const { node } = context;
+    const [x = "", w = "", bias = ""] = node.inputs;
+    const window = transposedWindow(context, dy);
+    const group = intAttribute(node, "group", 1);
+    const attributes = {
+      kernel_shape: ints(window.kernel),
+      strides: ints(window.strides),
+      dilations: ints(window.dilations),
+      pads: ints([...window.padsBegin, ...window.padsEnd]),
+      group: int(group),
+    };
+    return [
+      context.wants(0) ? context.emit("Conv", [dy, w], { attributes }) : undefined,
+      context.wants(1)
+        ? weightGradient(context, { x: dy, dy: x, w }, { window, group })
+        : undefined,
+      bias !== "" && context.wants(2) ? biasGradient(context, dy) : undefined,
+    ];
+  },
 });
 
 /** A convolution whose taps are moved by what another convolution says. */
@@ -193,7 +156,9 @@ const deformConv = defineOp("DeformConv", {
   shape: (c) => [typed(c.input(0)?.dtype, convShape(c))],
   cost: costOf((_node, [, w], [y]) => convFlops(w?.shape, y?.shape)),
   saves: { inputs: [0, 1, 2, 4], outputs: [] },
-  gradient: NO_RULE,
+  gradient: {
+    because: "the places that it reads come with the data, and their rule is not written",
+  },
 });
 
 /** All ops of this family. */

@@ -20,6 +20,7 @@ import { pools } from "./pool.ts";
 import { quantized } from "./quant.ts";
 import { recurrents } from "./recurrent.ts";
 import { reductions } from "./reduce.ts";
+import { resizings } from "./resize.ts";
 import { sequences } from "./sequence.ts";
 import { signals } from "./signal.ts";
 import { slicings } from "./slicing.ts";
@@ -48,6 +49,7 @@ const ALL: readonly OpDef[] = [
   ...recurrents,
   ...contributions,
   ...spatials,
+  ...resizings,
   ...visions,
   ...controls,
   ...sequences,

@@ -134,9 +134,13 @@ function byScatter(
   const count = knownShape(context, x, context.node).length;
   const axes = Array.from({ length: count }, (_, i) => i);
   const merged = (): ValueName => {
+    const count = context.emit("Reshape", [
+      context.emit("Size", [indices]),
+      shapeConstant(context, [1]),
+    ]);
     const parts = [
       sizesOf(context, x, axes.slice(0, axis)),
-      shapeConstant(context, [-1]),
+      count,
       sizesOf(context, x, axes.slice(axis + 1)),
     ];
     const shape = context.emit("Concat", parts, { attributes: { axis: int(0) } });

@@ -6,14 +6,23 @@ import { intAttribute, intsAttribute, type Node, stringAttribute } from "../grap
 import { type Dim, elementCount, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { containerType, sequenceOf } from "../graph/value-type.ts";
 import type { OpDef, ShapeContext, ShapeRule } from "./op.ts";
-import { defineOp, NO_RULE, perInput, typed } from "./rules.ts";
+import { defineOp, perInput, typed } from "./rules.ts";
 
 const DOMAIN = "ai.onnx.ml";
 
 type Parts = Partial<Pick<OpDef, "gradient" | "containers">>;
 
 /** Gradients stop here: of trees and tables there is none, for the rest there is no rule. */
-function op(type: string, shape: ShapeRule, parts: Parts = { gradient: NO_RULE }): OpDef {
+function op(
+  type: string,
+  shape: ShapeRule,
+  parts: Parts = {
+    gradient: {
+      because:
+        "what trees, tables and kernels of classical models compute is not trained by gradients",
+    },
+  },
+): OpDef {
   return defineOp(type, {
     domain: DOMAIN,
     shape,
@@ -158,7 +167,12 @@ const zipMap = op(
     const batch = rows(c);
     return [sequenceOf(map, typeof batch === "number" ? batch : undefined)];
   },
-  { gradient: NO_RULE },
+  {
+    gradient: {
+      because:
+        "what trees, tables and kernels of classical models compute is not trained by gradients",
+    },
+  },
 );
 
 /** All ops of this family. */

@@ -13,7 +13,7 @@ import {
 import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
 import { typeOfAttribute } from "../onnx/types.ts";
 import type { OpDef, ShapeContext, ShapeRule } from "./op.ts";
-import { defineOp, free, integers, NO_RULE, timesDim, typed } from "./rules.ts";
+import { defineOp, free, integers, timesDim, typed } from "./rules.ts";
 
 /** A sequence as a rule reads it. */
 interface Sequence {
@@ -34,7 +34,12 @@ function tensorAt(c: ShapeContext, i: number): ValueType | undefined {
 
 /** What elements are moved is decided by indices; nothing is computed, and gradients stop. */
 function handling(type: string, shape: ShapeRule): OpDef {
-  return defineOp(type, { shape, containers: true, cost: free, gradient: NO_RULE });
+  return defineOp(type, {
+    shape,
+    containers: true,
+    cost: free,
+    gradient: { because: "its values are containers of tensors (write their tensors one by one)" },
+  });
 }
 
 function asking(type: string, shape: ShapeRule): OpDef {

@@ -5,7 +5,7 @@ import { intAttribute } from "../graph/graph.ts";
 import { type Dim, normalizeAxis, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
 import type { OpDef, ShapeContext } from "./op.ts";
-import { defineOp, free, integers, NO_RULE, perOutput, typed } from "./rules.ts";
+import { defineOp, free, integers, perOutput, typed } from "./rules.ts";
 
 /** A size that an input gives as a scalar; `otherwise` where the input is left out. */
 function sizeFrom(c: ShapeContext, i: number, otherwise: Dim): Dim {
@@ -46,7 +46,7 @@ function transformedShape(c: ShapeContext): Shape | undefined {
 const dft = defineOp("DFT", {
   shape: (c) => [typed(c.input(0)?.dtype, transformedShape(c))],
   cost: perOutput(20),
-  gradient: NO_RULE,
+  gradient: { because: "the rules of complex spectra are not written" },
 });
 
 /** Frames along a signal `[batch, length, 1 or 2]`, each transformed: `[batch, frames, frequencies, 2]`. */
@@ -61,7 +61,7 @@ const stft = defineOp("STFT", {
     return [typed(c.input(0)?.dtype, [batch, frames(length, frame, step), frequencies, 2])];
   },
   cost: perOutput(20),
-  gradient: NO_RULE,
+  gradient: { because: "the rules of complex spectra are not written" },
 });
 
 function frames(length: Dim, frame: Dim, step: Dim): Dim {

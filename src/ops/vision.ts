@@ -3,15 +3,18 @@
 import { intAttribute, intsAttribute } from "../graph/graph.ts";
 import { type Dim, elementCount, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import type { OpDef, ShapeRule } from "./op.ts";
-import { defineOp, dimsOf, integers, NO_RULE, overDim, perOutput, typed } from "./rules.ts";
+import { defineOp, dimsOf, integers, overDim, perOutput, typed } from "./rules.ts";
 import { windowOf } from "./window.ts";
 
-function op(type: string, shape: ShapeRule): OpDef {
+const PLACES =
+  "the places that it reads or writes come with the data, and their rule is not written";
+
+function op(type: string, because: string, shape: ShapeRule): OpDef {
   return defineOp(type, {
     shape,
     cost: perOutput(4),
     saves: { inputs: [0, 1], outputs: [] },
-    gradient: NO_RULE,
+    gradient: { because },
   });
 }
 
@@ -22,7 +25,7 @@ const nonMaxSuppression = defineOp("NonMaxSuppression", {
   gradient: "zero",
 });
 
-const roiAlign = op("RoiAlign", (c) => {
+const roiAlign = op("RoiAlign", PLACES, (c) => {
   const [, channels = UNKNOWN_DIM] = c.input(0)?.shape ?? [];
   const [regions = UNKNOWN_DIM] = c.input(1)?.shape ?? [];
   const height = intAttribute(c.node, "output_height", 1);
@@ -30,7 +33,7 @@ const roiAlign = op("RoiAlign", (c) => {
   return [typed(c.input(0)?.dtype, [regions, channels, height, width])];
 });
 
-const maxRoiPool = op("MaxRoiPool", (c) => {
+const maxRoiPool = op("MaxRoiPool", PLACES, (c) => {
   const [, channels = UNKNOWN_DIM] = c.input(0)?.shape ?? [];
   const [regions = UNKNOWN_DIM] = c.input(1)?.shape ?? [];
   const [height = UNKNOWN_DIM, width = UNKNOWN_DIM] = intsAttribute(c.node, "pooled_shape") ?? [];
@@ -45,7 +48,7 @@ const imageDecoder = defineOp("ImageDecoder", {
 });
 
 /** `[N, H, W, 2]` or `[N, D, H, W, 3]` from the size of the picture to be sampled. */
-const affineGrid = op("AffineGrid", (c) => {
+const affineGrid = op("AffineGrid", PLACES, (c) => {
   const size = dimsOf(c, 1);
   const [batch = UNKNOWN_DIM] = size ?? [];
   const shape = size && [batch, ...size.slice(2), size.length - 2];
@@ -53,7 +56,7 @@ const affineGrid = op("AffineGrid", (c) => {
 });
 
 /** Columns of patches put together to a picture. */
-const col2Im = op("Col2Im", (c) => {
+const col2Im = op("Col2Im", "its way back, a picture cut into columns, has no op", (c) => {
   const [batch = UNKNOWN_DIM, rows] = c.input(0)?.shape ?? [];
   const picture = dimsOf(c, 1);
   const block = elementCount(integers(c.constant(2)));
@@ -62,7 +65,7 @@ const col2Im = op("Col2Im", (c) => {
 });
 
 /** The picture that a MaxPool of this window has seen, if that is not given. */
-const maxUnpool = op("MaxUnpool", (c) => {
+const maxUnpool = op("MaxUnpool", PLACES, (c) => {
   const x = c.input(0)?.shape;
   const given = (c.node.inputs[2] ?? "") !== "";
   if (given) return [typed(c.input(0)?.dtype, dimsOf(c, 2))];
@@ -78,7 +81,7 @@ const maxUnpool = op("MaxUnpool", (c) => {
 });
 
 /** Determinants of the matrices in the last two axes. */
-const det = op("Det", (c) => {
+const det = op("Det", "its slope is an inverse matrix, for which there is no op", (c) => {
   const x: Shape | undefined = c.input(0)?.shape;
   return [typed(c.input(0)?.dtype, x?.slice(0, -2))];
 });

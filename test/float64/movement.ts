@@ -1,7 +1,7 @@
 // Ops that move, view, join or make elements without computing.
 
 import type { DType } from "../../src/graph/dtype.ts";
-import { intAttribute, stringAttribute } from "../../src/graph/graph.ts";
+import { intAttribute, intsAttribute, stringAttribute } from "../../src/graph/graph.ts";
 import { DTYPE_CODES } from "../../src/onnx/dtype-codes.ts";
 import {
   type Array64,
@@ -308,8 +308,32 @@ const transpose: Kernel = (call) => {
   return [transposed(x, integersOf(call, 1, "perm") ?? backwards)];
 };
 
+/** Cuts or pads evenly at both ends, the odd one behind (ONNX CenterCropPad-18). */
+function centerCropPad(call: Call): Array64[] {
+  const [x, wanted] = [operand(call, 0), operand(call, 1)];
+  const axes = intsAttribute(call.node, "axes") ?? x.shape.map((_, axis) => axis);
+  const shape = [...x.shape];
+  const offsets = x.shape.map(() => 0);
+  for (const [i, given] of axes.entries()) {
+    const axis = axisOf(given, x.shape.length);
+    const [size, target] = [x.shape[axis] ?? 0, wanted.values[i] ?? 0];
+    shape[axis] = target;
+    offsets[axis] =
+      size > target ? Math.floor((size - target) / 2) : -Math.floor((target - size) / 2);
+  }
+  const strides = stridesOf(x.shape);
+  const values = new Float64Array(sizeOf(shape));
+  forEachIndex(shape, (index, flat) => {
+    const from = index.map((at, axis) => at + (offsets[axis] ?? 0));
+    const isInside = from.every((at, axis) => at >= 0 && at < (x.shape[axis] ?? 0));
+    values[flat] = isInside ? (x.values[flatten(from, strides)] ?? Number.NaN) : 0;
+  });
+  return [{ dtype: x.dtype, shape, values }];
+}
+
 /** All ops of this family. */
 export const movement: Kernels = {
+  CenterCropPad: centerCropPad,
   Reshape: reshape,
   Flatten: flattenTo2d,
   Squeeze: squeeze,

@@ -16,6 +16,8 @@ export type CaseInput =
       readonly shape: readonly number[];
       readonly domain: Domain;
       readonly fixed: boolean;
+      /** Whether the sizes are known wherever sizes of activations are not. */
+      readonly weight?: true;
     }
   /** An initializer, which rules may read. */
   | { readonly kind: "constant"; readonly tensor: Tensor }
@@ -36,8 +38,6 @@ export interface GradientCase {
   readonly attributes?: Readonly<Record<string, Attribute>>;
   /** Number of outputs; 1 if left out. */
   readonly outputs?: number;
-  /** Inputs whose first dim varies from run to run: the graph is built without knowing it. */
-  readonly batch?: readonly number[];
   /** Outputs that the loss reads; all float ones if left out. */
   readonly reads?: readonly number[];
   /** Builds the forward in place of one node, for ops with bodies; returns the outputs. */
@@ -53,6 +53,11 @@ export type Generators = Readonly<Record<string, Generator>>;
 /** A float input that is differentiated. */
 export function x(shape: readonly number[], domain: Domain = normal): CaseInput {
   return { kind: "float", shape, domain, fixed: false };
+}
+
+/** A float input that is differentiated and whose sizes a model always knows. */
+export function weight(shape: readonly number[], domain: Domain = normal): CaseInput {
+  return { kind: "float", shape, domain, fixed: false, weight: true };
 }
 
 /** A float input that is not. */

@@ -3,16 +3,21 @@
 import { hashName, Random } from "../../src/base/random.ts";
 import { OPS } from "../../src/ops/index.ts";
 import type { Gradient } from "../../src/ops/op.ts";
+import { schemaOf } from "../../src/ops/schema.ts";
 import { GENERATORS } from "./cases/index.ts";
 import { checkCase, checkForward, type Finding } from "./check.ts";
 
 /** Cases an op in the whole suite. */
 export const CASES = 60;
 
+/** Gradients are built from this operator set on: an op that was withdrawn before is not met. */
+const FIRST_OPSET = 18;
+
 /** Ops with a rule or a decomposition, by what the generators know them. */
 function keysOfRuledOps(): string[] {
   return [...OPS.values()]
     .filter(({ gradient }) => typeof gradient === "function" || isDecomposition(gradient))
+    .filter((op) => schemaOf(op.domain, op.type, FIRST_OPSET)?.deprecated !== true)
     .map((op) => (op.domain === "" ? op.type : `${op.domain}/${op.type}`));
 }
 

@@ -13,6 +13,7 @@ import { expandLike, scalarLike } from "../../ops/construct.ts";
 import { Backward } from "./backward.ts";
 import { decompose } from "./decompose.ts";
 import { dependingOn, unreached, unsupportedOn } from "./paths.ts";
+import { withSavedResults } from "./saved.ts";
 
 /** Reductions take their axes as an input from here on, and that is what the rules emit. */
 const OPSET_MIN = 18;
@@ -52,7 +53,8 @@ export function differentiate(given: Graph, request: GradientRequest): Different
       typeOf: (name) => typeOf(inlined, name),
     }),
   );
-  const graph = decompose(inlined, request.wrt, (empty) => new TypedBuilder(empty));
+  const apart = decompose(inlined, request.wrt, (empty) => new TypedBuilder(empty));
+  const graph = withSavedResults(apart, request.wrt);
   const builder = new TypedBuilder(graph);
   const dependent = dependingOn(graph.nodes, request.wrt, (name) => builder.typeOf(name));
   const backward = new Backward(builder, dependent);

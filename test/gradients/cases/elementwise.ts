@@ -2,8 +2,7 @@
 
 import type { Random } from "../../../src/base/random.ts";
 import { float, int, string } from "../../../src/graph/graph.ts";
-import { float32, tensor } from "../../../src/graph/tensor.ts";
-import { broadcastShapes, sizeOf } from "../../float64/array.ts";
+import { float32, int64, tensor } from "../../../src/graph/tensor.ts";
 import {
   awayFrom,
   between,
@@ -16,6 +15,7 @@ import {
   type Generators,
   normal,
   omitted,
+  oneOf,
   positive,
   shapeOf,
   turn,
@@ -37,12 +37,14 @@ function withFloat(
   attribute: string,
   draw: Domain,
   domain: (value: number) => Domain = () => awayFrom(0),
+  opset = 20,
 ): Generator {
   return (random, variant) => {
     const value = Math.fround(draw(random));
     const given = variant % 3 !== 0;
     return {
       op,
+      opset,
       form: given ? attribute : "default",
       inputs: [x(shapeOf(random, between(random, 1, 4)), domain(value))],
       ...(given && { attributes: { [attribute]: float(value) } }),
@@ -104,180 +106,139 @@ function variadic(op: string, domain: () => Domain = () => normal): Generator {
   };
 }
 
-/** Two numbers of each pair at least 0.1 apart: no maximum changes sides within a difference. */
-function extreme(op: string): Generator {
-  return (random, variant) => variadic(op, distinct)(random, variant);
-}
-
+/** A base and an exponent: numbers that rules know, of one element or many, and drawn ones. */
 const pow: Generator = (random, variant) => {
+  const known = turn(variant, [2, 3, 0.5, 1, 0, -1, 2.5, undefined, undefined, undefined] as const);
+  if (known !== undefined) {
+    const shape = variant % 2 === 0 ? [] : [1];
+    const exponent = constant(float32(shape, [known]));
+    const domain = Number.isInteger(known) ? awayFrom(0) : positive;
+    const base = x(shapeOf(random, between(random, 1, 4)), domain);
+    return { op: "Pow", form: `to the ${known}`, inputs: [base, exponent] };
+  }
   const { form, shapes } = broadcasting(random, variant);
-  const power = turn(variant, [
-    "both",
-    "2",
-    "3",
-    "0.5",
-    "-1",
-    "whole, any base",
-    "1",
-    "0",
-  ] as const);
-  if (power === "both") return { op: "Pow", form, inputs: [x(shapes[0], positive), x(shapes[1])] };
-  const shape = shapeOf(random, 2);
-  const exponent = power === "whole, any base" ? 2 + random.integer(3) : Number(power);
-  const domain = Number.isInteger(exponent) ? awayFrom(0) : positive;
-  const tensor = variant % 16 < 8 ? float32([], [exponent]) : float32([1], [exponent]);
-  return { op: "Pow", form: `exponent ${power}`, inputs: [x(shape, domain), constant(tensor)] };
+  if (variant % 3 !== 0) {
+    return { op: "Pow", form, inputs: [x(shapes[0], positive), x(shapes[1])] };
+  }
+  const whole = fed(int64(shapes[1], shapes[1].length === 0 ? [3] : numbersFor(random, shapes[1])));
+  return { op: "Pow", form: `integers, ${form}`, inputs: [x(shapes[0], awayFrom(0)), whole] };
 };
 
+function numbersFor(random: Random, shape: readonly number[]): number[] {
+  const count = shape.reduce((a, b) => a * b, 1);
+  return Array.from({ length: count }, () => between(random, -2, 4));
+}
+
+/** Quotients that lie between two whole numbers. */
 const mod: Generator = (random, variant) => {
-  const shape = shapeOf(random, 2);
-  // Quotients between whole numbers: 1.2 to 1.8 times, with divisors near 2.
-  const inputs = [x(shape, within(2.6, 3.4)), x(variant % 2 ? shape : [], within(1.9, 2.1))];
+  const { form, shapes } = broadcasting(random, variant);
+  const divisor = constant(float32([], [oneOf(random, [1.5, -1.5, 2.25])]));
   return {
     op: "Mod",
-    form: variant % 2 ? "same" : "scalar",
-    inputs,
+    form,
+    inputs: [x(shapes[0], within(0.1, 1.4)), divisor],
     attributes: { fmod: int(1) },
   };
 };
 
-const prelu: Generator = (random, variant) => {
-  const [n, c, h] = [between(random, 1, 3), between(random, 2, 3), between(random, 1, 4)];
-  const { form, slope } = turn(variant, [
-    { form: "channels", slope: [c, 1] },
-    { form: "one", slope: [1] },
-    { form: "same", slope: [n, c, h] },
-    { form: "last axis", slope: [h] },
-  ]);
-  return { op: "PRelu", form, inputs: [x([n, c, h], awayFrom(0)), x(slope)] };
-};
-
 const where: Generator = (random, variant) => {
   const { form, shapes } = broadcasting(random, variant);
-  const whole = broadcastShapes(shapes);
-  const mask = variant % 3 === 0 ? whole : whole.slice(-1);
-  const bits = Uint8Array.from({ length: sizeOf(mask) }, () => random.integer(2));
+  const shape = variant % 3 === 0 ? shapes[0] : shapes[1];
+  const count = shape.reduce((a, b) => a * b, 1);
+  const bits = Uint8Array.from({ length: count }, () => random.integer(2));
   return {
     op: "Where",
-    form: `${form}${variant % 3 === 0 ? "" : ", condition spread"}`,
-    inputs: [fed(tensor("bool", mask, bits)), x(shapes[0]), x(shapes[1])],
+    form,
+    inputs: [fed(tensor("bool", shape, bits)), x(shapes[0]), x(shapes[1])],
   };
 };
 
 const clip: Generator = (random, variant) => {
-  const form = turn(variant, ["both", "low", "high", "none", "Relu6"] as const);
-  const [low, high] = form === "Relu6" ? [0, 6] : [-0.5, 0.75];
-  const bound = (value: number): CaseInput => constant(float32([], [value]));
-  const bounds = {
-    both: [bound(low), bound(high)],
-    low: [bound(low)],
-    high: [omitted, bound(high)],
-    none: [],
-    Relu6: [bound(low), bound(high)],
+  const { form, lo, hi } = turn(variant, [
+    { form: "both bounds", lo: -0.7, hi: 0.9 },
+    { form: "lower", lo: -0.3, hi: undefined },
+    { form: "upper", lo: undefined, hi: 0.4 },
+    { form: "no bound", lo: undefined, hi: undefined },
+    { form: "bounds differentiated", lo: -0.7, hi: 0.9 },
+  ]);
+  const domain = awayFrom(...[lo, hi].filter((bound) => bound !== undefined));
+  const bound = (value: number | undefined): CaseInput => {
+    if (value === undefined) return omitted;
+    return form === "bounds differentiated" ? x([], () => value) : constant(float32([], [value]));
   };
-  const shape = shapeOf(random, between(random, 1, 4));
-  return { op: "Clip", form, inputs: [x(shape, awayFrom(low, high)), ...bounds[form]] };
-};
-
-const cast: Generator = (random, variant) => {
-  const shape = shapeOf(random, between(random, 0, 3));
-  const to = turn(variant, [1, 11] as const);
   return {
-    op: "Cast",
-    form: to === 1 ? "float32" : "float64 and back",
-    inputs: [x(shape)],
-    attributes: { to: int(to) },
-    build: (builder, [input = ""]) => {
-      const there = builder.emit("Cast", [input], { attributes: { to: int(to) }, name: "node" });
-      return [builder.emit("Cast", [there], { attributes: { to: int(1) } })];
-    },
+    op: "Clip",
+    form,
+    inputs: [x(shapeOf(random, between(random, 0, 4)), domain), bound(lo), bound(hi)],
   };
-};
-
-const castLike: Generator = (random) => {
-  const shape = shapeOf(random, between(random, 0, 3));
-  return { op: "CastLike", form: "float32", inputs: [x(shape), constant(float32([1], [0]))] };
-};
-
-/** In inference: the identity, and a mask that says so. */
-const dropout: Generator = (random, variant) => {
-  const shape = shapeOf(random, between(random, 1, 3));
-  const form = turn(variant, ["inference", "ratio 0 in training"] as const);
-  const training = [constant(float32([], [0])), constant(tensor("bool", [], Uint8Array.of(1)))];
-  return { op: "Dropout", form, inputs: [x(shape), ...(form === "inference" ? [] : training)] };
 };
 
 const gelu: Generator = (random, variant) => {
-  const form = turn(variant, ["default", "tanh", "none"] as const);
+  const approximate = turn(variant, ["none", "tanh"] as const);
+  const input = x(shapeOf(random, variant % 5));
   return {
     op: "Gelu",
-    form,
-    inputs: [x(shapeOf(random, between(random, 1, 3)))],
-    ...(form !== "default" && { attributes: { approximate: string(form) } }),
+    form: approximate,
+    inputs: [input],
+    attributes: { approximate: string(approximate) },
   };
 };
 
-const hardSigmoid: Generator = (random, variant) => {
-  const [alpha, beta] = variant % 2 ? [0.25, 0.625] : [Math.fround(0.2), 0.5];
-  return {
-    op: "HardSigmoid",
-    form: variant % 2 ? "alpha, beta" : "default",
-    inputs: [
-      x(shapeOf(random, between(random, 1, 4)), awayFrom(-beta / alpha, (1 - beta) / alpha)),
-    ],
-    ...(variant % 2 && { attributes: { alpha: float(alpha), beta: float(beta) } }),
-  };
+const prelu: Generator = (random, variant) => {
+  const [a = 1, b = 1, c = 1] = shapeOf(random, 3);
+  const { form, slope } = turn(variant, [
+    { form: "one slope", slope: [1] },
+    { form: "a slope a channel", slope: [b, 1] },
+    { form: "last axis", slope: [c] },
+    { form: "same shape", slope: [a, b, c] },
+  ]);
+  return { op: "PRelu", form, inputs: [x([a, b, c], awayFrom(0)), x(slope)] };
 };
 
-const selu: Generator = (random, variant) => ({
-  op: "Selu",
-  form: variant % 2 ? "alpha, gamma" : "default",
-  inputs: [x(shapeOf(random, between(random, 1, 4)), awayFrom(0))],
-  ...(variant % 2 && { attributes: { alpha: float(1.5), gamma: float(0.75) } }),
+/** Between two types of floats and back: nothing is lost of what float16 has exactly. */
+const cast: Generator = (random, variant) => ({
+  op: "Cast",
+  form: variant % 2 === 0 ? "to double" : "to itself",
+  inputs: [x(shapeOf(random, variant % 4))],
+  build: (builder, [given = ""]) => {
+    const to = int(variant % 2 === 0 ? 11 : 1);
+    const wide = builder.emit("Cast", [given], { attributes: { to } });
+    return [
+      builder.emit("Cast", [builder.emit("Mul", [wide, wide])], { attributes: { to: int(1) } }),
+    ];
+  },
 });
 
-const shrink: Generator = (random, variant) => {
-  const [lambda, bias] = variant % 2 ? [0.75, 0.25] : [0.5, 0];
+const castLike: Generator = (random, variant) => ({
+  op: "CastLike",
+  form: "to double and back",
+  inputs: [x(shapeOf(random, variant % 4))],
+  build: (builder, [given = ""]) => {
+    const like = builder.constant(tensor("float64", [], new Uint8Array(8)));
+    const wide = builder.emit("CastLike", [given, like]);
+    return [builder.emit("CastLike", [builder.emit("Mul", [wide, wide]), given])];
+  },
+});
+
+const dropout: Generator = (random, variant) => {
+  const training = variant % 2 === 1;
+  const ratio = constant(float32([], [0]));
+  const flag = constant(tensor("bool", [], Uint8Array.of(training ? 1 : 0)));
   return {
-    op: "Shrink",
-    form: variant % 2 ? "lambd, bias" : "default",
-    inputs: [x(shapeOf(random, between(random, 1, 4)), awayFrom(-lambda, lambda))],
-    ...(variant % 2 && { attributes: { lambd: float(lambda), bias: float(bias) } }),
+    op: "Dropout",
+    form: training ? "training, nothing dropped" : "inference",
+    inputs: [
+      x(shapeOf(random, between(random, 1, 4))),
+      ...(variant % 4 < 2 ? [ratio, flag] : training ? [ratio, flag] : []),
+    ],
+    outputs: 2,
+    reads: [0],
   };
 };
-
-/** A later operator set than the suite's usual one. */
-function since(opset: number, generator: Generator): Generator {
-  return (random, variant) => ({ ...generator(random, variant), opset });
-}
 
 /** All of this family. */
 export const elementwise: Generators = {
-  Add: binary("Add"),
-  Sub: binary("Sub"),
-  Mul: binary("Mul"),
-  Div: binary("Div", normal, positive),
-  Sum: variadic("Sum"),
-  Mean: variadic("Mean"),
-  Min: extreme("Min"),
-  Max: extreme("Max"),
-  Pow: pow,
-  Mod: mod,
-  Relu: unary("Relu", awayFrom(0)),
-  Sigmoid: unary("Sigmoid"),
-  Tanh: unary("Tanh"),
-  Exp: unary("Exp"),
-  Log: unary("Log", positive),
-  Sqrt: unary("Sqrt", positive),
-  Reciprocal: unary("Reciprocal", awayFrom(0)),
-  Neg: unary("Neg"),
-  Abs: unary("Abs", awayFrom(0)),
-  Identity: unary("Identity"),
   Erf: unary("Erf"),
-  Softplus: unary("Softplus"),
-  Softsign: unary("Softsign", awayFrom(0)),
-  Mish: unary("Mish"),
-  HardSwish: unary("HardSwish", awayFrom(-3, 3)),
   Sin: unary("Sin"),
   Cos: unary("Cos"),
   Tan: unary("Tan", within(-1.2, 1.2)),
@@ -289,21 +250,47 @@ export const elementwise: Generators = {
   Asinh: unary("Asinh"),
   Acosh: unary("Acosh", within(1.2, 4)),
   Atanh: unary("Atanh", within(-0.9, 0.9)),
-  LeakyRelu: withFloat("LeakyRelu", "alpha", within(-0.5, 0.5)),
-  Elu: withFloat("Elu", "alpha", within(0.5, 2)),
-  Celu: withFloat("Celu", "alpha", within(0.5, 2)),
-  ThresholdedRelu: withFloat("ThresholdedRelu", "alpha", within(0.3, 1.5), (alpha) =>
-    awayFrom(alpha, 1),
+  Softplus: unary("Softplus"),
+  Softsign: unary("Softsign", awayFrom(0)),
+  HardSwish: unary("HardSwish", awayFrom(-3, 3)),
+  Mish: unary("Mish"),
+  Elu: withFloat("Elu", "alpha", within(0.2, 2)),
+  Celu: withFloat("Celu", "alpha", within(0.2, 2)),
+  Selu: withFloat("Selu", "gamma", within(0.5, 2)),
+  ThresholdedRelu: withFloat("ThresholdedRelu", "alpha", within(0.2, 1), () => within(-3, 0.15)),
+  HardSigmoid: withFloat("HardSigmoid", "alpha", within(0.1, 0.3), (alpha) =>
+    awayFrom(-0.5 / alpha, 0.5 / alpha, -2.5, 2.5),
   ),
-  Swish: since(24, withFloat("Swish", "alpha", within(0.5, 2))),
-  Selu: selu,
-  Shrink: shrink,
-  HardSigmoid: hardSigmoid,
+  Shrink: withFloat("Shrink", "lambd", within(0.4, 0.6), (lambd) =>
+    awayFrom(-0.5, 0.5, -lambd, lambd),
+  ),
   Gelu: gelu,
   PRelu: prelu,
   Clip: clip,
-  Where: where,
+  Dropout: dropout,
   Cast: cast,
   CastLike: castLike,
-  Dropout: dropout,
+  Where: where,
+  Pow: pow,
+  Mod: mod,
+  Min: variadic("Min", distinct),
+  Max: variadic("Max", distinct),
+  Mean: variadic("Mean"),
+  Swish: withFloat("Swish", "alpha", within(0.5, 2), () => normal, 24),
+  Add: binary("Add"),
+  Sub: binary("Sub"),
+  Mul: binary("Mul"),
+  Div: binary("Div", normal, positive),
+  Sum: variadic("Sum"),
+  Relu: unary("Relu", awayFrom(0)),
+  Sigmoid: unary("Sigmoid"),
+  Tanh: unary("Tanh"),
+  Exp: unary("Exp"),
+  Log: unary("Log", positive),
+  Sqrt: unary("Sqrt", positive),
+  Reciprocal: unary("Reciprocal", awayFrom(0)),
+  Neg: unary("Neg"),
+  Abs: unary("Abs", awayFrom(0)),
+  Identity: unary("Identity"),
+  LeakyRelu: withFloat("LeakyRelu", "alpha", within(-0.5, 0.5)),
 };

@@ -9,6 +9,7 @@ import { movement } from "./movement.ts";
 import { norm } from "./norm.ts";
 import { pool } from "./pool.ts";
 import { reduce } from "./reduce.ts";
+import { spatial } from "./spatial.ts";
 
 /** By op; those of other domains as `domain/type`. */
 export const GENERATORS: Generators = {
@@ -20,4 +21,5 @@ export const GENERATORS: Generators = {
   ...convolutions,
   ...pool,
   ...norm,
+  ...spatial,
 };

@@ -223,6 +223,29 @@ const trilu: Generator = (random, variant) => {
   };
 };
 
+const depthToSpace: Generator = (random, variant) => {
+  const mode = turn(variant, ["DCR", "CRD"] as const);
+  const block = between(random, 1, 3);
+  const [n, c, h, w] = [between(random, 1, 2), between(random, 1, 2), 2, between(random, 1, 3)];
+  return {
+    op: "DepthToSpace",
+    form: mode,
+    inputs: [x([n, c * block * block, h, w])],
+    attributes: { blocksize: int(block), mode: string(mode) },
+  };
+};
+
+const spaceToDepth: Generator = (random, variant) => {
+  const block = 1 + (variant % 3);
+  const [n, c, h, w] = [between(random, 1, 2), between(random, 1, 3), 2, between(random, 1, 3)];
+  return {
+    op: "SpaceToDepth",
+    form: `block ${block}`,
+    inputs: [x([n, c, h * block, w * block])],
+    attributes: { blocksize: int(block) },
+  };
+};
+
 /** All of this family. */
 export const movement: Generators = {
   Reshape: reshape,
@@ -237,4 +260,6 @@ export const movement: Generators = {
   Pad: pad,
   Tile: tile,
   Trilu: trilu,
+  DepthToSpace: depthToSpace,
+  SpaceToDepth: spaceToDepth,
 };

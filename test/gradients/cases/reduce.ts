@@ -16,6 +16,7 @@ import {
   positive,
   shapeOf,
   turn,
+  within,
   x,
 } from "../case.ts";
 
@@ -83,8 +84,8 @@ export const reduce: Generators = {
   ReduceL2: reduction("ReduceL2", 18),
   ReduceLogSum: reduction("ReduceLogSum", 18, () => positive),
   ReduceLogSumExp: reduction("ReduceLogSumExp", 18),
+  ReduceProd: reduction("ReduceProd", 18, () => within(-1.5, 1.5)),
   ReduceMax: reduction("ReduceMax", 18, distinct),
   ReduceMin: reduction("ReduceMin", 18, distinct),
-  ReduceProd: reduction("ReduceProd", 18, () => positive),
   CumSum: running("CumSum"),
 };
