@@ -4,7 +4,7 @@
 import type { Graph, Node, Value, ValueName, ValueType } from "../graph/graph.ts";
 import { captures } from "../graph/query.ts";
 import type { TensorRef } from "../graph/tensor.ts";
-import { bindType, merge, sameType } from "../graph/value-type.ts";
+import { bindType, merge, sameType, typeOnly } from "../graph/value-type.ts";
 import { bearsOut, enter } from "./bodies.ts";
 import { tensorOfConstant } from "./constant-node.ts";
 import { inferNode } from "./infer-node.ts";
@@ -102,7 +102,7 @@ export class Inference {
    */
   visit(given: Node): Node {
     const node = withBodies(given, (body) => this.#inside(given, body));
-    const types = inferNode(node, this.#opset, this.#known);
+    const types = this.#decided(node) ?? inferNode(node, this.#opset, this.#known);
     for (const [i, type] of types.entries()) {
       const name = node.outputs[i] ?? "";
       if (name === "" || type === undefined) continue;
@@ -112,6 +112,14 @@ export class Inference {
     if (constant !== undefined) this.#constants.set(node.outputs[0] ?? "", constant);
     propagate(node, this.#known, this.#contents);
     return node;
+  }
+
+  /** What an If gives whose condition follows from shapes: exporters leave such questions in the file. */
+  #decided(node: Node): readonly (ValueType | undefined)[] | undefined {
+    const condition = node.op === "If" ? this.numberOf(node.inputs[0] ?? "") : undefined;
+    if (condition === undefined || node.domain !== "") return undefined;
+    const taken = node.attributes.get(condition === 0 ? "else_branch" : "then_branch");
+    return taken?.kind === "graph" ? taken.value.outputs.map(typeOnly) : undefined;
   }
 
   #inside(node: Node, body: Graph): Graph {

@@ -2,7 +2,7 @@
 // each example. Each rule gives the node as it is for any batch.
 
 import { int, intAttribute, type Node, type ValueName } from "../../graph/graph.ts";
-import { type Dim, elementCount, normalizeAxis, type Shape } from "../../graph/shape.ts";
+import { normalizeAxis, type Shape } from "../../graph/shape.ts";
 import { numbersOf } from "../../graph/tensor.ts";
 import type { Copies, Lookup } from "./copies.ts";
 import type { Mending } from "./mending.ts";
@@ -17,7 +17,7 @@ export interface Sizes {
 export interface Around extends Sizes {
   readonly known: Lookup;
   readonly copies: Copies;
-  /** What the file gives, with the old batch. */
+  /** What a node of the file gives with the old batch. */
   readonly before: (name: ValueName) => Shape | undefined;
   readonly opset: number;
 }
@@ -73,20 +73,8 @@ function reshaped(
   if (copies && shape[at] === symbol && target[at] === batch) return target.with(at, 0);
   const free = target.indexOf(-1);
   if (free < 0) return target.with(at, -1);
-  const known = restOf(target, { shape, around }) ?? around.before(node.outputs[0] ?? "")?.[free];
+  const known = around.before(node.outputs[0] ?? "")?.[free];
   return typeof known === "number" ? target.with(free, known).with(at, -1) : undefined;
-}
-
-/** What -1 stands for with the old batch. */
-function restOf(target: readonly number[], { shape, around }: Given): number | undefined {
-  const old = shape.map((dim): Dim => (dim === around.symbol ? around.batch : dim));
-  const count = elementCount(old);
-  const others = target.reduce((product, dim, i) => {
-    const size = dim === 0 ? old[i] : dim;
-    return dim === -1 ? product : product * (typeof size === "number" ? size : Number.NaN);
-  }, 1);
-  const rest = (count ?? Number.NaN) / others;
-  return Number.isInteger(rest) ? rest : undefined;
 }
 
 /** Sizes whose first is the batch: it is read from the input. */

@@ -27,6 +27,8 @@ export interface Freed {
 /** A graph, or a body of a node in it. */
 interface Scope {
   readonly inference: Inference;
+  /** Of the nodes as they are in the file, with the old batch. */
+  readonly old: Inference;
   readonly outer?: Scope;
   /** Keys of the functions in which it stands. */
   readonly keys: readonly string[];
@@ -35,8 +37,6 @@ interface Scope {
 /** Frees one graph. */
 export class Freeing {
   readonly #graph: Graph;
-  /** With the old batch size. */
-  readonly #before: Graph;
   readonly #sizes: Sizes;
   readonly #opset: number;
   readonly #names: FreshNames;
@@ -49,7 +49,6 @@ export class Freeing {
 
   constructor(graph: Graph, sizes: Sizes) {
     this.#graph = graph;
-    this.#before = inferShapes(graph);
     this.#sizes = sizes;
     this.#opset = graph.opsets.get("") ?? 1;
     this.#names = new FreshNames(graph);
@@ -61,7 +60,9 @@ export class Freeing {
 
   run(): Freed {
     const base = undeclared(this.#graph, this.#sizes);
-    const scope: Scope = { inference: new Inference(base), keys: [] };
+    const sizes = new Map([[this.#sizes.symbol, this.#sizes.batch]]);
+    const [inference, old] = [new Inference(base), new Inference(base, { sizes })];
+    const scope: Scope = { inference, old, keys: [] };
     const nodes = this.#nodes(base.nodes, scope);
     const graph = { ...base, nodes, initializers: this.#initializers };
     const inferred = unfolded(graph);
@@ -83,6 +84,7 @@ export class Freeing {
         this.#nodes(call.nodes, { ...scope, keys: [...scope.keys, call.key] });
         return [node];
       }
+      scope.old.visit(node);
       const freed = this.#freed(
         withBodies(node, (body) => this.#body(node, body, scope)),
         scope,
@@ -99,7 +101,8 @@ export class Freeing {
     const base = this.#undeclaredBody(body, scope);
     this.#copies.feed(base.inputs.map(({ name }) => name));
     const inference = scope.inference.within(node, base);
-    const nodes = this.#nodes(base.nodes, { ...scope, inference, outer: scope });
+    const old = scope.old.within(node, base);
+    const nodes = this.#nodes(base.nodes, { ...scope, inference, old, outer: scope });
     const same =
       nodes.every((one, i) => one === base.nodes[i]) && nodes.length === base.nodes.length;
     return same ? base : { ...base, nodes };
@@ -124,7 +127,7 @@ export class Freeing {
       ...this.#sizes,
       known: inference,
       copies: this.#copies,
-      before: (name) => typeOf(this.#before, name)?.shape,
+      before: (name) => scope.old.typeOf(name)?.shape,
       opset: this.#opset,
     };
     const mending = new Mending({ names: this.#names, opset: this.#opset, stem: node.name });
