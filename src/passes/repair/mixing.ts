@@ -4,7 +4,7 @@
 import type { Standing } from "../../analysis/standing.ts";
 import { intAttribute, type ValueName } from "../../graph/graph.ts";
 import { typeOf } from "../../graph/query.ts";
-import { type Dim, elementCount, normalizeAxis, type Shape } from "../../graph/shape.ts";
+import { type Dim, normalizeAxis, type Shape, UNKNOWN_DIM } from "../../graph/shape.ts";
 import { numbersOf } from "../../graph/tensor.ts";
 
 /** They tell of the batch and carry none of it. */
@@ -16,7 +16,7 @@ const SIZES = new Set(["Shape", "Size"]);
  */
 export function losesBatch({ graph, node }: Standing, otherBatch: number): boolean {
   if (SIZES.has(node.op)) return false;
-  const countOf = (name: ValueName): number | undefined => elementCount(typeOf(graph, name)?.shape);
+  const countOf = (name: ValueName): number | undefined => parts(typeOf(graph, name)?.shape);
   const isBatch = (name: ValueName): boolean => {
     const count = countOf(name) ?? 0;
     return count > 0 && count % otherBatch === 0;
@@ -26,6 +26,15 @@ export function losesBatch({ graph, node }: Standing, otherBatch: number): boole
   const given = read.some((name) => !graph.initializers.has(name) && isBatch(name));
   const outputs = node.outputs.filter((name) => name !== "");
   return given && outputs.every((name) => countOf(name) !== undefined && !isBatch(name));
+}
+
+/** Elements, but for lengths that are symbols: the batch is none of them. */
+function parts(shape: Shape | undefined): number | undefined {
+  if (shape === undefined || shape.includes(UNKNOWN_DIM)) return undefined;
+  return shape.reduce<number>(
+    (product, dim) => (typeof dim === "number" ? product * dim : product),
+    1,
+  );
 }
 
 /** Ops that take or put elements by their place along one axis, with the default of that. */
@@ -80,7 +89,7 @@ export function mixesExamples(at: Standing, batch: number): boolean {
 /** Whether what a node gives has the batch twice: each example with each. */
 function paired({ node, graph }: Standing, batch: number): boolean {
   return node.outputs.some((output) => {
-    const count = elementCount(typeOf(graph, output)?.shape) ?? 0;
+    const count = parts(typeOf(graph, output)?.shape) ?? 0;
     return count > 0 && count % batch ** 2 === 0;
   });
 }

@@ -3,10 +3,16 @@
 
 import { mergeDiagnostics } from "../../analysis/merges.ts";
 import { everyNode, placeOf, type Standing } from "../../analysis/standing.ts";
-import type { Graph, Node } from "../../graph/graph.ts";
+import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { intAttribute, intsAttribute } from "../../graph/graph.ts";
 import { typeOf } from "../../graph/query.ts";
-import { type Dim, elementCount, normalizeAxis, type Shape } from "../../graph/shape.ts";
+import {
+  type Dim,
+  elementCount,
+  normalizeAxis,
+  type Shape,
+  UNKNOWN_DIM,
+} from "../../graph/shape.ts";
 import { numbersOf } from "../../graph/tensor.ts";
 import { verify } from "../../ops/verify.ts";
 import type { Sizes } from "./examples.ts";
@@ -36,7 +42,7 @@ export function whyUnproven(
   for (const { name } of before.outputs) {
     const [was, is, scaled] = [old, same, other].map((graph) => typeOf(graph, name)?.shape);
     if (was === undefined || !known(is) || !known(scaled))
-      return `the shape of output ${name} cannot be followed`;
+      return `the shape of output ${name} cannot be followed${beyond(other)}`;
     if (
       !was.every((dim, axis) => dim === is[axis] || typeof dim === "string") ||
       was.length !== is.length
@@ -55,8 +61,21 @@ export function whyUnproven(
   return undefined;
 }
 
-function known(shape: Shape | undefined): shape is readonly number[] {
-  return elementCount(shape) !== undefined;
+/** The first node behind which a shape is not known. */
+function beyond(graph: Graph): string {
+  for (const at of everyNode(graph)) {
+    const isKnown = (name: ValueName): boolean =>
+      name === "" || known(typeOf(at.graph, name)?.shape);
+    const { inputs, outputs } = at.node;
+    if (inputs.every(isKnown) && !outputs.every(isKnown))
+      return ` behind ${placeOf(at)} (${at.node.op})`;
+  }
+  return "";
+}
+
+/** Other axes may stay symbols: lengths of sequences. */
+function known(shape: Shape | undefined): shape is Shape {
+  return shape?.every((dim) => dim !== UNKNOWN_DIM) ?? false;
 }
 
 /** What shape rules let pass, and the runtime does not. */
