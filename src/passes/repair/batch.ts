@@ -7,6 +7,9 @@ import { whyUnproven } from "./proof.ts";
 
 const ID = "batch/fixed-size";
 
+/** Batches that no dim of a network is likely to have by chance: what scales with it, is the batch. */
+const OTHER_BATCHES = [1009, 1013];
+
 /**
  * Makes the first axis of the inputs a symbol. Done only where it can be shown: with the old size inference
  * gives the old shapes of the outputs, and with another size the same shapes but for their first axes.
@@ -19,9 +22,10 @@ export function repairBatch(graph: Graph): Attempt {
   if (fixed === undefined || batch === undefined)
     return { graph, fixed: [], unfixed: [], inside: new Set() };
   const where = `input ${fixed.name}`;
-  const symbol = freeSymbol(graph);
-  const { freed, inside, targets, constants } = new Freeing(graph, { batch, symbol }).run();
-  const reason = inside.size > 0 ? IN_FUNCTION : whyUnproven(graph, freed, { batch, symbol });
+  const other = OTHER_BATCHES.find((one) => one !== batch) ?? 0;
+  const sizes = { batch, symbol: freeSymbol(graph), other };
+  const { freed, inside, targets, constants } = new Freeing(graph, sizes).run();
+  const reason = inside.size > 0 ? IN_FUNCTION : whyUnproven(graph, freed, sizes);
   if (reason !== undefined)
     return { graph, fixed: [], unfixed: [{ id: ID, where, reason }], inside };
   const also = [
@@ -29,7 +33,7 @@ export function repairBatch(graph: Graph): Attempt {
     constants === 0 ? [] : `${constants} constants with a row for each example`,
   ].flat();
   const places = also.length === 0 ? "" : ` in the inputs, ${also.join(" and ")}`;
-  const text = `The batch size ${batch} is the symbol ${symbol} now${places}.`;
+  const text = `The batch size ${batch} is the symbol ${sizes.symbol} now${places}.`;
   return { graph: freed, fixed: [{ id: ID, where, text }], unfixed: [], inside };
 }
 

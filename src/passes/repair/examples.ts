@@ -2,22 +2,25 @@
 // each example. Each rule gives the node as it is for any batch.
 
 import { int, intAttribute, type Node, type ValueName } from "../../graph/graph.ts";
-import { normalizeAxis, type Shape } from "../../graph/shape.ts";
+import { type Dim, normalizeAxis, type Shape } from "../../graph/shape.ts";
 import { numbersOf } from "../../graph/tensor.ts";
 import type { Copies, Lookup } from "./copies.ts";
 import type { Mending } from "./mending.ts";
 
-/** The batch as it is in the file, and the symbol in its place. */
+/** The batch as it is in the file, and what comes in its place. */
 export interface Sizes {
   readonly batch: number;
   readonly symbol: string;
+  /** Another batch, of which no other size of the network is a multiple: so it is known where it went. */
+  readonly other: number;
 }
 
 /** What is known around a node. */
 export interface Around extends Sizes {
+  /** With the other batch. */
   readonly known: Lookup;
   readonly copies: Copies;
-  /** What a node of the file gives with the old batch. */
+  /** What a node of the file reads and gives with the old batch. */
   readonly before: (name: ValueName) => Shape | undefined;
   readonly opset: number;
 }
@@ -30,7 +33,9 @@ export function freedTarget(node: Node, around: Around, mending: Mending): Node 
   const ref = around.known.constantOf(node.inputs[at] ?? "");
   const target = ref === undefined || ref.shape.length !== 1 ? undefined : numbersOf(ref);
   if (target === undefined || shape === undefined) return undefined;
-  if (shape.every((dim) => typeof dim === "number")) return undefined;
+  const isBatch = (dim: Dim): boolean => holdsBatch(dim, around);
+  // A target with the batch in it is computed from the batch at hand.
+  if (!shape.some(isBatch) || target.some(isBatch)) return undefined;
   if (node.op === "Resize") return freedResize(node, target, { shape, around, mending });
   if (node.op !== "Reshape" && node.op !== "Expand") return undefined;
   const free =
@@ -39,6 +44,11 @@ export function freedTarget(node: Node, around: Around, mending: Mending): Node 
       : reshaped(node, target, { shape, around });
   if (free === undefined || free.every((dim, i) => dim === target[i])) return undefined;
   return { ...node, inputs: node.inputs.with(1, mending.integers("shape", free)) };
+}
+
+/** Whether the batch is among what an axis holds. */
+function holdsBatch(dim: Dim | undefined, { other }: Sizes): boolean {
+  return typeof dim === "number" && dim > 0 && dim % other === 0;
 }
 
 interface Given {
@@ -51,9 +61,9 @@ function shapeOf(name: ValueName | undefined, { known }: Around): Shape | undefi
 }
 
 /** Where the input has the batch, 1 leaves it as it is. */
-function expanded(target: readonly number[], shape: Shape, { symbol }: Sizes): readonly number[] {
+function expanded(target: readonly number[], shape: Shape, sizes: Sizes): readonly number[] {
   const offset = target.length - shape.length;
-  return target.map((dim, i) => (shape[i - offset] === symbol ? 1 : dim));
+  return target.map((dim, i) => (holdsBatch(shape[i - offset], sizes) ? 1 : dim));
 }
 
 /** 0 copies the batch; where it is one with other axes, -1 takes it up, and what was -1 is written out. */
@@ -62,19 +72,34 @@ function reshaped(
   target: readonly number[],
   { shape, around }: Given,
 ): readonly number[] | undefined {
-  const { batch, symbol } = around;
+  const { batch, other } = around;
   const copies = intAttribute(node, "allowzero", 0) === 0;
   const same = (i: number): boolean =>
-    i < target.length &&
-    ((target[i] === 0 && copies) || (typeof shape[i] === "number" && shape[i] === target[i]));
-  let at = 0;
-  while (same(at)) at++;
-  if (at >= target.length || target[at] === -1) return undefined;
-  if (copies && shape[at] === symbol && target[at] === batch) return target.with(at, 0);
+    i < target.length && ((target[i] === 0 && copies) || shape[i] === target[i]);
+  let first = 0;
+  while (same(first)) first++;
+  if (first >= target.length || target[first] === -1) return undefined;
+  if (copies && shape[first] === other && target[first] === batch) return target.with(first, 0);
   const free = target.indexOf(-1);
+  const at = axisOfBatch(target, first, { old: around.before(node.inputs[0] ?? ""), batch });
   if (free < 0) return target.with(at, -1);
   const known = around.before(node.outputs[0] ?? "")?.[free];
   return typeof known === "number" ? target.with(free, known).with(at, -1) : undefined;
+}
+
+/**
+ * Which entry of a target takes the batch up, from the first that does not hold what the input does: one as large as
+ * the axis of the input with the batch, or as the batch; never the last, for what is there meets weights.
+ */
+function axisOfBatch(
+  target: readonly number[],
+  first: number,
+  { old, batch }: { old: Shape | undefined; batch: number },
+): number {
+  if (old?.[first] === target[first]) return first;
+  const own = target.indexOf(batch, first);
+  if (own >= 0) return own;
+  return first === target.length - 1 ? Math.max(0, first - 1) : first;
 }
 
 /** Sizes whose first is the batch: it is read from the input. */
@@ -83,9 +108,9 @@ function freedResize(
   sizes: readonly number[],
   { shape, around, mending }: Given & { mending: Mending },
 ): Node | undefined {
-  const { batch, symbol } = around;
+  const { batch, other } = around;
   if (node.attributes.has("axes") || sizes.length !== shape.length) return undefined;
-  if (shape[0] !== symbol || sizes[0] !== batch) return undefined;
+  if (shape[0] !== other || sizes[0] !== batch) return undefined;
   const first = mending.dimOf(node.inputs[0] ?? "", 0);
   const rest = mending.integers("sizes", sizes.slice(1));
   const given = mending.emit("Concat", [first, rest], { axis: int(0) });
@@ -143,7 +168,7 @@ function placeOfBatch(node: Node, i: number, around: Around): Place | undefined 
   if (RECURRENT.has(node.op) && (i === 5 || i === 6)) {
     const axis = intAttribute(node, "layout", 0) === 0 ? 1 : 0;
     const x = node.inputs[0] ?? "";
-    if (shapeOf(x, around)?.[axis] === around.symbol) return { axis, rank, like: [x, axis] };
+    if (shapeOf(x, around)?.[axis] === around.other) return { axis, rank, like: [x, axis] };
   }
   return undefined;
 }
@@ -171,7 +196,7 @@ function withBatch(
 ): { name: ValueName; shape: Shape; axis: number }[] {
   return names.flatMap((name) => {
     const shape = shapeOf(name, around);
-    const axis = shape?.indexOf(around.symbol) ?? -1;
+    const axis = shape?.indexOf(around.other) ?? -1;
     return shape === undefined || axis < 0 ? [] : [{ name, shape, axis }];
   });
 }

@@ -26,6 +26,7 @@ export interface Freed {
 
 /** A graph, or a body of a node in it. */
 interface Scope {
+  /** With another batch. */
   readonly inference: Inference;
   /** Of the nodes as they are in the file, with the old batch. */
   readonly old: Inference;
@@ -60,9 +61,10 @@ export class Freeing {
 
   run(): Freed {
     const base = undeclared(this.#graph, this.#sizes);
-    const sizes = new Map([[this.#sizes.symbol, this.#sizes.batch]]);
-    const [inference, old] = [new Inference(base), new Inference(base, { sizes })];
-    const scope: Scope = { inference, old, keys: [] };
+    const { symbol, batch, other } = this.#sizes;
+    const bound = (size: number): Inference =>
+      new Inference(base, { sizes: new Map([[symbol, size]]) });
+    const scope: Scope = { inference: bound(other), old: bound(batch), keys: [] };
     const nodes = this.#nodes(base.nodes, scope);
     const graph = { ...base, nodes, initializers: this.#initializers };
     const inferred = unfolded(graph);

@@ -19,17 +19,13 @@ import type { Sizes } from "./examples.ts";
 import { unfolded } from "./freeing.ts";
 import { losesBatch, mixesExamples } from "./mixing.ts";
 
-/** Batches that no dim of a network is likely to have by chance: what scales with it, is the batch. */
-const OTHER_BATCHES = [1009, 1013];
-
 /** Why the freed graph may not do for every batch what the old one did for its own. */
 export function whyUnproven(
   before: Graph,
   after: Graph,
-  { batch, symbol }: Sizes,
+  { batch, symbol, other: otherBatch }: Sizes,
 ): string | undefined {
   const old = unfolded(before);
-  const otherBatch = OTHER_BATCHES.find((one) => one !== batch) ?? 0;
   const same = unfolded(after, new Map([[symbol, batch]]));
   const other = unfolded(after, new Map([[symbol, otherBatch]]));
   const [contradiction] = [

@@ -215,6 +215,20 @@ describe("batch", () => {
     ],
     ["an Expand", net("float[1,1,4] x", "int64[3] t = {1,2,4}", "y = Expand (x, t)")],
     [
+      "attention in which heads and examples share an axis, as PyTorch writes it",
+      net(
+        "float[1,3,4] x",
+        `float[4,4] w = {${zeros(16)}}, int64[3] heads = {3,2,2}, int64[2] rows = {3,4},
+         int64[3] back = {3,1,4}, float[1,1,4] c = {1,2,3,4}`,
+        `t = Transpose <perm = [1,0,2]> (x) h = Reshape (t, heads)
+         q = Transpose <perm = [1,0,2]> (h) k = Transpose <perm = [1,2,0]> (h)
+         s = MatMul (q, k) p = Softmax <axis = 2> (s) a = MatMul (p, q)
+         u = Transpose <perm = [1,0,2]> (a) r = Reshape (u, rows) o = Gemm (r, w)
+         b = Reshape (o, back) z = Transpose <perm = [1,0,2]> (b) e = Add (z, x)
+         y = Concat <axis = 1> (c, e)`,
+      ),
+    ],
+    [
       "a target that is computed",
       net(
         "float[1,4] x",
