@@ -6,6 +6,7 @@ import { type Dim, normalizeAxis, type Shape } from "../../graph/shape.ts";
 import { numbersOf } from "../../graph/tensor.ts";
 import type { Copies, Lookup } from "./copies.ts";
 import type { Mending } from "./mending.ts";
+import { type ExampleOrder, fits } from "./order.ts";
 
 /** The batch as it is in the file, and what comes in its place. */
 export interface Sizes {
@@ -20,7 +21,8 @@ export interface Around extends Sizes {
   /** With the other batch. */
   readonly known: Lookup;
   readonly copies: Copies;
-  /** What a node of the file reads and gives with the old batch. */
+  readonly order: ExampleOrder;
+  /** What a node of the file gives with the old batch. */
   readonly before: (name: ValueName) => Shape | undefined;
   readonly opset: number;
 }
@@ -80,26 +82,39 @@ function reshaped(
   while (same(first)) first++;
   if (first >= target.length || target[first] === -1) return undefined;
   if (copies && shape[first] === other && target[first] === batch) return target.with(first, 0);
+  // With the old batch, all entries are sizes.
+  const old = around.before(node.outputs[0] ?? "");
+  const sizes = target.map((size, i) => (size > 0 ? size : Number(old?.[i])));
+  const outer = around.order.outer(node.inputs[0] ?? "", (name) => shapeOf(name, around));
+  const at = axisOfBatch(sizes, first, { outer, batch });
   const free = target.indexOf(-1);
-  const at = axisOfBatch(target, first, { old: around.before(node.inputs[0] ?? ""), batch });
-  if (free < 0) return target.with(at, -1);
-  const known = around.before(node.outputs[0] ?? "")?.[free];
-  return typeof known === "number" ? target.with(free, known).with(at, -1) : undefined;
+  if (at === undefined || at === free) return undefined;
+  return free < 0 ? target.with(at, -1) : target.with(free, sizes[free] ?? 0).with(at, -1);
 }
 
 /**
- * Which entry of a target takes the batch up, from the first that does not hold what the input does: one as large as
- * the axis of the input with the batch, or as the batch; never the last, for what is there meets weights.
+ * Which entry of a target takes the batch up, so that as much comes before an example as in the input: one that is
+ * the batch and nothing else if there is such, else one behind those that stay (`first` is the first that does not),
+ * but rather not the last, for what is there meets weights.
  */
 function axisOfBatch(
   target: readonly number[],
   first: number,
-  { old, batch }: { old: Shape | undefined; batch: number },
-): number {
-  if (old?.[first] === target[first]) return first;
-  const own = target.indexOf(batch, first);
-  if (own >= 0) return own;
-  return first === target.length - 1 ? Math.max(0, first - 1) : first;
+  { outer, batch }: { outer: number | undefined; batch: number },
+): number | undefined {
+  let front = 1;
+  const found = target.flatMap((size, axis) => {
+    const before = (outer ?? Number.NaN) / front;
+    front *= size;
+    return fits(before, size / batch) ? [axis] : [];
+  });
+  const choices = [
+    found.find((axis) => target[axis] === batch),
+    found.find((axis) => axis >= first && axis < target.length - 1),
+    found.find((axis) => axis < target.length - 1),
+    found[0],
+  ];
+  return choices.find((axis) => axis !== undefined);
 }
 
 /** Sizes whose first is the batch: it is read from the input. */

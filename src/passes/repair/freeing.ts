@@ -12,6 +12,7 @@ import { Calls } from "./calls.ts";
 import { Copies } from "./copies.ts";
 import { type Around, freedConstants, freedTarget, type Sizes } from "./examples.ts";
 import { Mending } from "./mending.ts";
+import { ExampleOrder } from "./order.ts";
 
 /** A graph for any batch. */
 export interface Freed {
@@ -43,6 +44,7 @@ export class Freeing {
   readonly #names: FreshNames;
   readonly #calls: Calls;
   readonly #copies: Copies;
+  readonly #order: ExampleOrder;
   readonly #initializers: Map<ValueName, TensorRef>;
   readonly #inside = new Set<string>();
   #targets = 0;
@@ -56,6 +58,7 @@ export class Freeing {
     this.#calls = new Calls(graph, this.#names);
     const fed = graph.inputs.filter(({ name }) => !graph.initializers.has(name));
     this.#copies = new Copies(fed.map(({ name }) => name));
+    this.#order = new ExampleOrder(sizes.other);
     this.#initializers = new Map(graph.initializers);
   }
 
@@ -94,6 +97,7 @@ export class Freeing {
       for (const one of freed) {
         scope.inference.visit(one);
         this.#copies.visit(one);
+        this.#order.visit(one, (name) => scope.inference.typeOf(name)?.shape);
       }
       return freed;
     });
@@ -129,6 +133,7 @@ export class Freeing {
       ...this.#sizes,
       known: inference,
       copies: this.#copies,
+      order: this.#order,
       before: (name) => scope.old.typeOf(name)?.shape,
       opset: this.#opset,
     };

@@ -18,6 +18,7 @@ import { verify } from "../../ops/verify.ts";
 import type { Sizes } from "./examples.ts";
 import { unfolded } from "./freeing.ts";
 import { losesBatch, mixesExamples } from "./mixing.ts";
+import { ExampleOrder } from "./order.ts";
 
 /** Why the freed graph may not do for every batch what the old one did for its own. */
 export function whyUnproven(
@@ -48,10 +49,12 @@ export function whyUnproven(
     if (free.some((dim, axis) => dim !== scaled[axis]) || is[0] !== batch)
       return `the first axis of output ${name} is not the batch`;
   }
+  const order = new ExampleOrder(otherBatch);
   for (const at of everyNode(other)) {
+    const whole = order.visit(at.node, (name) => typeOf(at.graph, name)?.shape);
     const where = `${placeOf(at)} (${at.node.op})`;
     if (refuses(at, otherBatch)) return `${where} has room for one batch size alone`;
-    if (losesBatch(at, otherBatch) || mixesExamples(at, otherBatch))
+    if (!whole || losesBatch(at, otherBatch) || mixesExamples(at, otherBatch))
       return `${where} takes some examples of the batch, or mixes them`;
   }
   return undefined;

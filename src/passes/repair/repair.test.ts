@@ -407,6 +407,18 @@ describe("batch", () => {
       /^node pick \(Slice\) takes some examples/,
     ],
     [
+      "float[1,3,2] x",
+      "int64[3] t = {1,3,2}",
+      "s = Transpose <perm = [1,0,2]> (x) y = Reshape (s, t)",
+      /first axis/,
+    ],
+    [
+      "float[1,3,2] x",
+      "int64[3] t = {-1,3,2}",
+      "s = Transpose <perm = [1,0,2]> (x) [torn] y = Reshape (s, t)",
+      /^node torn \(Reshape\) takes/,
+    ],
+    [
       "float[1,4] x",
       "",
       "t = Transpose (x) [pair] p = MatMul (x, t) y = MatMul (p, x)",
