@@ -173,7 +173,8 @@ function rowOf(
   const merge = namesOf(ground, found.merge).at(-1) ?? found.merge;
   return {
     id: facts.id,
-    kind: found.kind,
+    // What it is within its round, rules look at.
+    kind: found.recurrence === undefined ? found.kind : "recurrent",
     encoderDecoder: found.encoderDecoder,
     source: found.source,
     merge,
@@ -181,7 +182,7 @@ function rowOf(
     span: found.span,
     distance: (positions.get(found.merge) ?? start) - start,
     bytes: valueBytes(found.type),
-    block: found.block,
+    block: found.recurrence === undefined ? found.block : "recurrent",
     activation: found.activation,
     norm: found.norm,
     sign: found.sign,

@@ -189,7 +189,10 @@ export class Inference {
     // What a file declares of an output may be more than what its node tells, as the iterations of a loop.
     for (const { name, ...type } of outputs) {
       const inferred = this.#values.get(name);
-      if (inferred !== undefined) this.#values.set(name, { name, ...merge(type, inferred) });
+      const contradicts =
+        inferred?.shape !== undefined && inferred.shape.length !== type.shape?.length;
+      if (inferred === undefined || contradicts) continue;
+      this.#values.set(name, { name, ...merge(type, inferred) });
     }
     const given = new Map(graph.inputs.map((value) => [value.name, value]));
     const same =

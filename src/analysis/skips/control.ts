@@ -81,7 +81,7 @@ export function recurrentSkips(loop: Looping, inside: readonly Found[]): Found[]
           ? "outside"
           : "round";
       const recurrence = { loop: node.name, trips, from, gated: skip.kind === "gated" } as const;
-      return { ...skip, kind: "recurrent", block: "recurrent", recurrence };
+      return { ...skip, recurrence };
     });
 }
 
