@@ -8,16 +8,16 @@ import { originalName, originalsOf } from "../graph/original.ts";
 import { indexOf } from "../graph/query.ts";
 import { opOf } from "../ops/index.ts";
 import { valueBytes } from "../ops/rules.ts";
-import { skipHazards } from "./hazards/index.ts";
 import { mergingOf } from "./hazards/nodes.ts";
 import type { Examined } from "./hazards/rule.ts";
+import { skipHazards } from "./hazards/skip-rules.ts";
 import { Peak } from "./memory/peak.ts";
 import { bindBatch, memoryOf, type SizeOptions, sizesFor } from "./memory.ts";
 import { conditionalSkips, recurrentSkips } from "./skips/control.ts";
 import { markDense } from "./skips/dense.ts";
 import { FINDERS } from "./skips/finders.ts";
 import { Flow } from "./skips/flow.ts";
-import { fusionsOf } from "./skips/fusion.ts";
+import { type Fusion, fusionsOf } from "./skips/fusion.ts";
 import { loopOf } from "./skips/loop.ts";
 import { insideOf, REASONS, reasonOfMerge, reasonOfNode } from "./skips/not-skips.ts";
 import type { Census, Found, Skip, SkipCounts } from "./skips/skip.ts";
@@ -56,7 +56,8 @@ export function examine(
   const sizes = sizesFor(graph, options);
   const run = bindBatch(graph, sizes.batch, sizes.sizes);
   const ground = groundOf(run);
-  const { found, links, notSkips } = search(ground.canonical);
+  const { flow, fusions } = mergingOf(ground.canonical, {});
+  const { found, links, notSkips } = search(flow, [...fusions.values()]);
   const groups = weightGroups(ground.canonical, found);
   const skips = found.map((skip, i) => {
     const alone = aliveAlone(ground, skip);
@@ -129,13 +130,12 @@ interface SearchResult {
   readonly notSkips: Census["notSkips"];
 }
 
-function search(graph: Graph, flow: Flow = new Flow(graph)): SearchResult {
-  const fusions = fusionsOf(flow);
+function search(flow: Flow, fusions: readonly Fusion[]): SearchResult {
   const byNode = new Map(fusions.map((fusion) => [fusion.node, fusion]));
   const found: Found[] = [];
   const notSkips: { node: string; reason: string }[] = [];
   let inner = 0;
-  for (const node of graph.nodes) {
+  for (const node of flow.graph.nodes) {
     const fusion = byNode.get(node);
     if (fusion !== undefined) {
       const here = FINDERS.map((find) => find(flow, fusion)).find((list) => list.length > 0) ?? [];
@@ -149,7 +149,8 @@ function search(graph: Graph, flow: Flow = new Flow(graph)): SearchResult {
     }
     found.push(...conditionalSkips(flow, node));
     for (const body of subgraphs(node)) {
-      const nested = search(body, new Flow(body, { flow, node }));
+      const inside = new Flow(body, { flow, node });
+      const nested = search(inside, fusionsOf(inside));
       const loop = loopOf(flow, node);
       const here = loop === undefined ? nested.found : recurrentSkips(loop, nested.found);
       const merges = new Set(here.map((skip) => skip.merge));

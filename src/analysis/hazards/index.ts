@@ -9,27 +9,18 @@ import {
   unused,
 } from "./artifact.ts";
 import { fixedBatch, mixedRequests, trainingBatchNorm } from "./batch.ts";
-import { deadBranch, linearBranch, repeatedOperand } from "./branch.ts";
+import { linearBranch, repeatedOperand } from "./branch.ts";
 import { silentBroadcast } from "./broadcast.ts";
 import { denseGrowth, innerOutputs, longSkip } from "./footprint.ts";
 import { normApart } from "./fusion.ts";
-import { normOnShortcut } from "./norm-on-shortcut.ts";
-import { missingPair, rangeGrowth, unequalConcat, unequalScales } from "./quantization.ts";
+import { rangeGrowth, unequalConcat, unequalScales } from "./quantization.ts";
 import { unseeded } from "./random.ts";
-import type { Examined, Finding, Rule } from "./rule.ts";
+import type { Rule } from "./rule.ts";
 import { activationOnShortcut, lossyShortcut, needlessProjection } from "./shortcut.ts";
-import {
-  deepPostActivation,
-  deepPostNorm,
-  normAfterSum,
-  saturatedGate,
-  unscaledStack,
-} from "./stack.ts";
+import { SKIP_RULES } from "./skip-rules.ts";
+import { deepPostActivation, deepPostNorm, saturatedGate, unscaledStack } from "./stack.ts";
 import { castRoundTrip, float64, manyCasts } from "./types.ts";
 import { extremeWeights, notFinite, sharedWeight, zeroLayer } from "./weights.ts";
-
-/** The warnings about single skips: the census tells them too. */
-const SKIP_RULES: readonly Rule[] = [normOnShortcut, normAfterSum, deadBranch, missingPair];
 
 /** All rules. One more rule is one more file, one line here and one page in docs/reference/lint/. */
 export const RULES: readonly Rule[] = [
@@ -69,8 +60,3 @@ export const RULES: readonly Rule[] = [
   debugRemarks,
   oldOpset,
 ];
-
-/** What the rules about skips find. */
-export function skipHazards(model: Examined): readonly Finding[] {
-  return SKIP_RULES.flatMap((rule) => rule.check(model));
-}
