@@ -96,6 +96,20 @@ test("a batch size that the model cannot have is told, not passed over", async (
   expect(err).toContain("--batch changes nothing");
 });
 
+test("a plot for people, a picture as a file, and neither in the JSON", async () => {
+  const svg = join(folder, "memory.svg");
+  const { out, err } = await skipway("memory", model, "--svg", svg);
+  expect(out).toMatch(/▼ b\n/);
+  expect(out).toContain("144 B ┤");
+  expect(err).toContain(`picture: ${svg}`);
+  expect(await readFile(svg, "utf8")).toContain("peak 144 B at b");
+  const again = await skipway("memory", model, "--svg", svg, "--json");
+  expect(again.out).not.toContain("▼");
+  expect(JSON.parse(again.out).peakBytes).toBe(144);
+  const refused = await skipway("memory", model, "--svg", model);
+  expect([refused.code, refused.err]).toEqual([2, expect.stringContaining("--svg does not write")]);
+});
+
 describe("--size", () => {
   let text = "";
   beforeAll(async () => {

@@ -72,27 +72,31 @@ export function drawPicture(picture: Picture): string {
 }
 
 function style(): string {
+  return `<style>${paperStyle(`${kindStyles("light")}.skip:hover{opacity:1;stroke-width:6px}`, kindStyles("dark"))}</style>${HATCH}`;
+}
+
+/** The colours of paper, ink and memory, on light and dark screens, with more of each. */
+export function paperStyle(light = "", dark = ""): string {
   return [
-    "<style>",
     ".paper{fill:#fff}.ink{fill:#1f2328}.soft{fill:#59636e}.line{stroke:#8c959f}",
     ".transform{fill:#1f2328}.other{fill:#8c959f}.hollow{fill:#fff;stroke:#1f2328;stroke-width:1.2}",
     ".fold{fill:#59636e1f;stroke:#8c959f}.tick{stroke:#d1d9e0}",
     ".memory{fill:#1f6feb22;stroke:#1f6feb}.held{fill:url(#hatch);stroke:none}.hatch{stroke:#1f6feb}",
-    ".peak{stroke:#c2410c;stroke-dasharray:3 3}.mark{fill:#c2410c}",
-    kindStyles("light"),
-    ".skip:hover{opacity:1;stroke-width:6px}",
+    `.peak{stroke:#c2410c;stroke-dasharray:3 3}.mark{fill:#c2410c}${light}`,
     // Paper of printers is light, whatever the screen is.
     "@media screen and (prefers-color-scheme:dark){",
     ".paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9198a1}.line{stroke:#656c76}",
     ".transform{fill:#e6edf3}.other{fill:#656c76}.hollow{fill:#0d1117;stroke:#e6edf3}",
     ".fold{fill:#9198a12e;stroke:#656c76}.tick{stroke:#3d444d}",
     ".memory{fill:#79b8ff2e;stroke:#79b8ff}.hatch{stroke:#79b8ff}",
-    `.peak{stroke:#ffab70}.mark{fill:#ffab70}${kindStyles("dark")}`,
+    `.peak{stroke:#ffab70}.mark{fill:#ffab70}${dark}`,
     "}",
-    "</style>",
-    '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path class="hatch" d="M0 0V6" stroke-width="2" opacity="0.6"/></pattern></defs>',
   ].join("");
 }
+
+/** The pattern of what is alive for skips alone. */
+export const HATCH =
+  '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path class="hatch" d="M0 0V6" stroke-width="2" opacity="0.6"/></pattern></defs>';
 
 function heading({ picture }: Sheet): string {
   return [

@@ -39,6 +39,18 @@ describe("where a command writes to", () => {
     expect(io).toMatchObject(expected);
   });
 
+  test.each([
+    [{}, true],
+    [{ LANG: "de_DE.UTF-8" }, true],
+    [{ LC_ALL: "C.utf8", LANG: "C" }, true],
+    [{ LANG: "C" }, false],
+    [{ LC_ALL: "", LC_CTYPE: "en_US.ISO-8859-1", LANG: "en_US.UTF-8" }, false],
+    [{ LANG: "en_US.UTF-8", TERM: "dumb" }, false],
+  ])("draws results beyond ASCII with %j: %s", (env, expected) => {
+    const io = processIo(signal, { stdout: new Stream(), stderr: new Stream(), env });
+    expect(io.outUnicode).toBe(expected);
+  });
+
   test("a window that is resized, and a terminal that does not know its size", () => {
     const stderr = new Stream(80);
     const io = processIo(signal, { stdout: new Stream(0), stderr, env: {} });

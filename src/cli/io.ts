@@ -16,6 +16,8 @@ export interface Io {
   /** The same for results. What is no terminal has room for any width. */
   readonly outColor: boolean;
   readonly outColumns: number;
+  /** Whether results may be drawn with characters beyond ASCII. */
+  readonly outUnicode: boolean;
   /** Aborted by Ctrl-C or SIGTERM, for a command that has something to bring to an end then. */
   readonly signal: AbortSignal;
 }
@@ -71,8 +73,16 @@ export function processIo(signal: AbortSignal, host: Host = process): Io {
     },
     outColor: stdout.isTTY === true && color,
     outColumns: stdout.columns || Number.POSITIVE_INFINITY,
+    outUnicode: terminal && isUnicode(env),
     signal,
   };
+}
+
+/** By the locale for characters (POSIX, 8.2); where none is set, as in many containers, terminals are Unicode. */
+function isUnicode(env: Host["env"]): boolean {
+  const names = [env["LC_ALL"], env["LC_CTYPE"], env["LANG"]];
+  const locale = names.find((name) => name !== undefined && name !== "") ?? "";
+  return locale === "" || /utf-?8/i.test(locale);
 }
 
 /** The same with nothing on the error stream. */

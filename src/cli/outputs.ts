@@ -1,8 +1,8 @@
-// Where a command may write: never over what it reads.
+// What a command writes, and where it may: never over what it reads.
 
-import { stat } from "node:fs/promises";
+import { stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { SkipwayError } from "../base/errors.ts";
+import { messageOf, SkipwayError } from "../base/errors.ts";
 import { tensorsOf } from "../graph/map-tensors.ts";
 import type { Model } from "../onnx/model.ts";
 
@@ -37,4 +37,17 @@ function filesOf(model: Model, path: string): Set<string> {
 async function identity(path: string): Promise<string | undefined> {
   const found = await stat(path, { bigint: true }).catch(() => undefined);
   return found === undefined ? undefined : `${found.dev}:${found.ino}`;
+}
+
+/**
+ * Writes a file of text.
+ *
+ * @throws SkipwayError `environment`
+ */
+export async function writeText(path: string, text: string): Promise<void> {
+  try {
+    await writeFile(path, text);
+  } catch (cause) {
+    throw new SkipwayError("environment", `cannot write ${path}: ${messageOf(cause)}`, { cause });
+  }
 }

@@ -11,7 +11,7 @@ import {
   type SizeOptions,
   sizesFor,
 } from "../memory.ts";
-import type { Skip } from "../skips/skip.ts";
+import type { Census, Skip } from "../skips/skip.ts";
 import { planArena } from "./arena.ts";
 import { lifetimesOf, momentsOf } from "./liveness.ts";
 import { type BestOrder, bestOrder, type OrderNode, type OrderProblem } from "./order.ts";
@@ -46,12 +46,20 @@ export interface MemoryReport extends Omit<InferenceMemory, "atPeak"> {
 /** Re-runs of liveness for single skips; in a network with more, they are told only for skips at the peak. */
 const SINGLE_MAX = 200;
 
-/** Takes the memory of a graph apart. */
-export function memoryReport(graph: Graph, options: SizeOptions = {}): MemoryReport {
+/**
+ * Takes the memory of a graph apart.
+ *
+ * @param found the census for the same sizes, where it is there already
+ */
+export function memoryReport(
+  graph: Graph,
+  options: SizeOptions = {},
+  found: Census = census(graph, options),
+): MemoryReport {
   const sizes = sizesFor(graph, options);
   const bound = bindBatch(graph, sizes.batch, sizes.sizes);
   const memory = memoryOf(bound, sizes);
-  const { skips } = census(graph, sizes);
+  const { skips } = found;
   const arena = planArena(momentsOf(bound).lifetimes);
   const withoutSkips = new WithoutSkips(bound);
   const without = withoutSkips.peakBytes(skips);

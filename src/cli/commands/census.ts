@@ -1,12 +1,12 @@
 // `skipway census MODEL`: every skip connection of a model.
 
-import { stat, writeFile } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Command } from "commander";
 import { census } from "../../analysis/census.ts";
 import { sizesFor } from "../../analysis/memory.ts";
 import type { Census } from "../../analysis/skips/skip.ts";
-import { messageOf, SkipwayError } from "../../base/errors.ts";
+import { SkipwayError } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
 import { type DType, isFloat } from "../../graph/dtype.ts";
@@ -14,6 +14,7 @@ import type { Graph } from "../../graph/graph.ts";
 import { type LoadedFile, loadFile } from "../../onnx/read.ts";
 import { digestOf } from "../../registry/digest.ts";
 import type { CommonOptions, Io } from "../io.ts";
+import { writeText } from "../outputs.ts";
 import { censusSummary, censusTable, hazardLines, notSkipLines } from "../render/census.ts";
 import { EXIT } from "../render/findings.ts";
 import { addSizes, type SizeArguments, sizesOf } from "../sizes.ts";
@@ -73,10 +74,10 @@ async function writePictures(
   const { drawPicture } = await import("../../analysis/draw.ts");
   const { pictureOf } = await import("../../analysis/picture/picture.ts");
   const picture = pictureOf(graph, found, name);
-  if (svg !== undefined) await write(svg, drawPicture(picture));
+  if (svg !== undefined) await writeText(svg, drawPicture(picture));
   if (html !== undefined) {
     const { standalonePage } = await import("../../dashboard/standalone.ts");
-    await write(html, await standalonePage(picture));
+    await writeText(html, await standalonePage(picture));
   }
   for (const file of [svg, html]) {
     if (file !== undefined && quiet !== true) io.err(`picture: ${file}\n`);
@@ -168,12 +169,4 @@ export function censusDocument(
 /** Whether tensors of this type are learned: floats, and the small integers of quantized weights. */
 function isWeight(dtype: DType): boolean {
   return isFloat(dtype) || /^u?int(2|4|8)$/.test(dtype);
-}
-
-async function write(path: string, text: string): Promise<void> {
-  try {
-    await writeFile(path, text);
-  } catch (cause) {
-    throw new SkipwayError("environment", `cannot write ${path}: ${messageOf(cause)}`, { cause });
-  }
 }

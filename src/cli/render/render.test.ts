@@ -105,6 +105,7 @@ function memoryIo(live: boolean): { io: Io; text: () => string } {
     outColor: false,
     rows: 24,
     outColumns: 80,
+    outUnicode: true,
     signal: new AbortController().signal,
   };
   return { io, text: () => text };
