@@ -2,11 +2,11 @@ import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { sampleOf } from "../../test/sample.ts";
 import { census } from "../analysis/census.ts";
-import { Random } from "../base/random.ts";
-import type { Graph, Value } from "../graph/graph.ts";
+import type { Graph } from "../graph/graph.ts";
 import { tensorsOf } from "../graph/map-tensors.ts";
-import { float32, float32Values, int64, type Tensor } from "../graph/tensor.ts";
+import { float32Values } from "../graph/tensor.ts";
 import * as nn from "../nn/index.ts";
 import { zoo } from "../nn/models/index.ts";
 import type { Model } from "../onnx/model.ts";
@@ -18,8 +18,6 @@ import { inProcessRunner } from "./in-process.ts";
 import type { Session, Tensors } from "./runner.ts";
 
 const BATCH = 2;
-/** For sizes other than the batch that are symbols. */
-const LENGTH = 6;
 
 interface Network {
   readonly layer: nn.Layer;
@@ -121,29 +119,6 @@ for (const [name, { small }] of Object.entries(zoo)) {
 
 function build({ layer, input }: Network): Graph {
   return nn.buildNet(layer, { input, output: "y", seed: 1 });
-}
-
-/** Inputs in the range of images that are normalised, and of small vocabularies. */
-function sampleOf(graph: Graph): Tensors {
-  const random = new Random(7);
-  const made = ({ dtype, shape = [] }: Value): Tensor => {
-    const sizes = shape.map((dim, axis) => {
-      if (typeof dim === "number") return dim;
-      return axis === 0 && dim === "N" ? BATCH : LENGTH;
-    });
-    const count = sizes.reduce((a, b) => a * b, 1);
-    if (dtype === "int64") {
-      return int64(
-        sizes,
-        Array.from({ length: count }, () => random.integer(2)),
-      );
-    }
-    return float32(
-      sizes,
-      Float32Array.from({ length: count }, () => random.normal()),
-    );
-  };
-  return new Map(graph.inputs.map((input) => [input.name, made(input)]));
 }
 
 async function answersOf(model: Model, feeds: Tensors): Promise<Map<string, number[]>> {

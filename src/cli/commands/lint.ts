@@ -64,23 +64,31 @@ async function run(io: Io, path: string, options: LintOptions): Promise<void> {
   const mended = options.fix === undefined ? undefined : await fix(model, options.fix, wanted);
   const { graph } = mended ?? model;
   const found = lint(graph, sizes).filter(({ id }) => wanted(id));
-  const summary = summaryOf(found);
   if (options.json === true) {
-    const { fixed, unfixed } = mended ?? {};
-    const document = { schema: "skipway.lint/1", diagnostics: found, summary, fixed, unfixed };
-    io.out(`${JSON.stringify(document, null, 2)}\n`);
+    io.out(`${JSON.stringify(lintDocument(found, mended), null, 2)}\n`);
   } else {
     for (const line of mended === undefined ? [] : fixLines(mended)) io.out(`${line}\n`);
     for (const one of found) {
       for (const line of findingLines(one, io.outColor)) io.out(`${line}\n`);
     }
-    if (options.quiet !== true) io.err(`${path}: ${summaryText(summary)}\n`);
+    if (options.quiet !== true) io.err(`${path}: ${summaryText(summaryOf(found))}\n`);
   }
   if (options.fix !== undefined && options.quiet !== true) {
     const written = mended?.fixed.length !== 0;
     io.err(written ? `mended: ${options.fix}\n` : "nothing could be mended, nothing is written\n");
   }
   if (found.length > 0) process.exitCode = EXIT.check;
+}
+
+/** The JSON document of the findings, as docs/reference/lint.schema.json describes it. */
+export function lintDocument(
+  found: readonly Diagnostic[],
+  mended?: Omit<Outcome, "graph">,
+): Record<string, unknown> {
+  const document = { schema: "skipway.lint/1", diagnostics: found, summary: summaryOf(found) };
+  return mended === undefined
+    ? document
+    : { ...document, fixed: mended.fixed, unfixed: mended.unfixed };
 }
 
 /** Writes the mended model, if anything was mended. */
