@@ -4,6 +4,7 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { InferenceSession, Tensor } from "onnxruntime-node";
+import { CONTROL } from "./memory-control.mjs";
 
 const [task, ...rest] = process.argv.slice(2);
 const found = task === "make" ? await make(...rest) : await run(...rest);
@@ -18,9 +19,16 @@ async function make(name, batch, length, file) {
   const { typeOf } = await import("../dist/graph/query.js");
   const { valueBytes } = await import("../dist/ops/rules.js");
   const { runtimeMemory } = await import("../dist/analysis/memory/runtime.js");
-  const { build, input } = zoo[name];
-  const graph = nn.buildNet(build(), { input, output: "y", seed: 1 });
-  const model = await exportModel(graph, { form: "optimized" });
+  const { parseGraph } = await import("../dist/graph/parse.js");
+  const { modelOf } = await import("../dist/onnx/onnx-model.js");
+  const network = async () => {
+    const { build, input } = zoo[name];
+    const graph = nn.buildNet(build(), { input, output: "y", seed: 1 });
+    return exportModel(graph, { form: "optimized" });
+  };
+  const opsets = new Map([["", 20]]);
+  const control = () => modelOf(parseGraph(CONTROL[name], { opsets }));
+  const model = name in CONTROL ? control() : await network();
   await model.save(file);
   const sizes = new Map([["S", Number(length)]]);
   const sized = inferShapes(model.graph, sizes);

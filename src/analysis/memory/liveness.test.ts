@@ -170,6 +170,23 @@ describe("the branches of an If", () => {
   });
 });
 
+test("a function in a branch is the nodes that it stands for", () => {
+  const made = (call: string): Graph => textGraph`
+    <opset_import: ["" : 20, "pkg" : 1]>
+    g (float[4] x, bool c) => (float[4] y) {
+      y = If (c) <
+        then_branch = long () => (float[4] p) { ${call} },
+        else_branch = short () => (float[4] r) { r = Relu (x) }>
+    }
+    <domain: "pkg", opset_import: ["" : 20]>
+    f (in) => (out) { a = Concat <axis = 0> (in, in)  out, rest = Split <axis = 0, num_outputs = 2> (a) }`;
+  const called = inferenceMemory(inferShapes(made("p = pkg.f (x)")));
+  const written = "a = Concat <axis = 0> (x, x)  p, rest = Split <axis = 0, num_outputs = 2> (a)";
+  const plain = inferenceMemory(inferShapes(made(written)));
+  expect(called.peakBytes).toBe(plain.peakBytes);
+  expect(called.peakBytes).toBe(16 + 1 + 32 + 16);
+});
+
 describe("loops hold one iteration", () => {
   test("of a Loop: what comes in, what lives inside, what is not stacked yet", () => {
     const graph = textGraph`
