@@ -17,7 +17,7 @@ export class Peak {
   readonly at: number;
   readonly #spans: ReadonlyMap<string, Span>;
   /** The storages that each node makes, by its name. */
-  readonly #made = new Map<string, readonly Lifetime[]>();
+  readonly #made = new Map<string, Lifetime[]>();
   /** How many of them lie before each moment. */
   readonly #before: Int32Array;
 
@@ -32,7 +32,10 @@ export class Peak {
     }
     for (const one of lifetimes) {
       const maker = makers.get(one.value);
-      if (maker !== undefined) this.#made.set(maker, [...(this.#made.get(maker) ?? []), one]);
+      if (maker === undefined) continue;
+      const made = this.#made.get(maker);
+      if (made === undefined) this.#made.set(maker, [one]);
+      else made.push(one);
     }
     this.at = alive.indexOf(most);
     this.#before = new Int32Array(count + 1);

@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
+import { withBodies } from "../../canonical/inline.ts";
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { indexOf } from "../../graph/query.ts";
+import { graph as textGraph } from "../../graph/text.test-helper.ts";
 import { zoo } from "../../nn/models/index.ts";
 import { buildNet } from "../../nn/net.ts";
 import { census } from "../census.ts";
@@ -19,7 +21,8 @@ function rebuilt(graph: Graph, skips: readonly Skip[]): Graph {
       here.some(({ source, nodes }) => {
         return name === source || nodes.shortcut.includes(producers.get(name)?.name ?? "");
       });
-    return { ...node, inputs: node.inputs.map((name) => (shortcut(name) ? "" : name)) };
+    const inside = withBodies(node, (body) => rebuilt(body, skips));
+    return { ...inside, inputs: node.inputs.map((name) => (shortcut(name) ? "" : name)) };
   });
   const { uses } = indexOf({ ...graph, nodes: cut });
   const kept = new Set<Node>();
@@ -56,4 +59,37 @@ test.each(NETWORKS)("%s: single skips, pairs and all, as in a graph without them
   for (const set of [[], skips, some, ...some.slice(0, 5).map((skip) => [skip])]) {
     expect(asked.peakBytes(set)).toBe(peakOf(rebuilt(bound, set)));
   }
+});
+
+test("skips in branches, a projection of a value that only it captures among them", () => {
+  const floats = (count: number): string => new Array(count).fill(1).join();
+  const graph = inferShapes(textGraph`
+    net (float[2,4,8,8] x, bool c) => (float[2,4,8,8] y)
+    <float[4,4,1,1] p = {${floats(16)}}, float[4,4,3,3] w = {${floats(144)}}> {
+      ["wide"] v = Concat <axis = 1> (x, x, x)
+      ["narrow"] u, rest = Split <axis = 1, split = [4, 8]> (v)
+      y = If (c) <
+        then_branch = long () => (float[] a4) {
+          ["c1"] a1 = Conv <pads = [1, 1, 1, 1]> (u, w)
+          ["c2"] a2 = Conv <pads = [1, 1, 1, 1]> (a1, w)
+          ["s1"] s = Conv (u, p)
+          ["add"] a3 = Add (a2, s)
+          ["c3"] b1 = Conv <pads = [1, 1, 1, 1]> (a3, w)
+          ["c4"] b2 = Conv <pads = [1, 1, 1, 1]> (b1, w)
+          ["add2"] a4 = Add (a3, b2)
+        },
+        else_branch = short () => (float[] n) { n = Neg (x) }>
+    }`);
+  const run = bindBatch(graph, 1);
+  const { skips } = census(graph);
+  expect(skips.map(({ kind, merge }) => [kind, merge])).toEqual([
+    ["projection", "add"],
+    ["identity", "add2"],
+  ]);
+  const asked = new WithoutSkips(run);
+  const peaks = [[], skips, ...skips.map((one) => [one])].map((set) => {
+    expect(asked.peakBytes(set)).toBe(peakOf(rebuilt(run, set)));
+    return asked.peakBytes(set);
+  });
+  expect(Math.min(...peaks)).toBeLessThan(peaks[0] ?? 0);
 });

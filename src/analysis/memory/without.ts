@@ -130,13 +130,18 @@ export class WithoutSkips {
 
   /** Nodes around skips that lie in bodies, with what is left of the bodies. */
   #changed(skips: readonly Skip[]): Map<Node, Node> {
-    const inner = new Map<Node, Skip[]>();
+    const found = new Map<Node, Map<string, Skip[]>>();
     for (const skip of skips) {
       const around = this.#byName.has(skip.merge) ? undefined : this.#around.get(skip.merge);
-      if (around !== undefined) inner.set(around, [...(inner.get(around) ?? []), skip]);
+      if (around === undefined) continue;
+      const merges = found.get(around) ?? new Map<string, Skip[]>();
+      found.set(around, merges);
+      const here = merges.get(skip.merge);
+      if (here === undefined) merges.set(skip.merge, [skip]);
+      else here.push(skip);
     }
     return new Map(
-      [...inner].map(([node, here]) => [node, withBodies(node, (body) => cutBody(body, here))]),
+      [...found].map(([node, here]) => [node, withBodies(node, (body) => cutBody(body, here))]),
     );
   }
 
@@ -171,16 +176,16 @@ export class WithoutSkips {
 }
 
 /** A body whose merges do not read these shortcuts, and that computes nothing which nobody reads then. */
-function cutBody(body: Graph, skips: readonly Skip[]): Graph {
+function cutBody(body: Graph, skips: ReadonlyMap<string, readonly Skip[]>): Graph {
   const { producers } = indexOf(body);
   const cut = body.nodes.map((node): Node => {
-    const here = skips.filter(({ merge }) => merge === node.name);
+    const here = skips.get(node.name);
     const shortcut = (name: ValueName): boolean =>
-      here.some(({ source, nodes }) => {
+      here?.some(({ source, nodes }) => {
         return name === source || nodes.shortcut.includes(producers.get(name)?.name ?? "");
-      });
+      }) ?? false;
     const inner = withBodies(node, (one) => cutBody(one, skips));
-    if (here.length === 0) return inner;
+    if (here === undefined) return inner;
     return { ...inner, inputs: node.inputs.map((name) => (shortcut(name) ? "" : name)) };
   });
   if (cut.every((node, i) => node === body.nodes[i])) return body;
