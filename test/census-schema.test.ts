@@ -86,14 +86,8 @@ describe("the schemas name every field of the types", () => {
   const skip: Record<keyof Skip, true> = {
     ...{ id: true, kind: true, encoderDecoder: true, source: true, merge: true, operand: true },
     ...{ span: true, distance: true, bytes: true, block: true, activation: true, norm: true },
-    ...{
-      sign: true,
-      scaled: true,
-      recurrence: true,
-      aliveOnlyForSkip: true,
-      atPeak: true,
-      hazards: true,
-    },
+    ...{ sign: true, scaled: true, gamma: true, projection: true, recurrence: true },
+    ...{ aliveOnlyForSkip: true, atPeak: true, inPlaceBlocked: true, hazards: true },
     ...{ weightGroup: true, nodes: true },
   };
   const counts: Record<keyof SkipCounts, true> = {

@@ -5,13 +5,14 @@ import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { canonicalize } from "../canonical/canonical.ts";
 import { type Graph, type Node, subgraphs, type ValueName } from "../graph/graph.ts";
 import { originalName, originalsOf } from "../graph/original.ts";
-import { indexOf } from "../graph/query.ts";
+import { indexOf, usesOf } from "../graph/query.ts";
 import { opOf } from "../ops/index.ts";
 import { valueBytes } from "../ops/rules.ts";
 import { mergingOf } from "./hazards/nodes.ts";
 import type { Examined } from "./hazards/rule.ts";
 import { skipHazards } from "./hazards/skip-rules.ts";
 import { Peak } from "./memory/peak.ts";
+import { operandWrittenOver } from "./memory/runtime.ts";
 import { bindBatch, memoryOf, type SizeOptions, sizesFor } from "./memory.ts";
 import { conditionalSkips, recurrentSkips } from "./skips/control.ts";
 import { markDense } from "./skips/dense.ts";
@@ -187,10 +188,13 @@ function rowOf(
     activation: found.activation,
     norm: found.norm,
     sign: found.sign,
-    scaled: found.scaled,
+    scaled: found.gamma.length > 0,
+    gamma: found.gamma,
+    projection: found.projection,
     recurrence: found.recurrence,
     aliveOnlyForSkip: facts.alone,
     atPeak: facts.atPeak,
+    inPlaceBlocked: isWrittenOver(ground, found.source, facts.alone?.from),
     weightGroup: facts.weightGroup,
     hazards: [],
     nodes: {
@@ -248,6 +252,12 @@ function namedNotSkips(ground: Ground, found: Census["notSkips"]): Census["notSk
   const rows = new Map([...named, ...inside, ...shapes].map((row) => [row.node, row]));
   const at = ({ node }: { node: string }): number => ground.positions.get(node) ?? 0;
   return [...rows.values()].toSorted((a, b) => at(a) - at(b));
+}
+
+/** Whether a node could write its result over a value that it reads. */
+function isWrittenOver({ run }: Ground, source: ValueName, reader: string | undefined): boolean {
+  const use = usesOf(run, source).find(({ node }) => node.name === reader);
+  return use !== undefined && use.input >= 0 && operandWrittenOver(use.node) === use.input;
 }
 
 /** The stretch after the last other use of the source: what the skip alone keeps alive. */

@@ -20,13 +20,18 @@ const SATURATED = 8;
 const isSum = ({ found }: ExaminedSkip): boolean =>
   found.kind !== "concat" && found.kind !== "conditional";
 
+/** As DeepNorm does; a factor on the branch does not help the shortcut. */
+const isShortcutScaled = ({ gamma }: ExaminedSkip["found"]): boolean =>
+  gamma.some(({ on }) => on === "shortcut");
+
 /** y = norm(x + f(x)) all the way up a deep transformer. */
 export const deepPostNorm: Rule = {
   id: "norm/deep-post-norm",
   title: "a deep transformer normalises after each sum",
   check: ({ skips }) => {
     const blocks = skips.filter(
-      ({ found }) => found.norm === "post" && found.block === "attention" && !found.scaled,
+      ({ found }) =>
+        found.norm === "post" && found.block === "attention" && !isShortcutScaled(found),
     );
     const [first] = blocks;
     if (first === undefined || blocks.length < POST_NORM_LAYERS) return [];
@@ -136,7 +141,7 @@ export const unscaledStack: Rule = {
 };
 
 function isUnscaled({ found, merging }: ExaminedSkip): boolean {
-  if (found.kind === "gated" || found.scaled || found.norm !== "none") return false;
+  if (found.kind === "gated" || found.gamma.length > 0 || found.norm !== "none") return false;
   return named(merging, found.main).every((node) => {
     const scales = (node.op === "Mul" || node.op === "Div") && !isGating(merging, node);
     return !isNorm(node) && !scales;

@@ -41,6 +41,11 @@ const IN_PLACE: ReadonlyMap<string, number> = new Map(
   ].map((op): [string, number] => [op, 0]),
 );
 
+/** The operand over which the kernel of a node may write on its last use; undefined where there is none. */
+export function operandWrittenOver(node: Node): number | undefined {
+  return node.domain === "" ? IN_PLACE.get(node.op) : undefined;
+}
+
 /** The sum that a fused convolution adds to becomes its output. */
 const FUSED_CONV_SUM = 3;
 

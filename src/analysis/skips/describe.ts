@@ -1,6 +1,7 @@
 // What a skip is like once it is found: its kind, its block, the order of norm and activation.
 
 import type { Node, ValueName } from "../../graph/graph.ts";
+import { gammasOf, projectionOf } from "./attributes.ts";
 import { clips } from "./clipping.ts";
 import type { Flow, ShortcutStep } from "./flow.ts";
 import type { Fusion, Operand } from "./fusion.ts";
@@ -42,7 +43,8 @@ export function describe(
     operand: operand.position,
     span: match.span,
     sign: step.marks.has("negated") ? flip(operand.sign) : operand.sign,
-    scaled: step.marks.has("scaled") || wordOf(fusion.node) === "Mean",
+    gamma: gammasOf(flow, match),
+    projection: projectionOf(flow, match),
     normOnShortcut: step.marks.has("norm"),
     encoderDecoder,
     block: known.block ?? blockOf(flow, match, { main, encoderDecoder, branches }),

@@ -2,6 +2,7 @@
 
 import type { Diagnostic } from "../../base/diagnostic.ts";
 import type { Graph, ValueName, ValueType } from "../../graph/graph.ts";
+import type { Shape } from "../../graph/shape.ts";
 import type { Sizes } from "../memory.ts";
 
 /** What the shortcut of a skip is made of. */
@@ -30,6 +31,24 @@ export type BlockKind =
   | "concat"
   | "conditional"
   | "recurrent";
+
+/** One linear layer on a shortcut. */
+export interface ProjectionLayer {
+  /** Conv, MatMul, …; the standard op for its twins in integers. */
+  readonly op: string;
+  /** Of a convolution, along each axis of the picture; empty for products with a matrix. */
+  readonly kernel: readonly number[];
+  readonly stride: readonly number[];
+  /** Of a grouped convolution. */
+  readonly group?: number;
+}
+
+/** A factor that carries no activation, such as those of LayerScale, ReZero and DeepNorm. */
+export interface Gamma {
+  readonly on: "shortcut" | "branch";
+  /** As it is multiplied; `[]` is a single number. */
+  readonly shape: Shape | undefined;
+}
 
 /** Of a skip in the body of a loop: how it repeats. */
 export interface Recurrence {
@@ -64,13 +83,20 @@ export interface Skip {
   readonly norm: "pre" | "post" | "sandwich" | "none";
   /** +1, or -1 where the shortcut is subtracted. */
   readonly sign: 1 | -1;
+  /** Whether shortcut or branch is multiplied by a factor. */
   readonly scaled: boolean;
+  /** The factors; empty where it is not scaled. */
+  readonly gamma: readonly Gamma[];
+  /** The linear layers of the shortcut, in order; empty where it has none. */
+  readonly projection: readonly ProjectionLayer[];
   /** Undefined for a skip that lies in no loop. */
   readonly recurrence: Recurrence | undefined;
   /** The stretch in which the source lives for this skip alone; undefined if there is none. */
   readonly aliveOnlyForSkip: { readonly from: string; readonly until: string } | undefined;
   /** Whether the source stands at the memory peak for this skip alone, or what its shortcut makes. */
   readonly atPeak: boolean;
+  /** Whether the last op that reads the source on the main path could write over it, were it not for the skip. */
+  readonly inPlaceBlocked: boolean;
   /** The same for all skips whose main paths have the same weights (ALBERT); undefined where they are a skip's own. */
   readonly weightGroup: string | undefined;
   readonly hazards: readonly Diagnostic[];
@@ -118,7 +144,8 @@ export interface Found {
   readonly operand: number;
   readonly span: number;
   readonly sign: 1 | -1;
-  readonly scaled: boolean;
+  readonly gamma: readonly Gamma[];
+  readonly projection: readonly ProjectionLayer[];
   readonly normOnShortcut: boolean;
   readonly encoderDecoder: boolean;
   readonly block: BlockKind;

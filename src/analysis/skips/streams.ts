@@ -10,6 +10,8 @@ import { wordOf } from "./vocabulary.ts";
 
 const MULTI_STREAM = { kind: "multi-stream" } as const;
 
+const COMPUTED = { on: "shortcut", shape: undefined } as const;
+
 /** An operand that is a stream times a weight. */
 interface Weighed {
   readonly operand: Operand;
@@ -53,7 +55,8 @@ export const weighedStreams: Finder = (flow, fusion) => {
   if (!several) return [];
   return bestPerSource(flow, matches).map((match) => {
     const found = describe(flow, match, MULTI_STREAM);
-    return { ...found, scaled: true };
+    // A weight that is computed is a number for each position.
+    return found.gamma.length > 0 ? found : { ...found, gamma: [COMPUTED] };
   });
 };
 
