@@ -1,9 +1,12 @@
 // The same network in the forms in which exporters, quantizers and the runtime write it.
 
 import { describe, expect, test } from "vitest";
+import { canonicalize } from "../canonical/canonical.ts";
 import type { EmitOptions } from "../graph/build.ts";
 import { type Graph, int, ints, string, type ValueName } from "../graph/graph.ts";
+import { typeOf } from "../graph/query.ts";
 import { float32, tensor } from "../graph/tensor.ts";
+import { graph } from "../graph/text.test-helper.ts";
 import { census } from "./census.ts";
 import { Sketch } from "./sketch.test-helper.ts";
 
@@ -184,4 +187,32 @@ describe("the same sum in other words", () => {
     expect(kinds.filter((kind) => kind === "multi-stream")).toHaveLength(3);
     expect(kinds.filter((kind) => kind === "identity")).toHaveLength(2);
   });
+});
+
+/** F.pad as PyTorch's older exporter writes it: the list is filled up, turned round and flattened. */
+test("the padding of a shortcut of option A is known", () => {
+  const model = graph`
+    g (float[N,16,32,32] x) => (float[N,32,16,16] y)
+    < float[32,16,3,3] w = {}, float[32,32,3,3] u = {} >
+    {
+      a = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w) r = Relu (a)
+      f = Conv <pads = [1, 1, 1, 1]> (r, u)
+      zero = Constant <value = int64[1] {0}> () end = Constant <value = int64[1] {9223372036854775807}> ()
+      axes = Constant <value = int64[2] {2, 3}> () twos = Constant <value = int64[2] {2, 2}> ()
+      starts = Constant <value = int64[2] {0, 0}> ()
+      ends = Constant <value = int64[2] {9223372036854775807, 9223372036854775807}> ()
+      s = Slice (x, starts, ends, axes, twos)
+      given = Constant <value = int64[6] {0, 0, 0, 0, 8, 8}> () two = Constant <value = int64[1] {2}> ()
+      rest = ConstantOfShape <value = int64[1] {0}> (two)
+      all = Concat <axis = 0> (given, rest)
+      pairs = Constant <value = int64[2] {-1, 2}> () table = Reshape (all, pairs)
+      last = Constant <value = int64[1] {-1}> () first = Constant <value = int64[1] {-9223372036854775807}> ()
+      round = Slice (table, last, first, zero, last)
+      turned = Transpose <perm = [1, 0]> (round) flat = Reshape (turned, last) pads = Cast <to = 7> (flat)
+      p = Pad <mode = "constant"> (s, pads)
+      y = Add (f, p)
+    }`;
+  expect(rows(model)).toEqual(["padded,additive,none"]);
+  const whole = canonicalize(model);
+  expect(typeOf(whole, "p")?.shape).toEqual(["N", 32, 16, 16]);
 });

@@ -38,6 +38,33 @@ function found(graph: Graph): number[] | undefined {
 }
 
 describe("small constants", () => {
+  test("integers that are turned, cut and joined", async () => {
+    const bound = fc.constantFrom(-9, -3, -2, -1, 0, 1, 2, 3, 9);
+    const cut = fc.record({ start: bound, end: bound, step: fc.constantFrom(-2, -1, 1, 2) });
+    const values = fc.array(fc.integer({ min: -99, max: 99 }), { minLength: 6, maxLength: 6 });
+    await fc.assert(
+      fc.asyncProperty(values, cut, fc.boolean(), fc.boolean(), async (a, by, turn, join) => {
+        const graph = sum([], (builder) => {
+          builder.initializer("a", int64([3, 2], a));
+          const given = { start: by.start, end: by.end, step: by.step, axis: turn ? 1 : -2 };
+          for (const [name, value] of Object.entries(given)) {
+            builder.initializer(name, int64([1], [value]));
+          }
+          builder.emit(turn ? "Transpose" : "Identity", ["a"], { outputs: ["a1"] });
+          builder.emit("Slice", ["a1", "start", "end", "axis", "step"], { outputs: ["a2"] });
+          const parts = join ? ["a1", "a2", "a1"] : ["a2"];
+          const axis = turn ? -1 : 0;
+          builder.emit("Concat", parts, { outputs: ["a3"], attributes: { axis: int(axis) } });
+          builder.emit("Cast", ["a3"], { outputs: ["c"], attributes: { to: int(1) } });
+        });
+        const expected = await runtimeSays(graph, []);
+        // What is empty is not computed.
+        if (expected.length > 0 || join) expect(found(graph)).toEqual(expected);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   test("are what the runtime computes, broadcasting included", async () => {
     const value = fc.integer({ min: 1, max: 40 }).map((n) => n / 8);
     const binary = fc.constantFrom("Add", "Sub", "Mul", "Div", "Pow");

@@ -1,10 +1,11 @@
-// Small float constants that a file computes instead of storing: 1/√d, √(variance + ε), 1 + γ, a scalar
-// spread over a shape. Patterns are recognised by such numbers.
+// Small constants that a file computes instead of storing: 1/√d, √(variance + ε), 1 + γ, a scalar spread over a
+// shape, lists of paddings. Patterns are recognised by such numbers.
 
 import { limits } from "../base/limits.ts";
 import type { Node, ValueName, ValueType } from "../graph/graph.ts";
 import { elementCount, isStatic, type Shape } from "../graph/shape.ts";
 import { hasBytes, numbersOf, type TensorRef, tensor } from "../graph/tensor.ts";
+import { movedBytes } from "./move.ts";
 
 const UNARY: ReadonlyMap<string, (x: number) => number> = new Map([
   ["Sqrt", Math.sqrt],
@@ -26,7 +27,7 @@ const BINARY: ReadonlyMap<string, (a: number, b: number) => number> = new Map([
 ]);
 
 /** The same elements in the same order. */
-const RESHAPING = new Set(["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"]);
+const RESHAPING = new Set(["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast"]);
 
 /** Computes small constants, up to a total for one graph. */
 export class Evaluation {
@@ -51,6 +52,11 @@ export class Evaluation {
     const first = operand(0);
     if (RESHAPING.has(node.op) && first?.dtype === dtype && hasBytes(first)) {
       return elementCount(first.shape) === count ? { ...first, shape } : undefined;
+    }
+    const bytes = first?.dtype === dtype ? movedBytes(node, shape, operand) : undefined;
+    if (bytes !== undefined) {
+      this.#left -= count;
+      return tensor(dtype, shape, bytes);
     }
     const values = valuesOf(node, shape, operand);
     if (values === undefined || (dtype !== "float32" && dtype !== "float64")) return undefined;

@@ -65,7 +65,7 @@ function lengthOf({ node, flow }: Looping): number | undefined {
 }
 
 /** Nodes that are looked at, in all rounds together, to find out when a Loop ends. */
-const VISITS_MAX = 100_000;
+const VISITS_MAX = 20_000;
 
 /** Runs what a Loop counts with: integers, and the comparisons that end it. */
 class Counting {
