@@ -216,3 +216,20 @@ test("the padding of a shortcut of option A is known", () => {
   const whole = canonicalize(model);
   expect(typeOf(whole, "p")?.shape).toEqual(["N", 32, 16, 16]);
 });
+
+test("the runtime's embedding of BERT: an op that is known, and no skip", () => {
+  const model = graph`
+    <opset_import: ["" : 20, "com.microsoft" : 1]>
+    g (int32[N,6] ids, int32[N,6] segments, int32[N,6] mask) => (float[N,6,8] y)
+    < float[30,8] words = {}, float[6,8] positions = {}, float[2,8] kinds = {}, float[8] gamma = {}, float[8] beta = {},
+      float[8,32] up = {}, float[32,8] down = {} >
+    {
+      x, end, sum = com.microsoft.EmbedLayerNormalization
+        (ids, segments, words, positions, kinds, gamma, beta, mask)
+      a = MatMul (x, up) r = Gelu (a) f = MatMul (r, down)
+      y = com.microsoft.SkipLayerNormalization (f, x, gamma, beta)
+    }`;
+  const found = census(model);
+  expect(found.hazards).toEqual([]);
+  expect(found.skips).toMatchObject([{ source: "x", kind: "identity", block: "mlp", bytes: 192 }]);
+});

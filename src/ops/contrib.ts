@@ -17,6 +17,15 @@ const skipNormShape: ShapeRule = (c) => {
   return [x, typed("float32", perRow), typed("float32", perRow), x];
 };
 
+/** Rows of three tables, added and normalised; the end of each sequence; the sum itself. */
+const embedNormShape: ShapeRule = (c) => {
+  const [ids, table] = [c.input(0), c.input(2)];
+  const width = table?.shape?.at(-1);
+  const shape = ids?.shape && width !== undefined ? [...ids.shape, width] : undefined;
+  const rows = typed(table?.dtype, shape);
+  return [rows, typed("int32", ids?.shape?.slice(0, 1)), rows];
+};
+
 function contributed(type: string, shape: ShapeRule): OpDef {
   return defineOp(type, {
     domain: DOMAIN,
@@ -83,5 +92,9 @@ export const contributions: readonly OpDef[] = [
   ...["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"].map((type) =>
     contributed(type, skipNormShape),
   ),
+  {
+    ...contributed("EmbedLayerNormalization", embedNormShape),
+    saves: { inputs: [], outputs: [2] },
+  },
   ...["Gelu", "FastGelu", "QuickGelu", "BiasGelu"].map((type) => contributed(type, sameAsInput)),
 ];

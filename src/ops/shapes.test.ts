@@ -19,6 +19,8 @@ const bytes = (...shape: number[]): Tensor[] => [
   byte,
 ];
 
+const tokens = tensor("int32", [2, 3], bytesOf(Int32Array.of(0, 1, 0, 1, 1, 0)));
+
 const ROWS: readonly Row[] = [
   {
     op: "Add",
@@ -184,6 +186,12 @@ const ROWS: readonly Row[] = [
     domain: "com.microsoft",
     inputs: [[2, 3, 4], [2, 3, 4], [4]],
     outputs: 4,
+  },
+  {
+    op: "EmbedLayerNormalization",
+    domain: "com.microsoft",
+    inputs: [tokens, tokens, [5, 4], [3, 4], [2, 4], [4], [4], tokens],
+    outputs: 3,
   },
   {
     op: "FusedConv",

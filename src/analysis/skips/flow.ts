@@ -43,6 +43,12 @@ const RESHAPING = new Set(["Reshape", "Flatten", "Squeeze", "Unsqueeze"]);
 /** Ops of the runtime that begin with the rows of a weight. */
 const EMBEDDING = new Set(["EmbedLayerNormalization", "GatherBlockQuantized"]);
 
+/** Outputs that carry nothing of the value: scale and zero point of a quantization, the ends of sequences. */
+const ASIDE: ReadonlyMap<string, readonly number[]> = new Map([
+  ["DynamicQuantizeLinear", [1, 2]],
+  ["EmbedLayerNormalization", [1]],
+]);
+
 /** One step back along a shortcut. */
 export interface ShortcutStep {
   /** The value that is reached. */
@@ -108,8 +114,7 @@ export class Flow {
     }
     const carries = this.activationInputs(node).length > 0 || this.#isEmbedding(node);
     if (!carries && bodies.length === 0) return;
-    // Scale and zero point of a dynamic quantization say how the value is written, and carry none of it.
-    const carried = node.op === "DynamicQuantizeLinear" ? node.outputs.slice(0, 1) : node.outputs;
+    const carried = node.outputs.filter((_, i) => !ASIDE.get(node.op)?.includes(i));
     for (const name of carried) {
       const type = this.typeOf(name);
       if (name !== "" && (type === undefined || isFloat(type.dtype) || this.#rounds(node))) {
