@@ -184,6 +184,8 @@ export class Flow {
 
   /** The most transforms on a path through the bodies of a node. */
   #transformsInside(node: Node): number {
+    const outer = this.#outerOf(node);
+    if (outer !== undefined) return outer.#transformsInside(node);
     const known = this.#inside.get(node);
     if (known !== undefined) return known;
     const most = Math.max(0, ...subgraphs(node).map((body) => this.#deepest(body, node)));
