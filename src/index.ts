@@ -4,7 +4,15 @@ import * as nn from "./nn/index.ts";
 
 export { census } from "./analysis/census.ts";
 export { lint } from "./analysis/lint.ts";
-export type { Census, Skip, SkipCounts, SkipKind } from "./analysis/skips/skip.ts";
+export type {
+  Census,
+  Gamma,
+  ProjectionLayer,
+  Recurrence,
+  Skip,
+  SkipCounts,
+  SkipKind,
+} from "./analysis/skips/skip.ts";
 export type { Diagnostic, Severity } from "./base/diagnostic.ts";
 export { SkipwayError } from "./base/errors.ts";
 export type { Attribute, Graph, Node, Value, ValueName } from "./graph/graph.ts";

@@ -13,7 +13,7 @@ function rows(nodes: string, options: { start?: string } = {}): string[] {
       float[8] gamma = {}, float[4,4] mix = {}, float[1,4] read = {}, float[4] read1 = {}, float[4,1] write = {},
       float[4] write1 = {}, float[4,1,1,1] write3 = {}, float[4,4,1,1,1] pairs = {},
       float half = {0.5}, int64[1] last = {-1}, int64[1] rows = {-2}, int64[1] zero = {0}, int64[1] one = {1},
-      int64[1] two = {2}, int64[2] flat = {4, -1}, float[1,2] both = {}, float[1,3] three = {} >
+      int64[1] two = {2}, int64[2] flat = {4, -1}, float[1,2] both = {}, float[2] both1 = {}, float[1,3] three = {} >
     { ${nodes} }`;
   return census(model).skips.map(({ kind, source }) => `${kind} ${source}`);
 }
@@ -38,6 +38,27 @@ describe("weighed sums", () => {
         ...["identity x", ...multi("x"), "identity m1", ...multi("x", "m1")],
       ]);
     }
+  });
+
+  test("over plain layers: the first sum, of two streams, too", () => {
+    const nodes = `${layer("f", "x")} p1 = Mul (x, a1) p2 = Mul (f, a2) m1 = Add (p1, p2)
+      ${layer("h", "m1")} p3 = Mul (x, a3) p4 = Mul (f, a4) p5 = Mul (h, a5) m2 = Sum (p3, p4, p5) y = Relu (m2)`;
+    expect(rows(nodes)).toEqual(multi("x", "x", "f"));
+  });
+
+  test("a softmax over learned numbers", () => {
+    const share = "sh = Softmax <axis = 0> (both1) s1, s2 = Split <axis = 0, num_outputs = 2> (sh)";
+    const nodes = `${share} ${layer("f", "x")} p1 = Mul (x, s1) p2 = Mul (f, s2) y = Add (p1, p2)`;
+    expect(rows(nodes)).toEqual(multi("x"));
+  });
+
+  test("a factor before the paths part is no weight in the sum, nor is the slope of an activation", () => {
+    const scaled = `x1 = Mul (x, a1) ${layer("f", "x1")} x2 = Mul (f, a2) ${layer("h", "x2")}`;
+    expect(rows(`${scaled} y = Sum (x1, x2, h)`)).toEqual(["identity x1", "identity x2"]);
+    const leaky = `x1 = LeakyRelu <alpha = 0.1> (x) ${layer("f", "x1")} x2 = LeakyRelu <alpha = 0.1> (f)`;
+    expect(rows(`${leaky} ${layer("h", "x2")} y = Sum (x1, x2, h)`)).toEqual([
+      ...["identity x1", "identity x2"],
+    ]);
   });
 
   test("a scaled residual is none, with a weight for each side or not", () => {

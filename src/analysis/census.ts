@@ -22,6 +22,7 @@ import { type Fusion, fusionsOf } from "./skips/fusion.ts";
 import { loopOf } from "./skips/loop.ts";
 import { insideOf, REASONS, reasonOfMerge, reasonOfNode } from "./skips/not-skips.ts";
 import type { Census, Found, Skip, SkipCounts } from "./skips/skip.ts";
+import { markGrowing } from "./skips/streams.ts";
 import { isKnownWord, roleOf } from "./skips/vocabulary.ts";
 import { placeOf } from "./standing.ts";
 
@@ -160,7 +161,7 @@ function search(flow: Flow, fusions: readonly Fusion[]): SearchResult {
       inner += nested.links;
     }
   }
-  const dense = markDense(flow, found, fusions);
+  const dense = markDense(flow, markGrowing(flow, found, fusions), fusions);
   return { found: dense.skips, links: dense.links + inner, notSkips };
 }
 

@@ -47,7 +47,7 @@ function readsOf(node: Node): readonly ValueName[] {
   return [...node.inputs, ...subgraphs(node).flatMap((body) => [...captures(body)])];
 }
 
-/** Another order in which every node comes after those that it reads. */
+/** Another order, in bodies too, in which every node comes after those that it reads. */
 export function reordered(graph: Graph, chance: Chance): Graph {
   const { producers } = indexOf(graph);
   const left = new Map(
@@ -61,7 +61,7 @@ export function reordered(graph: Graph, chance: Chance): Graph {
     const ready = [...left].filter(([, before]) => before.size === 0).map(([node]) => node);
     const node = ready[chance(ready.length)];
     if (node === undefined) throw new Error("the graph has a circle");
-    nodes.push(node);
+    nodes.push(withBodies(node, (body) => reordered(body, chance)));
     left.delete(node);
     for (const before of left.values()) before.delete(node);
   }
@@ -72,7 +72,8 @@ export function reordered(graph: Graph, chance: Chance): Graph {
 function behindValues(graph: Graph, chance: Chance, make: (x: ValueName) => Node[]): Graph {
   const instead = new Map<ValueName, ValueName>();
   const nodes = graph.nodes.flatMap((node) => {
-    const own = { ...node, inputs: node.inputs.map((name) => instead.get(name) ?? name) };
+    const changed = withBodies(node, (body) => behindValues(body, chance, make));
+    const own = { ...changed, inputs: node.inputs.map((name) => instead.get(name) ?? name) };
     const after = node.outputs.flatMap((name) => {
       if (typeOf(graph, name)?.dtype !== "float32" || chance(3) > 0) return [];
       const made = make(name);

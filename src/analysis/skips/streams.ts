@@ -6,19 +6,33 @@ import { describe, type Match } from "./describe.ts";
 import type { Flow } from "./flow.ts";
 import { type Fusion, fusionOf, type Operand } from "./fusion.ts";
 import { bestPerSource, type Finder, matchOf, productOf } from "./match.ts";
+import type { Found } from "./skip.ts";
 import { wordOf } from "./vocabulary.ts";
 
 const MULTI_STREAM = { kind: "multi-stream" } as const;
+
+const SCALING = new Set(["Mul", "Div"]);
+const PRODUCTS = new Set(["FusedMatMul", "Gemm", "FusedGemm"]);
+/** Ops that give a part of a list of weights. */
+const PARTS = new Set([
+  "Gather",
+  "Slice",
+  "Split",
+  "Squeeze",
+  "Unsqueeze",
+  "Reshape",
+  "Identity",
+  "Cast",
+]);
 
 const COMPUTED = { on: "shortcut", shape: undefined } as const;
 
 /** An operand that is a stream times a weight. */
 interface Weighed {
   readonly operand: Operand;
-  /** The stream, where the weight is computed; else the operand, from which a constant weight leads on. */
   readonly stream: ValueName;
   readonly weight: "constant" | "computed";
-  /** Where a computed weight comes from. */
+  /** Where the weight comes from, if from a node. */
   readonly from: Node | undefined;
 }
 
@@ -33,17 +47,20 @@ export const weighedStreams: Finder = (flow, fusion) => {
   const streams = fusion.operands.flatMap((operand) => weighedOf(flow, fusion, operand) ?? []);
   if (streams.length === 0) return [];
   // What the weights are computed from is no path to the sum.
-  const sum: Fusion = {
-    ...fusion,
-    operands: fusion.operands.map((operand) => {
-      const stream = streams.find((one) => one.operand === operand)?.stream ?? operand.value;
-      return { ...operand, value: stream };
-    }),
-  };
-  const weighed = new Set(streams.map(({ operand }) => operand));
-  const matches = sum.operands.flatMap((operand, i) => {
+  const streamOf = new Map(
+    streams.map(({ operand, stream, weight }) => [
+      operand,
+      weight === "computed" ? stream : operand.value,
+    ]),
+  );
+  const operands = fusion.operands.map((one) => ({
+    ...one,
+    value: streamOf.get(one) ?? one.value,
+  }));
+  const sum: Fusion = { ...fusion, operands };
+  const matches = operands.flatMap((operand, i) => {
     const given = fusion.operands[i];
-    return given !== undefined && weighed.has(given) ? (matchOf(flow, sum, operand) ?? []) : [];
+    return given !== undefined && streamOf.has(given) ? (matchOf(flow, sum, operand) ?? []) : [];
   });
   const constant = streams.every(({ weight }) => weight === "constant");
   const all = streams.length === fusion.operands.length;
@@ -61,21 +78,50 @@ export const weighedStreams: Finder = (flow, fusion) => {
 };
 
 function weighedOf(flow: Flow, fusion: Fusion, operand: Operand): Weighed | undefined {
-  const constant = { operand, stream: operand.value, weight: "constant", from: undefined } as const;
-  if (fusion.weighed === true) return constant;
-  const steps = flow.shortcut(operand.value, false);
-  const nodes = steps.at(-1)?.nodes ?? [];
-  if (nodes.some((node) => wordOf(node) === "Mul" && flow.scalesByOne(node))) return constant;
-  const end = flow.producer(steps.at(-1)?.value ?? "");
-  // The runtime puts the factor into the product with a matrix.
-  if (end !== undefined && floatAttribute(end, "alpha", 1) !== 1) return constant;
-  const factors = productOf(flow, operand.value) ?? [];
+  const { value } = operand;
+  if (fusion.weighed === true)
+    return { operand, stream: value, weight: "constant", from: undefined };
+  const constant = constantWeight(flow, value);
+  if (constant !== undefined) return { ...constant, operand, weight: "constant" };
+  const factors = productOf(flow, value) ?? [];
   for (const [weight = "", stream = ""] of [factors, factors.toReversed()]) {
     if (!isOneForAllChannels(flow, weight, stream)) continue;
     const from = flow.producer(flow.shortcut(weight, false).at(-1)?.value ?? "");
     return { operand, stream, weight: "computed", from };
   }
   return undefined;
+}
+
+/** The stream that is multiplied by a constant number for this sum alone, and not before its paths part. */
+function constantWeight(
+  flow: Flow,
+  value: ValueName,
+): Pick<Weighed, "stream" | "from"> | undefined {
+  const steps = flow.shortcut(value, false);
+  for (const [i, step] of steps.entries()) {
+    const node = step.nodes[i - 1];
+    if (node !== undefined && SCALING.has(wordOf(node)) && flow.scalesByOne(node)) {
+      return { stream: step.value, from: softmaxBehind(flow, node) };
+    }
+    if (flow.forks(step.value)) return undefined;
+  }
+  // The runtime puts the factor into the product with a matrix.
+  const stream = steps.at(-1)?.value ?? "";
+  const end = flow.producer(stream);
+  const scales =
+    end !== undefined && PRODUCTS.has(wordOf(end)) && floatAttribute(end, "alpha", 1) !== 1;
+  return scales ? { stream, from: undefined } : undefined;
+}
+
+/** The softmax of weights of which a constant factor is one, computed before the first run. */
+function softmaxBehind(flow: Flow, node: Node): Node | undefined {
+  let name = node.inputs.find((input) => !flow.activations.has(input)) ?? "";
+  for (;;) {
+    const made = flow.graph.folded?.get(name);
+    if (made === undefined || wordOf(made) === "Softmax") return made;
+    if (!PARTS.has(made.op)) return undefined;
+    name = made.inputs[0] ?? "";
+  }
 }
 
 /** Whether a weight is one number for all channels of a value: 1 on the last axis, and in pictures on axis 1. */
@@ -101,4 +147,44 @@ function passesBlock(flow: Flow, { fusion, step, branches }: Match): boolean {
       return false;
     return inner.operands.some((operand) => matchOf(flow, inner, operand) !== undefined);
   });
+}
+
+/**
+ * Weighed sums of streams that a later one takes up all: the first of a network that adds up everything so far
+ * has two operands, as a scaled residual has.
+ */
+export function markGrowing(
+  flow: Flow,
+  skips: readonly Found[],
+  fusions: readonly Fusion[],
+): readonly Found[] {
+  if (!skips.some((skip) => skip.kind === "multi-stream")) return skips;
+  const kinds = new Map(skips.map((skip) => [skip.merge, skip.kind]));
+  const sums = fusions
+    .filter((fusion) => fusion.form === "additive" && kinds.has(fusion.node.name))
+    .map((fusion) => ({ name: fusion.node.name, ...streamsOf(flow, fusion) }));
+  const whole = sums.filter(({ name }) => kinds.get(name) === "multi-stream");
+  const first = sums.filter(
+    ({ name, streams, weighed }) =>
+      weighed &&
+      kinds.get(name) === "identity" &&
+      whole.some((sum) => isPart(streams, sum.streams)),
+  );
+  if (first.length === 0) return skips;
+  const names = new Set(first.map(({ name }) => name));
+  return skips.map((skip) => (names.has(skip.merge) ? { ...skip, kind: "multi-stream" } : skip));
+}
+
+/** The streams of a sum without their weights, and whether any has one. */
+function streamsOf(
+  flow: Flow,
+  fusion: Fusion,
+): { streams: ReadonlySet<ValueName>; weighed: boolean } {
+  const found = fusion.operands.map((operand) => weighedOf(flow, fusion, operand)?.stream);
+  const streams = fusion.operands.map(({ value }, i) => flow.unrounded(found[i] ?? value));
+  return { streams: new Set(streams), weighed: found.some((stream) => stream !== undefined) };
+}
+
+function isPart(part: ReadonlySet<ValueName>, whole: ReadonlySet<ValueName>): boolean {
+  return part.size < whole.size && [...part].every((stream) => whole.has(stream));
 }

@@ -61,6 +61,7 @@ function keyOf(skip: Skip): string {
   return JSON.stringify([
     ...[skip.kind, skip.encoderDecoder, skip.block, skip.span, skip.norm, skip.activation],
     ...[skip.sign, skip.scaled, skip.bytes === undefined],
+    ...[skip.recurrence?.trips, skip.recurrence?.gated],
   ]);
 }
 

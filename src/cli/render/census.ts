@@ -75,6 +75,8 @@ function kindOf(skip: Skip | undefined): string {
     ...(skip.encoderDecoder ? ["encoder-decoder"] : []),
     ...(skip.scaled ? ["scaled"] : []),
     ...(skip.sign === -1 ? ["subtracted"] : []),
+    ...(skip.recurrence?.gated ? ["gated"] : []),
+    ...(skip.recurrence?.trips === undefined ? [] : [`${skip.recurrence.trips} rounds`]),
   ];
   return [skip.kind, ...marks].join(", ");
 }
