@@ -6,7 +6,7 @@ import { FreshNames } from "../../canonical/fresh-names.ts";
 import { Inference, inferShapes } from "../../canonical/infer-shapes.ts";
 import { withBodies } from "../../canonical/inline.ts";
 import type { Graph, Node, Value, ValueName } from "../../graph/graph.ts";
-import { typeOf } from "../../graph/query.ts";
+import { indexOf, typeOf } from "../../graph/query.ts";
 import type { TensorRef } from "../../graph/tensor.ts";
 import { Calls } from "./calls.ts";
 import { Copies } from "./copies.ts";
@@ -69,7 +69,7 @@ export class Freeing {
       new Inference(base, { sizes: new Map([[symbol, size]]) });
     const scope: Scope = { inference: bound(other), old: bound(batch), keys: [] };
     const nodes = this.#nodes(base.nodes, scope);
-    const graph = { ...base, nodes, initializers: this.#initializers };
+    const graph = withoutUnread({ ...base, nodes, initializers: this.#initializers }, this.#graph);
     const inferred = unfolded(graph);
     const outputs = graph.outputs.map(
       (value): Value => ({ ...value, shape: typeOf(inferred, value.name)?.shape }),
@@ -157,6 +157,16 @@ export class Freeing {
   #reach({ keys }: Scope): void {
     for (const key of keys) this.#inside.add(key);
   }
+}
+
+/** Without the weights that were read before and are no longer: targets that have others in their place. */
+function withoutUnread(graph: Graph, before: Graph): Graph {
+  const { uses, outputs, inputs } = indexOf(graph);
+  const read = indexOf(before).uses;
+  const kept = [...graph.initializers].filter(
+    ([name]) => uses.has(name) || outputs.has(name) || inputs.has(name) || !read.has(name),
+  );
+  return { ...graph, initializers: new Map(kept) };
 }
 
 /** The batch of a value that has one: a first axis that is a number. */
