@@ -3,6 +3,7 @@
 
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
+import type { DType } from "../graph/dtype.ts";
 import { int, ints, type Node, type ValueName } from "../graph/graph.ts";
 import { type Dim, isStatic, type Shape, sameDim, UNKNOWN_DIM } from "../graph/shape.ts";
 import { int64, scalarOf } from "../graph/tensor.ts";
@@ -90,7 +91,11 @@ export function countAlong(
 
 /** A value converted to the type of `like`. */
 export function castLike(context: Emitter, x: ValueName, like: ValueName): ValueName {
-  const dtype = context.typeOf(like)?.dtype ?? "float32";
+  return castTo(context, x, context.typeOf(like)?.dtype ?? "float32");
+}
+
+/** A value converted to an element type. */
+export function castTo(context: Emitter, x: ValueName, dtype: DType): ValueName {
   if (context.typeOf(x)?.dtype === dtype) return x;
   return context.emit("Cast", [x], { attributes: { to: int(CODE_OF.get(dtype) ?? 1) } });
 }

@@ -10,13 +10,6 @@ import { costOf, defineOp, NO_RULE, perInput, perOutput, sameAsInput, typed } fr
 
 const DOMAIN = "com.microsoft";
 
-/** Normalised sum, mean, inverse deviation, and the sum itself. */
-const skipNormShape: ShapeRule = (c) => {
-  const x = c.input(0);
-  const perRow = x?.shape?.map((dim, axis, all) => (axis === all.length - 1 ? 1 : dim));
-  return [x, typed("float32", perRow), typed("float32", perRow), x];
-};
-
 /** Rows of three tables, added and normalised; the end of each sequence; the sum itself. */
 const embedNormShape: ShapeRule = (c) => {
   const [ids, table] = [c.input(0), c.input(2)];
@@ -89,9 +82,6 @@ export const contributions: readonly OpDef[] = [
     blocked(type, unknownShape),
   ),
   ...["Upsample", "ReorderInput", "ReorderOutput"].map((type) => blocked(type, unknownShape)),
-  ...["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"].map((type) =>
-    contributed(type, skipNormShape),
-  ),
   {
     ...contributed("EmbedLayerNormalization", embedNormShape),
     saves: { inputs: [], outputs: [2] },

@@ -1,101 +1,12 @@
 // Normalisation, and the softmax family.
 
 import { floatAttribute, intAttribute, type ValueName } from "../graph/graph.ts";
-import { normalizeAxis } from "../graph/shape.ts";
-import { scalar } from "../graph/tensor.ts";
-import { knownShape, reduce, shapeConstant, staticShape } from "./construct.ts";
-import type { GradientContext, OpDef, ShapeRule } from "./op.ts";
-import { defineOp, NO_RULE, perInput, sameAsInput, typed } from "./rules.ts";
-
-const batchNormShape: ShapeRule = (c) => [
-  c.input(0),
-  typed(c.input(3)?.dtype, c.input(3)?.shape),
-  typed(c.input(4)?.dtype, c.input(4)?.shape),
-];
-
-/** A vector over channels as a tensor that broadcasts against [N, C, …]. */
-function overChannels(context: GradientContext, v: ValueName, rank: number): ValueName {
-  const channels = staticShape(context, v, context.node)[0] ?? 1;
-  const trailing = Array.from({ length: rank - 2 }, () => 1);
-  return context.emit("Reshape", [v, shapeConstant(context, [1, channels, ...trailing])]);
-}
-
-/**
- * Batch statistics in the forward (training_mode = 1), source: Ioffe and Szegedy 2015, section 3.
- * With d = x - mean, r = 1/√(variance + ε) and means over batch and pixels:
- * dγ = Σ dy·d·r, dβ = Σ dy, dx = γr·(dy - mean(dy) - d·r²·mean(dy·d)).
- * Mean and variance are computed again: two small reductions, and nothing more to keep in memory.
- */
-function trainingGradient(context: GradientContext, dy: ValueName): (ValueName | undefined)[] {
-  const { node } = context;
-  const [x = "", scale = ""] = node.inputs;
-  const rank = knownShape(context, x, node).length;
-  const axes = [0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2)];
-  const mean = (v: ValueName): ValueName => reduce(context, "ReduceMean", v, axes, true);
-  const centred = context.emit("Sub", [x, mean(x)]);
-  const variance = mean(context.emit("Mul", [centred, centred]));
-  const epsilon = context.constant(scalar(floatAttribute(node, "epsilon", 1e-5)), "epsilon");
-  const deviation = context.emit("Sqrt", [context.emit("Add", [variance, epsilon])]);
-  const r = context.emit("Reciprocal", [deviation]);
-  const meanDy = mean(dy);
-  const meanDyD = mean(context.emit("Mul", [dy, centred]));
-  const slope = context.emit("Mul", [meanDyD, context.emit("Mul", [r, r])]);
-  const pulled = context.emit("Sub", [
-    context.emit("Sub", [dy, meanDy]),
-    context.emit("Mul", [centred, slope]),
-  ]);
-  const gain = context.emit("Mul", [overChannels(context, scale, rank), r]);
-  const count = elementsPerChannel(context, x);
-  const flat = (v: ValueName): ValueName => {
-    const channels = staticShape(context, scale, node);
-    return context.emit("Reshape", [v, shapeConstant(context, channels)]);
-  };
-  const total = (v: ValueName): ValueName => flat(context.emit("Mul", [v, count]));
-  return [
-    context.wants(0) ? context.emit("Mul", [pulled, gain]) : undefined,
-    context.wants(1) ? total(context.emit("Mul", [meanDyD, r])) : undefined,
-    context.wants(2) ? total(meanDy) : undefined,
-  ];
-}
-
-function elementsPerChannel(context: GradientContext, x: ValueName): ValueName {
-  const shape = staticShape(context, x, context.node);
-  const count = shape.reduce((product, dim, axis) => (axis === 1 ? product : product * dim), 1);
-  return context.constant(scalar(count), "count");
-}
-
-/** Fixed statistics: y = γr·x + (β - γr·mean), so dx = γr·dy, dγ = Σ dy·(x - mean)·r, dβ = Σ dy. */
-function inferenceGradient(context: GradientContext, dy: ValueName): (ValueName | undefined)[] {
-  const { node } = context;
-  const [x = "", scale = "", , mean = "", variance = ""] = node.inputs;
-  const rank = knownShape(context, x, node).length;
-  const axes = [0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2)];
-  const epsilon = context.constant(scalar(floatAttribute(node, "epsilon", 1e-5)), "epsilon");
-  const r = context.emit("Reciprocal", [
-    context.emit("Sqrt", [context.emit("Add", [variance, epsilon])]),
-  ]);
-  const gain = (): ValueName => overChannels(context, context.emit("Mul", [scale, r]), rank);
-  const centred = (): ValueName => context.emit("Sub", [x, overChannels(context, mean, rank)]);
-  const sum = (v: ValueName): ValueName => reduce(context, "ReduceSum", v, axes, false);
-  return [
-    context.wants(0) ? context.emit("Mul", [dy, gain()]) : undefined,
-    context.wants(1)
-      ? context.emit("Mul", [sum(context.emit("Mul", [dy, centred()])), r])
-      : undefined,
-    context.wants(2) ? sum(dy) : undefined,
-  ];
-}
-
-const batchNormalization = defineOp("BatchNormalization", {
-  shape: batchNormShape,
-  cost: perInput(2),
-  saves: { inputs: [0, 1], outputs: [] },
-  gradient: (context, [dy]) => {
-    if (dy === undefined) return [];
-    const training = intAttribute(context.node, "training_mode", 0) !== 0;
-    return training ? trainingGradient(context, dy) : inferenceGradient(context, dy);
-  },
-});
+import { batchNormalization } from "./batch-norm.ts";
+import { knownShape, noGradient, reduce, scalarLike, shapeConstant, sizesOf } from "./construct.ts";
+import { groupNorms } from "./group-norm.ts";
+import { layerNorms } from "./layer-norm.ts";
+import type { OpDef } from "./op.ts";
+import { defineOp, perInput, sameAsInput } from "./rules.ts";
 
 /** dx = y·(dy - Σ dy·y) along the axis. */
 const softmax = defineOp("Softmax", {
@@ -126,38 +37,89 @@ const logSoftmax = defineOp("LogSoftmax", {
   },
 });
 
-const unsupported = (type: string, saves: readonly number[] = [0]): OpDef =>
-  defineOp(type, {
-    shape: sameAsInput,
-    cost: perInput(5),
-    saves: { inputs: saves, outputs: [] },
-    gradient: NO_RULE,
-  });
-
-/** The normalised axes are 1 in mean and inverse deviation, which are float32 (ONNX LayerNormalization-17). */
-const layerNormalization = defineOp("LayerNormalization", {
-  shape: (c) => {
-    const x = c.input(0);
-    const axis = x?.shape && normalizeAxis(intAttribute(c.node, "axis", -1), x.shape.length);
-    const kept = axis === undefined ? undefined : x?.shape?.map((dim, i) => (i < axis ? dim : 1));
-    return [x, typed("float32", kept), typed("float32", kept)];
+/**
+ * y = x / ‖x‖: dx = (dy - d‖x‖/dx · Σ dy·y) / ‖x‖, with y or the sign of x for the slope of the norm. A row of
+ * zeros, whose result is zeros, has gradient 0.
+ */
+const lpNormalization = defineOp("LpNormalization", {
+  shape: sameAsInput,
+  cost: perInput(3),
+  saves: { inputs: [0], outputs: [0] },
+  gradient: (context, [dy]) => {
+    if (dy === undefined) return [];
+    const { node } = context;
+    const [x = ""] = node.inputs;
+    const y = node.outputs[0] ?? "";
+    const axis = intAttribute(node, "axis", -1);
+    const squares = intAttribute(node, "p", 2) === 2;
+    const emit = (op: string, ...inputs: ValueName[]): ValueName => context.emit(op, inputs);
+    const along = (op: string, v: ValueName): ValueName => reduce(context, op, v, [axis], true);
+    const norm = squares
+      ? emit("Sqrt", along("ReduceSumSquare", x))
+      : along("ReduceSum", emit("Abs", x));
+    const zero = scalarLike(context, x, 0);
+    const inverse = emit("Where", emit("Equal", norm, zero), zero, emit("Reciprocal", norm));
+    const direction = squares ? y : emit("Sign", x);
+    const share = emit("Mul", direction, along("ReduceSum", emit("Mul", dy, y)));
+    return [emit("Mul", emit("Sub", dy, share), inverse)];
   },
-  cost: perInput(5),
-  saves: { inputs: [0, 1], outputs: [] },
-  gradient: NO_RULE,
 });
+
+/** A window of LRN beyond this many channels is taken for a mistake: published networks have 5. */
+const LRN_SIZE_MAX = 256;
+
+/**
+ * y = x · (bias + α/size · Σ x²)^-β, the sum over `size` channels of which one more lies behind the own one
+ * than before it where size is even (ONNX LRN-13).
+ */
+const lrn = defineOp("LRN", {
+  shape: sameAsInput,
+  cost: perInput(5),
+  saves: { inputs: [0], outputs: [] },
+  gradient: {
+    decompose: (context) => {
+      const { node } = context;
+      const [x = ""] = node.inputs;
+      const rank = knownShape(context, x, node).length;
+      const size = intAttribute(node, "size", 1);
+      if (size > LRN_SIZE_MAX) throw noGradient(node, `its window of ${size} channels is too wide`);
+      const emit = (op: string, ...inputs: ValueName[]): ValueName => context.emit(op, inputs);
+      const pads = new Array<number>(2 * rank).fill(0);
+      pads[1] = Math.floor((size - 1) / 2);
+      pads[rank + 1] = Math.ceil((size - 1) / 2);
+      const padded = emit("Pad", emit("Mul", x, x), shapeConstant(context, pads));
+      const channels = sizesOf(context, x, [1]);
+      const shifted = Array.from({ length: size }, (_, i) => {
+        const from = shapeConstant(context, [i]);
+        return emit(
+          "Slice",
+          padded,
+          from,
+          emit("Add", channels, from),
+          shapeConstant(context, [1]),
+        );
+      });
+      const scale = scalarLike(context, x, floatAttribute(node, "alpha", 1e-4) / size);
+      const weighted = emit("Mul", emit("Sum", ...shifted), scale);
+      const base = emit("Add", weighted, scalarLike(context, x, floatAttribute(node, "bias", 1)));
+      const exponent = scalarLike(context, x, -floatAttribute(node, "beta", 0.75));
+      const factor = emit("Exp", emit("Mul", emit("Log", base), exponent));
+      return [emit("Mul", x, factor)];
+    },
+  },
+});
+
+/** One where the greatest element is, else zero: constant almost everywhere. */
+const hardmax = defineOp("Hardmax", { shape: sameAsInput, cost: perInput(5), gradient: "zero" });
 
 /** All ops of this family. */
 export const norms: readonly OpDef[] = [
   batchNormalization,
+  ...layerNorms,
+  ...groupNorms,
   softmax,
   logSoftmax,
-  layerNormalization,
-  unsupported("RMSNormalization", [0, 1]),
-  unsupported("MeanVarianceNormalization"),
-  unsupported("Hardmax"),
-  unsupported("InstanceNormalization", [0, 1]),
-  unsupported("GroupNormalization", [0, 1]),
-  unsupported("LpNormalization"),
-  unsupported("LRN"),
+  hardmax,
+  lpNormalization,
+  lrn,
 ];

@@ -17,6 +17,9 @@ import type { OpDef, ShapeContext } from "./op.ts";
 import { type OpSchema, type SchemaArgument, schemasOf } from "./schema.ts";
 
 /** Domains outside the standard whose ops the table has. */
+/** What ONNX Runtime registers in the standard's domain beside the standard's own (contrib_defs.cc). */
+const OWN = ["SimplifiedLayerNormalization"];
+
 const OTHER_DOMAINS = ["com.microsoft", "com.microsoft.nchwc", "skipway"];
 
 /** Rules are written for these and later ones. */
@@ -134,7 +137,9 @@ const SAMPLES = 60;
 
 describe("the table against the standard", () => {
   test("every op is of the standard, or of a domain that is known", () => {
-    const others = [...OPS.values()].filter((op) => !STANDARD.includes(op));
+    const others = [...OPS.values()].filter(
+      (op) => !STANDARD.includes(op) && !OWN.includes(op.type),
+    );
     expect(others.map((op) => op.domain).filter((one) => !OTHER_DOMAINS.includes(one))).toEqual([]);
     expect(STANDARD.length).toBeGreaterThan(150);
   });

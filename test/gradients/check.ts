@@ -130,7 +130,9 @@ export async function checkCase(one: GradientCase, seed: number): Promise<Findin
   try {
     const problem = problemOf(one, new Random(seed, 1));
     const made = differentiate(problem.graph, { loss: "loss", wrt: problem.wrt });
-    const found = verify(made.graph).map((fault) => `${fault.id}: ${fault.where} ${fault.text}`);
+    // That an op is the runtime's own is no fault.
+    const told = verify(made.graph).filter((fault) => fault.severity !== "info");
+    const found = told.map((fault) => `${fault.id}: ${fault.where} ${fault.text}`);
     faults.push(...found);
     const reference = evaluate(made.graph, problem.feeds);
     const forward = evaluate(problem.graph, problem.feeds);

@@ -45,15 +45,10 @@ export function differentiate(given: Graph, request: GradientRequest): Different
   checkOpset(given);
   const inlined = inlineFunctions(given);
   checkLoss(inlined, request.loss);
-  refuse(
-    unsupportedOn({
-      nodes: inlined.nodes,
-      wrt: request.wrt,
-      ends: [request.loss],
-      typeOf: (name) => typeOf(inlined, name),
-    }),
-  );
+  refuse(unsupportedIn(inlined, request));
   const apart = decompose(inlined, request.wrt, (empty) => new TypedBuilder(empty));
+  // What an op was taken apart into may have no gradient either.
+  if (apart !== inlined) refuse(unsupportedIn(apart, request));
   const graph = withSavedResults(apart, request.wrt);
   const builder = new TypedBuilder(graph);
   const dependent = dependingOn(graph.nodes, request.wrt, (name) => builder.typeOf(name));
@@ -70,6 +65,15 @@ export function differentiate(given: Graph, request: GradientRequest): Different
   refuse(request.wrt.filter((name) => !found.has(name)).map(unreached));
   for (const output of graph.outputs) builder.output(output);
   return { graph: builder.finish(graph.name, graph.opsets, graph.metadata), gradients: found };
+}
+
+function unsupportedIn(graph: Graph, request: GradientRequest): readonly Diagnostic[] {
+  return unsupportedOn({
+    nodes: graph.nodes,
+    wrt: request.wrt,
+    ends: [request.loss],
+    typeOf: (name) => typeOf(graph, name),
+  });
 }
 
 function refuse(found: readonly Diagnostic[]): void {

@@ -7,6 +7,7 @@ import { indexing } from "./indexing.ts";
 import { matmul } from "./matmul.ts";
 import { movement } from "./movement.ts";
 import { norm } from "./norm.ts";
+import { norms } from "./norms.ts";
 import { pool } from "./pool.ts";
 import { reduce } from "./reduce.ts";
 import { spatial } from "./spatial.ts";
@@ -22,4 +23,5 @@ export const GENERATORS: Generators = {
   ...pool,
   ...norm,
   ...spatial,
+  ...norms,
 };

@@ -6,7 +6,6 @@ import {
   between,
   constant,
   fed,
-  fixed,
   type Generator,
   type Generators,
   positive,
@@ -26,16 +25,14 @@ const batchNorm: Generator = (random, variant) => {
       x([n, channels, ...spatial]),
       x([channels]),
       x([channels]),
-      fixed([channels]),
-      fixed([channels], positive),
+      x([channels]),
+      x([channels], positive),
     ],
     attributes: {
       ...(training && { training_mode: int(1) }),
       ...(variant % 3 === 0 && { epsilon: float(1e-2) }),
     },
     outputs: training ? 3 : 1,
-    // Running statistics are not differentiated.
-    reads: [0],
   };
 };
 

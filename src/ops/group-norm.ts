@@ -1,0 +1,146 @@
+// Norms over parts of one sample: groups of channels, single channels, and axes of one's choice.
+
+import { floatAttribute, intAttribute, intsAttribute, type ValueName } from "../graph/graph.ts";
+import { normalizeAxis } from "../graph/shape.ts";
+import {
+  castLike,
+  knownShape,
+  noGradient,
+  reduce,
+  reshapeLike,
+  scalarLike,
+  shapeConstant,
+} from "./construct.ts";
+import type { GradientContext, GradientRule, OpDef } from "./op.ts";
+import { defineOp, perInput, sameAsInput } from "./rules.ts";
+import { inSingle, standardise, unstandardise } from "./standardise.ts";
+
+/** How x is seen while it is normalised: the axes of a norm in it, and those along which scale and bias vary. */
+interface View {
+  /** x in this view. */
+  readonly of: (x: ValueName) => ValueName;
+  readonly rank: number;
+  readonly normalised: readonly number[];
+  readonly scaled: readonly number[];
+}
+
+/** x as it is: each channel of a sample by itself. */
+function channelView(context: GradientContext, x: ValueName): View {
+  const rank = knownShape(context, x, context.node).length;
+  const normalised = Array.from({ length: rank - 2 }, (_, i) => i + 2);
+  return { of: (v) => v, rank, normalised, scaled: [1] };
+}
+
+/** x as `[N, groups, channels of a group, pixels]`; scale and bias are per group before operator set 21. */
+function groupView(context: GradientContext, x: ValueName): View {
+  const { node } = context;
+  const groups = intAttribute(node, "num_groups", 1);
+  const [, known, ...pixels] = knownShape(context, x, node);
+  const perGroup = context.opset < 21;
+  const channels = perGroup ? known : (context.typeOf(node.inputs[1] ?? "")?.shape?.[0] ?? known);
+  if (typeof channels !== "number") throw noGradient(node, "the number of channels must be known");
+  const count = pixels.reduce<number>((n, dim) => (typeof dim === "number" ? n * dim : NaN), 1);
+  const each = channels / groups;
+  // A batch of none has no size that could be left to be found beside another unknown.
+  const target = Number.isNaN(count) ? [0, groups, each, -1] : [-1, groups, each, count];
+  return {
+    of: (v) => context.emit("Reshape", [v, shapeConstant(context, target)]),
+    rank: 4,
+    normalised: [2, 3],
+    scaled: perGroup ? [1] : [1, 2],
+  };
+}
+
+/** The way back through x̂·scale + bias. */
+function affineGradient(viewOf: (context: GradientContext, x: ValueName) => View): GradientRule {
+  return (context, [dy]) => {
+    if (dy === undefined) return [];
+    const [x = "", scale = "", bias = ""] = context.node.inputs;
+    const view = viewOf(context, x);
+    const others = Array.from({ length: view.rank }, (_, i) => i).filter(
+      (axis) => !view.scaled.includes(axis),
+    );
+    const own = (v: ValueName): ValueName => view.of(inSingle(context, v));
+    const d = own(dy);
+    const of = standardise(context, own(x), {
+      axes: view.normalised,
+      epsilon: floatAttribute(context.node, "epsilon", 1e-5),
+      centre: true,
+    });
+    const gain = (): ValueName => {
+      const like = castLike(context, scale, d);
+      if (view.scaled.length === 1) {
+        return context.emit("Unsqueeze", [like, shapeConstant(context, others)]);
+      }
+      const groups = intAttribute(context.node, "num_groups", 1);
+      return context.emit("Reshape", [like, shapeConstant(context, [1, groups, -1, 1])]);
+    };
+    const dx = (): ValueName => {
+      const back = unstandardise(context, of, context.emit("Mul", [d, gain()]));
+      return castLike(context, reshapeLike(context, back, x), x);
+    };
+    const total = (v: ValueName, like: ValueName): ValueName => {
+      const sum = reduce(context, "ReduceSum", v, others, false);
+      return castLike(context, reshapeLike(context, sum, like), like);
+    };
+    return [
+      context.wants(0) ? dx() : undefined,
+      context.wants(1) ? total(context.emit("Mul", [d, of.hat]), scale) : undefined,
+      context.wants(2) ? total(d, bias) : undefined,
+    ];
+  };
+}
+
+const instanceNormalization = defineOp("InstanceNormalization", {
+  shape: sameAsInput,
+  cost: perInput(5),
+  saves: { inputs: [0, 1], outputs: [] },
+  gradient: affineGradient(channelView),
+});
+
+const groupNormalization = defineOp("GroupNormalization", {
+  shape: sameAsInput,
+  cost: perInput(5),
+  saves: { inputs: [0, 1], outputs: [] },
+  gradient: affineGradient(groupView),
+});
+
+/** Added to the deviation (ONNX MeanVarianceNormalization-13, the function's body). */
+const MVN_EPSILON = 1e-9;
+
+/**
+ * y = (x - mean) / (σ + ε): dx = (dy - mean(dy) - y·mean(dy·y)·(σ + ε)/σ) / (σ + ε). Where σ is 0, so is y,
+ * and only the first two terms are left.
+ */
+const mvnGradient: GradientRule = (context, [dy]) => {
+  if (dy === undefined) return [];
+  const x = context.node.inputs[0] ?? "";
+  const rank = knownShape(context, x, context.node).length;
+  const given = intsAttribute(context.node, "axes") ?? [0, 2, 3];
+  const axes = given.map((axis) => normalizeAxis(axis, rank) ?? 0);
+  const emit = (op: string, ...inputs: ValueName[]): ValueName => context.emit(op, inputs);
+  const mean = (v: ValueName): ValueName => reduce(context, "ReduceMean", v, axes, true);
+  const centred = emit("Sub", x, mean(x));
+  const sigma = emit("Sqrt", mean(emit("Mul", centred, centred)));
+  const raised = emit("Add", sigma, scalarLike(context, x, MVN_EPSILON));
+  const y = emit("Div", centred, raised);
+  // Half of the least number that is not 0 would do: it only keeps 0/0 away.
+  const least = emit("Max", sigma, scalarLike(context, x, 1e-30));
+  const slope = emit("Div", mean(emit("Mul", dy, y)), least);
+  const level = emit("Div", emit("Sub", dy, mean(dy)), raised);
+  return [emit("Sub", level, emit("Mul", y, slope))];
+};
+
+const meanVarianceNormalization = defineOp("MeanVarianceNormalization", {
+  shape: sameAsInput,
+  cost: perInput(5),
+  saves: { inputs: [0], outputs: [] },
+  gradient: mvnGradient,
+});
+
+/** Norms over parts of one sample. */
+export const groupNorms: readonly OpDef[] = [
+  instanceNormalization,
+  groupNormalization,
+  meanVarianceNormalization,
+];
