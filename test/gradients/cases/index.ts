@@ -4,6 +4,7 @@ import type { Generators } from "../case.ts";
 import { convolutions } from "./conv.ts";
 import { elementwise } from "./elementwise.ts";
 import { indexing } from "./indexing.ts";
+import { losses } from "./losses.ts";
 import { matmul } from "./matmul.ts";
 import { movement } from "./movement.ts";
 import { norm } from "./norm.ts";
@@ -24,4 +25,5 @@ export const GENERATORS: Generators = {
   ...norm,
   ...spatial,
   ...norms,
+  ...losses,
 };

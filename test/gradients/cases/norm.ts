@@ -1,18 +1,7 @@
 // Cases of normalisation, of the softmax family, and of the losses built on it.
 
-import { float, int, string } from "../../../src/graph/graph.ts";
-import { int64 } from "../../../src/graph/tensor.ts";
-import {
-  between,
-  constant,
-  fed,
-  type Generator,
-  type Generators,
-  positive,
-  shapeOf,
-  turn,
-  x,
-} from "../case.ts";
+import { float, int } from "../../../src/graph/graph.ts";
+import { between, type Generator, type Generators, positive, shapeOf, turn, x } from "../case.ts";
 
 const batchNorm: Generator = (random, variant) => {
   const training = variant % 2 === 1;
@@ -52,27 +41,9 @@ function softmax(op: string): Generator {
   };
 }
 
-const crossEntropy: Generator = (random, variant) => {
-  const [n, classes] = [between(random, 1, 4), between(random, 2, 5)];
-  const spatial = variant % 3 === 2 ? shapeOf(random, 2, 3) : [];
-  const count = spatial.reduce((a, b) => a * b, n);
-  const labels = Array.from({ length: count }, () => random.integer(classes));
-  const reduction = turn(variant, ["mean", "sum"] as const);
-  const label = int64([n, ...spatial], labels);
-  return {
-    op: "SoftmaxCrossEntropyLoss",
-    form: `${reduction}${spatial.length > 0 ? ", pixels" : ""}`,
-    inputs: [x([n, classes, ...spatial]), variant % 2 ? fed(label) : constant(label)],
-    attributes: { reduction: string(reduction) },
-    outputs: 1 + (variant % 2),
-    reads: [0],
-  };
-};
-
 /** All of this family. */
 export const norm: Generators = {
   BatchNormalization: batchNorm,
   Softmax: softmax("Softmax"),
   LogSoftmax: softmax("LogSoftmax"),
-  SoftmaxCrossEntropyLoss: crossEntropy,
 };
