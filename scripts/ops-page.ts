@@ -30,7 +30,7 @@ edited by hand.
   has the op for sequences, optionals or maps, of which the rule says nothing.
 - **Contents**: whether the contents of small integer tensors are followed through the op, as exporters compute shapes.
 - **Gradient**: \`rule\`, \`decomposed\` (taken apart into ops that have rules), \`zero\` (piecewise constant or integer
-  valued) or \`none\`.
+  valued), \`bodies\` (through the graphs inside) or \`none\`.
 - **Cost**: \`counted\` (arithmetic and bytes), \`free\` (a view) or \`unknown\`.
 - **Saved**: what the backward of the op reads: inputs (x) and outputs (y) that training keeps in memory.
 
@@ -72,6 +72,7 @@ function row(op: OpDef): string {
 
 function kindOfGradient({ gradient }: OpDef): string {
   if (gradient === "zero") return "zero";
+  if (gradient === "bodies") return "bodies";
   if (typeof gradient === "function") return "rule";
   return "decompose" in gradient ? "decomposed" : "none";
 }
@@ -126,6 +127,7 @@ function totals(ops: readonly OpDef[]): string {
     `${count((op) => kindOfGradient(op) === "rule")} have a gradient rule`,
     `${count((op) => kindOfGradient(op) === "decomposed")} are taken apart into ops that have one`,
     `${count((op) => op.gradient === "zero")} have gradient zero`,
+    `${count((op) => op.gradient === "bodies")} have that of the graphs inside them`,
     `${count((op) => kindOfGradient(op) === "none")} have none`,
   ];
   const others = ops.length - standard;

@@ -5,7 +5,7 @@ import { intsAttribute, type Node, subgraphs } from "../graph/graph.ts";
 import { type Dim, normalizeAxis, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { either } from "../graph/value-type.ts";
 import type { OpDef, ShapeContext, ShapeRule } from "./op.ts";
-import { defineOp, NO_RULE, typed } from "./rules.ts";
+import { defineOp, typed } from "./rules.ts";
 
 const ifShape: ShapeRule = ({ node }) => {
   const [one, other] = subgraphs(node);
@@ -95,7 +95,7 @@ function control(type: string, shape: ShapeRule): OpDef {
     shape,
     containers: true,
     cost: () => undefined,
-    gradient: NO_RULE,
+    gradient: "bodies",
   });
 }
 

@@ -70,8 +70,11 @@ export interface Unsupported {
   readonly because: string;
 }
 
-/** How a gradient flows back through an op. `zero`: piecewise constant or integer valued. */
-export type Gradient = GradientRule | Decomposition | "zero" | Unsupported;
+/**
+ * How a gradient flows back through an op. `zero`: piecewise constant or integer valued. `bodies`: through the
+ * graphs in its attributes.
+ */
+export type Gradient = GradientRule | Decomposition | "zero" | "bodies" | Unsupported;
 
 /** Arithmetic and traffic of one node. */
 export interface Cost {

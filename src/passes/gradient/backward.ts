@@ -2,14 +2,15 @@
 // its inputs, and what reaches a value over several ways is summed (Griewank and Walther 2008, chapter 3).
 
 import { present } from "../../base/assert.ts";
-import { withBodies } from "../../canonical/inline.ts";
 import type { TypedBuilder } from "../../canonical/typed-builder.ts";
 import type { Attribute, Graph, Node, ValueName } from "../../graph/graph.ts";
-import { captures } from "../../graph/query.ts";
 import { zerosLike } from "../../ops/construct.ts";
 import { opOf } from "../../ops/index.ts";
 import type { GradientContext } from "../../ops/op.ts";
-import { dependingOn, isBranching, readBy } from "./paths.ts";
+import { copied } from "./copy.ts";
+import { dependingOn, hasBodies, readBy } from "./paths.ts";
+import { roundsOf } from "./rounds.ts";
+import { throughRounds } from "./through-rounds.ts";
 
 /** The gradients of values, as far as they have been followed back. */
 export class Backward {
@@ -57,8 +58,8 @@ export class Backward {
 
   #throughNode(node: Node): void {
     const dy = node.outputs.map((name) => (name === "" ? undefined : this.gradientOf(name)));
-    if (isBranching(node)) {
-      for (const [name, gradient] of this.#throughBranches(node, dy)) this.add(name, gradient);
+    if (hasBodies(node)) {
+      for (const [name, gradient] of this.#throughBodies(node, dy)) this.add(name, gradient);
       return;
     }
     const rule = opOf(node)?.gradient;
@@ -67,6 +68,15 @@ export class Backward {
       const input = node.inputs[i] ?? "";
       if (gradient !== undefined && this.#dependent.has(input)) this.add(input, gradient);
     }
+  }
+
+  #throughBodies(
+    node: Node,
+    dy: readonly (ValueName | undefined)[],
+  ): readonly (readonly [ValueName, ValueName])[] {
+    const rounds = roundsOf(node);
+    if (rounds === undefined) return this.#throughBranches(node, dy);
+    return throughRounds(this.#builder, rounds, { dy, dependent: this.#dependent, follow });
   }
 
   #contextOf(node: Node): GradientContext {
@@ -116,6 +126,19 @@ export class Backward {
   }
 }
 
+/** Follows gradients back through the nodes of a body. */
+function follow(
+  body: TypedBuilder,
+  nodes: readonly Node[],
+  dependent: ReadonlySet<ValueName>,
+  seeds: Iterable<readonly [ValueName, ValueName]>,
+): Backward {
+  const backward = new Backward(body, dependent);
+  for (const [name, gradient] of seeds) backward.add(name, gradient);
+  backward.through(nodes);
+  return backward;
+}
+
 /** The gradient of one branch before its outputs are declared. */
 interface BranchGradient {
   /** The attribute that holds the branch. */
@@ -133,60 +156,17 @@ function branchGradient(
 ): BranchGradient {
   const nodes = copied(body, branch);
   const dependent = dependingOn(nodes.nodes, flow.wanted, (name) => body.typeOf(name));
-  const backward = new Backward(body, dependent);
-  for (const [i, output] of branch.outputs.entries()) {
+  const seeds = branch.outputs.flatMap((output, i): [ValueName, ValueName][] => {
     const gradient = flow.dy[i];
-    if (gradient !== undefined) backward.add(nodes.rename(output.name), gradient);
-  }
-  backward.through(nodes.nodes);
+    return gradient === undefined ? [] : [[nodes.rename(output.name), gradient]];
+  });
+  const backward = follow(body, nodes.nodes, dependent, seeds);
   const gradients = new Map<ValueName, ValueName>();
   for (const name of flow.wanted) {
     const gradient = backward.gradientOf(name);
     if (gradient !== undefined) gradients.set(name, gradient);
   }
   return { key, body, gradients, branch };
-}
-
-/** The forward of a branch once more, under names of its own. */
-function copied(
-  body: TypedBuilder,
-  branch: Graph,
-): { readonly nodes: readonly Node[]; readonly rename: (name: ValueName) => ValueName } {
-  const names = new Map<ValueName, ValueName>();
-  const own = (name: ValueName): void => {
-    if (name !== "" && !names.has(name)) names.set(name, body.unique(name));
-  };
-  const rename = (name: ValueName): ValueName => names.get(name) ?? name;
-  for (const [name, ref] of branch.initializers) {
-    own(name);
-    body.initializer(rename(name), ref);
-  }
-  const nodes = branch.nodes.map((node) => {
-    node.outputs.forEach(own);
-    const copy = renamedIn(node, rename, body.unique(node.name));
-    body.append(copy);
-    return copy;
-  });
-  return { nodes, rename };
-}
-
-/** A node with values renamed where it and its bodies read them; what bodies make keeps its name. */
-function renamedIn(node: Node, rename: (name: ValueName) => ValueName, name: string): Node {
-  const inner = withBodies(node, (body) => {
-    const free = captures(body);
-    const within = (one: ValueName): ValueName => (free.has(one) ? rename(one) : one);
-    return {
-      ...body,
-      nodes: body.nodes.map((one) => renamedIn(one, within, one.name)),
-      outputs: body.outputs.map((value) => ({ ...value, name: within(value.name) })),
-    };
-  });
-  return {
-    ...inner,
-    name,
-    inputs: node.inputs.map((one) => (one === "" ? "" : rename(one))),
-    outputs: node.outputs.map((one) => (one === "" ? "" : rename(one))),
-  };
 }
 
 function finished({ body, gradients, branch }: BranchGradient, found: readonly ValueName[]): Graph {

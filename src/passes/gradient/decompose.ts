@@ -7,7 +7,7 @@ import type { TypedBuilder } from "../../canonical/typed-builder.ts";
 import { type Graph, type Node, subgraphs, type ValueName } from "../../graph/graph.ts";
 import { opOf } from "../../ops/index.ts";
 import type { Decomposition } from "../../ops/op.ts";
-import { dependingOn } from "./paths.ts";
+import { dependingInside, dependingOn } from "./paths.ts";
 
 /** Ops that come out of a decomposition may be taken apart in turn; no chain of ours is longer. */
 const ROUNDS_MAX = 6;
@@ -60,7 +60,8 @@ function append(builder: TypedBuilder, nodes: readonly Node[], wrt: Iterable<Val
     const kept = withBodies(node, (body) => {
       if (!body.nodes.some(isOpen)) return body;
       const inner = builder.body(`${node.name}/`, { ...body, nodes: [] });
-      if (!append(inner, body.nodes, dependent)) return body;
+      const within = dependingInside(node, body, dependent, (name) => inner.typeOf(name));
+      if (!append(inner, body.nodes, within)) return body;
       for (const output of body.outputs) inner.output(output);
       return inner.finish(body.name, body.opsets, body.metadata);
     });

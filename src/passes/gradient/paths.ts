@@ -12,6 +12,7 @@ import {
 } from "../../graph/graph.ts";
 import { captures } from "../../graph/query.ts";
 import { opOf } from "../../ops/index.ts";
+import { roundsOf } from "./rounds.ts";
 
 /** What is known of a value by its name. */
 export type TypeOf = (name: ValueName) => ValueType | undefined;
@@ -25,9 +26,9 @@ export function readBy(node: Node): readonly ValueName[] {
     : [...inputs, ...bodies.flatMap((body) => [...captures(body)])];
 }
 
-/** Whether a node's gradient is that of its branches. */
-export function isBranching(node: Node): boolean {
-  return node.op === "If" && node.domain === "";
+/** Whether a node's gradient is that of the graphs inside it. */
+export function hasBodies(node: Node): boolean {
+  return opOf(node)?.gradient === "bodies";
 }
 
 /** Float values on a differentiable path from the given ones; integer values carry no gradient. */
@@ -46,6 +47,26 @@ export function dependingOn(
     }
   }
   return dependent;
+}
+
+/** Float values that depend on the given ones inside a body; what a round hands on to the next one included. */
+export function dependingInside(
+  node: Node,
+  body: Graph,
+  dependent: Iterable<ValueName>,
+  typeOf: TypeOf,
+): Set<ValueName> {
+  const wrt = new Set(dependent);
+  const { states = [], slices = [] } = roundsOf(node) ?? {};
+  for (const { outer, inside } of [...states, ...slices]) {
+    if (wrt.has(outer)) wrt.add(inside.name);
+  }
+  for (;;) {
+    const known = wrt.size;
+    const found = dependingOn(body.nodes, wrt, (name) => body.values.get(name) ?? typeOf(name));
+    for (const { inside, result } of states) if (found.has(result.name)) wrt.add(inside.name);
+    if (wrt.size === known) return found;
+  }
 }
 
 /** Values from which one of the ends can be reached. */
@@ -72,24 +93,27 @@ export function unsupportedOn(stretch: Stretch): Diagnostic[] {
   const end = reaching(stretch.nodes, stretch.ends);
   return stretch.nodes.flatMap((node) => {
     if (!node.outputs.some((name) => dependent.has(name) && end.has(name))) return [];
-    if (isBranching(node))
-      return subgraphs(node).flatMap((body) => unsupportedIn(body, dependent, stretch));
     const gradient = opOf(node)?.gradient ?? { because: "skipway does not know the op" };
+    if (gradient === "bodies")
+      return subgraphs(node).flatMap((body) => unsupportedIn(node, body, dependent, stretch));
     if (gradient === "zero" || typeof gradient === "function" || "decompose" in gradient) return [];
     return [unsupported(node, gradient.because, stretch.nodes)];
   });
 }
 
 function unsupportedIn(
+  node: Node,
   body: Graph,
   dependent: ReadonlySet<ValueName>,
   around: Stretch,
 ): Diagnostic[] {
+  const typeOf: TypeOf = (name) => body.values.get(name) ?? around.typeOf(name);
   return unsupportedOn({
     nodes: body.nodes,
-    wrt: dependent,
-    ends: body.outputs.map((value) => value.name),
-    typeOf: (name) => body.values.get(name) ?? around.typeOf(name),
+    wrt: dependingInside(node, body, dependent, typeOf),
+    // Whether a Loop goes on is a truth value, through which nothing flows.
+    ends: body.outputs.slice(node.op === "Loop" ? 1 : 0).map((value) => value.name),
+    typeOf,
   });
 }
 
