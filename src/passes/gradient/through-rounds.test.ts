@@ -190,7 +190,9 @@ describe("gradients through Loop and Scan", () => {
     builder.input("x", "float64", [2, 2]);
     const body = bodyOf(builder, loopInputs(["s", "float64", [2, 2]]), (b) => [
       "go",
-      b.emit("Own", ["s"], { domain: "example" }),
+      b.emit("Cast", [b.emit("Own", ["s"], { domain: "example" })], {
+        attributes: { to: int(11) },
+      }),
     ]);
     const count = builder.constant(int64([], [1]));
     const y = builder.emit("Loop", [count, "", "x"], { attributes: { body } });
