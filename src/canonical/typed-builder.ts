@@ -4,7 +4,7 @@
 import { assert, present } from "../base/assert.ts";
 import { type EmitOptions, GraphBuilder } from "../graph/build.ts";
 import type { DType } from "../graph/dtype.ts";
-import type { Graph, Node, Value, ValueName, ValueType } from "../graph/graph.ts";
+import type { Attribute, Graph, Node, Value, ValueName, ValueType } from "../graph/graph.ts";
 import type { Shape } from "../graph/shape.ts";
 import { hasBytes, type TensorRef } from "../graph/tensor.ts";
 import type { Emitter } from "../ops/op.ts";
@@ -137,6 +137,23 @@ export class TypedBuilder implements Emitter {
     return (
       this.#builder.constantOf(name) ?? this.#constants.get(name) ?? this.#outer?.constantOf(name)
     );
+  }
+
+  bodyOf(
+    name: string,
+    inputs: readonly ValueType[],
+    build: (body: Emitter, inputs: readonly ValueName[]) => readonly ValueName[],
+  ): Attribute {
+    const body = this.body(`${this.unique(name)}/`);
+    const names = inputs.map(({ dtype, shape }, i) =>
+      body.input(body.unique(`input${i}`), dtype, present(shape, "the rank of an input is known")),
+    );
+    for (const result of build(body, names)) {
+      // An output of its own, also where it is an input or a value from outside.
+      const value = body.emit("Identity", [result]);
+      body.output({ name: value, ...present(body.typeOf(value), "an output is typed") });
+    }
+    return { kind: "graph", value: body.finish(name, new Map([["", this.#opset]])) };
   }
 
   /** Marks a value as a graph output. */

@@ -2,7 +2,7 @@
 // and what its backward needs. The table in index.ts lists all; adding an op touches one file there.
 
 import type { EmitOptions } from "../graph/build.ts";
-import type { Node, ValueName, ValueType } from "../graph/graph.ts";
+import type { Attribute, Node, ValueName, ValueType } from "../graph/graph.ts";
 import type { Dim } from "../graph/shape.ts";
 import type { TensorRef } from "../graph/tensor.ts";
 
@@ -32,6 +32,18 @@ export interface Emitter {
   constant(ref: TensorRef, stem?: string): ValueName;
   typeOf(name: ValueName): ValueType | undefined;
   constantOf(name: ValueName): TensorRef | undefined;
+  /**
+   * A graph for an attribute of a node that is still to be added, such as the body of a Scan. It sees the
+   * values here.
+   *
+   * @param inputs Types of its inputs, whose ranks are known.
+   * @param build Adds its nodes; gives its outputs.
+   */
+  bodyOf(
+    name: string,
+    inputs: readonly ValueType[],
+    build: (body: Emitter, inputs: readonly ValueName[]) => readonly ValueName[],
+  ): Attribute;
 }
 
 /** The node that is written in other ops, or differentiated, besides the emitter. */

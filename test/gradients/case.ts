@@ -40,6 +40,8 @@ export interface GradientCase {
   readonly outputs?: number;
   /** Outputs that the loss reads; all float ones if left out. */
   readonly reads?: readonly number[];
+  /** The runtime has no kernel for this form; what the op is taken apart into is run alone. */
+  readonly noKernel?: true;
   /** Builds the forward in place of one node, for ops with bodies; returns the outputs. */
   readonly build?: (builder: TypedBuilder, inputs: readonly ValueName[]) => readonly ValueName[];
 }

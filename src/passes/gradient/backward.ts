@@ -90,6 +90,7 @@ export class Backward {
       constant: (ref, stem) => builder.constant(ref, stem),
       typeOf: (name) => builder.typeOf(name),
       constantOf: (name) => builder.constantOf(name),
+      bodyOf: (name, inputs, build) => builder.bodyOf(name, inputs, build),
     };
   }
 

@@ -80,6 +80,7 @@ function takeApart(builder: TypedBuilder, node: Node, { decompose: write }: Deco
     constant: (ref, stem) => builder.constant(ref, stem),
     typeOf: (name) => builder.typeOf(name),
     constantOf: (name) => builder.constantOf(name),
+    bodyOf: (name, inputs, build) => builder.bodyOf(name, inputs, build),
   });
   for (const [i, name] of node.outputs.entries()) {
     const result = results[i];

@@ -10,6 +10,7 @@ import { movement } from "./movement.ts";
 import { norm } from "./norm.ts";
 import { norms } from "./norms.ts";
 import { pool } from "./pool.ts";
+import { recurrent } from "./recurrent.ts";
 import { reduce } from "./reduce.ts";
 import { spatial } from "./spatial.ts";
 
@@ -26,4 +27,5 @@ export const GENERATORS: Generators = {
   ...spatial,
   ...norms,
   ...losses,
+  ...recurrent,
 };
