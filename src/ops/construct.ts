@@ -89,6 +89,35 @@ export function countAlong(
   return castLike(context, product, like);
 }
 
+/**
+ * A shape from parts, int64 `[parts]`: a size that is known, or that of an axis of a value. For Reshape and
+ * Expand; 0 and -1 keep their meaning.
+ */
+export function assembledShape(
+  context: Emitter,
+  parts: readonly (number | readonly [ValueName, number])[],
+): ValueName {
+  const known = parts.map((part): Dim => {
+    if (typeof part === "number") return part;
+    const [value, axis] = part;
+    return context.typeOf(value)?.shape?.[axis] ?? UNKNOWN_DIM;
+  });
+  if (isStatic(known)) return shapeConstant(context, known);
+  const pieces = parts.map((part, i) => {
+    const dim = known[i];
+    if (typeof dim === "number") return shapeConstant(context, [dim]);
+    return typeof part === "number" ? "" : sizesOf(context, part[0], [part[1]]);
+  });
+  return context.emit("Concat", pieces, { attributes: { axis: int(0) } });
+}
+
+/** 0, 1, … as many as an axis of a value is long, int64 `[size]`. */
+export function countingAlong(context: Emitter, x: ValueName, axis: number): ValueName {
+  const [zero, one] = [0, 1].map((value) => context.constant(scalarOf("int64", value), "index"));
+  const size = context.emit("Squeeze", [sizesOf(context, x, [axis])]);
+  return context.emit("Range", [zero ?? "", size, one ?? ""]);
+}
+
 /** A value converted to the type of `like`. */
 export function castLike(context: Emitter, x: ValueName, like: ValueName): ValueName {
   return castTo(context, x, context.typeOf(like)?.dtype ?? "float32");

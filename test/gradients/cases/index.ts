@@ -1,6 +1,7 @@
 // All generators of cases. A new rule needs a line in the file of its family.
 
 import type { Generators } from "../case.ts";
+import { attentions } from "./attention.ts";
 import { convolutions } from "./conv.ts";
 import { elementwise } from "./elementwise.ts";
 import { indexing } from "./indexing.ts";
@@ -28,4 +29,5 @@ export const GENERATORS: Generators = {
   ...norms,
   ...losses,
   ...recurrent,
+  ...attentions,
 };
