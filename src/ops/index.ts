@@ -3,6 +3,7 @@
 import type { Node } from "../graph/graph.ts";
 import { activations } from "./activations.ts";
 import { attentions } from "./attention.ts";
+import { blockedOps } from "./blocked.ts";
 import { contributions } from "./contrib.ts";
 import { controls } from "./control.ts";
 import { convolutions } from "./conv.ts";
@@ -58,6 +59,7 @@ const ALL: readonly OpDef[] = [
   ...learned,
   ...trainings,
   ...macros,
+  ...blockedOps,
 ];
 
 /** Ops by `domain/type`; the standard domain is empty. */

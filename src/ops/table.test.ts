@@ -16,11 +16,11 @@ import { OPS } from "./index.ts";
 import type { OpDef, ShapeContext } from "./op.ts";
 import { type OpSchema, type SchemaArgument, schemasOf } from "./schema.ts";
 
-/** Domains outside the standard whose ops the table has. */
 /** What ONNX Runtime registers in the standard's domain beside the standard's own (contrib_defs.cc). */
 const OWN = ["SimplifiedLayerNormalization"];
 
-const OTHER_DOMAINS = ["com.microsoft", "com.microsoft.nchwc", "skipway"];
+/** Domains outside the standard whose ops the table has. */
+const OTHER_DOMAINS = ["com.microsoft", "com.microsoft.nchwc", "skipway", "skipway.blocked"];
 
 /** Rules are written for these and later ones. */
 const OPSET_MIN = 7;

@@ -5,7 +5,7 @@ import { open, readFile, rename, rm } from "node:fs/promises";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import { float32Values, type Tensor } from "../graph/tensor.ts";
-import { flatTensor, type Layout, tensorsOf } from "./layout.ts";
+import { flatTensor, type Layout, put, tensorsOf } from "./layout.ts";
 import { decodeSafetensors, encodeSafetensors, type Safetensors } from "./safetensors.ts";
 
 /** What a run needs to go on. */
@@ -98,12 +98,12 @@ export async function readCheckpoint(
   if (found.metadata.get("fingerprint") !== run.fingerprint) return undefined;
   const join = (prefix: string, layout: Layout): Float32Array | undefined => {
     const flat = new Float32Array(layout.count);
-    for (const { name, offset, count } of layout.slots) {
-      const value = found.tensors.get(`${prefix}.${name}`);
+    for (const slot of layout.slots) {
+      const value = found.tensors.get(`${prefix}.${slot.name}`);
       if (value?.dtype !== "float32") return undefined;
       const values = float32Values(value);
-      if (values.length !== count) return undefined;
-      flat.set(values, offset);
+      if (values.length !== slot.count) return undefined;
+      put(flat, slot, values);
     }
     return flat;
   };

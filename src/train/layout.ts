@@ -18,6 +18,8 @@ export interface Slot {
   readonly shape: readonly number[];
   readonly offset: number;
   readonly count: number;
+  /** Where in the slot each element of the plain weight lies; left out where it lies plain. */
+  readonly index?: Uint32Array;
 }
 
 /** The order of weights in a flat vector. */
@@ -26,13 +28,18 @@ export interface Layout {
   readonly count: number;
 }
 
-/** The layout of the named float32 initializers, in the given order. */
-export function layoutOf(graph: Graph, names: readonly ValueName[]): Layout {
+/** The layout of the named float32 initializers, in the given order, some of them not plain. */
+export function layoutOf(
+  graph: Graph,
+  names: readonly ValueName[],
+  indexes: ReadonlyMap<ValueName, Uint32Array> = new Map(),
+): Layout {
   let offset = 0;
   const slots = names.map((name) => {
     const shape = graph.initializers.get(name)?.shape ?? [];
     const count = shape.reduce((a, b) => a * b, 1);
-    const slot = { name, shape, offset, count };
+    const index = indexes.get(name);
+    const slot = { name, shape, offset, count, ...(index === undefined ? {} : { index }) };
     offset += count;
     return slot;
   });
@@ -45,19 +52,27 @@ export function gatherFlat(graph: Graph, layout: Layout): Float32Array {
   for (const slot of layout.slots) {
     const weight = graph.initializers.get(slot.name);
     assert(weight !== undefined && hasBytes(weight), `the weight ${slot.name} has bytes`);
-    flat.set(float32Values(weight), slot.offset);
+    put(flat, slot, float32Values(weight));
   }
   return flat;
 }
 
-/** The tensors that a flat vector holds, as views. */
+/** Writes a plain weight to its slot. */
+export function put(flat: Float32Array, slot: Slot, plain: Float32Array): void {
+  const { offset, index } = slot;
+  if (index === undefined) flat.set(plain, offset);
+  else for (let i = 0; i < plain.length; i++) flat[offset + (index[i] ?? 0)] = plain[i] ?? 0;
+}
+
+/** The plain weight of a slot: a view of the vector where it lies plain. */
+function taken(flat: Float32Array, { offset, count, index }: Slot): Float32Array {
+  const part = flat.subarray(offset, offset + count);
+  return index === undefined ? part : Float32Array.from(index, (at) => part[at] ?? 0);
+}
+
+/** The tensors that a flat vector holds, plain; as views where they lie so. */
 export function tensorsOf(flat: Float32Array, layout: Layout): Map<ValueName, Tensor> {
-  return new Map(
-    layout.slots.map(({ name, shape, offset, count }) => [
-      name,
-      float32(shape, flat.subarray(offset, offset + count)),
-    ]),
-  );
+  return new Map(layout.slots.map((slot) => [slot.name, float32(slot.shape, taken(flat, slot))]));
 }
 
 /** The graph with other weights. */

@@ -7,6 +7,7 @@ import type { Graph, ValueName } from "../graph/graph.ts";
 import { int } from "../graph/graph.ts";
 import { float32, int64, scalar } from "../graph/tensor.ts";
 import type { Optimizer } from "../nn/optimizer.ts";
+import { blockedIndex, enterBlocked, lowerBlocked } from "../passes/blocked/index.ts";
 import { differentiate } from "../passes/gradient/differentiate.ts";
 import { trainingMode } from "../passes/training-mode.ts";
 import { type Layout, layoutOf } from "./layout.ts";
@@ -19,6 +20,8 @@ export interface ProgramOptions {
   readonly watch: readonly ValueName[];
   /** Seeds what random layers drop. Default 1. */
   readonly seed?: number;
+  /** Channels in a block of the runtime's layout; left out: everything runs plain (passes/blocked). */
+  readonly block?: number;
 }
 
 /** A training step. Inputs and outputs of the graph have the names in `ports`. */
@@ -50,9 +53,12 @@ export const ports = {
 export function trainingProgram(inference: Graph, options: ProgramOptions): Program {
   const fixed = inferShapes(inference, new Map([["N", options.batch]]));
   const form = trainingMode(fixed, { seed: options.seed ?? 1, step: ports.step });
-  const scored = withLoss(inferShapes(form.graph), options.batch);
+  const { graph: scored, indexes } = inLayout(
+    withLoss(inferShapes(form.graph), options.batch),
+    options,
+  );
   const statistics = layoutOf(inference, [...form.statistics.keys()]);
-  const parameters = layoutOf(inference, trainable(inference, form.statistics));
+  const parameters = layoutOf(inference, trainable(inference, form.statistics), indexes);
   const names = parameters.slots.map((slot) => slot.name);
   const { graph, gradients } = differentiate(scored, {
     loss: ports.loss,
@@ -77,12 +83,27 @@ export function trainingProgram(inference: Graph, options: ProgramOptions): Prog
   for (const name of outputsOf(statistics, options.watch)) {
     builder.output({ name, dtype: "float32", shape: builder.typeOf(name)?.shape });
   }
+  const whole = builder.finish(`${inference.name}.training`, inference.opsets);
   return {
-    graph: builder.finish(`${inference.name}.training`, inference.opsets),
+    graph: options.block === undefined ? whole : lowerBlocked(whole, options.block),
     parameters,
     statistics,
     watch: options.watch,
   };
+}
+
+/** The graph in the layout that was asked for, with where its weights lie otherwise than plain. */
+function inLayout(
+  graph: Graph,
+  { block, watch }: ProgramOptions,
+): { graph: Graph; indexes: ReadonlyMap<ValueName, Uint32Array> } {
+  if (block === undefined) return { graph, indexes: new Map() };
+  const entered = enterBlocked(graph, { block, keep: new Set(watch) });
+  const indexes = [...entered.weights].map(([name, form]) => {
+    const shape = graph.initializers.get(name)?.shape ?? [];
+    return [name, blockedIndex(shape, form, block)] as const;
+  });
+  return { graph: entered.graph, indexes: new Map(indexes) };
 }
 
 function outputsOf(statistics: Layout, watch: readonly ValueName[]): string[] {

@@ -1,0 +1,353 @@
+// Which part of a graph runs in the blocked layout: convolutions whose channels fill blocks, the batch
+// normalisations behind them with skip and Relu, global pooling, and what treats elements alone between
+// them. Everything else stays as it is, behind a Leave.
+
+import { TypedBuilder } from "../../canonical/typed-builder.ts";
+import type { Attribute, Graph, Node, ValueName } from "../../graph/graph.ts";
+import { int, intAttribute, ints } from "../../graph/graph.ts";
+import { indexOf, typeOf } from "../../graph/query.ts";
+import { elementCount, isStatic, sameShape } from "../../graph/shape.ts";
+import { BLOCKED_DOMAIN, plainInput } from "../../ops/blocked.ts";
+import { windowOf } from "../../ops/window.ts";
+import type { WeightForm } from "./weight-form.ts";
+
+/** The graph with its region, and the weights that the region wants in blocks. */
+export interface BlockedForm {
+  readonly graph: Graph;
+  /** Initializers that are read as convolution weights of the region and by nothing else. */
+  readonly weights: ReadonlyMap<ValueName, WeightForm>;
+}
+
+/** What the region is built for. */
+export interface BlockedOptions {
+  /** Channels in a block. */
+  readonly block: number;
+  /** Values that must stay values of the graph. */
+  readonly keep: ReadonlySet<ValueName>;
+}
+
+/** Ops that give each element from that element alone, and from scalars. */
+const ELEMENTWISE = new Set([
+  ...["Add", "Sub", "Mul", "Div", "Sum", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid"],
+  ...["HardSwish", "Elu", "Selu", "Softplus", "Clip", "Identity", "Neg", "Abs", "Exp", "Erf"],
+]);
+
+/**
+ * Rewrites the training form of a graph, with static shapes, so that what gains runs blocked. Values keep
+ * their names; those of the region that are outputs of the graph are named anew inside. The same graph
+ * where nothing gains: fewer examples than a block, say.
+ */
+export function enterBlocked(graph: Graph, options: BlockedOptions): BlockedForm {
+  const entering = new Entering(graph, options);
+  for (const node of graph.nodes) entering.visit(node);
+  return entering.finish();
+}
+
+type Window = NonNullable<ReturnType<typeof windowOf>>;
+
+class Entering {
+  readonly #graph: Graph;
+  readonly #block: number;
+  readonly #keep: ReadonlySet<ValueName>;
+  readonly #builder: TypedBuilder;
+  /** From a value of the graph to the one that holds it in blocks, and to the one that holds it plain. */
+  readonly #blocked = new Map<ValueName, ValueName>();
+  readonly #plain = new Map<ValueName, ValueName>();
+  readonly #weights = new Map<ValueName, WeightForm>();
+  /** Nodes that an earlier one has taken in. */
+  readonly #taken = new Set<Node>();
+  /** Values whose producer has been visited. */
+  readonly #made = new Set<ValueName>();
+  /** Results of convolutions from which the running mean is taken off. */
+  readonly #shifted = new Set<ValueName>();
+  #convolutions = 0;
+
+  constructor(graph: Graph, { block, keep }: BlockedOptions) {
+    this.#graph = graph;
+    this.#block = block;
+    this.#keep = new Set([...keep, ...graph.outputs.map((value) => value.name)]);
+    this.#builder = new TypedBuilder({ ...graph, nodes: [], outputs: [] });
+    for (const value of graph.inputs) this.#made.add(value.name);
+  }
+
+  visit(node: Node): void {
+    if (!this.#taken.has(node) && !this.#intoRegion(node)) this.#asItIs(node);
+    for (const name of node.outputs) this.#made.add(name);
+  }
+
+  finish(): BlockedForm {
+    if (this.#convolutions === 0) return { graph: this.#graph, weights: new Map() };
+    for (const output of this.#graph.outputs) {
+      this.#plainOf(output.name);
+      this.#builder.output(output);
+    }
+    const { name, opsets, metadata } = this.#graph;
+    return { graph: this.#builder.finish(name, opsets, metadata), weights: this.#weights };
+  }
+
+  #intoRegion(node: Node): boolean {
+    if (node.domain !== "") return false;
+    if (node.op === "Conv") return this.#convolution(node);
+    if (node.op === "BatchNormalization") return this.#norm(node);
+    if (node.op === "GlobalAveragePool") return this.#globalPool(node);
+    if (node.op === "Concat") return this.#concat(node);
+    return ELEMENTWISE.has(node.op) && this.#elementwise(node);
+  }
+
+  #asItIs(node: Node): void {
+    const inputs = node.inputs.map((name) => this.#plainOf(name));
+    this.#builder.append({ ...node, inputs });
+  }
+
+  #shape(name: ValueName): readonly number[] | undefined {
+    const type = typeOf(this.#graph, name);
+    return type?.dtype === "float32" && isStatic(type.shape) ? type.shape : undefined;
+  }
+
+  /** Whether a value could stand in the region. */
+  #fits(name: ValueName): boolean {
+    const shape = this.#shape(name);
+    const [batch = 0, channels = 0] = shape ?? [];
+    return shape?.length === 4 && batch % this.#block === 0 && channels % this.#block === 0;
+  }
+
+  #plainOf(name: ValueName): ValueName {
+    const inside = this.#blocked.get(name);
+    if (inside === undefined) return name;
+    const known = this.#plain.get(name);
+    if (known !== undefined) return known;
+    const outputs = inside === name ? undefined : { outputs: [name] };
+    const plain = this.#builder.emit("Leave", [inside], {
+      domain: BLOCKED_DOMAIN,
+      name: `${name}.plain`,
+      ...outputs,
+    });
+    this.#plain.set(name, plain);
+    return plain;
+  }
+
+  #blockedOf(name: ValueName): ValueName {
+    const known = this.#blocked.get(name);
+    if (known !== undefined) return known;
+    const inside = this.#builder.emit("Enter", [name], {
+      domain: BLOCKED_DOMAIN,
+      name: `${name}.blocked`,
+    });
+    this.#plain.set(name, name);
+    this.#blocked.set(name, inside);
+    return inside;
+  }
+
+  /** The name of a result in the region: its own, unless a graph output must have that plain. */
+  #resultName(name: ValueName): ValueName {
+    const isOutput = this.#graph.outputs.some((value) => value.name === name);
+    const inside = isOutput ? `${name}.inside` : name;
+    this.#blocked.set(name, inside);
+    return inside;
+  }
+
+  #emit(op: string, node: Node, inputs: readonly ValueName[], parts: Emitted): void {
+    const { result, further = [], attributes } = parts;
+    this.#builder.emitAll(op, inputs, {
+      domain: BLOCKED_DOMAIN,
+      name: node.name,
+      outputs: [this.#resultName(result), ...further],
+      attributes,
+    });
+  }
+
+  #convolution(node: Node): boolean {
+    const [x = "", w = "", bias = ""] = node.inputs;
+    const [y = ""] = node.outputs;
+    const [image, kernel] = [this.#shape(x), this.#shape(w)];
+    if (image === undefined || kernel?.length !== 4 || !this.#fits(y)) return false;
+    const window = windowOf(node, kernel.slice(2), image.slice(2));
+    const isFirst = (image[1] ?? 0) < this.#block && !this.#blocked.has(x) && this.#isGraphInput(x);
+    if (window === undefined || intAttribute(node, "group", 1) !== 1) return false;
+    if (!isFirst && !this.#fits(x)) return false;
+    if (!this.#suits(window, image.slice(2), this.#shape(y)?.slice(2) ?? [])) return false;
+    this.#convolutions++;
+    const weight = this.#weight(w, isFirst);
+    const shift = this.#runningMean(y);
+    if (shift !== undefined) this.#shifted.add(y);
+    this.#emit(
+      "Conv",
+      node,
+      [isFirst ? x : this.#blockedOf(x), weight, this.#bias(node, bias, shift)],
+      {
+        result: y,
+        attributes: {
+          kernel_shape: ints(window.kernel),
+          strides: ints(window.strides),
+          pads: ints([...window.padsBegin, ...window.padsEnd]),
+          ...(isFirst ? plainInput : {}),
+        },
+      },
+    );
+    return true;
+  }
+
+  #isGraphInput(x: ValueName): boolean {
+    return this.#graph.inputs.some((value) => value.name === x) && !this.#keep.has(x);
+  }
+
+  /** Whether forward and both gradients of a window are written for the region. */
+  #suits(window: Window, input: readonly number[], output: readonly number[]): boolean {
+    const [stride = 1] = window.strides;
+    if (window.strides.some((one) => one !== stride)) return false;
+    if (window.dilations.some((one) => one !== 1)) return false;
+    return window.kernel.every((k, axis) => {
+      const [begin = 0, end = 0] = [window.padsBegin[axis], window.padsEnd[axis]];
+      const size = input[axis] ?? 0;
+      const halves = size % stride === 0 && output[axis] === size / stride;
+      const meetsAll = k - stride - begin >= 0 || k === 1;
+      return begin < k && end < k && halves && meetsAll;
+    });
+  }
+
+  #weight(w: ValueName, isFirst: boolean): ValueName {
+    const form: WeightForm = isFirst ? "outputs" : "blocks";
+    const uses = indexOf(this.#graph).uses.get(w) ?? [];
+    const alone = uses.length === 1 && this.#graph.initializers.has(w) && !this.#keep.has(w);
+    if (alone) {
+      this.#weights.set(w, form);
+      return w;
+    }
+    return this.#builder.emit("BlockWeight", [w], {
+      domain: BLOCKED_DOMAIN,
+      name: `${w}.blocks`,
+      attributes: isFirst ? plainInput : {},
+    });
+  }
+
+  /** The running mean of the normalisation behind a value, if it alone reads it. */
+  #runningMean(y: ValueName): ValueName | undefined {
+    const use = this.#onlyUse(y);
+    if (use?.op !== "BatchNormalization" || use.inputs[0] !== y) return undefined;
+    return isTraining(use) ? use.inputs[3] : undefined;
+  }
+
+  #bias(node: Node, bias: ValueName, shift: ValueName | undefined): ValueName {
+    if (shift === undefined) return bias;
+    const name = `${node.name}.shift`;
+    return bias === ""
+      ? this.#builder.emit("Neg", [shift], { name })
+      : this.#builder.emit("Sub", [bias, shift], { name });
+  }
+
+  /** The one node that reads a value, unless the value must stay. */
+  #onlyUse(name: ValueName): Node | undefined {
+    const uses = indexOf(this.#graph).uses.get(name) ?? [];
+    const [first] = uses;
+    return uses.length === 1 && !this.#keep.has(name) && first?.input !== -1
+      ? first?.node
+      : undefined;
+  }
+
+  #norm(node: Node): boolean {
+    const [x = "", ...vectors] = node.inputs;
+    const inside = this.#blocked.get(x);
+    if (inside === undefined || !isTraining(node)) return false;
+    const shifted = this.#shifted.has(x);
+    const { skip, last } = this.#behind(node);
+    const [y = "", mean = "", variance = ""] = node.outputs;
+    const relu = last.op === "Relu";
+    const result = last === node ? y : (last.outputs[0] ?? "");
+    const further = [mean, variance, `${node.name}.mean`, `${node.name}.inverse`].map((name, i) =>
+      name === "" ? `${node.name}.unused${i}` : name,
+    );
+    const own: [string, Attribute][] = [...node.attributes].filter(([name]) =>
+      ["epsilon", "momentum"].includes(name),
+    );
+    this.#emit(
+      "Norm",
+      node,
+      [inside, ...vectors, skip === undefined ? "" : this.#blockedOf(skip)],
+      {
+        result,
+        further,
+        attributes: {
+          ...Object.fromEntries(own),
+          ...(relu ? { relu: int(1) } : {}),
+          ...(shifted ? { shifted: int(1) } : {}),
+        },
+      },
+    );
+    return true;
+  }
+
+  /** The skip that is added behind a normalisation and the last node that it takes in. */
+  #behind(node: Node): { skip: ValueName | undefined; last: Node } {
+    let last = node;
+    let skip: ValueName | undefined;
+    const [y = ""] = node.outputs;
+    const sum = this.#onlyUse(y);
+    if (sum?.op === "Add" && sum.domain === "") {
+      const other = sum.inputs.find((name) => name !== y);
+      const same = other !== undefined && sameShape(this.#shape(other), this.#shape(y));
+      if (same && (this.#made.has(other) || this.#graph.initializers.has(other))) {
+        skip = other;
+        last = sum;
+      }
+    }
+    const [z = ""] = last.outputs;
+    const relu = this.#onlyUse(z);
+    if (relu?.op === "Relu" && relu.domain === "") last = relu;
+    if (last !== node) this.#taken.add(last);
+    if (skip !== undefined && sum !== undefined) this.#taken.add(sum);
+    return { skip, last };
+  }
+
+  #globalPool(node: Node): boolean {
+    const [x = ""] = node.inputs;
+    const [y = ""] = node.outputs;
+    const inside = this.#blocked.get(x);
+    if (inside === undefined) return false;
+    this.#builder.emit("GlobalAveragePool", [inside], {
+      domain: BLOCKED_DOMAIN,
+      name: node.name,
+      outputs: [y],
+    });
+    return true;
+  }
+
+  /** Along channels: blocks lie one after another as channels do. */
+  #concat(node: Node): boolean {
+    const axis = intAttribute(node, "axis", 1);
+    if (axis !== 1 && axis !== -3) return false;
+    if (!node.inputs.some((name) => this.#blocked.has(name))) return false;
+    if (!node.inputs.every((name) => this.#fits(name))) return false;
+    this.#again(node, node.inputs);
+    return true;
+  }
+
+  #elementwise(node: Node): boolean {
+    const [y = ""] = node.outputs;
+    const shape = this.#shape(y);
+    if (shape === undefined || !node.inputs.some((name) => this.#blocked.has(name))) return false;
+    const whole = node.inputs.filter(
+      (name) => name !== "" && elementCount(this.#shape(name)) !== 1,
+    );
+    if (!whole.every((name) => sameShape(this.#shape(name), shape) && this.#fits(name)))
+      return false;
+    this.#again(node, whole);
+    return true;
+  }
+
+  /** The same node on the blocked forms of some of its operands. */
+  #again(node: Node, whole: readonly ValueName[]): void {
+    const inputs = node.inputs.map((name) => (whole.includes(name) ? this.#blockedOf(name) : name));
+    const [y = ""] = node.outputs;
+    this.#builder.append({ ...node, inputs, outputs: [this.#resultName(y)] });
+  }
+}
+
+interface Emitted {
+  readonly result: ValueName;
+  readonly further?: readonly ValueName[];
+  readonly attributes: Readonly<Record<string, Attribute>>;
+}
+
+function isTraining(node: Node): boolean {
+  return intAttribute(node, "training_mode", 0) !== 0;
+}
