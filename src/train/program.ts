@@ -21,7 +21,7 @@ export interface ProgramOptions {
   /** Seeds what random layers drop. Default 1. */
   readonly seed?: number;
   /** Channels in a block of the runtime's layout; left out: everything runs plain (passes/blocked). */
-  readonly block?: number;
+  readonly block?: number | undefined;
 }
 
 /** A training step. Inputs and outputs of the graph have the names in `ports`. */

@@ -28,6 +28,7 @@ import {
 import type { Dataset } from "./data.ts";
 import { type Accuracy, evaluateModel } from "./evaluate.ts";
 import { gatherFlat, tensorsOf, withWeights } from "./layout.ts";
+import { type LoweringChoice, trainingBlock } from "./lowering.ts";
 import { type Program, ports, trainingProgram } from "./program.ts";
 import { rateFactor, type Schedule } from "./schedule.ts";
 
@@ -42,6 +43,11 @@ export interface TrainOptions {
   readonly seed?: number;
   /** Threads of one step. Default 1. */
   readonly threads?: number;
+  /**
+   * `auto` runs convolutions in the runtime's blocked layout where that is proven to give the same on this
+   * machine, `plain` never does. Default `auto`.
+   */
+  readonly lowering?: LoweringChoice;
   /** Default `cosine`. */
   readonly schedule?: Schedule;
   /** Default `none`. */
@@ -112,9 +118,12 @@ export async function train(
     optimizer: options.optimizer,
     watch: blocks.map((block) => block.value),
     seed,
+    block: options.lowering === "plain" ? undefined : await trainingBlock(),
   });
   const bytes = encodeModel(modelOf(program.graph));
-  const run = { layout: program, fingerprint: fingerprintOf(bytes, data, options) };
+  // Of the network, not of how it is laid out here: a run may go on on another machine.
+  const network = encodeModel(modelOf(training));
+  const run = { layout: program, fingerprint: fingerprintOf(network, data, options) };
   const found =
     options.checkpoint === undefined ? undefined : await readCheckpoint(options.checkpoint, run);
   const start =
