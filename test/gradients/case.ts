@@ -62,11 +62,6 @@ export function weight(shape: readonly number[], domain: Domain = normal): CaseI
   return { kind: "float", shape, domain, fixed: false, weight: true };
 }
 
-/** A float input that is not. */
-export function fixed(shape: readonly number[], domain: Domain = normal): CaseInput {
-  return { kind: "float", shape, domain, fixed: true };
-}
-
 /** An initializer. */
 export function constant(tensor: Tensor): CaseInput {
   return { kind: "constant", tensor };

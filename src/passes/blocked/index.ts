@@ -1,8 +1,8 @@
 // The blocked lowering of a training graph: its convolutions, norms and what stands between them run in the
 // layout that ONNX Runtime computes convolutions in, forward and backward.
 
-export { type BlockedForm, enterBlocked } from "./enter.ts";
-export { blockedIndex, type WeightForm } from "./weight-form.ts";
+export { enterBlocked } from "./enter.ts";
+export { blockedIndex } from "./weight-form.ts";
 
 import type { Graph } from "../../graph/graph.ts";
 import { expandBlocked } from "./expand.ts";

@@ -1,21 +1,30 @@
 // Results that the way back reads and that the forward did not ask for: where the maximum of a MaxPool was, the
 // log-probabilities of a cross-entropy.
 
+import { inferShapes } from "../../canonical/infer-shapes.ts";
 import { withBodies } from "../../canonical/inline.ts";
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { NodeNames } from "../../graph/node-names.ts";
 import { opOf } from "../../ops/index.ts";
 import { dependingOn, type TypeOf } from "./paths.ts";
 
-/** The graph with those results named, on the nodes that depend on `wrt`; the same graph if there is none. */
-export function withSavedResults(graph: Graph, wrt: Iterable<ValueName>, outer?: TypeOf): Graph {
+/**
+ * The graph with those results named and typed, on the nodes that depend on `wrt`; the same graph if there is
+ * none.
+ */
+export function withSavedResults(graph: Graph, wrt: Iterable<ValueName>): Graph {
+  const named = withNames(graph, wrt);
+  return named === graph ? graph : inferShapes(named);
+}
+
+function withNames(graph: Graph, wrt: Iterable<ValueName>, outer?: TypeOf): Graph {
   const typeOf: TypeOf = (name) => graph.values.get(name) ?? outer?.(name);
   const dependent = dependingOn(graph.nodes, wrt, typeOf);
   const taken = new NodeNames();
   for (const node of graph.nodes) for (const name of node.outputs) taken.reserve(name);
   const nodes = graph.nodes.map((node) => {
     if (!node.outputs.some((name) => dependent.has(name))) return node;
-    const inner = withBodies(node, (body) => withSavedResults(body, dependent, typeOf));
+    const inner = withBodies(node, (body) => withNames(body, dependent, typeOf));
     return withOutputs(inner, missingOf(inner), taken);
   });
   return nodes.every((node, i) => node === graph.nodes[i]) ? graph : { ...graph, nodes };
