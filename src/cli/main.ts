@@ -26,6 +26,10 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     { load: async () => (await import("./commands/memory.ts")).addMemory, stopsItself: false },
   ],
   [
+    "gradient",
+    { load: async () => (await import("./commands/gradient.ts")).addGradient, stopsItself: false },
+  ],
+  [
     "doctor",
     { load: async () => (await import("./commands/doctor.ts")).addDoctor, stopsItself: false },
   ],

@@ -1,8 +1,9 @@
 // Models as objects: read from a file or built around a graph, and written to a file.
 
 import { dirname } from "node:path";
-import type { Graph } from "../graph/graph.ts";
+import { functionKey, type Graph } from "../graph/graph.ts";
 import { withExternalTensors } from "./external-data.ts";
+import { plainDomain } from "./graph-from.ts";
 import { functionMessages } from "./messages.ts";
 import { type Model, type ModelFunction, origins, type SaveOptions } from "./model.ts";
 import type { ModelProto } from "./proto/onnx_pb.js";
@@ -56,10 +57,21 @@ export function withGraph(model: Model, graph: Graph): Model {
   return new OnnxModel({
     irVersion: irVersionFor(model, graph),
     producer: model.producer,
-    functions: functionMessages(graph, model.functions),
+    functions: functionMessages(graph, functionsKept(model, graph)),
     graph,
     ...(model.path === undefined ? {} : { path: model.path }),
     ...(origin === undefined ? {} : { origin }),
+  });
+}
+
+/** Functions that the graph still has, in the operator sets that they were read with: byte for byte. */
+function functionsKept(model: Model, graph: Graph): readonly ModelFunction[] {
+  return model.functions.filter((one) => {
+    const key = functionKey({ ...one, domain: plainDomain(one.domain), op: one.name });
+    const before = model.graph.functions?.get(key);
+    const now = graph.functions?.get(key);
+    if (now === undefined) return before === undefined;
+    return before?.opsets.get("") === now.opsets.get("");
   });
 }
 

@@ -3,6 +3,7 @@
 
 import type { Graph, Node, ValueName } from "../graph/graph.ts";
 import { int, intAttribute } from "../graph/graph.ts";
+import { indexOf } from "../graph/query.ts";
 import { withMasks } from "./random-mask.ts";
 
 /** A graph in training form, with where its statistics are updated. */
@@ -36,11 +37,56 @@ export function trainingMode(graph: Graph, random: RandomOptions): TrainingForm 
   return { ...withMasks(statistics.size === 0 ? graph : { ...graph, nodes }, random), statistics };
 }
 
+/**
+ * The way back, for models that were exported while they were trained: every BatchNormalization normalises by
+ * its running statistics, which stay what they are, and every Dropout lets all pass. The same graph if there
+ * is none of them.
+ */
+export function inferenceMode(graph: Graph): Graph {
+  if (!graph.nodes.some(isTraining)) return graph;
+  const { uses, outputs } = indexOf(graph);
+  const isRead = (name: ValueName): boolean => outputs.has(name) || uses.has(name);
+  return { ...graph, nodes: graph.nodes.flatMap((node) => inInference(node, isRead)) };
+}
+
+/** Nodes of the standard that may behave otherwise while a network is trained. */
+function isTraining(node: Node): boolean {
+  if (node.domain !== "") return false;
+  if (node.op === "Dropout") return (node.inputs[2] ?? "") !== "";
+  return node.op === "BatchNormalization" && intAttribute(node, "training_mode", 0) !== 0;
+}
+
+function inInference(node: Node, isRead: (name: ValueName) => boolean): readonly Node[] {
+  if (!isTraining(node)) return [node];
+  if (node.op === "Dropout") return [{ ...node, inputs: node.inputs.slice(0, 2) }];
+  const [y = "", ...next] = node.outputs;
+  const attributes = new Map([...node.attributes, ["training_mode", int(0)]]);
+  const kept = next.flatMap((name, i): Node[] =>
+    isRead(name) ? [handedOn(node, node.inputs[3 + i] ?? "", name)] : [],
+  );
+  return [{ ...node, outputs: [y], attributes }, ...kept];
+}
+
+function handedOn(node: Node, input: ValueName, output: ValueName): Node {
+  const { originals: _of, remarks: _said, ...plain } = node;
+  const name = `${node.name}/${output}`;
+  return {
+    ...plain,
+    name,
+    op: "Identity",
+    inputs: [input],
+    outputs: [output],
+    attributes: new Map(),
+  };
+}
+
 function inTraining(node: Node, statistics: Map<ValueName, ValueName>): Node {
   const [x = "", scale = "", bias = "", mean = "", variance = ""] = node.inputs;
   const [y = ""] = node.outputs;
   const next = (name: ValueName): ValueName => {
-    const moved = `${name}.next`;
+    // Of layers that share their statistics, the last one's count.
+    const before = statistics.get(name);
+    const moved = before === undefined ? `${name}.next` : `${before}'`;
     statistics.set(name, moved);
     return moved;
   };

@@ -24,6 +24,8 @@ export interface GradientRequest {
   readonly loss: ValueName;
   /** Initializers, graph inputs or values in between. */
   readonly wrt: readonly ValueName[];
+  /** What of those that the loss does not depend on: refused by default, else left out of the result. */
+  readonly unreached?: "refuse" | "leave-out";
 }
 
 /** The graph with its gradients, and where each of them is. */
@@ -62,7 +64,9 @@ export function differentiate(given: Graph, request: GradientRequest): Different
     const gradient = backward.gradientOf(name);
     if (gradient !== undefined) found.set(name, gradient);
   }
-  refuse(request.wrt.filter((name) => !found.has(name)).map(unreached));
+  if (request.unreached !== "leave-out") {
+    refuse(request.wrt.filter((name) => !found.has(name)).map(unreached));
+  }
   for (const output of graph.outputs) builder.output(output);
   return { graph: builder.finish(graph.name, graph.opsets, graph.metadata), gradients: found };
 }
