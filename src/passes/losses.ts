@@ -17,7 +17,7 @@ import {
 } from "../ops/construct.ts";
 import type { Emitter } from "../ops/op.ts";
 
-/** Mean or sum over what the loss is of; `mean` if left out. */
+/** Mean or sum over what the loss is of; `mean` if left out. Of no elements it is 0 in ONNX Runtime (PyTorch: NaN). */
 export type Reduction = "mean" | "sum";
 
 /** A loss of scores of classes and the numbers of the right ones (`cross_entropy`). */
