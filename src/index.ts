@@ -23,6 +23,12 @@ export type { Model, SaveOptions } from "./onnx/model.ts";
 export { modelOf, withExternalData } from "./onnx/onnx-model.ts";
 export { loadModel } from "./onnx/read.ts";
 export { verify } from "./ops/verify.ts";
+export {
+  type GradientOptions,
+  type GraphWithGradients,
+  withGradients,
+} from "./passes/gradient/with-gradients.ts";
+export type { Loss } from "./passes/losses.ts";
 export { type ExportForm, type ExportOptions, exportModel } from "./runtime/export.ts";
 export { inProcessRunner } from "./runtime/in-process.ts";
 export type { Runner, Session, Tensors } from "./runtime/runner.ts";

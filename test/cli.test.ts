@@ -33,7 +33,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe("every command", () => {
-  test.each([[], ["up"], ["census"], ["lint"], ["doctor"]])(
+  test.each([[], ["up"], ["census"], ["lint"], ["gradient"], ["doctor"]])(
     "%s --help ends well and shows an example",
     async (...command) => {
       const { code, out } = await skipway(...command.filter(Boolean), "--help");

@@ -36,6 +36,7 @@ test("the names of the front page", async () => {
       "train",
       "verify",
       "withExternalData",
+      "withGradients",
     ]
   `);
   expect(Object.keys(front["nn"] ?? {}).sort()).toMatchInlineSnapshot(`
@@ -158,7 +159,10 @@ test("the types of the front page", async () => {
       "Diagnostic",
       "ExportForm",
       "ExportOptions",
+      "GradientOptions",
       "Graph",
+      "GraphWithGradients",
+      "Loss",
       "Model",
       "Node",
       "ParseOptions",

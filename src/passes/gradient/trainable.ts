@@ -63,28 +63,27 @@ function sourceOf(graph: Graph, name: ValueName): ValueName {
 
 /**
  * The initializers that names and patterns stand for, in the order of the graph. `*` in a pattern stands for
- * any characters, `?` for one; a name that an initializer has is that name, whatever it holds.
+ * any characters, `?` for one, and it chooses among `weights`; a name that an initializer has is that name.
  *
- * @throws SkipwayError `input` with a finding for each pattern that fits no initializer, and each name of
- * one that has no gradient.
+ * @throws SkipwayError `input` with a finding for each pattern that fits no weight, and each name of an
+ * initializer that has no gradient.
  */
-export function named(graph: Graph, patterns: readonly string[]): ValueName[] {
+export function named(
+  graph: Graph,
+  patterns: readonly string[],
+  weights: readonly ValueName[],
+): ValueName[] {
   const chosen = new Set<ValueName>();
   const found: Diagnostic[] = [];
   for (const pattern of patterns) {
-    const fitting = graph.initializers.has(pattern) ? [pattern] : matching(graph, pattern);
-    const floats = fitting.filter((name) => isFloat(graph.initializers.get(name)?.dtype ?? "bool"));
-    if (fitting.length === 0) found.push(unknownName(graph, pattern));
-    else if (floats.length === 0) found.push(notFloat(graph, fitting[0] ?? ""));
-    for (const name of floats) chosen.add(name);
+    const one = graph.initializers.get(pattern);
+    const fitting = one === undefined ? weights.filter((name) => fits(name, pattern)) : [pattern];
+    if (fitting.length === 0) found.push(unknownName(pattern, weights));
+    else if (one !== undefined && !isFloat(one.dtype)) found.push(notFloat(pattern, one.dtype));
+    for (const name of fitting) chosen.add(name);
   }
   if (found.length > 0) throw SkipwayError.fromDiagnostics("input", found);
   return [...graph.initializers.keys()].filter((name) => chosen.has(name));
-}
-
-function matching(graph: Graph, pattern: string): ValueName[] {
-  if (!/[*?]/.test(pattern)) return [];
-  return [...graph.initializers.keys()].filter((name) => fits(name, pattern));
 }
 
 /**
@@ -111,30 +110,26 @@ export function fits(name: string, pattern: string): boolean {
   return pattern.slice(next).replaceAll("*", "") === "";
 }
 
-function unknownName(graph: Graph, pattern: string): Diagnostic {
-  const floats = [...graph.initializers].filter(([, ref]) => isFloat(ref.dtype));
-  const shown = floats.slice(0, NAMES_SHOWN).map(([name]) => `"${clipName(name)}"`);
-  const more = floats.length - shown.length;
+function unknownName(pattern: string, weights: readonly ValueName[]): Diagnostic {
+  const shown = weights.slice(0, NAMES_SHOWN).map((name) => `"${clipName(name)}"`);
+  const more = weights.length - shown.length;
+  const listed = `${shown.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
   return diagnostic({
     id: "gradient/unknown-name",
     severity: "error",
     where: `"${clipName(pattern)}"`,
-    text: "is no initializer of the model, and fits the name of none",
-    notes: [
-      floats.length === 0
-        ? "the model has no float initializers"
-        : `it has ${shown.join(", ")}${more > 0 ? ` and ${more} more` : ""}`,
-    ],
+    text: "is no initializer of the model, and fits the name of no weight",
+    notes: [weights.length === 0 ? "the loss depends on no weights" : `the weights are ${listed}`],
     fix: 'Name initializers, or a pattern such as "encoder.*".',
   });
 }
 
-function notFloat(graph: Graph, name: ValueName): Diagnostic {
+function notFloat(name: ValueName, dtype: string): Diagnostic {
   return diagnostic({
     id: "gradient/not-float",
     severity: "error",
     where: `initializer "${clipName(name)}"`,
-    text: `holds ${graph.initializers.get(name)?.dtype}, and gradients are of float values`,
+    text: `holds ${dtype}, and gradients are of float values`,
     fix: "Name float initializers, or leave it to --wrt all.",
   });
 }

@@ -190,7 +190,8 @@ describe("modes", () => {
 });
 
 describe("which weights", () => {
-  const names = (wrt: readonly string[]): readonly ValueName[] => named(network(21), wrt);
+  const names = (wrt: readonly string[]): readonly ValueName[] =>
+    named(network(21), wrt, trainable(network(21), "y"));
 
   test("by name and pattern, in the order of the graph", () => {
     expect(names(["layer_b_weight", "layer_a_bias"])).toEqual(["layer_a_bias", "layer_b_weight"]);

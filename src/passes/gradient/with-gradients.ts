@@ -8,9 +8,11 @@ import { TypedBuilder } from "../../canonical/typed-builder.ts";
 import type { Graph, Value, ValueName } from "../../graph/graph.ts";
 import { typeOf } from "../../graph/query.ts";
 import { scalarOf } from "../../graph/tensor.ts";
+import { verify } from "../../ops/verify.ts";
 import { appendLoss, type Loss, targetType } from "../losses.ts";
 import { inferenceMode, trainingMode } from "../training-mode.ts";
 import { differentiate } from "./differentiate.ts";
+import { unreached } from "./paths.ts";
 import { prepareForGradients } from "./prepare.ts";
 import { renameValues } from "./rename.ts";
 import { named, trainable } from "./trainable.ts";
@@ -48,13 +50,15 @@ export function gradientName(initializer: ValueName): ValueName {
 /**
  * The same network with its gradients. Labels are the input `label`, targets the input `target`.
  *
- * @throws SkipwayError `input` for names that fit nothing, for a model whose first output has no such loss,
+ * @throws SkipwayError `input` for a graph that no runtime would take, for names that fit nothing, for a model whose first output has no such loss,
  * and for ops on the way that have no gradient.
  */
 export function withGradients(given: Graph, options: GradientOptions): GraphWithGradients {
   const { mode = "eval", seed = 1 } = options;
   const [first] = given.outputs;
   if (first === undefined) throw noOutputs(given);
+  const faults = verify(given).filter(({ severity }) => severity === "error");
+  if (faults.length > 0) throw SkipwayError.fromDiagnostics("input", faults);
   const names = {
     target: options.loss.kind === "cross-entropy" ? "label" : "target",
     loss: "loss",
@@ -67,10 +71,15 @@ export function withGradients(given: Graph, options: GradientOptions): GraphWith
       ? trainingMode(prepared, { seed, step: names.step })
       : { graph: inferenceMode(prepared), step: undefined };
   const scored = withLoss(inferShapes(form.graph), first.name, names, options.loss);
-  const chosen = options.wrt && named(prepared, options.wrt);
-  const wrt = chosen ?? weightsOf(scored, given, names.loss);
-  const unreached = chosen === undefined ? "leave-out" : "refuse";
-  const { graph, gradients } = differentiate(scored, { loss: names.loss, wrt, unreached });
+  const weights = weightsOf(scored, given, names.loss);
+  const { wrt } = options;
+  const chosen = wrt === undefined ? weights : named(scored, wrt, weights);
+  const request = { loss: names.loss, wrt: chosen, unreached: "leave-out" } as const;
+  const { graph, gradients } = differentiate(scored, request);
+  const missing = (wrt ?? []).filter(
+    (name) => scored.initializers.has(name) && !gradients.has(name),
+  );
+  if (missing.length > 0) throw SkipwayError.fromDiagnostics("input", missing.map(unreached));
   if (gradients.size === 0) throw nothingToTrain(given);
   return {
     ...asOutputs(graph, gradients, { ...names, step: form.step }),
