@@ -1,8 +1,9 @@
 """The PyTorch half of `npm run interop:gradients`.
 
-`export DIR` writes small networks as ONNX files (operator set 17, nothing folded) and beside them what
-PyTorch's own gradients are, in float64, as one JSON document. `check DIR` runs onnx's checker over the files
-there. Needs torch and onnx; the product does not.
+`export DIR` writes small networks as ONNX files and beside them what PyTorch's own gradients are, in float64,
+as one JSON document. Most are written by the tracing exporter (operator set 17, nothing folded), some by the
+newer one as it is by default, which transposes and renames weights: those are found by what they hold.
+`check DIR` runs onnx's checker over the files there. Needs torch, onnx and onnxscript; the product does not.
 """
 
 import json
@@ -12,6 +13,7 @@ import sys
 import warnings
 
 import onnx
+import onnx.numpy_helper
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -309,6 +311,13 @@ CASES = [
     ("vit", ViT, (2, 3, 8, 8), "cross-entropy", (2,), {}),
     ("encoder", encoder, (2, 4, 5), "mse", (2, 4, 3), {}),
     ("group-norm", Groups, (2, 3, 6, 6), "cross-entropy", (2,), {}),
+    ("densenet-new", Dense, (3, 3, 8, 8), "cross-entropy", (3,), {"new": True}),
+    ("unet-new", UNet, (2, 1, 8, 8), "cross-entropy", (2, 8, 8), {"classAxis": 1, "new": True}),
+    ("causal-lm-new", CausalLM, TOKENS, "cross-entropy", (3, 6), {"new": True}),
+    ("llama-new", Llama, TOKENS, "cross-entropy", (3, 6), {"new": True}),
+    ("vit-new", ViT, (2, 3, 8, 8), "cross-entropy", (2,), {"new": True}),
+    ("encoder-new", encoder, (2, 4, 5), "mse", (2, 4, 3), {"new": True}),
+    ("activations-new", activations, (5, 6), "mse", (5, 3), {"new": True}),
 ]
 
 
@@ -341,19 +350,9 @@ def export(folder, number, name, make, shape, loss, target_shape, options):
     target = torch.randn(target_shape) if loss == "mse" else torch.randint(0, classes, target_shape)
     if train == "mode":
         net.eval()
-    kept = train == "preserve"
-    torch.onnx.export(
-        net,
-        (x,),
-        str(folder / f"{name}.onnx"),
-        dynamo=False,
-        opset_version=17,
-        do_constant_folding=False,
-        input_names=["input"],
-        output_names=["output"],
-        training=torch.onnx.TrainingMode.PRESERVE if kept else torch.onnx.TrainingMode.EVAL,
-    )
+    write(net, x, folder / f"{name}.onnx", options)
     net.train(train is not None)
+    parts = partsOf(net, folder / f"{name}.onnx")
     exact = net.double()
     y = exact(x.double() if x.is_floating_point() else x)
     value = lossOf(loss, y, target, options.get("classAxis", -1))
@@ -366,8 +365,48 @@ def export(folder, number, name, make, shape, loss, target_shape, options):
         "input": tensor(x),
         "target": tensor(target),
         "value": value.item(),
-        "gradients": {key: tensor(p.grad) for key, p in exact.named_parameters()},
+        "gradients": [
+            {"weight": key, "parts": parts[key], **tensor(p.grad)}
+            for key, p in exact.named_parameters()
+            if parts[key]
+        ],
     }
+
+
+def write(net, x, path, options):
+    if options.get("new"):
+        torch.onnx.export(net, (x,), str(path), dynamo=True, external_data=False, verbose=False)
+        return
+    kept = options.get("train") == "preserve"
+    torch.onnx.export(
+        net,
+        (x,),
+        str(path),
+        dynamo=False,
+        opset_version=17,
+        do_constant_folding=False,
+        training=torch.onnx.TrainingMode.PRESERVE if kept else torch.onnx.TrainingMode.EVAL,
+    )
+
+
+def partsOf(net, path):
+    """For each weight the initializers that hold it, as it is or transposed; by name where that is enough."""
+    held = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
+    parts = {}
+    for key, value in net.named_parameters():
+        own = value.detach().numpy()
+        same = [{"name": name, "transposed": False} for name, one in held.items() if equal(one, own)]
+        turned = [
+            {"name": name, "transposed": True}
+            for name, one in held.items()
+            if one.ndim == 2 and equal(one.T, own) and not equal(one, own)
+        ]
+        parts[key] = [{"name": key, "transposed": False}] if key in held and not turned else same + turned
+    return parts
+
+
+def equal(a, b):
+    return a.shape == b.shape and (a == b).all()
 
 
 def spread(net):

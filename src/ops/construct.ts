@@ -208,3 +208,26 @@ function unbroadcastAtRunTime(
   });
   return context.emit("Reshape", [total, own]);
 }
+
+/**
+ * Zeros before and behind along some axes; less than none cuts off. All axes are named by their place: where
+ * a Pad has its axes as an input, ONNX Runtime 1.30 loses them when it moves a Transpose past it ("indices
+ * element out of data bounds" in a Gather that the model does not have).
+ */
+export function padAlong(
+  context: Emitter,
+  x: ValueName,
+  axes: readonly number[],
+  pads: readonly number[],
+): ValueName {
+  const rank = context.typeOf(x)?.shape?.length;
+  if (rank === undefined) {
+    return context.emit("Pad", [x, shapeConstant(context, pads), "", shapeConstant(context, axes)]);
+  }
+  const whole = new Array<number>(2 * rank).fill(0);
+  for (const [i, axis] of axes.entries()) {
+    whole[axis] = pads[i] ?? 0;
+    whole[rank + axis] = pads[axes.length + i] ?? 0;
+  }
+  return context.emit("Pad", [x, shapeConstant(context, whole)]);
+}

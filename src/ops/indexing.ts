@@ -15,6 +15,7 @@ import { int64, vectorOf } from "../graph/tensor.ts";
 import {
   knownShape,
   noGradient,
+  padAlong,
   reshapeLike,
   shapeConstant,
   shapeOf,
@@ -90,8 +91,7 @@ function onePlace(
   { axis, rows, at }: { axis: number; rows: number; at: number },
 ): ValueName {
   const before = at < 0 ? at + rows : at;
-  const pads = shapeConstant(context, [before, rows - 1 - before]);
-  return context.emit("Pad", [dy, pads, "", shapeConstant(context, [axis])]);
+  return padAlong(context, dy, [axis], [before, rows - 1 - before]);
 }
 
 /** dx = hot · dy, with rows in front and everything else behind. */

@@ -3,7 +3,15 @@
 import { int, type Node, string, stringAttribute, type ValueName } from "../graph/graph.ts";
 import { type Dim, normalizeAxis, UNKNOWN_DIM } from "../graph/shape.ts";
 import { int64 } from "../graph/tensor.ts";
-import { knownShape, scalarLike, shapeConstant, shapeOf, sizesOf, zerosLike } from "./construct.ts";
+import {
+  knownShape,
+  padAlong,
+  scalarLike,
+  shapeConstant,
+  shapeOf,
+  sizesOf,
+  zerosLike,
+} from "./construct.ts";
 import type { Emitter, GradientContext, OpDef, ShapeRule } from "./op.ts";
 import { argument, defineOp, integers, perOutput, typed } from "./rules.ts";
 
@@ -122,16 +130,6 @@ function sliceGradient(context: GradientContext, dy: ValueName): ValueName {
   return axesPadded.length === 0 ? dx : padAlong(context, dx, axesPadded, [...before, ...after]);
 }
 
-/** Zeros before and behind along some axes; less than none cuts off (Pad-18). */
-function padAlong(
-  context: Emitter,
-  x: ValueName,
-  axes: readonly number[],
-  pads: readonly number[],
-): ValueName {
-  return context.emit("Pad", [x, shapeConstant(context, pads), "", shapeConstant(context, axes)]);
-}
-
 function reversed(context: Emitter, x: ValueName, axis: number): ValueName {
   const [first, last] = [-1, Number.MIN_SAFE_INTEGER];
   const bounds = [[first], [last], [axis], [-1]].map((list) => shapeConstant(context, list));
@@ -224,13 +222,11 @@ function padGradient(context: GradientContext, dy: ValueName): ValueName {
   const isStatic = sizes.every((size) => typeof size === "number");
   // Where the forward cuts instead of adding, the gradient adds zeros.
   if (pads === undefined || !isStatic || pads.some((width) => width < 0)) {
-    const back =
-      pads === undefined
-        ? context.emit("Neg", [widths])
-        : shapeConstant(
-            context,
-            pads.map((width) => -width),
-          );
+    if (pads !== undefined) {
+      const back = pads.map((width) => -width);
+      return padAlong(context, dy, axes, back);
+    }
+    const back = context.emit("Neg", [widths]);
     return context.emit("Pad", axesInput === "" ? [dy, back] : [dy, back, "", axesInput]);
   }
   const starts = axes.map((_, i) => pads[i] ?? 0);

@@ -133,6 +133,18 @@ describe("the model with gradients", () => {
     }
   });
 
+  test("slices between transpositions, which the runtime moves past one another", async () => {
+    const made = withGradients(
+      graph`g (float[1,2,3,4] x) => (float[1,2,3,4] y) <float[4] w = {1, 2, 3, 4}, int64[1] zero = {0},
+          int64[1] half = {2}, int64[1] end = {4}, int64[1] last = {3}>
+        { h = Mul (x, w)  t = Transpose <perm = [0, 2, 1, 3]> (h)  a = Slice (t, zero, half, last)
+          b = Slice (t, half, end, last)  n = Neg (b)  c = Concat <axis = -1> (n, a)
+          m = Mul (c, t)  y = Transpose <perm = [0, 2, 1, 3]> (m) }`,
+      MSE,
+    );
+    expect((await run(made)).get("grad.w")).toHaveLength(4);
+  });
+
   test("inner values make room for the new names", async () => {
     const made = withGradients(
       graph`g (float[2,3] x) => (float[2,3] y) <float[3] w = {1, 2, 3}>
