@@ -80,11 +80,13 @@ async function compare(folder: string, one: Case): Promise<Result> {
   };
   const problems: string[] = [];
   let worst = { weight: "", error: 0 };
+  const largest = Math.max(...one.gradients.map(({ data }) => largestOf(data)));
   for (const reference of one.gradients) {
     const { weight } = reference;
     const missing = reference.parts.filter(({ name }) => !made.gradients.has(name));
     for (const { name } of missing) problems.push(`${name} has no gradient`);
-    const error = errorOf(sumOf(reference, made.gradients, numbers), reference.data);
+    const sum = sumOf(reference, made.gradients, numbers);
+    const error = errorOf(sum, reference.data, largest);
     if (!(error <= BOUND)) problems.push(`${weight} is off by ${error.toExponential(1)}`);
     if (!(error <= worst.error)) worst = { weight, error };
   }
@@ -92,7 +94,7 @@ async function compare(folder: string, one: Case): Promise<Result> {
   const more = [...made.gradients.keys()].filter((name) => !compared.has(name));
   return {
     ...{ name: one.name, weights: made.gradients.size, nodes: made.graph.nodes.length },
-    ...{ lossError: errorOf(numbers(made.loss), [one.value]), worst, problems, more },
+    ...{ lossError: errorOf(numbers(made.loss), [one.value], 1), worst, problems, more },
   };
 }
 
@@ -113,16 +115,30 @@ function sumOf(
   });
 }
 
-/** Largest difference over the largest number of the reference; over 1 where that is all zeros. */
-function errorOf(found: ArrayLike<number>, reference: readonly number[]): number {
+/** What is smaller, relative to the largest gradient of a network, is zero but for rounding in float64. */
+const ZERO = 1e-12;
+
+/**
+ * Largest difference over the largest number of the reference. A gradient that is zero, as that of a bias
+ * in front of a normalisation, is measured by the largest of the network.
+ */
+function errorOf(
+  found: ArrayLike<number>,
+  reference: readonly number[],
+  ofNetwork: number,
+): number {
   if (found.length !== reference.length) return Number.POSITIVE_INFINITY;
-  const largest = reference.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+  const largest = largestOf(reference);
   let difference = 0;
   for (const [i, v] of reference.entries()) {
     const one = Math.abs((found[i] ?? Number.NaN) - v);
     if (!(one <= difference)) difference = one;
   }
-  return difference / (largest === 0 ? 1 : largest);
+  return difference / (largest > ZERO * ofNetwork ? largest : ofNetwork);
+}
+
+function largestOf(values: readonly number[]): number {
+  return values.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
 }
 
 function failed(name: string, error: unknown): Result {

@@ -65,6 +65,15 @@ describe("small constants", () => {
     );
   });
 
+  test("are joined, as the scales of a Resize are", () => {
+    const graph = sum([4], (builder) => {
+      builder.initializer("a", float32([1], [3]));
+      builder.initializer("b", float32([3], [0.5, 1, 2]));
+      builder.emit("Concat", ["a", "b"], { outputs: ["c"], attributes: { axis: int(0) } });
+    });
+    expect(found(graph)).toEqual([3, 0.5, 1, 2]);
+  });
+
   test("are what the runtime computes, broadcasting included", async () => {
     const value = fc.integer({ min: 1, max: 40 }).map((n) => n / 8);
     const binary = fc.constantFrom("Add", "Sub", "Mul", "Div", "Pow");
