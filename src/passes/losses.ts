@@ -6,7 +6,7 @@ import { SkipwayError } from "../base/errors.ts";
 import { isFloat } from "../graph/dtype.ts";
 import { int, string, type ValueName, type ValueType } from "../graph/graph.ts";
 import { normalizeAxis, type Shape } from "../graph/shape.ts";
-import { scalarOf, vectorOf } from "../graph/tensor.ts";
+import { scalarOf, tensor } from "../graph/tensor.ts";
 import {
   castLike,
   countAlong,
@@ -297,7 +297,9 @@ class Writer {
 
   #vector(values: readonly number[]): ValueName {
     const dtype = this.#e.typeOf(this.#x)?.dtype ?? "float32";
-    return this.#e.constant(vectorOf(dtype, values), `${this.#name}.weights`);
+    const bytes = values.flatMap((value) => [...scalarOf(dtype, value).data.bytes]);
+    const list = tensor(dtype, [values.length], Uint8Array.from(bytes));
+    return this.#e.constant(list, `${this.#name}.weights`);
   }
 
   #result(): { name: string; outputs: readonly ValueName[] } {
