@@ -65,6 +65,7 @@ export const memory: Bench = {
         rows.push({
           model: name,
           batch,
+          runs,
           ...made,
           predictedBytes,
           measuredBytes,
@@ -75,7 +76,7 @@ export const memory: Bench = {
     });
     const ordered = errors.toSorted((a, b) => a - b);
     const p95 = ordered[Math.ceil(0.95 * ordered.length) - 1] ?? Number.NaN;
-    const settings = { runs: RUNS, threads: 1, arena: false, memoryPattern: false };
+    const settings = { threads: 1, arena: false, memoryPattern: false };
     const found = { medianError: percent(median(errors)), p95Error: percent(p95) };
     return { settings: { ...settings, ...found, n: errors.length }, rows };
   },
