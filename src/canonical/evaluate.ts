@@ -77,7 +77,6 @@ function valuesOf(
       fill?.kind === "tensor" ? numbersOf(fill.value)?.[0] : fill === undefined ? 0 : undefined;
     return value === undefined ? undefined : new Array(elementCount(shape) ?? 0).fill(value);
   }
-  if (node.op === "Concat") return shape.length === 1 ? joined(node, operand) : undefined;
   const a = spread(operand(0), shape);
   const unary = node.op === "Expand" ? (x: number): number => x : UNARY.get(node.op);
   if (unary !== undefined) return a?.map(unary);
@@ -85,18 +84,6 @@ function valuesOf(
   if (binary === undefined || node.inputs.length !== 2) return undefined;
   const b = spread(operand(1), shape);
   return b && a?.map((x, i) => binary(x, b[i] ?? 0));
-}
-
-/** Lists, one behind the other. */
-function joined(
-  node: Node,
-  operand: (i: number) => TensorRef | undefined,
-): readonly number[] | undefined {
-  const parts = node.inputs.map((_, i) => {
-    const ref = operand(i);
-    return ref && numbersOf(ref);
-  });
-  return parts.every((part) => part !== undefined) ? parts.flat() : undefined;
 }
 
 /** The elements of a constant, broadcast to a shape. */
