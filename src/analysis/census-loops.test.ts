@@ -163,6 +163,21 @@ describe("the source lies outside", () => {
   });
 });
 
+test("a network whose layers are the rounds of a Scan over its weights", () => {
+  const model = graph`
+    g (float[N,8] x) => (float[N,8] y)
+    < float[12,8,8] ws = {}, float[12,8] bs = {}, float[12,8,8] us = {} >
+    {
+      y = Scan (x, ws, bs, us) <num_scan_inputs = 3,
+        body = b (float[N,8] h, float[8,8] w, float[8] bias, float[8,8] u) => (float[N,8] h2)
+        { a = MatMul (h, w) c = Add (a, bias) r = Relu (c) f = MatMul (r, u) p = MatMul (h, u) [merge] h2 = Add (p, f) }>
+    }`;
+  const { skips, notSkips } = census(model);
+  expect(rows(model)).toEqual([["recurrent", "h", "merge", false, "state", 12]]);
+  expect(skips[0]?.projection).toEqual([{ op: "MatMul", kernel: [], stride: [] }]);
+  expect(notSkips.map(({ reason }) => reason)).toEqual(["a bias: the other operand is a constant"]);
+});
+
 describe("the number of rounds", () => {
   const body = (condition: string): string => `${RESIDUAL} h2 = Add (h, f) ${condition}`;
   const counted = (options: { most: string; condition: string; start?: string }): Graph => graph`

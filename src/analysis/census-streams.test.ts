@@ -98,6 +98,27 @@ describe("weighed sums", () => {
   });
 });
 
+test("weighted sums over scales are none: two layers of a BiFPN", () => {
+  const model = graph`
+    g (float[N,8,16,16] p1, float[N,8,8,8] q1) => (float[N,8,16,16] p5, float[N,8,8,8] q5)
+    < float[8,8,3,3] w = {}, float[8,8,3,3] u = {}, float a1 = {}, float a2 = {}, float a3 = {}, float[4] twice = {1, 1, 2, 2} >
+    {
+      ${[1, 3]
+        .map(
+          (i) => `
+      up${i} = Resize <mode = "nearest"> (q${i}, , twice)
+      pa${i} = Mul (p${i}, a1) pb${i} = Mul (up${i}, a2) ps${i} = Add (pa${i}, pb${i}) pr${i} = Relu (ps${i})
+      p${i + 2} = Conv <pads = [1, 1, 1, 1]> (pr${i}, w)
+      down${i} = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (p${i + 2})
+      qa${i} = Mul (q${i}, a3) qb${i} = Mul (down${i}, a1) qs${i} = Add (qa${i}, qb${i}) qr${i} = Relu (qs${i})
+      q${i + 2} = Conv <pads = [1, 1, 1, 1]> (qr${i}, u)`,
+        )
+        .join("\n")}
+    }`;
+  const found = census(model);
+  expect(found.counts).toMatchObject({ total: 3, additiveIdentity: 3, multiStream: 0 });
+});
+
 describe("attention over the layers before", () => {
   const unsqueezed = (...names: string[]): string =>
     names.map((name) => `${name}r = Unsqueeze (${name}, rows)`).join(" ");

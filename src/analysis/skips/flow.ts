@@ -14,6 +14,7 @@ import {
 import { captures, type GraphIndex, indexOf, typeOf, type Use } from "../../graph/query.ts";
 import { elementCount } from "../../graph/shape.ts";
 import type { TensorRef } from "../../graph/tensor.ts";
+import { scanParts } from "../../ops/control.ts";
 import { clips } from "./clipping.ts";
 import {
   fusedActivation,
@@ -94,10 +95,10 @@ export class Flow {
         if (outer.flow.#integers.has(name)) this.#integers.add(name);
       }
     }
+    const weights = outer === undefined ? undefined : slicedWeights(graph, outer);
     for (const value of graph.inputs) {
-      if (isFloat(value.dtype) && !graph.initializers.has(value.name)) {
-        this.#activations.add(value.name);
-      }
+      const given = graph.initializers.has(value.name) || weights?.has(value.name);
+      if (isFloat(value.dtype) && !given) this.#activations.add(value.name);
     }
     for (const node of graph.nodes) this.#visit(node);
   }
@@ -460,4 +461,15 @@ export class Flow {
         return true;
       });
   }
+}
+
+/** Inputs of a Scan's body that are slices of weights: networks whose layers are its rounds have them. */
+export function slicedWeights(body: Graph, { flow, node }: Outer): ReadonlySet<ValueName> {
+  const parts = node.op === "Scan" ? scanParts(node, flow.opset) : undefined;
+  if (parts === undefined) return new Set();
+  const names = body.inputs.map(
+    ({ name }, i) => [name, node.inputs[i + parts.first] ?? ""] as const,
+  );
+  const cut = names.slice(parts.states);
+  return new Set(cut.flatMap(([name, whole]) => (flow.activations.has(whole) ? [] : [name])));
 }

@@ -7,7 +7,7 @@ import { withBodies } from "../../canonical/inline.ts";
 import { isFloat } from "../../graph/dtype.ts";
 import { type Graph, NO_ATTRIBUTES, type Node, type ValueName } from "../../graph/graph.ts";
 import { FINDERS } from "./finders.ts";
-import { Flow } from "./flow.ts";
+import { Flow, slicedWeights } from "./flow.ts";
 import { type Fusion, fusionsOf } from "./fusion.ts";
 import { type Looping, statesOf } from "./loop.ts";
 import type { Found } from "./skip.ts";
@@ -83,7 +83,9 @@ function twoRounds(loop: Looping): TwoRounds | undefined {
   const picked = new Set(pickedByCounter(body));
   const nodes = body.nodes.filter((node) => !picked.has(node));
   const made = body.nodes.flatMap((node) => node.outputs);
-  const own = new Set([...given.keys(), ...made]);
+  // Slices of weights are weights in every round.
+  const weights = slicedWeights(body, loop);
+  const own = new Set([...given.keys(), ...made].filter((name) => !weights.has(name)));
   const mark = freeMark([
     ...own,
     ...body.initializers.keys(),
@@ -99,7 +101,7 @@ function twoRounds(loop: Looping): TwoRounds | undefined {
     }),
   );
   const carried = new Set(states.map(({ input }) => input));
-  const inputs = [...body.inputs, ...fresh];
+  const inputs = [...body.inputs, ...fresh].filter(({ name }) => !weights.has(name));
   const graph: Graph = {
     ...body,
     inputs: [

@@ -7,7 +7,7 @@ import type { Flow } from "./flow.ts";
 import { type Fusion, fusionOf, type Operand } from "./fusion.ts";
 import { bestPerSource, type Finder, matchOf, productOf } from "./match.ts";
 import type { Found } from "./skip.ts";
-import { wordOf } from "./vocabulary.ts";
+import { grows, shrinks, wordOf } from "./vocabulary.ts";
 
 const MULTI_STREAM = { kind: "multi-stream" } as const;
 
@@ -69,7 +69,8 @@ export const weighedStreams: Finder = (flow, fusion) => {
     fusion.weighed === true ||
     (all && constant && matches.some((match) => passesBlock(flow, match))) ||
     (all && shareSoftmax(streams));
-  if (!several) return [];
+  // Sums over scales, as in BiFPN, have weights too.
+  if (!several || matches.some((match) => changesScale(flow, match))) return [];
   return bestPerSource(flow, matches).map((match) => {
     const found = describe(flow, match, MULTI_STREAM);
     // A weight that is computed is a number for each position.
@@ -136,6 +137,12 @@ function shareSoftmax(streams: readonly Weighed[]): boolean {
   const [first] = streams;
   if (first?.from === undefined || wordOf(first.from) !== "Softmax") return false;
   return streams.every(({ from }) => from === first.from);
+}
+
+/** Whether a picture gets smaller or larger on the main path. */
+function changesScale(flow: Flow, { step, branches }: Match): boolean {
+  const nodes = branches.flatMap((branch) => flow.between(step.value, branch.value));
+  return nodes.some((node) => shrinks(node) || grows(node));
 }
 
 /** Whether a sum that closes a block lies on the main path, or is one of the streams. */
