@@ -144,6 +144,21 @@ describe("the source lies outside", () => {
     expect(rows(loop(`${RESIDUAL} s = MatMul (e, v) h2 = Add (f, s)`))).toEqual([]);
   });
 
+  test("a step that keeps its axis, and keys of attention to which the state is added: none", () => {
+    const model = (nodes: string): Graph => graph`
+      g (float[1,N,8] x, float[5,N,8] xs) => (float[1,N,8] y)
+      < int64 m = {5}, int64[1] one = {1}, int64[1] zero = {0}, float[8,8] w = {}, float[8,1] v = {} >
+      {
+        y = Loop (m, , x) <body = b (int64 i, bool go, float[1,N,8] h) => (bool go2, float[1,N,8] h2)
+        { a = MatMul (h, w) r = Relu (a) ${nodes} go2 = Identity (go) }>
+      }`;
+    const from = "from = Unsqueeze (i, zero) to = Add (from, one)";
+    expect(rows(model(`${from} s = Slice (xs, from, to, zero) h2 = Add (r, s)`))).toEqual([]);
+    const scores = "k = Add (xs, r) t = Tanh (k) l = MatMul (t, v) p = Softmax <axis = 0> (l)";
+    const read = "q = Mul (p, xs) c = ReduceSum (q, zero) u = MatMul (c, w) h2 = Tanh (u)";
+    expect(rows(model(`${scores} ${read}`))).toEqual([]);
+  });
+
   test("a skip that begins and ends in one round", () => {
     const step = "s = Gather <axis = 0> (xs, i) a = MatMul (s, w) r = Relu (a) b = MatMul (r, u)";
     const found = rows(loop(`${step} k = Add (s, b) m1 = MatMul (h, v) [merge] h2 = Add (m1, k)`));

@@ -13,7 +13,7 @@ function rows(nodes: string, options: { start?: string } = {}): string[] {
       float[8] gamma = {}, float[4,4] mix = {}, float[1,4] read = {}, float[4] read1 = {}, float[4,1] write = {},
       float[4] write1 = {}, float[4,1,1,1] write3 = {}, float[4,4,1,1,1] pairs = {},
       float half = {0.5}, int64[1] last = {-1}, int64[1] rows = {-2}, int64[1] zero = {0}, int64[1] one = {1},
-      int64[1] two = {2}, int64[2] flat = {4, -1}, float[1,2] both = {}, float[2] both1 = {}, float[1,3] three = {} >
+      int64[1] two = {2}, int64[2] flat = {4, -1}, int64[3] four = {1, 4, 1}, float[1,2] both = {}, float[2] both1 = {}, float[1,3] three = {} >
     { ${nodes} }`;
   return census(model).skips.map(({ kind, source }) => `${kind} ${source}`);
 }
@@ -243,6 +243,9 @@ describe("hyper-connections", () => {
     expect(
       rows(`k = MatMul (s, mix) ${context} s2 = Add (k, c3) y = Relu (s2)`, { start: small }),
     ).toEqual(["projection s"]);
+    // As many tokens as channels: what is spread over the one is not mixed along the other.
+    const square = `k = MatMul (s, mix) ${context} e = Expand (c3, four) s2 = Add (k, e) y = Relu (s2)`;
+    expect(rows(square, { start: "float[N,4,4] s" })).toEqual(["projection s"]);
     const mixer = `t = Transpose <perm = [0, 1, 3, 2]> (s) t1 = MatMul (t, mix) t2 = Relu (t1)
       t3 = MatMul (t2, mix) t4 = Transpose <perm = [0, 1, 3, 2]> (t3) s2 = Add (s, t4) ${out}`;
     expect(rows(mixer)).toEqual(["identity s"]);

@@ -44,17 +44,24 @@ export function skipsAcrossRounds(loop: Looping): Found[] {
 }
 
 /**
- * Whether a skip needs more than one round. A layer on the way from outside, or a value that is spread over a
- * larger one, is what a cell takes in, and no shortcut.
+ * Whether a skip needs more than one round. A layer on the way from outside is what a cell takes in, and no
+ * shortcut; nor is a sum in which one operand is spread over another, such as the keys of attention.
  */
 function crosses({ flow, mark, own, handing }: TwoRounds, fusion: Fusion, found: Found): boolean {
   if (own.has(found.source) || found.kind === "projection") return false;
   const carried = found.shortcut.some((name) => handing.has(name));
   if (carried) return true;
-  const [a, b] = [found.type?.shape, flow.typeOf(fusion.output)?.shape];
-  const fits = a === undefined || b === undefined || a.length === b.length;
-  const spread = a?.some((dim, axis) => dim === 1 && b?.[axis] !== 1);
-  return !found.source.endsWith(mark) && fits && spread !== true;
+  return !found.source.endsWith(mark) && !spreads(flow, fusion);
+}
+
+/** Whether an operand of a sum is smaller than the sum. */
+function spreads(flow: Flow, { operands, output }: Fusion): boolean {
+  const whole = flow.typeOf(output)?.shape;
+  return operands.some(({ value }) => {
+    const own = flow.typeOf(value)?.shape;
+    if (own === undefined || whole === undefined) return false;
+    return own.length !== whole.length || own.some((dim, axis) => dim === 1 && whole[axis] !== 1);
+  });
 }
 
 /** A skip in the names of the body. */
