@@ -148,6 +148,7 @@ test("the types of the front page", async () => {
     names
       .split(",")
       .map((name) => name.trim())
+      .filter(Boolean)
       .filter((name) => all !== undefined || name.startsWith("type "))
       .map((name) => name.replace(/^type /, "")),
   );
@@ -159,6 +160,7 @@ test("the types of the front page", async () => {
       "Diagnostic",
       "ExportForm",
       "ExportOptions",
+      "Gamma",
       "GradientOptions",
       "Graph",
       "GraphWithGradients",
@@ -167,6 +169,8 @@ test("the types of the front page", async () => {
       "Node",
       "ParseOptions",
       "PrintOptions",
+      "ProjectionLayer",
+      "Recurrence",
       "Runner",
       "SaveOptions",
       "Session",
