@@ -7,6 +7,7 @@ import { SkipwayError } from "../base/errors.ts";
 import { inferShapes } from "../canonical/infer-shapes.ts";
 import { type Graph, NO_ATTRIBUTES, type Node, type Value } from "../graph/graph.ts";
 import { RandomGraphs } from "../graph/random-graphs.test-helper.ts";
+import { graph } from "../graph/text.test-helper.ts";
 import { graphDiagnostics } from "../graph/verify.ts";
 import { census } from "./census.ts";
 import { type Block, blocksOf, kindsOf, planted, recipes } from "./planted.test-helper.ts";
@@ -73,6 +74,78 @@ describe("planted skips", () => {
         const changed = inferShapes(rewrite(graph, chance));
         expect(graphDiagnostics(changed)).toEqual([]);
         expect(facts(changed)).toEqual(facts(graph));
+      }),
+      RUNS,
+    );
+  });
+});
+
+/** Forms that recipes do not have, and how many skips each has. */
+const WRITTEN: readonly (readonly [string, Graph, number])[] = [
+  [
+    "the cell of an LSTM",
+    graph`
+      g (float[7,N,4] xs, float[N,8] h0, float[N,8] c0) => (float[N,8] y)
+      < float[4,32] w = {}, float[8,32] u = {} >
+      {
+        ht, y = Scan (h0, c0, xs) <num_scan_inputs = 1, body = b (float[N,8] h, float[N,8] c, float[N,4] x)
+          => (float[N,8] h2, float[N,8] c2)
+        {
+          wx = MatMul (x, w) uh = MatMul (h, u) all = Add (wx, uh)
+          p, q, r, s = Split <axis = -1, num_outputs = 4> (all)
+          f = Sigmoid (p) i = Sigmoid (q) o = Sigmoid (r) n = Tanh (s)
+          fc = Mul (f, c) in = Mul (i, n) c2 = Add (fc, in) t = Tanh (c2) h2 = Mul (o, t)
+        }>
+      }`,
+    1,
+  ],
+  [
+    "a value from outside and a state in one sum",
+    graph`
+      g (float[N,8] x, float[N,8] e) => (float[N,8] y) < float[8,8] w = {}, int64 m = {4} >
+      {
+        y = Loop (m, , x) <body = b (int64 i, bool go, float[N,8] h) => (bool go2, float[N,8] h2)
+        { a = MatMul (h, w) r = Relu (a) s = Sum (h, r, e) h2 = Identity (s) go2 = Identity (go) }>
+      }`,
+    2,
+  ],
+  [
+    "hyper-connections",
+    graph`
+      g (float[N,6,4,8] s) => (float[N,6,4,8] y)
+      < float[4,4] mix = {}, float[1,4] read = {}, float[4,1] write = {}, float[8,8] w = {}, int64[1] rows = {-2} >
+      {
+        r0 = MatMul (read, s) r = Squeeze (r0, rows) a = MatMul (r, w) f = Relu (a) fr = Unsqueeze (f, rows)
+        k = MatMul (mix, s) wr = Mul (fr, write) y = Add (k, wr)
+      }`,
+    1,
+  ],
+  [
+    "attention over the layers before",
+    graph`
+      g (float[N,6,8] x) => (float[N,6,8] y)
+      < float[8,8] w = {}, float[8,8] u = {}, float[8,1] q = {}, float[8] gamma = {}, int64[1] rows = {-2} >
+      {
+        a = MatMul (x, w) f = Relu (a) b = MatMul (f, u) h = Relu (b)
+        xr = Unsqueeze (x, rows) fr = Unsqueeze (f, rows) hr = Unsqueeze (h, rows)
+        st = Concat <axis = -2> (xr, fr, hr) n = LayerNormalization (st, gamma) sc = MatMul (n, q)
+        sh = Softmax <axis = -2> (sc) p = Mul (sh, st) y = ReduceSum <keepdims = 0> (p, rows)
+      }`,
+    2,
+  ],
+];
+
+describe.each(WRITTEN)("%s", (_name, given, count) => {
+  const model = inferShapes(given);
+
+  test.each(Object.entries(rewrites))("the same, %s", (_how, rewrite) => {
+    expect(census(model).skips).toHaveLength(count);
+    fc.assert(
+      fc.property(fc.gen(), (g) => {
+        const chance = (below: number): number => g(fc.nat, { max: below - 1 });
+        const changed = inferShapes(rewrite(model, chance));
+        expect(graphDiagnostics(changed)).toEqual([]);
+        expect(facts(changed)).toEqual(facts(model));
       }),
       RUNS,
     );
