@@ -91,7 +91,7 @@ function isZero(graph: Graph, name: ValueName | undefined): boolean {
   return found.elements > 0 && found.largest === 0;
 }
 
-/** A branch without any nonlinearity: shortcut and branch are one linear op (Ding et al. 2021, RepVGG, section 3.2). */
+/** A branch without any nonlinearity: shortcut and branch are one linear op (Ding et al. 2021, RepVGG, section 3.3). */
 export const linearBranch: Rule = {
   id: "skip/linear-branch",
   title: "the branch around which the shortcut leads is linear",

@@ -8,11 +8,14 @@ import { type Merging, named } from "./nodes.ts";
 import type { ExaminedSkip, Rule } from "./rule.ts";
 import { statisticsOf } from "./statistics.ts";
 
-/** Post-norm transformers of 12 layers train, of 18 diverge (Liu et al. 2020, "Understanding the Difficulty of Training Transformers", figure 1 and table 3). */
-const POST_NORM_LAYERS = 18;
+/**
+ * With 6 layers of encoder and decoder each, 18 attention blocks in all, post-norm transformers train; with 12 each they
+ * fail (Liu et al. 2020, "Understanding the Difficulty of Training Transformers", WMT'14 English-German).
+ */
+const POST_NORM_BLOCKS = 18;
 /** Pre-activation matters from about 110 layers on: 54 blocks of two (He et al. 2016, table 3). */
 const POST_ACTIVATION_BLOCKS = 100;
-/** Without norms, 32 blocks needed a scale of 0.1 (Lim et al. 2017, EDSR, section 3.3). */
+/** Without norms, 32 blocks needed a scale of 0.1 (Lim et al. 2017, EDSR, section 3.2). */
 const UNSCALED_BLOCKS = 32;
 /** A sigmoid is then within 0.0004 of its end. */
 const SATURATED = 8;
@@ -34,7 +37,7 @@ export const deepPostNorm: Rule = {
         found.norm === "post" && found.block === "attention" && !isShortcutScaled(found),
     );
     const [first] = blocks;
-    if (first === undefined || blocks.length < POST_NORM_LAYERS) return [];
+    if (first === undefined || blocks.length <= POST_NORM_BLOCKS) return [];
     return [
       diagnostic({
         id: "norm/deep-post-norm",
