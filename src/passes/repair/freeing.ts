@@ -5,8 +5,8 @@ import { canonicalize } from "../../canonical/canonical.ts";
 import { FreshNames } from "../../canonical/fresh-names.ts";
 import { Inference, inferShapes } from "../../canonical/infer-shapes.ts";
 import { withBodies } from "../../canonical/inline.ts";
-import type { Graph, Node, Value, ValueName } from "../../graph/graph.ts";
-import { indexOf, typeOf } from "../../graph/query.ts";
+import { type Graph, type Node, subgraphs, type Value, type ValueName } from "../../graph/graph.ts";
+import { captures, indexOf, typeOf } from "../../graph/query.ts";
 import type { TensorRef } from "../../graph/tensor.ts";
 import { Calls } from "./calls.ts";
 import { Copies } from "./copies.ts";
@@ -159,14 +159,19 @@ export class Freeing {
   }
 }
 
-/** Without the weights that were read before and are no longer: targets that have others in their place. */
+/** Without weights and nodes that were read before and are no longer: targets that have others in their place. */
 function withoutUnread(graph: Graph, before: Graph): Graph {
-  const { uses, outputs, inputs } = indexOf(graph);
-  const read = indexOf(before).uses;
-  const kept = [...graph.initializers].filter(
-    ([name]) => uses.has(name) || outputs.has(name) || inputs.has(name) || !read.has(name),
-  );
-  return { ...graph, initializers: new Map(kept) };
+  const once = indexOf(before).uses;
+  const read = new Set([...graph.outputs, ...graph.inputs].map(({ name }) => name));
+  const isIdle = (name: ValueName): boolean => !read.has(name) && once.has(name);
+  const nodes = graph.nodes.toReversed().filter((node) => {
+    if (node.outputs.every(isIdle)) return false;
+    for (const name of node.inputs) read.add(name);
+    for (const body of subgraphs(node)) for (const name of captures(body)) read.add(name);
+    return true;
+  });
+  const initializers = new Map([...graph.initializers].filter(([name]) => !isIdle(name)));
+  return { ...graph, nodes: nodes.toReversed(), initializers };
 }
 
 /** The batch of a value that has one: a first axis that is a number. */

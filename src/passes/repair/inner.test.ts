@@ -119,6 +119,26 @@ describe("functions", () => {
     expect(await outputs(mended, 3)).toEqual(await outputs(graph, 3));
   });
 
+  test("behind a choice that shapes decide, as PyTorch writes it", async () => {
+    const graph = net(
+      "float[1,2,8] x",
+      "int64[2] t = {1,16}, int64 three = {3}",
+      "[a] h = own.Mean (x, three) [b] y = own.View (h, t)",
+      [
+        `Mean (x, three) => (y) { s = Shape (x) r = Size (s) c = Equal (r, three)
+           y = If (c) <then_branch = a () => (float[] p) { p = Relu (x) },
+             else_branch = b () => (float[] q) { z = Constant <value_ints = [0]> () q = Unsqueeze (x, z) }> }`,
+        "View (x, t) => (y) { y = Reshape (x, t) }",
+      ]
+        .map(inOwn)
+        .join("\n"),
+    );
+    const { graph: mended, unfixed } = repair(graph);
+    expect(unfixed).toEqual([]);
+    expect([...(mended.functions?.keys() ?? [])]).toEqual(["own/Mean"]);
+    await anyBatch(graph, mended);
+  });
+
   test("one of another operator set stays, with the reason", () => {
     const graph = net(
       "float[1,4] x",
@@ -173,6 +193,18 @@ describe("bodies", () => {
     expect(fixed).toMatchObject([{ id: "shape/mismatch", where: "node choice/sum (Add)" }]);
     expect(lint(mended).filter(({ severity }) => severity === "error")).toEqual([]);
     expect((await outputs(mended, 2))[0]?.shape).toEqual([2, 3]);
+  });
+
+  test("a Loop whose state grows is left: what fits in one iteration does not in the next", () => {
+    const graph = net(
+      "float[N,4] x, float[N,6] z",
+      "int64 times = {3}",
+      `y, all = Loop <body = b (int64 i, bool go, float[] s) => (bool go, float[] t, float[] a)
+         { t = Concat <axis = 1> (s, x) a = Add (s, z) }> (times, , x)`,
+    );
+    const outcome = repair(graph, { wanted: (id) => id === "shape/mismatch" });
+    expect(outcome.graph).toBe(graph);
+    expect(outcome.fixed).toEqual([]);
   });
 
   test("a sum that stretches in a Loop", async () => {
