@@ -2,7 +2,7 @@
 
 import { float, floatAttribute, stringAttribute, type ValueName } from "../graph/graph.ts";
 import { numbersOf } from "../graph/tensor.ts";
-import { arithmetic } from "./arithmetic.ts";
+import { type Arithmetic, arithmetic } from "./arithmetic.ts";
 import { noGradient, unbroadcast } from "./construct.ts";
 import type { GradientContext, GradientRule, OpDef } from "./op.ts";
 import { broadcastInputs, defineOp, perOutput, typed } from "./rules.ts";
@@ -122,8 +122,11 @@ const ROOT_2_OVER_PI = Math.sqrt(2 / Math.PI);
 /** The cubic term of the tanh form (Hendrycks and Gimpel 2016, section 2). */
 const CUBIC = 0.044715;
 
+/** The input of an activation, and arithmetic on it. */
+type Argument = Arithmetic & { readonly x: ValueName };
+
 /** Φ(x) + x·φ(x). */
-function geluSlope(s: Slope): ValueName {
+export function geluSlope(s: Argument): ValueName {
   const cdf = s.mul(s.add(s.of("Erf", s.mul(s.x, ROOT_HALF)), 1), 0.5);
   const square = s.mul(s.x, s.x);
   const density = s.mul(s.of("Exp", s.mul(square, -0.5)), ROOT_2_OVER_PI / 2);
@@ -131,7 +134,7 @@ function geluSlope(s: Slope): ValueName {
 }
 
 /** With u = √(2/π)(x + cx³): ½(1 + tanh u) + ½x(1 - tanh² u)·√(2/π)(1 + 3cx²). */
-function geluTanhSlope(s: Slope): ValueName {
+export function geluTanhSlope(s: Argument): ValueName {
   const square = s.mul(s.x, s.x);
   const inner = s.mul(s.mul(s.x, s.add(s.mul(square, CUBIC), 1)), ROOT_2_OVER_PI);
   const t = s.of("Tanh", inner);

@@ -22,16 +22,7 @@ import {
 } from "./construct.ts";
 import type { NodeContext, OpDef, ShapeContext } from "./op.ts";
 import { rotate } from "./rotate.ts";
-import {
-  defineOp,
-  NO_RULE,
-  overDim,
-  perInput,
-  plusDim,
-  sameAsInput,
-  timesDim,
-  typed,
-} from "./rules.ts";
+import { defineOp, overDim, perInput, plusDim, sameAsInput, timesDim, typed } from "./rules.ts";
 
 /** Heads, length and width of an operand `[B, heads, length, width]` or `[B, length, heads·width]`. */
 interface Heads {
@@ -221,8 +212,12 @@ const flexAttention = defineOp("FlexAttention", {
   },
   cost: perInput(4),
   saves: { inputs: [0, 1, 2], outputs: [0] },
-  gradient: NO_RULE,
+  gradient: {
+    because: "it is a preview that ONNX Runtime 1.30 does not run (write it as MatMul and Softmax)",
+  },
 });
+
+const TOO_NEW = "it is of an operator set that ONNX Runtime 1.30 does not run";
 
 /** The result, and the state `[B, heads, key width, value width]`, which is of the type of the past one. */
 const linearAttention = defineOp("LinearAttention", {
@@ -240,7 +235,9 @@ const linearAttention = defineOp("LinearAttention", {
   },
   cost: perInput(6),
   saves: { inputs: [0, 1, 2], outputs: [0] },
-  gradient: NO_RULE,
+  gradient: {
+    because: `${TOO_NEW} (write its update rule as a Scan)`,
+  },
 });
 
 /** A depthwise convolution over what came before; its state is one step shorter than the kernel. */
@@ -253,7 +250,7 @@ const causalConv = defineOp("CausalConvWithState", {
   },
   cost: perInput(8),
   saves: { inputs: [0, 1], outputs: [] },
-  gradient: NO_RULE,
+  gradient: { because: `${TOO_NEW} (write it as Concat and Conv)` },
 });
 
 /** All ops of this family. */

@@ -11,8 +11,10 @@ import {
   type ValueName,
 } from "../graph/graph.ts";
 import { type Dim, normalizeAxis, UNKNOWN_DIM } from "../graph/shape.ts";
-import { int64, vectorOf } from "../graph/tensor.ts";
+import { float32, int64 } from "../graph/tensor.ts";
 import {
+  castLike,
+  castTo,
   knownShape,
   noGradient,
   padAlong,
@@ -107,11 +109,16 @@ function byOneHot(
   const perm = [...chosen, ...all.slice(0, axis), ...all.slice(axis + rank)];
   const front = axis === 0 ? dy : transpose(context, dy, perm);
   const flat = context.emit("Flatten", [front], { attributes: { axis: int(rank) } });
-  const list = context.emit("Reshape", [indices, shapeConstant(context, [-1])]);
+  // The runtime's OneHot takes few combinations of types.
+  const list = castTo(
+    context,
+    context.emit("Reshape", [indices, shapeConstant(context, [-1])]),
+    "int64",
+  );
   const depth = context.constant(int64([], [rows]), "rows");
-  const dtype = context.typeOf(x)?.dtype ?? "float32";
-  const offOn = context.constant(vectorOf(dtype, [0, 1]), "off_on");
-  const hot = context.emit("OneHot", [list, depth, offOn], { attributes: { axis: int(0) } });
+  const offOn = context.constant(float32([2], [0, 1]), "off_on");
+  const single = context.emit("OneHot", [list, depth, offOn], { attributes: { axis: int(0) } });
+  const hot = castLike(context, single, x);
   const dx = context.emit("MatMul", [hot, flat]);
   const axes = Array.from({ length: count }, (_, i) => i);
   if (axis === 0) return reshapeLike(context, dx, x);

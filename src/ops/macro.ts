@@ -4,11 +4,16 @@
 import { intAttribute } from "../graph/graph.ts";
 import { elementCount, type Shape } from "../graph/shape.ts";
 import { matmulShape } from "./matmul.ts";
-import type { OpDef } from "./op.ts";
-import { costOf, defineOp, NO_RULE, perInput, sameAsInput, typed } from "./rules.ts";
+import type { OpDef, Unsupported } from "./op.ts";
+import { costOf, defineOp, perInput, sameAsInput, typed } from "./rules.ts";
 
 /** The domain of these ops. */
 export const MACRO_DOMAIN = "skipway";
+
+/** Gradients are built of what stands in files. */
+const IN_NO_FILE: Unsupported = {
+  because: "it stands for several nodes of a file (differentiate the graph as it was read)",
+};
 
 /** x · w + b, with a weight of two axes and a bias over the last: Gemm for any number of leading axes. */
 const linear = defineOp("Linear", {
@@ -19,7 +24,7 @@ const linear = defineOp("Linear", {
     return count === undefined || typeof width !== "number" ? undefined : count * (2 * width + 1);
   }),
   saves: { inputs: [0, 1], outputs: [] },
-  gradient: NO_RULE,
+  gradient: IN_NO_FILE,
 });
 
 function swapped(shape: Shape | undefined): Shape | undefined {
@@ -43,7 +48,7 @@ const attention = defineOp("Attention", {
   },
   cost: perInput(4),
   saves: { inputs: [0, 1, 2], outputs: [0] },
-  gradient: NO_RULE,
+  gradient: IN_NO_FILE,
 });
 
 /**
@@ -55,7 +60,7 @@ const rotary = defineOp("RotaryEmbedding", {
   shape: sameAsInput,
   cost: perInput(3),
   saves: { inputs: [1, 2], outputs: [] },
-  gradient: NO_RULE,
+  gradient: IN_NO_FILE,
 });
 
 /** A value rounded to a grid and back: QuantizeLinear and DequantizeLinear with one scale and zero point. */
@@ -63,7 +68,7 @@ const fakeQuantize = defineOp("FakeQuantize", {
   domain: MACRO_DOMAIN,
   shape: sameAsInput,
   cost: perInput(4),
-  gradient: NO_RULE,
+  gradient: IN_NO_FILE,
 });
 
 /** All ops of this family. */

@@ -118,6 +118,11 @@ export interface OpDef {
   /** The shape rule looks at sequences, optionals and maps too; left out, it sees tensors only. */
   readonly containers?: true;
   readonly gradient: Gradient;
+  /**
+   * Its integer results stand for real numbers, in steps of a scale: a gradient flows through them too, as of a
+   * real number of steps.
+   */
+  readonly inSteps?: true;
   readonly cost: CostRule;
   readonly saves: SavedForBackward;
 }

@@ -1,16 +1,74 @@
 // Quantized values: to and from them, and the ops that compute on them.
 
-import { intAttribute } from "../graph/graph.ts";
+import type { DType } from "../graph/dtype.ts";
+import { intAttribute, type ValueName } from "../graph/graph.ts";
 import { broadcast, type Shape } from "../graph/shape.ts";
 import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
+import { arithmetic } from "./arithmetic.ts";
+import { castLike, noGradient } from "./construct.ts";
 import { convShape } from "./conv.ts";
 import { matmulShape } from "./matmul.ts";
 import { concatShape } from "./movement.ts";
-import type { OpDef, ShapeContext } from "./op.ts";
-import { defineOp, NO_RULE, perInput, perOutput, typed } from "./rules.ts";
+import type { GradientRule, OpDef, ShapeContext } from "./op.ts";
+import { defineOp, perInput, perOutput, typed } from "./rules.ts";
+import { gathered, spread } from "./scaling.ts";
 
-/** Through the rounding a straight-through estimate would flow; there is no rule for it yet. */
-const gradient = NO_RULE;
+/** Least and greatest number of each type that values are quantized to; of floats, the greatest finite ones. */
+const RANGES: Readonly<Partial<Record<DType, readonly [number, number]>>> = {
+  uint8: [0, 255],
+  int8: [-128, 127],
+  uint16: [0, 65535],
+  int16: [-32768, 32767],
+  uint4: [0, 15],
+  int4: [-8, 7],
+  uint2: [0, 3],
+  int2: [-2, 1],
+  float8e4m3fn: [-448, 448],
+  float8e4m3fnuz: [-240, 240],
+  float8e5m2: [-57344, 57344],
+  float8e5m2fnuz: [-57344, 57344],
+};
+
+/**
+ * The rounding is passed straight through (Bengio et al. 2013, 1308.3432): with v = x/s + z, dx = dy/s and
+ * ds = Σ -dy·x/s² where v is in range, and nothing beyond. Together with what flows into the scale of the
+ * DequantizeLinear behind, that is the gradient of a learned step size (Esser et al. 2020, 1902.08153, equation
+ * 3), without its factor 1/√(n·qmax), which belongs to the learning rate.
+ */
+const quantizeGradient: GradientRule = (context, [dy]) => {
+  if (dy === undefined) return [];
+  const { node } = context;
+  const [x = "", scale = "", zero = ""] = node.inputs;
+  const range = RANGES[context.typeOf(node.outputs[0] ?? "")?.dtype ?? "uint8"];
+  if (range === undefined)
+    throw noGradient(node, "the range of the type it quantizes to is not known");
+  const a = arithmetic(context, x);
+  const step = spread(context, castLike(context, scale, x), x);
+  const steps = a.div(x, step);
+  const v = zero === "" ? steps : a.add(steps, spread(context, castLike(context, zero, x), x));
+  const beyond = context.emit("Or", [a.greater(range[0], v), a.greater(v, range[1])]);
+  const passed = a.div(a.where(beyond, 0, castLike(context, dy, x)), step);
+  const dScale = (): ValueName => gathered(context, a.of("Neg", a.mul(passed, steps)), scale);
+  return [
+    context.wants(0) ? passed : undefined,
+    context.wants(1) ? castLike(context, dScale(), scale) : undefined,
+  ];
+};
+
+/** y = (x - z)·s: dx = dy·s of a value in steps, ds = Σ dy·(x - z). */
+const dequantizeGradient: GradientRule = (context, [dy]) => {
+  if (dy === undefined) return [];
+  const { node } = context;
+  const [, scale = ""] = node.inputs;
+  const [y = ""] = node.outputs;
+  const a = arithmetic(context, dy);
+  const step = spread(context, castLike(context, scale, dy), dy);
+  const dScale = (): ValueName => gathered(context, a.mul(dy, a.div(y, step)), scale);
+  return [
+    context.wants(0) ? a.mul(dy, step) : undefined,
+    context.wants(1) ? castLike(context, dScale(), scale) : undefined,
+  ];
+};
 
 const quantizeLinear = defineOp("QuantizeLinear", {
   shape: (c) => {
@@ -20,7 +78,9 @@ const quantizeLinear = defineOp("QuantizeLinear", {
     return [typed(dtype, c.input(0)?.shape)];
   },
   cost: perInput(2),
-  gradient,
+  gradient: quantizeGradient,
+  saves: { inputs: [0], outputs: [] },
+  inSteps: true,
 });
 
 const dequantizeLinear = defineOp("DequantizeLinear", {
@@ -29,37 +89,51 @@ const dequantizeLinear = defineOp("DequantizeLinear", {
     return [typed(code === 0 ? c.input(1)?.dtype : DTYPE_CODES.get(code), c.input(0)?.shape)];
   },
   cost: perInput(2),
-  gradient,
+  gradient: dequantizeGradient,
 });
+
+/** For ops on integers: no number there moves with a small change of another. */
+const gradient = {
+  because:
+    "it computes with integers (write it as DequantizeLinear, the op on floats and QuantizeLinear: gradients flow through those)",
+} as const;
 
 const dynamicQuantizeLinear = defineOp("DynamicQuantizeLinear", {
   shape: (c) => [typed("uint8", c.input(0)?.shape), typed("float32", []), typed("uint8", [])],
   cost: perInput(3),
-  gradient,
+  gradient: {
+    because:
+      "its scale is taken from the values themselves, for a product of integers (use QuantizeLinear and DequantizeLinear with scales of their own)",
+  },
+  inSteps: true,
 });
 
 const qLinearMatMul = defineOp("QLinearMatMul", {
   shape: (c) => [typed(c.input(7)?.dtype, matmulShape(c.input(0)?.shape, c.input(3)?.shape))],
   cost: perOutput(2),
   gradient,
+  inSteps: true,
 });
 
 const matMulInteger = defineOp("MatMulInteger", {
   shape: (c) => [typed("int32", matmulShape(c.input(0)?.shape, c.input(1)?.shape))],
   cost: perOutput(2),
   gradient,
+  inSteps: true,
 });
 
 const convInteger = defineOp("ConvInteger", {
   shape: (c) => [typed("int32", convShape(c))],
   cost: perOutput(2),
   gradient,
+  inSteps: true,
 });
 
 const qLinearConv = defineOp("QLinearConv", {
   shape: (c) => [typed(c.input(7)?.dtype, convShape(c, 3))],
   cost: perOutput(2),
   gradient,
+  inSteps: true,
 });
 
 /** An op on quantized operands, each followed by its scale and zero point (ONNX Runtime, contributed ops). */
@@ -69,6 +143,7 @@ function qLinear(type: string, shape: (c: ShapeContext) => Shape | undefined): O
     shape: (c) => [typed(c.input(type === "QLinearConcat" ? 2 : 0)?.dtype, shape(c))],
     cost: perOutput(2),
     gradient,
+    inSteps: true,
   });
 }
 

@@ -5,21 +5,10 @@ import { type DType, dtypeBytes } from "../graph/dtype.ts";
 import { intsAttribute, type Node, type ValueType } from "../graph/graph.ts";
 import { broadcast, type Dim, elementCount, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { numbersOf, type TensorRef } from "../graph/tensor.ts";
-import type {
-  Cost,
-  CostRule,
-  OpDef,
-  SavedForBackward,
-  ShapeContext,
-  ShapeRule,
-  Unsupported,
-} from "./op.ts";
+import type { Cost, CostRule, OpDef, SavedForBackward, ShapeContext, ShapeRule } from "./op.ts";
 
 /** Backward reads nothing of the forward. */
 export const SAVES_NOTHING: SavedForBackward = { inputs: [], outputs: [] };
-
-/** For ops to which no rule has been given yet. */
-export const NO_RULE: Unsupported = { because: "skipway has no gradient rule for it" };
 
 /** The output is typed as the first input. */
 export const sameAsInput: ShapeRule = (context) => [context.input(0)];

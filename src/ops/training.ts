@@ -2,14 +2,16 @@
 // skipway builds is made of plain ops.
 
 import type { OpDef, ShapeRule } from "./op.ts";
-import { defineOp, NO_RULE, perInput, typed } from "./rules.ts";
+import { defineOp, perInput, typed } from "./rules.ts";
 
 function op(type: string, shape: ShapeRule, flops: number): OpDef {
   return defineOp(type, {
     domain: "ai.onnx.preview.training",
     shape,
     cost: perInput(flops),
-    gradient: NO_RULE,
+    gradient: {
+      because: "it is a step of training itself, which ONNX Runtime does not run",
+    },
   });
 }
 

@@ -66,7 +66,7 @@ function otherNumbers(ref: TensorRef): number[] | undefined {
   });
 }
 
-/** The array as what the runtime takes: floats rounded to float32, int64, int32 or bool. */
+/** The array as what the runtime takes: floats rounded to float32, integers and truth values. */
 export function tensorOf(x: Array64): Tensor {
   if (isFloat(x.dtype)) return float32(x.shape, Float32Array.from(x.values));
   if (x.dtype === "bool") return tensor("bool", x.shape, Uint8Array.from(x.values));
@@ -76,6 +76,9 @@ export function tensorOf(x: Array64): Tensor {
   }
   if (x.dtype === "int32") {
     return tensor("int32", x.shape, new Uint8Array(Int32Array.from(x.values).buffer));
+  }
+  if (x.dtype === "uint8" || x.dtype === "int8") {
+    return tensor(x.dtype, x.shape, new Uint8Array(Int8Array.from(x.values).buffer));
   }
   throw new Error(`a ${x.dtype} array is not fed`);
 }

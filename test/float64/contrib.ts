@@ -2,7 +2,7 @@
 // fused into them.
 
 import { floatAttribute, stringAttribute } from "../../src/graph/graph.ts";
-import type { Array64 } from "./array.ts";
+import { type Array64, filled } from "./array.ts";
 import { convolutions } from "./conv.ts";
 import { joined } from "./elementwise.ts";
 import { type Call, type Kernel, type Kernels, operand } from "./kernel.ts";
@@ -30,6 +30,30 @@ function skipRmsNorm(call: Call): (Array64 | undefined)[] {
   const sum = add(add(operand(call, 0), operand(call, 1)), call.inputs[3]);
   const [normal, inverse] = powerNormalised(sum, [-1], floatAttribute(call.node, "epsilon", 1e-12));
   return [affine(normal, operand(call, 2), undefined), undefined, inverse, sum];
+}
+
+/** Rows of up to three tables, summed and normalised; how many ids a mask keeps; the sum. */
+function embedLayerNorm(call: Call): Array64[] {
+  const [ids, segments, words, places, kinds, scale, bias, mask, positions] = call.inputs;
+  if (ids === undefined || words === undefined || places === undefined || scale === undefined) {
+    throw new Error("an embedding without tables");
+  }
+  const width = words.shape[1] ?? 0;
+  const [batch = 0, length = 0] = ids.shape;
+  const row = (table: Array64, at: number, d: number): number =>
+    table.values[at * width + d] ?? NaN;
+  const sum = filled(words.dtype, [batch, length, width], (flat) => {
+    const [token, d] = [Math.floor(flat / width), flat % width];
+    const place = positions?.values[token] ?? token % length;
+    const kind = segments && kinds ? row(kinds, segments.values[token] ?? NaN, d) : 0;
+    return row(words, ids.values[token] ?? NaN, d) + row(places, place, d) + kind;
+  });
+  const [normal] = standardised(sum, [-1], floatAttribute(call.node, "epsilon", 1e-12));
+  const kept = filled("int32", [batch], (b) => {
+    const own = Array.from(mask?.values.slice(b * length, (b + 1) * length) ?? []);
+    return own.reduce((total, v) => total + v, 0);
+  });
+  return [affine(normal, scale, bias), kept, sum];
 }
 
 /** A convolution or product, then the sum of a skip, then an activation. */
@@ -72,6 +96,7 @@ const gelu = (x: number): number => 0.5 * x * (1 + erf(x / Math.SQRT2));
 const ops: Kernels = {
   SkipLayerNormalization: skipLayerNorm,
   SkipSimplifiedLayerNormalization: skipRmsNorm,
+  EmbedLayerNormalization: embedLayerNorm,
   Gelu: (call) => [applied(operand(call, 0), gelu)],
   BiasGelu: (call) => [applied(add(operand(call, 0), call.inputs[1]), gelu)],
   FastGelu: (call) => [applied(add(operand(call, 0), call.inputs[1]), tanhGelu)],

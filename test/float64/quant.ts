@@ -64,5 +64,48 @@ function dequantize(call: Call): Array64[] {
   return [filled(dtype, x.shape, (i) => ((x.values[i] ?? 0) - (zero[i] ?? 0)) * (scale[i] ?? 1))];
 }
 
+/** A · Wᵀ of weights of a few bits: `[N, blocks, bytes]`, a scale and a zero point a block. */
+function matMulNBits(call: Call): Array64[] {
+  const [a, packed, scales] = [operand(call, 0), operand(call, 1), operand(call, 2)];
+  const [, , , zeros, , bias] = call.inputs;
+  const attribute = (name: string, usual: number): number => intAttribute(call.node, name, usual);
+  const [columns, rows, bits, block] = [
+    attribute("K", 0),
+    attribute("N", 0),
+    attribute("bits", 4),
+    attribute("block_size", 32),
+  ];
+  const blocks = Math.ceil(columns / block);
+  const perByte = 8 / bits;
+  const digit = (bytes: Float64Array, first: number, at: number): number =>
+    Math.floor((bytes[first + Math.floor(at / perByte)] ?? NaN) / 2 ** (bits * (at % perByte))) %
+    2 ** bits;
+  const zeroOf = (n: number, b: number): number => {
+    if (zeros === undefined) return 2 ** (bits - 1);
+    if (zeros.dtype !== "uint8") return zeros.values[n * blocks + b] ?? NaN;
+    return digit(zeros.values, n * Math.ceil(blocks / perByte), b);
+  };
+  const weight = (n: number, k: number): number => {
+    const b = Math.floor(k / block);
+    const first = ((n * blocks + b) * block) / perByte;
+    return (
+      (digit(packed.values, first, k % block) - zeroOf(n, b)) *
+      (scales.values[n * blocks + b] ?? NaN)
+    );
+  };
+  return [
+    filled(a.dtype, [...a.shape.slice(0, -1), rows], (flat) => {
+      const [m, n] = [Math.floor(flat / rows), flat % rows];
+      let sum = bias?.values[n] ?? 0;
+      for (let k = 0; k < columns; k++) sum += (a.values[m * columns + k] ?? NaN) * weight(n, k);
+      return sum;
+    }),
+  ];
+}
+
 /** All ops of this family. */
-export const quant: Kernels = { QuantizeLinear: quantize, DequantizeLinear: dequantize };
+export const quant: Kernels = {
+  QuantizeLinear: quantize,
+  DequantizeLinear: dequantize,
+  "com.microsoft/MatMulNBits": matMulNBits,
+};

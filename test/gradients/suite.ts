@@ -35,9 +35,12 @@ export function covered(): string[] {
   return keysOfRuledOps().filter((key) => GENERATORS[key] !== undefined);
 }
 
+/** What flows through rounding is no slope that differences could show (src/ops/quant.test.ts has its numbers). */
+const NO_SLOPE = ["QuantizeLinear"];
+
 /** Ops that have a gradient rule and no cases. */
 export function uncovered(): string[] {
-  return keysOfRuledOps().filter((key) => GENERATORS[key] === undefined);
+  return keysOfRuledOps().filter((key) => GENERATORS[key] === undefined && !NO_SLOPE.includes(key));
 }
 
 /** Ops with cases that have no gradient rule: only their forward is checked. */

@@ -31,7 +31,10 @@ export function hasBodies(node: Node): boolean {
   return opOf(node)?.gradient === "bodies";
 }
 
-/** Float values on a differentiable path from the given ones; integer values carry no gradient. */
+/**
+ * Float values on a differentiable path from the given ones; integer values carry no gradient, but for those
+ * that quantization makes.
+ */
 export function dependingOn(
   nodes: readonly Node[],
   wrt: Iterable<ValueName>,
@@ -39,11 +42,13 @@ export function dependingOn(
 ): Set<ValueName> {
   const dependent = new Set(wrt);
   for (const node of nodes) {
-    if (opOf(node)?.gradient === "zero") continue;
+    const op = opOf(node);
+    if (op?.gradient === "zero") continue;
     if (!readBy(node).some((name) => dependent.has(name))) continue;
     for (const name of node.outputs) {
       const dtype = typeOf(name)?.dtype;
-      if (name !== "" && (dtype === undefined || isFloat(dtype))) dependent.add(name);
+      const carries = dtype === undefined || isFloat(dtype) || op?.inSteps === true;
+      if (name !== "" && carries) dependent.add(name);
     }
   }
   return dependent;

@@ -6,7 +6,7 @@ import { withBodies } from "../../canonical/inline.ts";
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { NodeNames } from "../../graph/node-names.ts";
 import { opOf } from "../../ops/index.ts";
-import { dependingOn, type TypeOf } from "./paths.ts";
+import { dependingInside, dependingOn, type TypeOf } from "./paths.ts";
 
 /**
  * The graph with those results named and typed, on the nodes that depend on `wrt`; the same graph if there is
@@ -24,7 +24,9 @@ function withNames(graph: Graph, wrt: Iterable<ValueName>, outer?: TypeOf): Grap
   for (const node of graph.nodes) for (const name of node.outputs) taken.reserve(name);
   const nodes = graph.nodes.map((node) => {
     if (!node.outputs.some((name) => dependent.has(name))) return node;
-    const inner = withBodies(node, (body) => withNames(body, dependent, typeOf));
+    const inner = withBodies(node, (body) =>
+      withNames(body, dependingInside(node, body, dependent, typeOf), typeOf),
+    );
     return withOutputs(inner, missingOf(inner), taken);
   });
   return nodes.every((node, i) => node === graph.nodes[i]) ? graph : { ...graph, nodes };

@@ -2,6 +2,7 @@
 
 import type { Generators } from "../case.ts";
 import { attentions } from "./attention.ts";
+import { contrib } from "./contrib.ts";
 import { convolutions } from "./conv.ts";
 import { elementwise } from "./elementwise.ts";
 import { indexing } from "./indexing.ts";
@@ -11,6 +12,7 @@ import { movement } from "./movement.ts";
 import { norm } from "./norm.ts";
 import { norms } from "./norms.ts";
 import { pool } from "./pool.ts";
+import { quantized } from "./quant.ts";
 import { recurrent } from "./recurrent.ts";
 import { reduce } from "./reduce.ts";
 import { spatial } from "./spatial.ts";
@@ -29,5 +31,7 @@ export const GENERATORS: Generators = {
   ...norms,
   ...losses,
   ...recurrent,
+  ...quantized,
+  ...contrib,
   ...attentions,
 };
