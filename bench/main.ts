@@ -9,11 +9,20 @@ import { memory } from "./memory.bench.ts";
 import { picture } from "./picture.bench.ts";
 import { read } from "./read.bench.ts";
 import { startup } from "./startup.bench.ts";
+import { train } from "./train.bench.ts";
 import { twins } from "./twins.bench.ts";
+
+/** What a benchmark is told. */
+export interface BenchOptions {
+  readonly small: boolean;
+  readonly log: (text: string) => void;
+  /** Options of its own, such as `--width 64`; `--compare` is there with an empty text. */
+  readonly flags: ReadonlyMap<string, string>;
+}
 
 /** A benchmark: its settings and rows. `small` is a size that a test can afford. */
 export interface Bench {
-  run(options: { small: boolean; log: (text: string) => void }): Promise<{
+  run(options: BenchOptions): Promise<{
     readonly settings: Readonly<Record<string, unknown>>;
     readonly rows: readonly Readonly<Record<string, unknown>>[];
   }>;
@@ -27,19 +36,22 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   picture,
   read,
   startup,
+  train,
   twins,
 };
 
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
-  const name = args.find((arg) => !arg.startsWith("--")) ?? "";
+  const name = args[0] ?? "";
   const bench = BENCHES[name];
   const log = (text: string): void => void process.stderr.write(`${text}\n`);
   if (bench === undefined) {
-    log(`usage: npm run bench -- ${Object.keys(BENCHES).join("|")} [--json] [--small]`);
+    log(
+      `usage: npm run bench -- ${Object.keys(BENCHES).join("|")} [--json] [--small] [--OPTION VALUE …]`,
+    );
     return 2;
   }
-  const found = await bench.run({ small: args.includes("--small"), log });
+  const found = await bench.run({ small: args.includes("--small"), log, flags: flagsOf(args) });
   if (args.includes("--json")) {
     const machine = {
       cpu: cpus()[0]?.model ?? "unknown",
@@ -56,6 +68,15 @@ async function main(): Promise<number> {
     }
   }
   return 0;
+}
+
+function flagsOf(args: readonly string[]): ReadonlyMap<string, string> {
+  const flags = new Map<string, string>();
+  for (const [i, arg] of args.entries()) {
+    const value = args[i + 1] ?? "--";
+    if (arg.startsWith("--")) flags.set(arg.slice(2), value.startsWith("--") ? "" : value);
+  }
+  return flags;
 }
 
 process.exitCode = await main();

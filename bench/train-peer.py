@@ -63,6 +63,8 @@ if share is not None:
     save("weights.f32", [p for p in net.parameters()])
 if CHANNELS_LAST:
     net = net.to(memory_format=torch.channels_last)
+if settings["format"] == "float64":
+    net = net.double()
 optimizer = torch.optim.SGD(
     net.parameters(), lr=settings.get("rate", 0.1), momentum=0.9
 )
@@ -71,6 +73,8 @@ labels = torch.randint(0, 10, (steps, batch))
 if share is not None:
     save("images.f32", [images])
     save("labels.i64", [labels])
+if settings["format"] == "float64":
+    images = images.double()
 
 times, losses = [], []
 for step in range(steps):
