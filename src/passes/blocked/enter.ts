@@ -35,7 +35,7 @@ const ELEMENTWISE = new Set([
 /**
  * Rewrites the training form of a graph, with static shapes, so that what gains runs blocked. Values keep
  * their names; those of the region that are outputs of the graph are named anew inside. The same graph
- * where nothing gains: fewer examples than a block, say.
+ * where no convolution fills blocks.
  */
 export function enterBlocked(graph: Graph, options: BlockedOptions): BlockedForm {
   const entering = new Entering(graph, options);
@@ -107,8 +107,7 @@ class Entering {
   /** Whether a value could stand in the region. */
   #fits(name: ValueName): boolean {
     const shape = this.#shape(name);
-    const [batch = 0, channels = 0] = shape ?? [];
-    return shape?.length === 4 && batch % this.#block === 0 && channels % this.#block === 0;
+    return shape?.length === 4 && (shape[1] ?? 0) % this.#block === 0;
   }
 
   #plainOf(name: ValueName): ValueName {

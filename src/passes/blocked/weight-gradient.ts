@@ -14,10 +14,10 @@ interface Geometry {
 
 /** WeightGradient. */
 export function weightGradient(v: Views, node: Node): void {
-  const [x, dy] = [input(node, 0), input(node, 1)];
-  const [from, to] = [v.image(x), v.image(dy)];
-  const shape = geometry(node, from, to);
   const plain = intAttribute(node, "plain", 0) !== 0;
+  const { value: x, sizes: from } = filled(v, input(node, 0));
+  const { value: dy, sizes: to } = filled(v, input(node, 1));
+  const shape = geometry(node, from, to);
   const kernel = v.once(`examples of dy ${dy}`, () => asKernel(v, dy, to));
   const raw = plain
     ? ofPlainInput(v, x, { from, to, shape, kernel })
@@ -28,6 +28,20 @@ export function weightGradient(v: Views, node: Node): void {
   const scaled = scaledBy(v, raw, optional(node, 2), { inputs, outputs: to.blocks, each });
   const moved = v.swapped(scaled, [inputs, to.blocks, each]);
   v.view(moved, [to.channels, from.channels, high, wide], output(node));
+}
+
+/** An image with examples of zeros behind its own, so that they fill blocks. */
+function filled(v: Views, name: ValueName): { value: ValueName; sizes: Image } {
+  const sizes = v.image(name);
+  const { batch, channels, height, width } = sizes;
+  const whole = Math.ceil(batch / v.block) * v.block;
+  if (whole === batch) return { value: name, sizes };
+  const value = v.once(`filled ${name}`, () => {
+    const flat = v.view(name, [batch, channels * height * width]);
+    const more = v.emit("Pad", [flat, v.integers([0, 0, whole - batch, 0])]);
+    return v.view(more, [whole, channels, height, width]);
+  });
+  return { value, sizes: { ...sizes, batch: whole } };
 }
 
 function geometry(node: Node, from: Image, to: Image): Geometry {
