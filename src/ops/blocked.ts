@@ -12,7 +12,7 @@ import {
   type Node,
   type ValueName,
 } from "../graph/graph.ts";
-import type { Shape } from "../graph/shape.ts";
+import { type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { staticShape } from "./construct.ts";
 import { convShape } from "./conv.ts";
 import type { GradientContext, OpDef, ShapeRule } from "./op.ts";
@@ -27,30 +27,70 @@ function blocked(type: string, parts: Omit<Parameters<typeof defineOp>[1], "doma
 
 const inDomain = { domain: BLOCKED_DOMAIN };
 
-/** Into the region, and out of it: each is the other's gradient. */
-const enter = blocked("Enter", {
-  shape: sameAsInput,
-  cost: perInput(0),
-  gradient: (c, [dy]) => [dy === undefined ? undefined : c.emit("Leave", [dy], inDomain)],
-});
-const leave = blocked("Leave", {
-  shape: sameAsInput,
-  cost: perInput(0),
-  gradient: (c, [dy]) => [dy === undefined ? undefined : c.emit("Enter", [dy], inDomain)],
-});
+/** The next multiple of the block for channels that a node's attribute `block` tells. */
+function whole(node: Node, dim: Dim | undefined): Dim {
+  const block = intAttribute(node, "block", 1);
+  return typeof dim === "number" ? Math.ceil(dim / block) * block : UNKNOWN_DIM;
+}
 
-/** A weight into blocks, and back. `plain`: its inputs are few, and only outputs are in blocks. */
-const blockWeight = blocked("BlockWeight", {
-  shape: sameAsInput,
+/**
+ * Into the region, and out of it: each is the other's gradient. `channels`: how many there are outside; inside they
+ * are filled up with zeros to blocks of `block`.
+ */
+const enter = blocked("Enter", {
+  shape: (c) => {
+    const x = c.input(0);
+    const shape = x?.shape?.map((dim, axis) => (axis === 1 ? whole(c.node, dim) : dim));
+    return [typed(x?.dtype, shape)];
+  },
   cost: perInput(0),
   gradient: (c, [dy]) => [
-    dy === undefined
-      ? undefined
-      : c.emit("PlainWeight", [dy], { ...inDomain, attributes: c.node.attributes }),
+    dy && c.emit("Leave", [dy], { ...inDomain, attributes: c.node.attributes }),
+  ],
+});
+const leave = blocked("Leave", {
+  shape: (c) => {
+    const x = c.input(0);
+    const channels = intAttribute(c.node, "channels") ?? UNKNOWN_DIM;
+    return [
+      typed(
+        x?.dtype,
+        x?.shape?.map((dim, axis) => (axis === 1 ? channels : dim)),
+      ),
+    ];
+  },
+  cost: perInput(0),
+  gradient: (c, [dy]) => [
+    dy && c.emit("Enter", [dy], { ...inDomain, attributes: c.node.attributes }),
+  ],
+});
+
+/**
+ * A weight into blocks of `block`, filled up with zeros, and back to its `size` of outputs and inputs. `plain`: its
+ * inputs are few, and only outputs are in blocks.
+ */
+const blockWeight = blocked("BlockWeight", {
+  shape: (c) => {
+    const w = c.input(0);
+    const plain = intAttribute(c.node, "plain", 0) !== 0;
+    const last = plain ? 0 : 1;
+    return [
+      typed(
+        w?.dtype,
+        w?.shape?.map((dim, axis) => (axis <= last ? whole(c.node, dim) : dim)),
+      ),
+    ];
+  },
+  cost: perInput(0),
+  gradient: (c, [dy]) => [
+    dy && c.emit("PlainWeight", [dy], { ...inDomain, attributes: c.node.attributes }),
   ],
 });
 const plainWeight = blocked("PlainWeight", {
-  shape: sameAsInput,
+  shape: (c) => {
+    const [w, size] = [c.input(0), intsAttribute(c.node, "size")];
+    return [typed(w?.dtype, size && w?.shape && [...size, ...w.shape.slice(2)])];
+  },
   cost: perInput(0),
   gradient: { because: "it stands where gradients are made already" },
 });

@@ -53,16 +53,17 @@ export const ports = {
 export function trainingProgram(inference: Graph, options: ProgramOptions): Program {
   const fixed = inferShapes(inference, new Map([["N", options.batch]]));
   const form = trainingMode(fixed, { seed: options.seed ?? 1, step: ports.step });
-  const { graph: scored, indexes } = inLayout(
-    withLoss(inferShapes(form.graph), options.batch),
-    options,
-  );
+  const {
+    graph: scored,
+    indexes,
+    watch,
+  } = inLayout(withLoss(inferShapes(form.graph), options.batch), options);
   const statistics = layoutOf(inference, [...form.statistics.keys()]);
   const parameters = layoutOf(inference, trainable(inference, form.statistics), indexes);
   const names = parameters.slots.map((slot) => slot.name);
   const { graph, gradients } = differentiate(scored, {
     loss: ports.loss,
-    wrt: [...names, ...options.watch],
+    wrt: [...names, ...watch],
   });
   const builder = startFrom(graph, [parameters, statistics]);
   unpack(builder, ports.parameters, parameters);
@@ -78,7 +79,7 @@ export function trainingProgram(inference: Graph, options: ProgramOptions): Prog
   update(builder, flat, parameters, options.optimizer);
   norms(
     builder,
-    options.watch.map((name) => gradients.get(name) ?? ""),
+    watch.map((name) => gradients.get(name) ?? ""),
   );
   for (const name of outputsOf(statistics, options.watch)) {
     builder.output({ name, dtype: "float32", shape: builder.typeOf(name)?.shape });
@@ -92,18 +93,24 @@ export function trainingProgram(inference: Graph, options: ProgramOptions): Prog
   };
 }
 
-/** The graph in the layout that was asked for, with where its weights lie otherwise than plain. */
+/** The graph in the layout that was asked for, where its weights lie otherwise than plain, and what to watch. */
 function inLayout(
   graph: Graph,
   { block, watch }: ProgramOptions,
-): { graph: Graph; indexes: ReadonlyMap<ValueName, Uint32Array> } {
-  if (block === undefined) return { graph, indexes: new Map() };
+): {
+  graph: Graph;
+  indexes: ReadonlyMap<ValueName, Uint32Array>;
+  watch: readonly ValueName[];
+} {
+  if (block === undefined) return { graph, indexes: new Map(), watch };
   const entered = enterBlocked(graph, { block, keep: new Set(watch) });
   const indexes = [...entered.weights].map(([name, form]) => {
     const shape = graph.initializers.get(name)?.shape ?? [];
     return [name, blockedIndex(shape, form, block)] as const;
   });
-  return { graph: entered.graph, indexes: new Map(indexes) };
+  // Zeros that fill a block up have no gradient: the norm is the same.
+  const inside = watch.map((name) => entered.inside.get(name) ?? name);
+  return { graph: entered.graph, indexes: new Map(indexes), watch: inside };
 }
 
 function outputsOf(statistics: Layout, watch: readonly ValueName[]): string[] {

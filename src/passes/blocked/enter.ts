@@ -2,11 +2,13 @@
 // normalisations behind them with skip and Relu, global pooling, and what treats elements alone between
 // them. Everything else stays as it is, behind a Leave.
 
+import { assert } from "../../base/assert.ts";
 import { TypedBuilder } from "../../canonical/typed-builder.ts";
 import type { Attribute, Graph, Node, ValueName } from "../../graph/graph.ts";
 import { int, intAttribute, ints } from "../../graph/graph.ts";
 import { indexOf, typeOf } from "../../graph/query.ts";
 import { elementCount, isStatic, sameShape } from "../../graph/shape.ts";
+import { int64 } from "../../graph/tensor.ts";
 import { BLOCKED_DOMAIN, plainInput } from "../../ops/blocked.ts";
 import { windowOf } from "../../ops/window.ts";
 import type { WeightForm } from "./weight-form.ts";
@@ -16,6 +18,8 @@ export interface BlockedForm {
   readonly graph: Graph;
   /** Initializers that are read as convolution weights of the region and by nothing else. */
   readonly weights: ReadonlyMap<ValueName, WeightForm>;
+  /** From a value of the graph to the one that holds it in the region, where that has another name. */
+  readonly inside: ReadonlyMap<ValueName, ValueName>;
 }
 
 /** What the region is built for. */
@@ -76,13 +80,18 @@ class Entering {
   }
 
   finish(): BlockedForm {
-    if (this.#convolutions === 0) return { graph: this.#graph, weights: new Map() };
+    const none = new Map();
+    if (this.#convolutions === 0) return { graph: this.#graph, weights: none, inside: none };
     for (const output of this.#graph.outputs) {
       this.#plainOf(output.name);
       this.#builder.output(output);
     }
     const { name, opsets, metadata } = this.#graph;
-    return { graph: this.#builder.finish(name, opsets, metadata), weights: this.#weights };
+    return {
+      graph: this.#builder.finish(name, opsets, metadata),
+      weights: this.#weights,
+      inside: new Map([...this.#blocked].filter(([outside, inside]) => outside !== inside)),
+    };
   }
 
   #intoRegion(node: Node): boolean {
@@ -104,10 +113,38 @@ class Entering {
     return type?.dtype === "float32" && isStatic(type.shape) ? type.shape : undefined;
   }
 
-  /** Whether a value could stand in the region. */
+  /** Whether a value could stand in the region: at most half of its last block may be zeros. */
   #fits(name: ValueName): boolean {
     const shape = this.#shape(name);
-    return shape?.length === 4 && (shape[1] ?? 0) % this.#block === 0;
+    return shape?.length === 4 && (shape[1] ?? 0) >= this.#block / 2;
+  }
+
+  #channels(name: ValueName): number {
+    return this.#shape(name)?.[1] ?? 0;
+  }
+
+  #isWhole(name: ValueName): boolean {
+    return this.#channels(name) % this.#block === 0;
+  }
+
+  /** Zeros behind a vector over channels, as many as its image has. */
+  #filled(vector: ValueName): ValueName {
+    const count = vector === "" ? 0 : (this.#builder.typeOf(vector)?.shape?.[0] ?? 0);
+    assert(typeof count === "number", `the vector ${vector} has a static shape`);
+    const more = Math.ceil(count / this.#block) * this.#block - count;
+    if (vector === "" || more === 0) return vector;
+    const pads = this.#builder.constant(int64([2], [0, more]), "more");
+    return this.#builder.emit("Pad", [vector, pads], { name: `${vector}.filled` });
+  }
+
+  /** The first elements of a vector, under a name of the graph. */
+  #first(vector: ValueName, count: number, name: ValueName): void {
+    const bounds = [0, count, 0].map((value) => this.#builder.constant(int64([1], [value])));
+    this.#builder.emit("Slice", [vector, ...bounds], { name, outputs: [name] });
+  }
+
+  #border(name: ValueName): Record<string, Attribute> {
+    return { channels: int(this.#channels(name)), block: int(this.#block) };
   }
 
   #plainOf(name: ValueName): ValueName {
@@ -119,6 +156,7 @@ class Entering {
     const plain = this.#builder.emit("Leave", [inside], {
       domain: BLOCKED_DOMAIN,
       name: `${name}.plain`,
+      attributes: this.#border(name),
       ...outputs,
     });
     this.#plain.set(name, plain);
@@ -131,16 +169,17 @@ class Entering {
     const inside = this.#builder.emit("Enter", [name], {
       domain: BLOCKED_DOMAIN,
       name: `${name}.blocked`,
+      attributes: this.#border(name),
     });
     this.#plain.set(name, name);
     this.#blocked.set(name, inside);
     return inside;
   }
 
-  /** The name of a result in the region: its own, unless a graph output must have that plain. */
+  /** The name of a result in the region: its own, unless its shape is not, or a graph output must have that plain. */
   #resultName(name: ValueName): ValueName {
     const isOutput = this.#graph.outputs.some((value) => value.name === name);
-    const inside = isOutput ? `${name}.inside` : name;
+    const inside = isOutput || !this.#isWhole(name) ? `${name}.inside` : name;
     this.#blocked.set(name, inside);
     return inside;
   }
@@ -164,6 +203,7 @@ class Entering {
     const isFirst = (image[1] ?? 0) < this.#block && !this.#blocked.has(x) && this.#isGraphInput(x);
     if (window === undefined || intAttribute(node, "group", 1) !== 1) return false;
     if (!isFirst && !this.#fits(x)) return false;
+    if (bias !== "" && this.#shape(bias) === undefined) return false;
     if (!this.#suits(window, image.slice(2), this.#shape(y)?.slice(2) ?? [])) return false;
     this.#convolutions++;
     const weight = this.#weight(w, isFirst);
@@ -172,7 +212,7 @@ class Entering {
     this.#emit(
       "Conv",
       node,
-      [isFirst ? x : this.#blockedOf(x), weight, this.#bias(node, bias, shift)],
+      [isFirst ? x : this.#blockedOf(x), weight, this.#filled(this.#bias(node, bias, shift))],
       {
         result: y,
         attributes: {
@@ -208,14 +248,20 @@ class Entering {
     const form: WeightForm = isFirst ? "outputs" : "blocks";
     const uses = indexOf(this.#graph).uses.get(w) ?? [];
     const alone = uses.length === 1 && this.#graph.initializers.has(w) && !this.#keep.has(w);
-    if (alone) {
+    const [outputs = 0, inputs = 0] = this.#shape(w) ?? [];
+    const whole = outputs % this.#block === 0 && (isFirst || inputs % this.#block === 0);
+    if (alone && whole) {
       this.#weights.set(w, form);
       return w;
     }
     return this.#builder.emit("BlockWeight", [w], {
       domain: BLOCKED_DOMAIN,
       name: `${w}.blocks`,
-      attributes: isFirst ? plainInput : {},
+      attributes: {
+        size: ints([outputs, inputs]),
+        block: int(this.#block),
+        ...(isFirst ? plainInput : {}),
+      },
     });
   }
 
@@ -247,31 +293,33 @@ class Entering {
     const [x = "", ...vectors] = node.inputs;
     const inside = this.#blocked.get(x);
     if (inside === undefined || !isTraining(node)) return false;
+    if (!vectors.every((vector) => this.#shape(vector) !== undefined)) return false;
     const shifted = this.#shifted.has(x);
     const { skip, last } = this.#behind(node);
     const [y = "", mean = "", variance = ""] = node.outputs;
     const relu = last.op === "Relu";
     const result = last === node ? y : (last.outputs[0] ?? "");
-    const further = [mean, variance, `${node.name}.mean`, `${node.name}.inverse`].map((name, i) =>
-      name === "" ? `${node.name}.unused${i}` : name,
+    const whole = this.#isWhole(x);
+    const filled = vectors.map((vector) => this.#filled(vector));
+    const next = [mean, variance].map((name) =>
+      whole && name !== "" ? name : `${node.name}.${name}`,
     );
+    const further = [...next, `${node.name}.mean`, `${node.name}.inverse`];
     const own: [string, Attribute][] = [...node.attributes].filter(([name]) =>
       ["epsilon", "momentum"].includes(name),
     );
-    this.#emit(
-      "Norm",
-      node,
-      [inside, ...vectors, skip === undefined ? "" : this.#blockedOf(skip)],
-      {
-        result,
-        further,
-        attributes: {
-          ...Object.fromEntries(own),
-          ...(relu ? { relu: int(1) } : {}),
-          ...(shifted ? { shifted: int(1) } : {}),
-        },
+    this.#emit("Norm", node, [inside, ...filled, skip === undefined ? "" : this.#blockedOf(skip)], {
+      result,
+      further,
+      attributes: {
+        ...Object.fromEntries(own),
+        ...(relu ? { relu: int(1) } : {}),
+        ...(shifted ? { shifted: int(1) } : {}),
       },
-    );
+    });
+    for (const [i, name] of [mean, variance].entries()) {
+      if (!whole && name !== "") this.#first(next[i] ?? "", this.#channels(x), name);
+    }
     return true;
   }
 
@@ -302,11 +350,16 @@ class Entering {
     const [y = ""] = node.outputs;
     const inside = this.#blocked.get(x);
     if (inside === undefined) return false;
-    this.#builder.emit("GlobalAveragePool", [inside], {
-      domain: BLOCKED_DOMAIN,
-      name: node.name,
-      outputs: [y],
-    });
+    const whole = this.#isWhole(x);
+    const mean = whole ? y : `${node.name}.filled`;
+    const options = { domain: BLOCKED_DOMAIN, name: node.name, outputs: [mean] };
+    this.#builder.emit("GlobalAveragePool", [inside], options);
+    if (!whole) {
+      const bounds = [0, this.#channels(x), 1].map((value) =>
+        this.#builder.constant(int64([1], [value])),
+      );
+      this.#builder.emit("Slice", [mean, ...bounds], { name: y, outputs: [y] });
+    }
     return true;
   }
 
@@ -315,7 +368,7 @@ class Entering {
     const axis = intAttribute(node, "axis", 1);
     if (axis !== 1 && axis !== -3) return false;
     if (!node.inputs.some((name) => this.#blocked.has(name))) return false;
-    if (!node.inputs.every((name) => this.#fits(name))) return false;
+    if (!node.inputs.every((name) => this.#fits(name) && this.#isWhole(name))) return false;
     this.#again(node, node.inputs);
     return true;
   }
@@ -323,6 +376,8 @@ class Entering {
   #elementwise(node: Node): boolean {
     const [y = ""] = node.outputs;
     const shape = this.#shape(y);
+    // Zeros that fill a block up, divided by each other, would be no numbers.
+    if (node.op === "Div" && !this.#isWhole(y)) return false;
     if (shape === undefined || !node.inputs.some((name) => this.#blocked.has(name))) return false;
     const whole = node.inputs.filter(
       (name) => name !== "" && elementCount(this.#shape(name)) !== 1,

@@ -131,15 +131,17 @@ function everyPixel(v: Views, x: ValueName, from: Image, stride: number): ValueN
 function ofPlainInput(v: Views, x: ValueName, { to, shape, kernel }: Parts): ValueName {
   const { top, left, bottom, right } = shape.pads;
   const byChannel = v.transpose(x, [1, 0, 2, 3]);
+  // Less than 0 cuts off what no window sees.
+  const ends = [Math.min(bottom, 0), right];
   const padded =
-    left > 0 || right > 0
-      ? v.emit("Pad", [byChannel, v.integers([0, 0, 0, left, 0, 0, 0, right])])
+    left !== 0 || right !== 0 || bottom < 0
+      ? v.emit("Pad", [byChannel, v.integers([0, 0, 0, left, 0, 0, ...ends])])
       : byChannel;
   return v.conv({
     x: v.nchwc("ReorderInput", [padded]),
     w: kernel,
     kernel: [to.height, to.width],
-    pads: [top, 0, bottom, 0],
+    pads: [top, 0, Math.max(bottom, 0), 0],
     dilations: [shape.stride, shape.stride],
   });
 }
