@@ -32,7 +32,10 @@ function programs({ net, input, batch }: Case) {
   const graph = buildNet(net, { input: { name: "x", shape: input }, seed: 3 });
   const watch = blockInputs(graph).map((one) => one.value);
   const of = (size: number | undefined): Program =>
-    trainingProgram(graph, { batch, optimizer, watch, block: size });
+    trainingProgram(graph, {
+      ...{ batch, optimizer, watch, block: size },
+      leastGainUs: Number.NEGATIVE_INFINITY,
+    });
   return { graph, plain: of(undefined), blocked: of(block) };
 }
 
@@ -221,6 +224,17 @@ describe("a step in blocks is the plain step", () => {
     const [loss = 0, other = 1] = [expected.get("loss")?.[0], got.get("loss")?.[0]];
     expect(Math.abs(loss - other)).toBeLessThan(1e-3);
   });
+});
+
+test.each([
+  [16, 64, 32, true],
+  [16, 64, 8, true],
+  [16, 1, 8, false],
+  [4, 64, 4, false],
+])("%i channels, batch %i, %i pixels: blocked is %s", (channels, batch, size, gains) => {
+  const net = nn.sequential(...stem(channels), nn.residual(channels), ...head);
+  const graph = buildNet(net, { input: { name: "x", shape: [3, size, size] }, seed: 3 });
+  expect(isBlocked(trainingProgram(graph, { batch, optimizer, watch: [], block: 16 }))).toBe(gains);
 });
 
 test("the lowering is proven on a machine whose runtime has blocks", async () => {

@@ -22,6 +22,8 @@ export interface ProgramOptions {
   readonly seed?: number;
   /** Channels in a block of the runtime's layout; left out: everything runs plain (passes/blocked). */
   readonly block?: number | undefined;
+  /** Microseconds of a step that blocks must gain by estimate, to be taken at all. Default 0. */
+  readonly leastGainUs?: number | undefined;
 }
 
 /** A training step. Inputs and outputs of the graph have the names in `ports`. */
@@ -96,14 +98,14 @@ export function trainingProgram(inference: Graph, options: ProgramOptions): Prog
 /** The graph in the layout that was asked for, where its weights lie otherwise than plain, and what to watch. */
 function inLayout(
   graph: Graph,
-  { block, watch }: ProgramOptions,
+  { block, leastGainUs, watch }: ProgramOptions,
 ): {
   graph: Graph;
   indexes: ReadonlyMap<ValueName, Uint32Array>;
   watch: readonly ValueName[];
 } {
   if (block === undefined) return { graph, indexes: new Map(), watch };
-  const entered = enterBlocked(graph, { block, keep: new Set(watch) });
+  const entered = enterBlocked(graph, { block, leastGainUs, keep: new Set(watch) });
   const indexes = [...entered.weights].map(([name, form]) => {
     const shape = graph.initializers.get(name)?.shape ?? [];
     return [name, blockedIndex(shape, form, block)] as const;

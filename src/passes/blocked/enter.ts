@@ -11,6 +11,7 @@ import { elementCount, isStatic, sameShape } from "../../graph/shape.ts";
 import { int64 } from "../../graph/tensor.ts";
 import { BLOCKED_DOMAIN, plainInput } from "../../ops/blocked.ts";
 import { windowOf } from "../../ops/window.ts";
+import { gainOf } from "./gain.ts";
 import type { WeightForm } from "./weight-form.ts";
 
 /** The graph with its region, and the weights that the region wants in blocks. */
@@ -28,6 +29,8 @@ export interface BlockedOptions {
   readonly block: number;
   /** Values that must stay values of the graph. */
   readonly keep: ReadonlySet<ValueName>;
+  /** Microseconds of a step that must be gained by estimate. Default 0. */
+  readonly leastGainUs?: number | undefined;
 }
 
 /** Ops that give each element from that element alone, and from scalars. */
@@ -39,7 +42,7 @@ const ELEMENTWISE = new Set([
 /**
  * Rewrites the training form of a graph, with static shapes, so that what gains runs blocked. Values keep
  * their names; those of the region that are outputs of the graph are named anew inside. The same graph
- * where no convolution fills blocks.
+ * where the layout gains nothing (gain.ts).
  */
 export function enterBlocked(graph: Graph, options: BlockedOptions): BlockedForm {
   const entering = new Entering(graph, options);
@@ -64,9 +67,13 @@ class Entering {
   readonly #made = new Set<ValueName>();
   /** Results of convolutions from which the running mean is taken off. */
   readonly #shifted = new Set<ValueName>();
-  #convolutions = 0;
+  /** Microseconds of a step that the convolutions of the region gain. */
+  #gainUs = 0;
+  #any = false;
+  readonly #leastGainUs: number;
 
-  constructor(graph: Graph, { block, keep }: BlockedOptions) {
+  constructor(graph: Graph, { block, keep, leastGainUs = 0 }: BlockedOptions) {
+    this.#leastGainUs = leastGainUs;
     this.#graph = graph;
     this.#block = block;
     this.#keep = new Set([...keep, ...graph.outputs.map((value) => value.name)]);
@@ -81,7 +88,8 @@ class Entering {
 
   finish(): BlockedForm {
     const none = new Map();
-    if (this.#convolutions === 0) return { graph: this.#graph, weights: none, inside: none };
+    if (!this.#any || this.#gainUs < this.#leastGainUs)
+      return { graph: this.#graph, weights: none, inside: none };
     for (const output of this.#graph.outputs) {
       this.#plainOf(output.name);
       this.#builder.output(output);
@@ -205,7 +213,11 @@ class Entering {
     if (!isFirst && !this.#fits(x)) return false;
     if (bias !== "" && this.#shape(bias) === undefined) return false;
     if (!this.#suits(window, image.slice(2), this.#shape(y)?.slice(2) ?? [])) return false;
-    this.#convolutions++;
+    const [batch = 0, outputs = 0, high = 0, wide = 0] = this.#shape(y) ?? [];
+    const flops = 2 * batch * high * wide * kernel.reduce((a, b) => a * b, 1);
+    const sizes = { flops, batch, inputs: image[1] ?? 0, outputs, first: isFirst };
+    this.#any = true;
+    this.#gainUs += gainOf(sizes, this.#block);
     const weight = this.#weight(w, isFirst);
     const shift = this.#runningMean(y);
     if (shift !== undefined) this.#shifted.add(y);
