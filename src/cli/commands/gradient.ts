@@ -12,6 +12,8 @@ import { modelOf } from "../../onnx/onnx-model.ts";
 import { loadModel } from "../../onnx/read.ts";
 import { type GraphWithGradients, withGradients } from "../../passes/gradient/with-gradients.ts";
 import type { Loss } from "../../passes/losses.ts";
+import { hasBlockedLayout } from "../../passes/plain-layout.ts";
+import { blockSize } from "../../runtime/block-probe.ts";
 import type { CommonOptions, Io } from "../io.ts";
 import { wholeNumber } from "../options.ts";
 import { refuseOverModel } from "../outputs.ts";
@@ -100,11 +102,14 @@ async function run(io: Io, path: string, options: GradientCommandOptions): Promi
   await refuseOverModel("--out", options.out, model);
   progress.at(1, "building gradients");
   const { wrt } = options;
+  // A file in the layout of a processor was saved on this machine, or does not run here.
+  const block = hasBlockedLayout(model.graph) ? await blockSize() : undefined;
   const made = withGradients(model.graph, {
     loss: lossOf(options),
     mode: options.mode,
     seed: options.seed,
     ...(wrt === undefined ? {} : { wrt }),
+    ...(block === undefined ? {} : { block }),
   });
   progress.at(2, "writing");
   await written(model, made).save(options.out);

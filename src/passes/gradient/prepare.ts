@@ -2,11 +2,14 @@
 // that shapes decide taken, sequences that are put together and taken apart again as Split and Concat, and
 // every constant an initializer. What it computes, and the names of its weights, inputs and outputs, stay.
 
+import { diagnostic } from "../../base/diagnostic.ts";
+import { SkipwayError } from "../../base/errors.ts";
 import { decideBranches } from "../../canonical/decide.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
 import { inlineFunctions } from "../../canonical/inline.ts";
 import { withoutSequences } from "../../canonical/sequences.ts";
 import type { Graph } from "../../graph/graph.ts";
+import { hasBlockedLayout, withPlainLayout } from "../plain-layout.ts";
 import { OPSET_OF_GRADIENTS, upgradeOpset } from "../upgrade/upgrade-opset.ts";
 import { floatInitializers, withComputedConstants, withoutConstantNodes } from "./constants.ts";
 
@@ -14,15 +17,31 @@ import { floatInitializers, withComputedConstants, withoutConstantNodes } from "
  * The graph in the form that `differentiate` takes, with shapes inferred. Elements of weights are not
  * looked at: they may lie in files beside the model.
  *
+ * @param block Channels in a block, for a file in the runtime's blocked layout (`withPlainLayout`); such a file is
+ * refused where it is not given.
  * @throws SkipwayError `input` for functions that unfold without end, and for nodes that have no form in the
  * operator set of gradients.
  */
-export function prepareForGradients(graph: Graph): Graph {
-  const upgraded = upgradeOpset(unfolded(graph), OPSET_OF_GRADIENTS);
+export function prepareForGradients(graph: Graph, block?: number): Graph {
+  const upgraded = upgradeOpset(inPlainLayout(unfolded(graph), block), OPSET_OF_GRADIENTS);
   const decided = decideBranches(withoutConstantNodes(upgraded));
   const whole = inferShapes(withoutSequences(withoutConstantNodes(decided)));
   const own = floatInitializers(graph);
   return inferShapes(withComputedConstants(whole, own.size > 0 ? own : floatInitializers(whole)));
+}
+
+function inPlainLayout(graph: Graph, block: number | undefined): Graph {
+  if (!hasBlockedLayout(graph)) return graph;
+  if (block !== undefined) return withPlainLayout(inferShapes(graph), block);
+  throw SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "layout/unknown-block",
+      severity: "error",
+      where: `graph ${graph.name}`,
+      text: "is laid out for the processor of one machine, and how many channels a block has there is not known",
+      fix: "Use the model before ONNX Runtime optimized it, or save it at the level extended.",
+    }),
+  ]);
 }
 
 /**

@@ -29,6 +29,11 @@ export interface GradientOptions {
   readonly mode?: "eval" | "train";
   /** Seeds the masks of dropout. Default 1. */
   readonly seed?: number;
+  /**
+   * Channels in a block of the runtime's own layout, for files that it saved in that layout: 8 or 16,
+   * whichever the machine has that saved them.
+   */
+  readonly block?: number;
 }
 
 /** A graph with gradients, and what its new inputs and outputs are called. */
@@ -65,7 +70,7 @@ export function withGradients(given: Graph, options: GradientOptions): GraphWith
     step: "step",
   };
   const wanted = [names.target, names.loss, ...(mode === "train" ? [names.step] : [])];
-  const prepared = withFreeNames(prepareForGradients(given), given, wanted);
+  const prepared = withFreeNames(prepareForGradients(given, options.block), given, wanted);
   const form =
     mode === "train"
       ? trainingMode(prepared, { seed, step: names.step })
