@@ -103,6 +103,11 @@ const ROWS: readonly Row[] = [
   labelled("with the sum of smoothing", {
     ...{ kind: "cross-entropy", labelSmoothing: 0.2, reduction: "sum" },
   }),
+  labelled("with ignored labels", { kind: "cross-entropy", ignoreIndex: 1 }),
+  labelled("with weights", { kind: "cross-entropy", classWeights: WEIGHTS }),
+  labelled("with all of them", {
+    ...{ kind: "cross-entropy", classWeights: WEIGHTS, ignoreIndex: 1, labelSmoothing: 0.1 },
+  }),
   {
     name: "binary cross-entropy",
     loss: { kind: "binary-cross-entropy" },
@@ -192,9 +197,11 @@ describe("values and gradients are those of the formulas", () => {
     const fed =
       row.target === "labels" ? int64([rows], target.flat()) : float32([...size], target.flat());
     // Sizes that are not known when the graph is built work as well.
-    const shapes: Shape[] = [[rows, columns]];
-    if (row.target !== "labels") shapes.push(["N", columns], ["N", "C"]);
-    for (const shape of shapes) {
+    for (const shape of [
+      [rows, columns],
+      ["N", columns],
+      ["N", "C"],
+    ] satisfies Shape[]) {
       const graph = lossGraph(shape, row.loss);
       const [value, gradient] = await run(graph, float32([...size], scores.flat()), fed);
       const exact = target.map((list) => list.map(Math.fround));
