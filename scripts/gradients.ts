@@ -1,6 +1,8 @@
 // `npm run test:gradients [-- OP …]`: the whole gradient suite, or the cases of some ops. Prints a line an
-// op and exits 1 on a fault. `--cases N` sets how many cases an op has.
+// op and exits 1 on a fault. `--cases N` sets how many cases an op has. `npm run generate:gradients` (`--write`)
+// writes docs/reference/gradients.md from the same run; the page's structure is a test (test/reference.test.ts).
 
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import type { Finding } from "../test/gradients/check.ts";
 import { innerProductFaults } from "../test/gradients/inner-product.ts";
@@ -12,6 +14,7 @@ import {
   forwardOnly,
   uncovered,
 } from "../test/gradients/suite.ts";
+import { GRADIENTS_PAGE, gradientsPage } from "./gradients-page.ts";
 
 const FAULTS_SHOWN = 5;
 const RANDOM_GRAPHS = 500;
@@ -45,7 +48,10 @@ function randomGraphs(write: (text: string) => void): number {
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
-    options: { cases: { type: "string", default: String(CASES) } },
+    options: {
+      cases: { type: "string", default: String(CASES) },
+      write: { type: "boolean", default: false },
+    },
     allowPositionals: true,
   });
   const write = (text: string): void => void process.stdout.write(`${text}\n`);
@@ -53,8 +59,10 @@ async function main(): Promise<number> {
   const head = ["forms", "cases"].map((name) => name.padStart(6)).join("");
   write(`${"op".padEnd(36)}${head}${"float64".padStart(10)}${"float32".padStart(10)}`);
   let [cases, failed] = [0, 0];
+  const found = new Map<string, readonly Finding[]>();
   for (const op of positionals.length > 0 ? positionals : [...covered(), ...forwardOnly()]) {
     const findings = await checkOp(op, 0, Number(values.cases));
+    found.set(op, findings);
     const faults = faultsOf(findings);
     write(line(op, findings));
     const reasons = findings.map((finding) => finding.needsStatic);
@@ -68,7 +76,12 @@ async function main(): Promise<number> {
   for (const op of missing) write(`${op} has a gradient rule and no cases`);
   const seconds = Number(process.hrtime.bigint() - start) / 1e9;
   write(`${cases} cases, ${failed} failed, in ${seconds.toFixed(0)} s`);
-  return failed === 0 && missing.length === 0 ? 0 : 1;
+  if (failed > 0 || missing.length > 0) return 1;
+  if (values.write) {
+    writeFileSync(GRADIENTS_PAGE, gradientsPage(found));
+    write(`${GRADIENTS_PAGE} is written`);
+  }
+  return 0;
 }
 
 process.exitCode = await main();

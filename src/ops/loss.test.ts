@@ -33,12 +33,12 @@ async function lossOf(
 }
 
 describe("cross-entropy", () => {
-  test("a mean over labels that are all ignored is no number, and its gradient is none", async () => {
+  test("a mean over labels that are all ignored is no number, and its gradient is 0", async () => {
     const { loss, gradient } = await lossOf([1, 2, 3, 4], [-100, -100], {
       ignore_index: int(-100),
     });
     expect(loss).toEqual([NaN]);
-    expect(gradient).toEqual([NaN, NaN, NaN, NaN]);
+    expect(gradient?.map(Math.abs)).toEqual([0, 0, 0, 0]);
   });
 
   test("a sum over them is 0, and so is its gradient", async () => {

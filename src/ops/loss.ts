@@ -26,8 +26,8 @@ interface Labelled extends Arithmetic {
   readonly context: GradientContext;
   /** `[N, classes, …]`: 1 at the label. */
   readonly oneHot: ValueName;
-  /** 0 where a label is to be ignored; undefined where none is. */
-  readonly kept: ValueName | undefined;
+  /** Whether a label counts, false where it is to be ignored; undefined where all do. */
+  readonly counted: ValueName | undefined;
   /** Class weight of each label, 0 where ignored: u; undefined for 1 everywhere. */
   readonly weight: ValueName | undefined;
   /** What each label's own loss is multiplied by on the way to the result, times dy. */
@@ -44,17 +44,17 @@ function labelled(context: GradientContext, dy: ValueName): Labelled {
     ignored === undefined
       ? undefined
       : context.emit("Not", [arithmetic(context, labels).equal(labels, ignored)]);
-  const kept = counted && a.mask(counted);
   // An ignored label may be no class at all.
   const safe = counted ? arithmetic(context, labels).where(counted, labels, 0) : labels;
   const ofClass = weights === "" ? undefined : context.emit("Gather", [weights, safe]);
-  const weight = kept && ofClass ? a.mul(ofClass, kept) : (ofClass ?? kept);
+  const weight =
+    counted && ofClass ? a.where(counted, ofClass, 0) : (ofClass ?? (counted && a.mask(counted)));
   const zeroOne = context.constant(float32([2], [0, 1]), "zero_one");
   const classes = sizesOf(context, scores, [1]);
   const hot = context.emit("OneHot", [safe, classes, zeroOne], { attributes: { axis: int(1) } });
   const mean = stringAttribute(node, "reduction", "mean") === "mean";
   const factor = mean ? a.div(dy, totalWeight(context, given, weight)) : dy;
-  return { ...a, context, oneHot: castLike(context, hot, scores), kept, weight, factor };
+  return { ...a, context, oneHot: castLike(context, hot, scores), counted, weight, factor };
 }
 
 /** Σ u: by what the sum is divided for the mean. */
@@ -70,25 +70,26 @@ function totalWeight(
   return countAlong(context, labels, axes, context.node.inputs[0] ?? "");
 }
 
-/** u·factor, so that it broadcasts over classes. */
+/** u·factor, so that it broadcasts over classes: 0 where a label is ignored, though all are and Σ u is 0. */
 function share(of: Labelled): ValueName {
-  const { context, weight, factor } = of;
-  const each = weight === undefined ? factor : of.mul(weight, factor);
+  const { context, counted, weight, factor } = of;
+  const weighted = weight === undefined ? factor : of.mul(weight, factor);
+  const each = counted === undefined ? weighted : of.where(counted, weighted, 0);
   const single = context.typeOf(each)?.shape?.length === 0;
   return single ? each : context.emit("Unsqueeze", [each, shapeConstant(context, [1])]);
 }
 
 /** Gradient of the class weights: what multiplies u in each label's loss, summed over the labels of a class. */
 function weightsGradient(of: Labelled, log: ValueName): ValueName {
-  const { context, oneHot, kept, factor } = of;
+  const { context, oneHot, counted, factor } = of;
   const { node } = context;
   // Not a product: the log of a class that is not the label's may be -∞.
   const atLabel = of.where(of.greater(oneHot, 0), log, 0);
   const own = of.of("Neg", reduce(context, "ReduceSum", atLabel, [1], false));
   const mean = stringAttribute(node, "reduction", "mean") === "mean";
   const slope = of.mul(mean ? of.sub(own, lossOf(of, own)) : own, factor);
-  const counted = kept === undefined ? slope : of.mul(slope, kept);
-  const spread = context.emit("Unsqueeze", [counted, shapeConstant(context, [1])]);
+  const each = counted === undefined ? slope : of.where(counted, slope, 0);
+  const spread = context.emit("Unsqueeze", [each, shapeConstant(context, [1])]);
   const rank = knownShape(context, log, node).length;
   const others = Array.from({ length: rank }, (_, axis) => axis).filter((axis) => axis !== 1);
   return reduce(context, "ReduceSum", of.mul(oneHot, spread), others, false);
@@ -108,7 +109,7 @@ function lossOf(of: Labelled, own: ValueName): ValueName {
 /**
  * dscores = (softmax(scores) - onehot(labels))·u·dy / n for the mean over n labels (Bishop 2006, equation
  * 4.109), n being Σ u; and through the log probabilities dlog - softmax(scores)·Σ dlog. A mean over labels that
- * are all ignored is 0/0, and so is its gradient: no number, as in PyTorch.
+ * are all ignored is 0/0, and its gradient is 0, as PyTorch 2.15 has it.
  */
 const crossEntropyGradient: GradientRule = (context, [dy, dLog]) => {
   const { node } = context;

@@ -3,7 +3,7 @@
 import { float, floatAttribute, int, intAttribute, type ValueName } from "../graph/graph.ts";
 import { broadcast, type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { scalar } from "../graph/tensor.ts";
-import { knownShape, noGradient, transpose, unbroadcast } from "./construct.ts";
+import { knownShape, shapeConstant, transpose, unbroadcast } from "./construct.ts";
 import type { GradientContext, OpDef, ShapeContext } from "./op.ts";
 import { costOf, defineOp, typed } from "./rules.ts";
 
@@ -30,20 +30,46 @@ const matmul = defineOp("MatMul", {
   cost: costOf((_node, [a], [y]) => product(y?.shape, a?.shape?.at(-1))),
   saves: { inputs: [0, 1], outputs: [] },
   gradient: (context, [dy]) => {
+    if (dy === undefined) return [];
     const [a = "", b = ""] = context.node.inputs;
-    if (dy === undefined) return [undefined, undefined];
-    const ranks = [a, b].map((x) => knownShape(context, x, context.node).length);
-    // One-dimensional operands have no axes to swap; none of our layers makes them.
-    if (ranks.some((rank) => rank < 2)) throw rankError(context);
+    const [row, column] = [a, b].map((x) => knownShape(context, x, context.node).length === 1);
+    // A vector is a row on the left and a column on the right; its axis of 1 is not in the product.
+    const left = row ? at(context, "Unsqueeze", a, 0) : a;
+    const right = column ? at(context, "Unsqueeze", b, 1) : b;
+    const wide = column ? at(context, "Unsqueeze", dy, -1) : dy;
+    const whole = row ? at(context, "Unsqueeze", wide, -2) : wide;
     const da = context.wants(0)
-      ? unbroadcast(context, context.emit("MatMul", [dy, swapLast(context, b)]), a, context.node)
+      ? unbroadcast(
+          context,
+          context.emit("MatMul", [whole, swapLast(context, right)]),
+          left,
+          context.node,
+        )
       : undefined;
     const db = context.wants(1)
-      ? unbroadcast(context, context.emit("MatMul", [swapLast(context, a), dy]), b, context.node)
+      ? unbroadcast(
+          context,
+          context.emit("MatMul", [swapLast(context, left), whole]),
+          right,
+          context.node,
+        )
       : undefined;
-    return [da, db];
+    return [
+      row && da !== undefined ? at(context, "Squeeze", da, 0) : da,
+      column && db !== undefined ? at(context, "Squeeze", db, 1) : db,
+    ];
   },
 });
+
+/** Adds or drops an axis of 1. */
+function at(
+  context: GradientContext,
+  op: "Unsqueeze" | "Squeeze",
+  x: ValueName,
+  axis: number,
+): ValueName {
+  return context.emit(op, [x, shapeConstant(context, [axis])]);
+}
 
 function product(shape: Shape | undefined, inner: Dim | undefined): number | undefined {
   if (typeof inner !== "number") return undefined;
@@ -101,10 +127,6 @@ function gemmBias(context: GradientContext, dy: ValueName, bias: ValueName): Val
   const summed = unbroadcast(context, dy, bias, context.node);
   const beta = floatAttribute(context.node, "beta", 1);
   return beta === 1 ? summed : context.emit("Mul", [summed, context.constant(scalar(beta))]);
-}
-
-function rankError(context: GradientContext): Error {
-  return noGradient(context.node, "an operand has fewer than two axes");
 }
 
 /** All ops of this family. */

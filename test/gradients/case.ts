@@ -32,8 +32,10 @@ export interface GradientCase {
   readonly domain?: string;
   /** Which form of the op it is, in a few words: forms are counted. */
   readonly form: string;
-  /** Version of the operator set; 20 if left out. */
+  /** Version of the operator set; drawn if left out. */
   readonly opset?: number;
+  /** The first operator set that has this form, where not every one has it that has the op. */
+  readonly since?: number;
   readonly inputs: readonly CaseInput[];
   readonly attributes?: Readonly<Record<string, Attribute>>;
   /** Number of outputs; 1 if left out. */

@@ -18,12 +18,13 @@ import {
 import { float32 } from "../../src/graph/tensor.ts";
 import { modelOf } from "../../src/onnx/onnx-model.ts";
 import { encodeModel } from "../../src/onnx/write.ts";
+import { schemasOf } from "../../src/ops/schema.ts";
 import { verify } from "../../src/ops/verify.ts";
 import { type Differentiated, differentiate } from "../../src/passes/gradient/differentiate.ts";
 import { inProcessRunner } from "../../src/runtime/in-process.ts";
 import { type Array64, arrayOf, floats, sizeOf, tensorOf } from "../float64/array.ts";
 import { evaluate } from "../float64/evaluate.ts";
-import { type GradientCase, keyOf } from "./case.ts";
+import { between, type GradientCase, keyOf } from "./case.ts";
 
 const EPSILON = 1e-6;
 const ABSOLUTE = 1e-5;
@@ -39,6 +40,9 @@ const DIRECTIONS = 3;
 const SAME = 1e-9;
 /** The same where one of them has constants in float32. */
 const SAME_PARTS = 1e-6;
+
+/** Gradients are built from the first on; the last is the newest that the runtime takes. */
+export const OPSETS = { first: 18, last: 24 } as const;
 
 /** A forward graph with a scalar loss, and what is fed to it. */
 export interface Problem {
@@ -66,7 +70,7 @@ export interface Finding {
 
 /** Builds the graph of a case and draws its inputs. */
 export function problemOf(one: GradientCase, random: Random): Problem {
-  const opset = one.opset ?? 20;
+  const opset = one.opset ?? opsetOf(one, random);
   const builder = new TypedBuilder(undefined, opset);
   const feeds = new Map<ValueName, Array64>();
   const wrt: ValueName[] = [];
@@ -104,6 +108,13 @@ export function problemOf(one: GradientCase, random: Random): Problem {
   const loss = lossOf(builder, read, forward, random);
   builder.output({ name: loss, dtype: "float32", shape: [] });
   return { graph: inferShapes(builder.finish("case", opsets)), wrt, feeds, outputs: read, weights };
+}
+
+/** An operator set that has the op, from the first that gradients are built for. */
+function opsetOf(one: GradientCase, random: Random): number {
+  const first = schemasOf(one.domain ?? "", one.op)[0]?.since ?? 1;
+  const least = Math.max(OPSETS.first, first, one.since ?? 1);
+  return between(random, least, OPSETS.last);
 }
 
 /** Σ outputs · random weights. */

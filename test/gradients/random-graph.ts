@@ -134,7 +134,7 @@ function reduction(op: string): Grow {
 }
 
 const matMul: Grow = (growth) => {
-  const x = growth.pick((shape) => shape.length >= 2);
+  const x = growth.pick((shape) => shape.length > 0);
   if (x === undefined) return;
   const width = growth.shape(x).at(-1) ?? 1;
   const weight = growth.leaf([width, between(growth.random, 1, 4)], 1 / Math.sqrt(width));

@@ -6,22 +6,19 @@ import { OPS } from "../../src/ops/index.ts";
 import type { Gradient } from "../../src/ops/op.ts";
 import { schemaOf } from "../../src/ops/schema.ts";
 import { GENERATORS } from "./cases/index.ts";
-import { checkCase, checkForward, type Finding } from "./check.ts";
+import { checkCase, checkForward, type Finding, OPSETS } from "./check.ts";
 
 /** Cases an op in the whole suite. */
 export const CASES = 60;
 
-/** Gradients are built from this operator set on: an op that was withdrawn before is not met. */
-const FIRST_OPSET = 18;
-
-/** Ops with a rule or a decomposition, by what the generators know them. */
+/** Ops with a rule or a decomposition that have not been withdrawn, by what the generators know them. */
 function keysOfRuledOps(): string[] {
   return (
     [...OPS.values()]
       // Those of the blocked layout run lowered alone: train/lowering.test.ts compares them with the plain ones.
       .filter(({ domain }) => domain !== BLOCKED_DOMAIN)
       .filter(({ gradient }) => typeof gradient === "function" || isDecomposition(gradient))
-      .filter((op) => schemaOf(op.domain, op.type, FIRST_OPSET)?.deprecated !== true)
+      .filter((op) => schemaOf(op.domain, op.type, OPSETS.last)?.deprecated !== true)
       .map((op) => (op.domain === "" ? op.type : `${op.domain}/${op.type}`))
   );
 }
@@ -56,10 +53,22 @@ export async function checkOp(key: string, from: number, to: number): Promise<Fi
   if (generate === undefined) throw new Error(`${key} has no cases`);
   const findings: Finding[] = [];
   for (let variant = from; variant < to; variant++) {
-    const seed = hashName(`${key} ${variant}`);
+    const seed = seedOf(key, variant);
     findings.push(await check(generate(new Random(seed), variant), seed));
   }
   return findings;
+}
+
+/** The forms among the cases of an op. */
+export function formsOf(key: string): ReadonlySet<string> {
+  const forms = Array.from({ length: CASES }, (_, variant) => {
+    return GENERATORS[key]?.(new Random(seedOf(key, variant)), variant).form ?? "";
+  });
+  return new Set(forms);
+}
+
+function seedOf(key: string, variant: number): number {
+  return hashName(`${key} ${variant}`);
 }
 
 /** What failed, one line each. */

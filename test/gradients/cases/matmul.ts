@@ -14,6 +14,14 @@ const matMul: Generator = (random, variant) => {
     { form: "batch on the right", left: [m, k], right: [b, k, n] },
     { form: "batches spread over each other", left: [b, 1, m, k], right: [c, k, n] },
     { form: "batch of one", left: [1, m, k], right: [b, k, n] },
+    { form: "vectors", left: [k], right: [k] },
+    { form: "vector on the left", left: [k], right: [k, n] },
+    { form: "vector on the right", left: [m, k], right: [k] },
+    { form: "vector and batch", left: [k], right: [b, c, k, n] },
+    { form: "batch and vector", left: [b, m, k], right: [k] },
+    { form: "no rows", left: [0, k], right: [k, n] },
+    { form: "nothing between", left: [m, 0], right: [0, n] },
+    { form: "empty batch", left: [0, m, k], right: [k, n] },
   ]);
   return { op: "MatMul", form, inputs: [x(left), x(right)] };
 };

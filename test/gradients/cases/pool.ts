@@ -81,11 +81,14 @@ function global(op: string, domain: () => Domain, p?: (variant: number) => numbe
     const rank = 1 + (variant % 3);
     const shape = [between(random, 1, 3), between(random, 1, 3), ...shapeOf(random, rank, 4)];
     const power = p?.(variant);
+    // The runtime has the powers of operator sets before 22 alone.
+    const opset = power === undefined ? {} : { opset: between(random, 18, 21) };
     return {
       op,
       form: `${rank}-D${power === undefined ? "" : `, p ${power}`}`,
       inputs: [x(shape, domain())],
       ...(power !== undefined && { attributes: { p: int(power) } }),
+      ...opset,
     };
   };
 }
