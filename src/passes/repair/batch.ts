@@ -24,10 +24,13 @@ export function repairBatch(graph: Graph): Attempt {
   const where = `input ${fixed.name}`;
   const other = OTHER_BATCHES.find((one) => one !== batch) ?? 0;
   const sizes = { batch, symbol: freeSymbol(graph), other };
-  const { freed, inside, targets, constants } = new Freeing(graph, sizes).run();
-  const reason = inside.size > 0 ? IN_FUNCTION : whyUnproven(graph, freed, sizes);
-  if (reason !== undefined)
+  const { freed, inside, refused, targets, constants } = new Freeing(graph, sizes).run();
+  const unproven = inside.size > 0 ? IN_FUNCTION : whyUnproven(graph, freed, sizes);
+  if (unproven !== undefined) {
+    // Where a node was seen that stays as it is, it says more than what follows from it.
+    const reason = inside.size > 0 ? unproven : (refused[0] ?? unproven);
     return { graph, fixed: [], unfixed: [{ id: ID, where, reason }], inside };
+  }
   const also = [
     targets === 0 ? [] : `${targets} targets of Reshape, Expand and Resize`,
     constants === 0 ? [] : `${constants} constants with a row for each example`,

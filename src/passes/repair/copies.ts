@@ -44,6 +44,11 @@ export class Copies {
     }
   }
 
+  /** Whether an input of the model, or chance, has a part in a value. */
+  isFed(name: ValueName): boolean {
+    return this.#fed.has(name);
+  }
+
   /** Whether a value is the same in every run, and all its rows along an axis are one. */
   areAlike(name: ValueName, axis: number, known: Lookup): boolean {
     let at: Rows | undefined = { name, axis };

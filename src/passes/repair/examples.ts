@@ -25,6 +25,8 @@ export interface Around extends Sizes {
   /** What a node of the file gives with the old batch. */
   readonly before: (name: ValueName) => Shape | undefined;
   readonly opset: number;
+  /** Told why a node stays as it is, though it holds the graph to the old batch. */
+  readonly refuse: (reason: string) => void;
 }
 
 /** The node for any batch, with what goes before it in `mending`; undefined where there is nothing to do. */
@@ -149,7 +151,11 @@ export function freedConstants(node: Node, around: Around, mending: Mending): No
   const inputs = node.inputs.map((name, i) => {
     const place = placeOfBatch(node, i, around);
     if (place === undefined || shapeOf(name, around)?.[place.axis] !== around.batch) return name;
-    if (!around.copies.areAlike(name, place.axis, around.known)) return name;
+    const reason = whyNotOneRow(name, place, around);
+    if (reason !== undefined) {
+      around.refuse(`${node.op} ${node.name} reads ${reason}`);
+      return name;
+    }
     const along = [{ axis: place.axis, from: 0, to: 1 }];
     const row = around.batch === 1 ? name : mending.slice(name, along);
     return place.like === undefined
@@ -157,6 +163,19 @@ export function freedConstants(node: Node, around: Around, mending: Mending): No
       : mending.expandAlong(row, { rank: place.rank, axis: place.axis, like: place.like });
   });
   return inputs.every((name, i) => name === node.inputs[i]) ? undefined : { ...node, inputs };
+}
+
+/** Why a value of the old batch cannot be one of any batch. */
+function whyNotOneRow(name: ValueName, place: Place, around: Around): string | undefined {
+  const { copies, known, opset } = around;
+  if (!copies.areAlike(name, place.axis, known)) {
+    if (known.constantOf(name)?.data.kind === "external")
+      return `weight ${name}, whose rows lie in a file of their own and were not compared`;
+    const what = copies.isFed(name) ? "which is computed for one batch size" : "whose rows differ";
+    return `${name} with a row for each example, ${what}`;
+  }
+  if (place.like === undefined || opset >= EXPAND_SINCE) return undefined;
+  return `${name}, which only Expand could bring to another batch: operator set ${opset} has none`;
 }
 
 /** Where an operand should have the batch. */
@@ -173,7 +192,6 @@ function placeOfBatch(node: Node, i: number, around: Around): Place | undefined 
   if (BROADCASTS.has(node.op) || (node.op === "Gemm" && i === 2)) {
     return broadcastPlace(node, { rank, around });
   }
-  if (around.opset < EXPAND_SINCE) return undefined;
   if (node.op === "Concat") {
     const found = withBatch(node.inputs, around).find(({ shape }) => shape.length === rank);
     const joined = normalizeAxis(intAttribute(node, "axis", 0), rank);

@@ -21,6 +21,8 @@ export interface Freed {
   readonly targets: number;
   /** How many constants have one row now, or as many as there are examples. */
   readonly constants: number;
+  /** Why nodes that hold the graph to the old batch stayed as they are. */
+  readonly refused: readonly string[];
   /** Keys of functions in which there is something to do; it was not done. */
   readonly inside: ReadonlySet<string>;
 }
@@ -47,6 +49,7 @@ export class Freeing {
   readonly #order: ExampleOrder;
   readonly #initializers: Map<ValueName, TensorRef>;
   readonly #inside = new Set<string>();
+  readonly #refused: string[] = [];
   #targets = 0;
   #constants = 0;
 
@@ -78,6 +81,7 @@ export class Freeing {
       freed: { ...graph, outputs },
       targets: this.#targets,
       constants: this.#constants,
+      refused: this.#refused,
       inside: this.#inside,
     };
   }
@@ -136,6 +140,7 @@ export class Freeing {
       order: this.#order,
       before: (name) => scope.old.typeOf(name)?.shape,
       opset: this.#opset,
+      refuse: (reason) => this.#refused.push(reason),
     };
     const mending = new Mending({ names: this.#names, opset: this.#opset, stem: node.name });
     const target = freedTarget(node, around, mending);
