@@ -1,7 +1,6 @@
 // `skipway gradient MODEL`: the same model with a loss and the gradients of its weights as further outputs.
 
 import { type Command, InvalidArgumentError } from "commander";
-import { type Clock, systemClock } from "../../base/clock.ts";
 import { formatCount } from "../../base/format.ts";
 import { printable } from "../../base/printable.ts";
 import { tableLines } from "../../base/table.ts";
@@ -97,6 +96,21 @@ function listOfNames(text: string): readonly string[] | undefined {
 
 async function run(io: Io, path: string, options: GradientCommandOptions): Promise<void> {
   const progress = new Progress(io, options.quiet === true);
+  const made = await write(path, options, progress).finally(() => progress.end());
+  if (options.json === true) {
+    io.out(`${JSON.stringify(document(made, options), null, 2)}\n`);
+    return;
+  }
+  for (const line of linesOf(path, made, options, io.outColumns)) io.out(`${line}\n`);
+  if (options.quiet !== true) io.err(`with gradients: ${options.out}\n`);
+}
+
+/** Reads the model, and writes the one with gradients. */
+async function write(
+  path: string,
+  options: GradientCommandOptions,
+  progress: Progress,
+): Promise<GraphWithGradients> {
   progress.at(0, "reading");
   const model = await loadModel(path);
   await refuseOverModel("--out", options.out, model);
@@ -113,13 +127,7 @@ async function run(io: Io, path: string, options: GradientCommandOptions): Promi
   });
   progress.at(2, "writing");
   await written(model, made).save(options.out);
-  progress.done();
-  if (options.json === true) {
-    io.out(`${JSON.stringify(document(made, options), null, 2)}\n`);
-    return;
-  }
-  for (const line of linesOf(path, made, options, io.outColumns)) io.out(`${line}\n`);
-  if (options.quiet !== true) io.err(`with gradients: ${options.out}\n`);
+  return made;
 }
 
 /** Labels of classes go along an axis; other targets have the shape of the output. */
@@ -196,26 +204,32 @@ const BAR_WIDTH = 24;
 /** A bar for work that takes long. */
 class Progress {
   readonly #area: LiveArea;
-  readonly #quiet: boolean;
-  readonly #clock: Clock;
-  readonly #startMs: number;
+  readonly #timer: NodeJS.Timeout;
+  #line = "";
+  #shown = false;
 
-  constructor(io: Io, quiet: boolean, clock: Clock = systemClock) {
+  constructor(io: Io, quiet: boolean) {
     this.#area = new LiveArea(io);
-    this.#quiet = quiet;
-    this.#clock = clock;
-    this.#startMs = clock.monotonicMs();
+    this.#timer = setTimeout(() => {
+      this.#shown = !quiet;
+      this.#draw();
+    }, PATIENCE_MS);
   }
 
   /** A stage begins. */
   at(stage: number, what: string): void {
-    const early = this.#clock.monotonicMs() - this.#startMs < PATIENCE_MS;
-    if (this.#quiet || early) return;
-    this.#area.set([`${bar(stage / STAGES, BAR_WIDTH)} ${what}`]);
+    this.#line = `${bar(stage / STAGES, BAR_WIDTH)} ${what}`;
+    this.#draw();
   }
 
-  done(): void {
-    this.#area.set([]);
+  #draw(): void {
+    if (this.#shown) this.#area.set([this.#line]);
+  }
+
+  /** Ends it, whether the work was done or not. */
+  end(): void {
+    clearTimeout(this.#timer);
+    if (this.#shown) this.#area.set([]);
     this.#area.done();
   }
 }
