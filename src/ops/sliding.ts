@@ -140,6 +140,10 @@ export function weightGradient(
 ): ValueName {
   const swap = [1, 0, ...axesOf(window)];
   const [, inner = 1, ...kernel] = staticShape(context, w, context.node);
+  const sizes = knownShape(context, x, context.node);
+  if (group === 1 && window.dilations.at(-1) === 1 && isStatic(sizes)) {
+    return cut(context, sideBySide(context, { x, dy, sizes }, window), kernel);
+  }
   const raw = context.emit(
     "Conv",
     [channelsAsBatch(context, x, { window, group, inner }), transpose(context, dy, swap)],
@@ -152,13 +156,56 @@ export function weightGradient(
       },
     },
   );
-  const gradient = transpose(context, raw, swap);
-  const axes = axesOf(window);
+  return cut(context, transpose(context, raw, swap), kernel);
+}
+
+/** The first taps of a gradient that has more. */
+function cut(context: GradientContext, gradient: ValueName, kernel: readonly number[]): ValueName {
   const long = knownShape(context, gradient, context.node).slice(2);
-  if (long.every((size, axis) => size === window.kernel[axis])) return gradient;
+  if (long.every((size, axis) => size === kernel[axis])) return gradient;
+  const axes = kernel.map((_, axis) => axis + 2);
   const zeros = axes.map(() => 0);
   const bounds = [zeros, kernel, axes].map((list) => shapeConstant(context, list));
   return context.emit("Slice", [gradient, ...bounds]);
+}
+
+/**
+ * The same with the channels of x side by side along the last axis instead of one image for each: one product of
+ * large matrices instead of many narrow ones, 3 times as fast at 16 channels of 32x32 (docs/design/training-speed.md).
+ */
+function sideBySide(
+  context: GradientContext,
+  { x, dy, sizes }: { x: ValueName; dy: ValueName; sizes: readonly number[] },
+  window: Window,
+): ValueName {
+  const axes = axesOf(window);
+  const [batch = 1, channels = 1, ...spatial] = sizes;
+  const wide = (list: readonly number[]): number[] => [
+    ...list.slice(0, -1),
+    channels * (list.at(-1) ?? 1),
+  ];
+  const last = transpose(context, x, [0, ...axes, 1]);
+  const raw = context.emit(
+    "Conv",
+    [
+      context.emit("Reshape", [last, shapeConstant(context, [1, batch, ...wide(spatial)])]),
+      transpose(context, dy, [1, 0, ...axes]),
+    ],
+    {
+      attributes: {
+        strides: ints(window.dilations),
+        dilations: ints(wide(window.strides)),
+        pads: ints([...wide(window.padsBegin), ...wide(window.padsEnd)]),
+      },
+    },
+  );
+  const [, outputs = 1, ...long] = staticShape(context, raw, context.node);
+  const taps = [...long.slice(0, -1), (long.at(-1) ?? 1) / channels];
+  const apart = context.emit("Reshape", [
+    raw,
+    shapeConstant(context, [outputs, ...taps, channels]),
+  ]);
+  return transpose(context, apart, [0, axes.length + 1, ...axes.map((axis) => axis - 1)]);
 }
 
 /** [N, g·C, …] as [C, g·N, …]: within each group, channels become the batch. */
