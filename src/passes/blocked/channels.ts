@@ -15,26 +15,24 @@ export interface Affine {
   readonly output?: ValueName | undefined;
 }
 
-/** As one depthwise convolution of one tap over the image seen as one row of pixels. */
-export function affine(v: Views, sizes: Image, parts: Affine): ValueName {
-  const { batch, channels, height, width, pixels } = sizes;
-  const row = (x: ValueName): ValueName => v.view(x, [batch, channels, 1, pixels]);
-  const y = v.conv({
-    x: row(parts.x),
+/** As one depthwise convolution of one tap. */
+export function affine(v: Views, { channels }: Image, parts: Affine): ValueName {
+  return v.conv({
+    x: parts.x,
     w: v.view(parts.scale, [channels, 1, 1, 1]),
     bias: parts.offset,
-    sum: parts.sum === undefined ? undefined : row(parts.sum),
+    sum: parts.sum,
     kernel: [1, 1],
     group: channels,
     relu: parts.relu,
+    output: parts.output,
   });
-  return v.view(y, [batch, channels, height, width], parts.output);
 }
 
 /** Mean over batch and pixels: [C]. */
-export function channelMean(v: Views, x: ValueName, { batch, channels }: Image): ValueName {
-  const perImage = v.view(v.nchwc("GlobalAveragePool", [x]), [batch, channels]);
-  return v.emit("ReduceMean", [perImage, v.integers([0])], undefined, {
+export function channelMean(v: Views, x: ValueName, output?: ValueName): ValueName {
+  const perImage = v.nchwc("GlobalAveragePool", [x]);
+  return v.emit("ReduceMean", [perImage, v.integers([0, 2, 3])], output, {
     attributes: { keepdims: int(0) },
   });
 }
@@ -61,7 +59,7 @@ export function channelDot(v: Views, x: ValueName, y: ValueName, sizes: Image): 
 /** ChannelSum. */
 export function channelSum(v: Views, node: Node): void {
   const sizes = v.image(input(node, 0));
-  const mean = channelMean(v, input(node, 0), sizes);
+  const mean = channelMean(v, input(node, 0));
   v.emit("Mul", [mean, v.number(sizes.batch * sizes.pixels)], output(node));
 }
 

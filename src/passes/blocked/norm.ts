@@ -11,8 +11,11 @@ export function norm(v: Views, node: Node): void {
   const sizes = v.image(x);
   const { mean, variance } = statistics(v, node, sizes);
   const epsilon = v.number(floatAttribute(node, "epsilon", 1e-5));
-  const deviation = v.emit("Sqrt", [v.emit("Add", [variance, epsilon])]);
-  const inverse = v.emit("Reciprocal", [deviation], output(node, 4));
+  const inverse = v.emit(
+    "Pow",
+    [v.emit("Add", [variance, epsilon]), v.number(-0.5)],
+    output(node, 4),
+  );
   const scale = v.emit("Mul", [input(node, 1), inverse]);
   const offset = v.emit("Sub", [input(node, 2), v.emit("Mul", [mean, scale])]);
   const relu = intAttribute(node, "relu", 0) !== 0;
@@ -24,7 +27,7 @@ export function norm(v: Views, node: Node): void {
 function statistics(v: Views, node: Node, sizes: Image): { mean: ValueName; variance: ValueName } {
   const x = input(node, 0);
   const share = v.number(1 / (sizes.batch * sizes.pixels));
-  const mean = v.emit("Identity", [channelMean(v, x, sizes)], output(node, 3));
+  const mean = channelMean(v, x, output(node, 3));
   if (intAttribute(node, "shifted", 0) === 0) {
     const one = v.once(`ones ${sizes.channels}`, () => ones(v, sizes.channels));
     const centred = affine(v, sizes, { x, scale: one, offset: v.emit("Neg", [mean]) });
@@ -63,7 +66,7 @@ export function normGradient(v: Views, node: Node): void {
   const [scale, mean, inverse] = [input(node, 2), input(node, 3), input(node, 4)];
   const sizes = v.image(x);
   const count = sizes.batch * sizes.pixels;
-  const meanDz = channelMean(v, dz, sizes);
+  const meanDz = channelMean(v, dz);
   const total = v.emit("Mul", [meanDz, v.number(count)], output(node, 3));
   const dot = channelDot(v, dz, x, sizes);
   const centred = v.emit("Sub", [dot, v.emit("Mul", [mean, total])]);

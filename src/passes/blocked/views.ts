@@ -102,16 +102,21 @@ export class Views {
   }
 
   /**
-   * Pieces of equal length that lie as `rows` times `columns`, as `columns` times `rows`. By Gather, which
-   * copies pieces with all threads; Transpose has one.
+   * Pieces of equal length that lie as `rows` times `columns`, as `columns` times `rows`; so in each of several parts.
+   * By Gather, which copies pieces with all threads; Transpose has one.
    */
-  swapped(x: ValueName, [rows, columns, length]: readonly [number, number, number]): ValueName {
+  swapped(
+    x: ValueName,
+    [rows, columns, length]: readonly [number, number, number],
+    parts = 1,
+  ): ValueName {
     if (rows === 1 || columns === 1) return x;
-    const order = Array.from(
-      { length: rows * columns },
-      (_, i) => (i % rows) * columns + Math.floor(i / rows),
-    );
-    const pieces = this.view(x, [rows * columns, length]);
+    const inPart = rows * columns;
+    const order = Array.from({ length: parts * inPart }, (_, i) => {
+      const [at, from] = [i % inPart, i - (i % inPart)];
+      return from + (at % rows) * columns + Math.floor(at / rows);
+    });
+    const pieces = this.view(x, [parts * inPart, length]);
     return this.emit("Gather", [pieces, this.integers(order)], undefined, {
       attributes: { axis: int(0) },
     });

@@ -18,16 +18,34 @@ export function weightGradient(v: Views, node: Node): void {
   const { value: x, sizes: from } = filled(v, input(node, 0));
   const { value: dy, sizes: to } = filled(v, input(node, 1));
   const shape = geometry(node, from, to);
-  const kernel = v.once(`examples of dy ${dy}`, () => asKernel(v, dy, to));
-  const raw = plain
-    ? ofPlainInput(v, x, { from, to, shape, kernel })
-    : ofBlocks(v, x, { from, to, shape, kernel });
   const [high, wide] = shape.kernel;
   const inputs = plain ? from.channels : from.blocks;
   const each = high * wide * v.block * (plain ? 1 : v.block);
+  const halves = halvesOf(inputs * high * Math.ceil(to.blocks / FILTER_SET), to.batch / v.block);
+  const kernel = v.once(`examples of dy ${dy} ${halves}`, () => asKernel(v, dy, to, halves));
+  const parts = { from, to, shape, kernel, halves };
+  const both = plain ? ofPlainInput(v, x, parts) : ofBlocks(v, x, parts);
+  const raw = halves === 1 ? both : summed(v, both, [inputs, halves, to.blocks * each]);
   const scaled = scaledBy(v, raw, optional(node, 2), { inputs, outputs: to.blocks, each });
   const moved = v.swapped(scaled, [inputs, to.blocks, each]);
   v.view(moved, [to.channels, from.channels, high, wide], output(node));
+}
+
+/** Output blocks that the runtime computes together (onnxruntime, mlas/lib/snchwc.cpp, FilterSetSize). */
+const FILTER_SET = 4;
+
+/**
+ * Rows of the result are what threads divide among each other. Where there is an odd number of them, as at 16
+ * channels three for three taps, each half of the batch is a group of its own, and the halves are summed.
+ */
+function halvesOf(rows: number, groups: number): 1 | 2 {
+  return rows % 2 === 1 && groups % 2 === 0 ? 2 : 1;
+}
+
+function summed(v: Views, both: ValueName, sizes: readonly [number, number, number]): ValueName {
+  return v.emit("ReduceSum", [v.view(both, sizes), v.integers([1])], undefined, {
+    attributes: { keepdims: int(0) },
+  });
 }
 
 /** An image with examples of zeros behind its own, so that they fill blocks. */
@@ -53,17 +71,19 @@ function geometry(node: Node, from: Image, to: Image): Geometry {
   return { kernel: [high, wide], pads: { top, left, bottom, right }, stride };
 }
 
-/** dy as a kernel over its pixels: [O/B, N/B, pixels, B of N, B of O]. */
+/** dy as a kernel over its pixels: [O/B, N/B, pixels, B of N, B of O], for each half of the batch. */
 function asKernel(
   v: Views,
   dy: ValueName,
   { batch, channels, blocks, pixels, height, width }: Image,
+  halves: number,
 ): ValueName {
   const groups = batch / v.block;
   const flat = v.view(dy, [groups, 1, v.block, blocks * pixels * v.block]);
   const byExample = v.nchwc("ReorderInput", [flat], { channels_last: int(1) });
-  const moved = v.swapped(byExample, [groups, blocks, pixels * v.block * v.block]);
-  return v.view(moved, [channels, batch, height, width]);
+  const cell = v.block * v.block;
+  const moved = v.swapped(byExample, [groups / halves, blocks, pixels * cell], halves);
+  return v.view(moved, [halves * channels, batch / halves, height, width]);
 }
 
 interface Parts {
@@ -71,6 +91,7 @@ interface Parts {
   readonly to: Image;
   readonly shape: Geometry;
   readonly kernel: ValueName;
+  readonly halves: number;
 }
 
 /** x with examples for channels and the channels of a block along the row: [I/B, N/B, H, W·B, B of N]. */
@@ -85,11 +106,12 @@ function byExamples(v: Views, x: ValueName, { batch, blocks, pixels }: Image): V
  * Zeros at the sides of x are put there first: in the convolution they would make it compute the results at
  * its edges one by one, and two thirds of a 3x3 gradient are edges.
  */
-function ofBlocks(v: Views, x: ValueName, { from, to, shape, kernel }: Parts): ValueName {
+function ofBlocks(v: Views, x: ValueName, { from, to, shape, kernel, halves }: Parts): ValueName {
   const examples = v.once(`examples of ${x}`, () => byExamples(v, x, from));
   const { top, left, bottom, right } = shape.pads;
   const { stride } = shape;
-  const place = { x: "", w: kernel, kernel: [to.height, to.width] };
+  const group = halves === 1 ? undefined : halves;
+  const place = { x: "", w: kernel, kernel: [to.height, to.width], group };
   const sizes = [from.blocks, from.batch];
   if (bottom < 0) {
     // One tap: the pixels that it meets are all that count.
@@ -128,7 +150,7 @@ function everyPixel(v: Views, x: ValueName, from: Image, stride: number): ValueN
 }
 
 /** x lies plain and has few channels: each is an image of its own. */
-function ofPlainInput(v: Views, x: ValueName, { to, shape, kernel }: Parts): ValueName {
+function ofPlainInput(v: Views, x: ValueName, { to, shape, kernel, halves }: Parts): ValueName {
   const { top, left, bottom, right } = shape.pads;
   const byChannel = v.transpose(x, [1, 0, 2, 3]);
   // Less than 0 cuts off what no window sees.
@@ -141,6 +163,7 @@ function ofPlainInput(v: Views, x: ValueName, { to, shape, kernel }: Parts): Val
     x: v.nchwc("ReorderInput", [padded]),
     w: kernel,
     kernel: [to.height, to.width],
+    group: halves === 1 ? undefined : halves,
     pads: [top, 0, Math.max(bottom, 0), 0],
     dilations: [shape.stride, shape.stride],
   });
