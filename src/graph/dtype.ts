@@ -76,3 +76,10 @@ export function dtypeBytes(dtype: DType, count: number): number {
 export function isFloat(dtype: DType): boolean {
   return dtype.startsWith("float") || dtype === "bfloat16";
 }
+
+const COMPUTED: ReadonlySet<DType> = new Set(["float32", "float64", "float16", "bfloat16"]);
+
+/** Whether arithmetic is done in this type; floats of 8 bits and less are for storage. */
+export function isComputedFloat(dtype: DType): boolean {
+  return COMPUTED.has(dtype);
+}

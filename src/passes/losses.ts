@@ -3,10 +3,10 @@
 
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
-import { isFloat } from "../graph/dtype.ts";
+import { isComputedFloat } from "../graph/dtype.ts";
 import { int, string, type ValueName, type ValueType } from "../graph/graph.ts";
 import { normalizeAxis, type Shape } from "../graph/shape.ts";
-import { scalarOf, tensor } from "../graph/tensor.ts";
+import { scalarOf, vectorOf } from "../graph/tensor.ts";
 import {
   castLike,
   countAlong,
@@ -297,9 +297,7 @@ class Writer {
 
   #vector(values: readonly number[]): ValueName {
     const dtype = this.#e.typeOf(this.#x)?.dtype ?? "float32";
-    const bytes = values.flatMap((value) => [...scalarOf(dtype, value).data.bytes]);
-    const list = tensor(dtype, [values.length], Uint8Array.from(bytes));
-    return this.#e.constant(list, `${this.#name}.weights`);
+    return this.#e.constant(vectorOf(dtype, values), `${this.#name}.weights`);
   }
 
   #result(): { name: string; outputs: readonly ValueName[] } {
@@ -314,8 +312,8 @@ function floatTensor(
   const where = `value "${scores}"`;
   if (type?.container !== undefined)
     throw refused(where, `is a ${type.container.kind}, and losses are of tensors`);
-  if (type !== undefined && !isFloat(type.dtype))
-    throw refused(where, `holds ${type.dtype}, and losses are of float values`);
+  if (type !== undefined && !isComputedFloat(type.dtype))
+    throw refused(where, `holds ${type.dtype}, and losses are of floats of 16 bits or more`);
   if (type?.shape === undefined)
     throw refused(
       where,

@@ -3,7 +3,7 @@
 
 import { type Diagnostic, diagnostic } from "../../base/diagnostic.ts";
 import { SkipwayError } from "../../base/errors.ts";
-import { isFloat } from "../../graph/dtype.ts";
+import { isComputedFloat, isFloat } from "../../graph/dtype.ts";
 import type { Graph, ValueName } from "../../graph/graph.ts";
 import { producerOf, typeOf } from "../../graph/query.ts";
 import { clipName } from "../../graph/verify.ts";
@@ -28,7 +28,8 @@ export function trainable(
   const statistics = runningStatistics(graph);
   return [...among].filter((name) => {
     const ref = graph.initializers.get(name);
-    return ref !== undefined && isFloat(ref.dtype) && reached.has(name) && !statistics.has(name);
+    const isWeight = ref !== undefined && isComputedFloat(ref.dtype);
+    return isWeight && reached.has(name) && !statistics.has(name);
   });
 }
 
@@ -79,7 +80,8 @@ export function named(
     const one = graph.initializers.get(pattern);
     const fitting = one === undefined ? weights.filter((name) => fits(name, pattern)) : [pattern];
     if (fitting.length === 0) found.push(unknownName(pattern, weights));
-    else if (one !== undefined && !isFloat(one.dtype)) found.push(notFloat(pattern, one.dtype));
+    else if (one !== undefined && !isComputedFloat(one.dtype))
+      found.push(notFloat(pattern, one.dtype));
     for (const name of fitting) chosen.add(name);
   }
   if (found.length > 0) throw SkipwayError.fromDiagnostics("input", found);
@@ -129,7 +131,7 @@ function notFloat(name: ValueName, dtype: string): Diagnostic {
     id: "gradient/not-float",
     severity: "error",
     where: `initializer "${clipName(name)}"`,
-    text: `holds ${dtype}, and gradients are of float values`,
+    text: `holds ${dtype}, and gradients are of floats of 16 bits or more`,
     fix: "Name float initializers, or leave it to --wrt all.",
   });
 }

@@ -198,6 +198,13 @@ describe("the same numbers on the runtime, before and after", () => {
     }
   });
 
+  test("a graph of other domains alone gets a standard operator set", () => {
+    const graph = parseGraph(
+      `<opset_import: ["ai.onnx.ml" : 3]> g (float[2] x) => (float[2] y) { y = ai.onnx.ml.Binarizer (x) }`,
+    );
+    expect(sound(upgradeOpset(graph)).opsets.get("")).toBe(OPSET_OF_GRADIENTS);
+  });
+
   test("up to the newest operator set", async () => {
     for (const [, opset, text] of ROWS.slice(0, 6)) {
       const graph = old(opset, text);

@@ -34,7 +34,7 @@ export const OPSET_OF_GRADIENTS = 21;
 
 /**
  * The same network in a newer operator set: nodes of the graph, of bodies and of functions. The same graph
- * back if it is there already, or beyond.
+ * back if it is there already, or beyond. One that declares no standard operator set gets that one.
  *
  * @throws SkipwayError `input` with a diagnostic for each node that has no exact form in the newer set.
  */
@@ -42,7 +42,7 @@ export function upgradeOpset(graph: Graph, target: number = OPSET_OF_GRADIENTS):
   const sets = [graph, ...(graph.functions?.values() ?? [])].map((one) => one.opsets.get(""));
   const declared = sets.filter((version) => version !== undefined);
   const goal = Math.max(target, ...declared);
-  if (declared.every((version) => version === goal)) return graph;
+  if (graph.opsets.has("") && declared.every((version) => version === goal)) return graph;
   const found: Diagnostic[] = [];
   const inferred = inferShapes(graph);
   const upgrade = new Upgrade(inferred, goal, found);
