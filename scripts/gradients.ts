@@ -1,11 +1,19 @@
 // `npm run test:gradients [-- OP …]`: the whole gradient suite, or the cases of some ops. Prints a line an
-// op and exits 1 on a fault. `--cases N` sets how many cases an op has. `npm run generate:gradients` (`--write`)
-// writes docs/reference/gradients.md from the same run; the page's structure is a test (test/reference.test.ts).
+// op and exits 1 on a fault. `--cases N` sets how many cases an op has. Without names of ops, random graphs and
+// whole networks too; `--networks` checks those alone. `npm run generate:gradients` (`--write`) writes
+// docs/reference/gradients.md from the same run; the page's structure is a test (test/reference.test.ts).
 
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import type { Finding } from "../test/gradients/check.ts";
 import { innerProductFaults } from "../test/gradients/inner-product.ts";
+import { MODELS, zooCases } from "../test/gradients/model-cases.ts";
+import {
+  checkForms,
+  checkModel,
+  checkTogether,
+  type ModelFinding,
+} from "../test/gradients/models.ts";
 import {
   CASES,
   checkOp,
@@ -46,15 +54,37 @@ function randomGraphs(write: (text: string) => void): number {
   return failed;
 }
 
+/** Elements of each parameter of a small network that are moved by themselves. */
+const ENTRIES = 12;
+
+/** Whole networks; how many of them failed. */
+async function wholeNetworks(write: (text: string) => void): Promise<number> {
+  let failed = 0;
+  const tell = (what: string, found: ModelFinding): void => {
+    if (found.faults.length > 0) failed++;
+    const [a, b] = [found.worst64, found.worst32].map((n) => n.toExponential(1).padStart(10));
+    write(`${`${found.name}, ${what}`.padEnd(42)}${String(found.parameters).padStart(6)}${a}${b}`);
+    for (const fault of found.faults.slice(0, FAULTS_SHOWN)) write(`  ${fault}`);
+  };
+  for (const one of MODELS) {
+    tell("each parameter", await checkModel(one, { entries: ENTRIES }));
+    tell("forms of export", await checkForms(one, { entries: ENTRIES }));
+  }
+  for (const one of zooCases()) tell("all together", await checkTogether(one));
+  return failed;
+}
+
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     options: {
       cases: { type: "string", default: String(CASES) },
+      networks: { type: "boolean", default: false },
       write: { type: "boolean", default: false },
     },
     allowPositionals: true,
   });
   const write = (text: string): void => void process.stdout.write(`${text}\n`);
+  if (values.networks) return (await wholeNetworks(write)) === 0 ? 0 : 1;
   const start = process.hrtime.bigint();
   const head = ["forms", "cases"].map((name) => name.padStart(6)).join("");
   write(`${"op".padEnd(36)}${head}${"float64".padStart(10)}${"float32".padStart(10)}`);
@@ -71,7 +101,7 @@ async function main(): Promise<number> {
     cases += findings.length;
     failed += findings.filter((finding) => finding.faults.length > 0).length;
   }
-  if (positionals.length === 0) failed += randomGraphs(write);
+  if (positionals.length === 0) failed += randomGraphs(write) + (await wholeNetworks(write));
   const missing = positionals.length > 0 ? [] : uncovered();
   for (const op of missing) write(`${op} has a gradient rule and no cases`);
   const seconds = Number(process.hrtime.bigint() - start) / 1e9;
