@@ -87,6 +87,14 @@ export function scalarOf(dtype: DType, value: number): Tensor {
   return tensor(dtype, [], bytesOf(elementOf(dtype, value)));
 }
 
+/** A list of numbers as `scalarOf` has each of them. */
+export function vectorOf(dtype: DType, values: readonly number[]): Tensor {
+  const elements = values.map((value) => bytesOf(elementOf(dtype, value)));
+  const bytes = new Uint8Array(elements.reduce((sum, one) => sum + one.byteLength, 0));
+  for (const [i, one] of elements.entries()) bytes.set(one, i * one.byteLength);
+  return tensor(dtype, [values.length], bytes);
+}
+
 function elementOf(dtype: DType, value: number): ArrayBufferView {
   switch (dtype) {
     case "float32":

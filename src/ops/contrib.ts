@@ -24,6 +24,8 @@ import {
   transpose,
   unbroadcast,
 } from "./construct.ts";
+import { contributedAttentions } from "./contrib-attention.ts";
+import { groupedAttentions } from "./contrib-grouped.ts";
 import { convShape } from "./conv.ts";
 import { gemmShape, matmulShape } from "./matmul.ts";
 import { matMulNBits } from "./matmul-nbits.ts";
@@ -231,6 +233,8 @@ export const contributions: readonly OpDef[] = [
   ...["Upsample", "ReorderInput", "ReorderOutput"].map(blocked),
   embedLayerNormalization,
   matMulNBits,
+  ...contributedAttentions,
+  ...groupedAttentions,
   contributed("Gelu", sameAsInput, biasedSlope(geluSlope)),
   contributed("BiasGelu", sameAsInput, biasedSlope(geluSlope)),
   contributed("FastGelu", sameAsInput, biasedSlope(geluTanhSlope)),

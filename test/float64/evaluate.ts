@@ -5,6 +5,7 @@ import type { Graph, Node, ValueName } from "../../src/graph/graph.ts";
 import { type Array64, arrayOf } from "./array.ts";
 import { attentions } from "./attention.ts";
 import { contrib } from "./contrib.ts";
+import { contribAttention } from "./contrib-attention.ts";
 import { control } from "./control.ts";
 import { convolutions } from "./conv.ts";
 import { elementwise } from "./elementwise.ts";
@@ -33,6 +34,7 @@ export const KERNELS: Kernels = {
   ...attentions,
   ...recurrent,
   ...contrib,
+  ...contribAttention,
   ...quant,
   ...control,
 };

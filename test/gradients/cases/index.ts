@@ -3,6 +3,7 @@
 import type { Generators } from "../case.ts";
 import { attentions } from "./attention.ts";
 import { contrib } from "./contrib.ts";
+import { contribAttentions } from "./contrib-attention.ts";
 import { convolutions } from "./conv.ts";
 import { elementwise } from "./elementwise.ts";
 import { indexing } from "./indexing.ts";
@@ -33,5 +34,6 @@ export const GENERATORS: Generators = {
   ...recurrent,
   ...quantized,
   ...contrib,
+  ...contribAttentions,
   ...attentions,
 };
