@@ -3,6 +3,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { Ajv2020 } from "ajv/dist/2020.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parseGraph } from "../src/graph/parse.ts";
 import { float32, float32Values, int64 } from "../src/graph/tensor.ts";
@@ -50,6 +51,11 @@ test("the model with gradients runs, and its document says what is in it", async
   const { code, out: text, err } = await skipway("gradient", model, "--out", out, "--json");
   expect([code, err]).toEqual([0, ""]);
   const document = JSON.parse(text);
+  const schema = JSON.parse(await readFile("docs/reference/gradient.schema.json", "utf8"));
+  const validate = new Ajv2020({ allErrors: true, strict: true }).compile(schema);
+  expect(validate(document) ? [] : validate.errors).toEqual([]);
+  const described = Object.keys(schema.properties).filter((name) => name !== "stepInput");
+  expect(Object.keys(document).toSorted()).toEqual(described.toSorted());
   expect(document).toMatchObject({
     ...{ schema: "skipway.gradient/1", loss: "cross-entropy", mode: "eval", lossOutput: "loss" },
     target: { name: "label", dtype: "int64", shape: [2] },
