@@ -9,6 +9,7 @@ import { formatShape } from "../../graph/shape.ts";
 import type { Model } from "../../onnx/model.ts";
 import { modelOf } from "../../onnx/onnx-model.ts";
 import { loadModel } from "../../onnx/read.ts";
+import { copiedWeights } from "../../passes/gradient/copies.ts";
 import { type GraphWithGradients, withGradients } from "../../passes/gradient/with-gradients.ts";
 import type { Loss } from "../../passes/losses.ts";
 import { hasBlockedLayout } from "../../passes/plain-layout.ts";
@@ -159,6 +160,7 @@ function document(
     target: { name: target, dtype: type?.dtype, shape: type?.shape },
     lossOutput: loss,
     ...(step === undefined ? {} : { stepInput: step }),
+    copies: copiedWeights(graph, gradients.keys()),
     gradients: [...gradients].map(([initializer, output]) => {
       const { dtype, shape } = graph.initializers.get(initializer) ?? {};
       return { initializer, output, dtype, shape };
@@ -188,6 +190,11 @@ function linesOf(
     ...(made.step === undefined
       ? []
       : [`optional input: ${made.step} int64[], 0 if it is not fed`]),
+    ...copiedWeights(graph, gradients.keys()).map(({ weight, of, transposed }) =>
+      printable(
+        `${weight} holds the numbers of ${of}${transposed ? ", transposed" : ""}: the gradient of both is the sum`,
+      ),
+    ),
     ...tableLines(columns, [[made.loss, `${typeOf(graph, made.loss)?.dtype}[]`], ...rows], width),
   ];
 }

@@ -11,6 +11,7 @@ import { modelOf } from "../../onnx/onnx-model.ts";
 import { encodeModel } from "../../onnx/write.ts";
 import { inProcessRunner } from "../../runtime/in-process.ts";
 import { withFunctions } from "../functions.ts";
+import { copiedWeights } from "./copies.ts";
 import { differentiate } from "./differentiate.ts";
 import { prepareForGradients } from "./prepare.ts";
 import { fits, named, trainable } from "./trainable.ts";
@@ -131,6 +132,18 @@ describe("the model with gradients", () => {
       const turned = 3 * (at % 3) + Math.floor(at / 3);
       expect(one).toBeCloseTo((v[at] ?? Number.NaN) + (t[turned] ?? Number.NaN), 4);
     }
+  });
+
+  test("weights that a file has twice are told", () => {
+    const twice = graph`
+      g (float[2,3] x) => (float[2,3] y)
+      <float[3,2] a = {1, 2, 3, 4, 5, 6}, float[2,3] t = {1, 3, 5, 2, 4, 6}, float[3,2] c = {1, 2, 3, 4, 5, 6},
+       float[2,3] d = {1, 3, 5, 2, 4, 7}, float[3,2] z = {0, 0, 0, 0, 0, 0}, float[3,2] o = {0, 0, 0, 0, 0, 0}>
+      { y = Relu (x) }`;
+    expect(copiedWeights(twice, twice.initializers.keys())).toEqual([
+      { weight: "t", of: "a", transposed: true },
+      { weight: "c", of: "a", transposed: false },
+    ]);
   });
 
   test("slices between transpositions, which the runtime moves past one another", async () => {
