@@ -93,6 +93,7 @@ print(
         {
             "version": torch.__version__,
             "stepMs": sorted(times)[steps // 2],
+            "fastestMs": min(times),
             "peakRssBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "losses": losses,
         }

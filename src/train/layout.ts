@@ -11,6 +11,14 @@ import {
   hasBytes,
   type Tensor,
 } from "../graph/tensor.ts";
+import { fromBlocks, toBlocks, type WeightForm } from "../passes/blocked/index.ts";
+
+/** A way for convolution weights to lie (passes/blocked). */
+export interface Blocks {
+  readonly form: WeightForm;
+  /** Channels in a block. */
+  readonly block: number;
+}
 
 /** Where one weight lies in the flat vector. */
 export interface Slot {
@@ -18,8 +26,8 @@ export interface Slot {
   readonly shape: readonly number[];
   readonly offset: number;
   readonly count: number;
-  /** Where in the slot each element of the plain weight lies; left out where it lies plain. */
-  readonly index?: Uint32Array;
+  /** How the weight lies in blocks; left out where it lies plain. */
+  readonly blocks?: Blocks;
 }
 
 /** The order of weights in a flat vector. */
@@ -32,14 +40,14 @@ export interface Layout {
 export function layoutOf(
   graph: Graph,
   names: readonly ValueName[],
-  indexes: ReadonlyMap<ValueName, Uint32Array> = new Map(),
+  blocked: ReadonlyMap<ValueName, Blocks> = new Map(),
 ): Layout {
   let offset = 0;
   const slots = names.map((name) => {
     const shape = graph.initializers.get(name)?.shape ?? [];
     const count = shape.reduce((a, b) => a * b, 1);
-    const index = indexes.get(name);
-    const slot = { name, shape, offset, count, ...(index === undefined ? {} : { index }) };
+    const blocks = blocked.get(name);
+    const slot = { name, shape, offset, count, ...(blocks && { blocks }) };
     offset += count;
     return slot;
   });
@@ -59,15 +67,14 @@ export function gatherFlat(graph: Graph, layout: Layout): Float32Array {
 
 /** Writes a plain weight to its slot. */
 export function put(flat: Float32Array, slot: Slot, plain: Float32Array): void {
-  const { offset, index } = slot;
-  if (index === undefined) flat.set(plain, offset);
-  else for (let i = 0; i < plain.length; i++) flat[offset + (index[i] ?? 0)] = plain[i] ?? 0;
+  const { offset, shape, blocks } = slot;
+  flat.set(blocks === undefined ? plain : toBlocks(plain, { shape, ...blocks }), offset);
 }
 
 /** The plain weight of a slot: a view of the vector where it lies plain. */
-function taken(flat: Float32Array, { offset, count, index }: Slot): Float32Array {
+function taken(flat: Float32Array, { offset, count, shape, blocks }: Slot): Float32Array {
   const part = flat.subarray(offset, offset + count);
-  return index === undefined ? part : Float32Array.from(index, (at) => part[at] ?? 0);
+  return blocks === undefined ? part : fromBlocks(part, { shape, ...blocks });
 }
 
 /** The tensors that a flat vector holds, plain; as views where they lie so. */

@@ -7,10 +7,10 @@ import type { Graph, ValueName } from "../graph/graph.ts";
 import { int } from "../graph/graph.ts";
 import { float32, int64, scalar } from "../graph/tensor.ts";
 import type { Optimizer } from "../nn/optimizer.ts";
-import { blockedIndex, enterBlocked, lowerBlocked } from "../passes/blocked/index.ts";
+import { enterBlocked, lowerBlocked } from "../passes/blocked/index.ts";
 import { differentiate } from "../passes/gradient/differentiate.ts";
 import { trainingMode } from "../passes/training-mode.ts";
-import { type Layout, layoutOf } from "./layout.ts";
+import { type Blocks, type Layout, layoutOf } from "./layout.ts";
 
 /** What a program is built for. */
 export interface ProgramOptions {
@@ -57,11 +57,11 @@ export function trainingProgram(inference: Graph, options: ProgramOptions): Prog
   const form = trainingMode(fixed, { seed: options.seed ?? 1, step: ports.step });
   const {
     graph: scored,
-    indexes,
+    blocked,
     watch,
   } = inLayout(withLoss(inferShapes(form.graph), options.batch), options);
   const statistics = layoutOf(inference, [...form.statistics.keys()]);
-  const parameters = layoutOf(inference, trainable(inference, form.statistics), indexes);
+  const parameters = layoutOf(inference, trainable(inference, form.statistics), blocked);
   const names = parameters.slots.map((slot) => slot.name);
   const { graph, gradients } = differentiate(scored, {
     loss: ports.loss,
@@ -101,18 +101,15 @@ function inLayout(
   { block, leastGainUs, watch }: ProgramOptions,
 ): {
   graph: Graph;
-  indexes: ReadonlyMap<ValueName, Uint32Array>;
+  blocked: ReadonlyMap<ValueName, Blocks>;
   watch: readonly ValueName[];
 } {
-  if (block === undefined) return { graph, indexes: new Map(), watch };
+  if (block === undefined) return { graph, blocked: new Map(), watch };
   const entered = enterBlocked(graph, { block, leastGainUs, keep: new Set(watch) });
-  const indexes = [...entered.weights].map(([name, form]) => {
-    const shape = graph.initializers.get(name)?.shape ?? [];
-    return [name, blockedIndex(shape, form, block)] as const;
-  });
+  const blocked = [...entered.weights].map(([name, form]) => [name, { form, block }] as const);
   // Zeros that fill a block up have no gradient: the norm is the same.
   const inside = watch.map((name) => entered.inside.get(name) ?? name);
-  return { graph: entered.graph, indexes: new Map(indexes), watch: inside };
+  return { graph: entered.graph, blocked: new Map(blocked), watch: inside };
 }
 
 function outputsOf(statistics: Layout, watch: readonly ValueName[]): string[] {

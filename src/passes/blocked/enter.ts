@@ -11,7 +11,7 @@ import { elementCount, isStatic, sameShape } from "../../graph/shape.ts";
 import { int64 } from "../../graph/tensor.ts";
 import { BLOCKED_DOMAIN, plainInput } from "../../ops/blocked.ts";
 import { windowOf } from "../../ops/window.ts";
-import { gainOf } from "./gain.ts";
+import { borderCost, gainOf } from "./gain.ts";
 import type { WeightForm } from "./weight-form.ts";
 
 /** The graph with its region, and the weights that the region wants in blocks. */
@@ -152,6 +152,7 @@ class Entering {
   }
 
   #border(name: ValueName): Record<string, Attribute> {
+    this.#gainUs -= borderCost(elementCount(this.#shape(name)) ?? 0);
     return { channels: int(this.#channels(name)), block: int(this.#block) };
   }
 

@@ -11,6 +11,14 @@ const BLOCKED = { forward: 4, weight: 5 };
 /** Microseconds of a convolution and its norm for the nodes that the layout has more. */
 const OVERHEAD_US = 60;
 
+/** Picoseconds for each element that goes into the region or out of it, and back with the gradients. */
+const BORDER = 1600;
+
+/** Microseconds of a step that such a border takes. */
+export function borderCost(elements: number): number {
+  return (elements * BORDER) / 1e6;
+}
+
 /** A convolution: its operations, and what fills its blocks. */
 export interface Convolution {
   /** Operations of the forward pass without zeros. */
