@@ -101,8 +101,8 @@ function flops(weight: Shape | undefined, pixels: Shape | undefined): number | u
 }
 
 /**
- * Convolution of x with w, and a bias. Dilation 1, one group, the same stride along both axes. `plain`: x lies
- * plain and has fewer channels than a block; its gradient is not to be had.
+ * Convolution of x with w, and a bias. Dilation 1, the same stride along both axes, one group, or with `depthwise` one
+ * for each channel. `plain`: x lies plain and has fewer channels than a block; its gradient is not to be had.
  */
 const conv = blocked("Conv", {
   shape: (c) => [typed(c.input(0)?.dtype, convShape(c))],
@@ -112,7 +112,7 @@ const conv = blocked("Conv", {
     if (dy === undefined) return [];
     const [x = "", w = ""] = c.node.inputs;
     const [, , height = 0, width = 0] = staticShape(c, x, c.node);
-    const shared = pick(c.node, ["kernel_shape", "pads", "strides", "plain"]);
+    const shared = pick(c.node, ["kernel_shape", "pads", "strides", "plain", "depthwise"]);
     const size = { size: ints([height, width]) };
     return [
       c.wants(0) && intAttribute(c.node, "plain", 0) === 0
@@ -128,6 +128,11 @@ const conv = blocked("Conv", {
     ];
   },
 });
+
+/** Whether a convolution, or a gradient of one, treats each channel alone. */
+export function isDepthwise(node: Node): boolean {
+  return intAttribute(node, "depthwise", 0) !== 0;
+}
 
 function pick(node: Node, names: readonly string[]) {
   return Object.fromEntries(
@@ -147,7 +152,7 @@ const inputGradient = blocked("InputGradient", {
     const [sum, dy, w] = [c.input(0), c.input(1), c.input(2)?.shape];
     const size = intsAttribute(c.node, "size");
     if (sum !== undefined) return [sum];
-    const [n, channels] = [dy?.shape?.[0], w?.[1]];
+    const [n, channels] = [dy?.shape?.[0], w?.[isDepthwise(c.node) ? 0 : 1]];
     if (n === undefined || channels === undefined || size === undefined) return [undefined];
     return [typed(dy?.dtype, [n, channels, ...size])];
   },
@@ -161,7 +166,7 @@ const weightGradient = blocked("WeightGradient", {
     const [inputs, outputs] = [c.input(0)?.shape?.[1], c.input(1)?.shape?.[1]];
     const kernel = intsAttribute(c.node, "kernel_shape");
     if (inputs === undefined || outputs === undefined || kernel === undefined) return [undefined];
-    return [typed(c.input(0)?.dtype, [outputs, inputs, ...kernel])];
+    return [typed(c.input(0)?.dtype, [outputs, isDepthwise(c.node) ? 1 : inputs, ...kernel])];
   },
   cost: costOf((_node, [, dy], [w]) => flops(w?.shape, dy?.shape)),
   gradient: { because: "it stands where gradients are made already" },

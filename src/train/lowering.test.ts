@@ -172,6 +172,16 @@ describe("a step in blocks is the plain step", () => {
       "half a block",
       (b) => nn.sequential(...stem(b / 2), nn.residual(b / 2, { branchScale: "rezero" }), ...head),
     ],
+    [
+      "one group for each channel",
+      (b) =>
+        nn.sequential(
+          ...stem(b),
+          nn.invertedResidual(b, { expand: 2 }),
+          nn.invertedResidual(b + 8, { expand: 2, stride: 2 }),
+          ...head,
+        ),
+    ],
     ["five taps", (b) => nn.sequential(...stem(b), nn.conv(b, 5), nn.relu(), ...head)],
     ["a dense block", (b) => nn.sequential(...stem(b), nn.denseBlock(2, { growth: b }), ...head)],
   ];

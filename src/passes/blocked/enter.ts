@@ -11,7 +11,7 @@ import { elementCount, isStatic, sameShape } from "../../graph/shape.ts";
 import { int64 } from "../../graph/tensor.ts";
 import { BLOCKED_DOMAIN, plainInput } from "../../ops/blocked.ts";
 import { windowOf } from "../../ops/window.ts";
-import { borderCost, gainOf } from "./gain.ts";
+import { borderCost, type ConvolutionKind, gainOf } from "./gain.ts";
 import type { WeightForm } from "./weight-form.ts";
 
 /** The graph with its region, and the weights that the region wants in blocks. */
@@ -206,63 +206,60 @@ class Entering {
   #convolution(node: Node): boolean {
     const [x = "", w = "", bias = ""] = node.inputs;
     const [y = ""] = node.outputs;
-    const [image, kernel] = [this.#shape(x), this.#shape(w)];
-    if (image === undefined || kernel?.length !== 4 || !this.#fits(y)) return false;
+    const [image = [], kernel = []] = [this.#shape(x), this.#shape(w)];
+    const kind = this.#kindOf(node);
     const window = windowOf(node, kernel.slice(2), image.slice(2));
-    const isFirst = (image[1] ?? 0) < this.#block && !this.#blocked.has(x) && this.#isGraphInput(x);
-    if (window === undefined || intAttribute(node, "group", 1) !== 1) return false;
-    if (!isFirst && !this.#fits(x)) return false;
+    if (kind === undefined || window === undefined) return false;
     if (bias !== "" && this.#shape(bias) === undefined) return false;
-    if (!this.#suits(window, image.slice(2), this.#shape(y)?.slice(2) ?? [])) return false;
-    const [batch = 0, outputs = 0, high = 0, wide = 0] = this.#shape(y) ?? [];
-    const flops = 2 * batch * high * wide * kernel.reduce((a, b) => a * b, 1);
-    const sizes = { flops, batch, inputs: image[1] ?? 0, outputs, first: isFirst };
+    const [batch = 0, outputs = 0, ...size] = this.#shape(y) ?? [];
+    if (!suits(window, image.slice(2), size) || (kind === "depthwise" && !seesAll(window)))
+      return false;
+    const flops = [batch, ...size, ...kernel].reduce((a, b) => a * b, 2);
     this.#any = true;
-    this.#gainUs += gainOf(sizes, this.#block);
-    const weight = this.#weight(w, isFirst);
+    this.#gainUs += gainOf({ flops, batch, inputs: image[1] ?? 0, outputs, kind }, this.#block);
+    const weight = this.#weight(w, kind);
     const shift = this.#runningMean(y);
     if (shift !== undefined) this.#shifted.add(y);
-    this.#emit(
-      "Conv",
-      node,
-      [isFirst ? x : this.#blockedOf(x), weight, this.#filled(this.#bias(node, bias, shift))],
-      {
-        result: y,
-        attributes: {
-          kernel_shape: ints(window.kernel),
-          strides: ints(window.strides),
-          pads: ints([...window.padsBegin, ...window.padsEnd]),
-          ...(isFirst ? plainInput : {}),
-        },
+    const from = kind === "first" ? x : this.#blockedOf(x);
+    this.#emit("Conv", node, [from, weight, this.#filled(this.#bias(node, bias, shift))], {
+      result: y,
+      attributes: {
+        kernel_shape: ints(window.kernel),
+        strides: ints(window.strides),
+        pads: ints([...window.padsBegin, ...window.padsEnd]),
+        ...(kind === "first" ? plainInput : {}),
+        ...(kind === "depthwise" ? { depthwise: int(1) } : {}),
       },
-    );
+    });
     return true;
+  }
+
+  /** How the region computes a convolution: undefined where not at all. */
+  #kindOf(node: Node): ConvolutionKind | undefined {
+    const [x = "", w = ""] = node.inputs;
+    const [y = ""] = node.outputs;
+    const [image, kernel] = [this.#shape(x), this.#shape(w)];
+    if (image === undefined || kernel?.length !== 4 || !this.#fits(y)) return undefined;
+    const group = intAttribute(node, "group", 1);
+    if (group !== 1) {
+      const each = group === image[1] && group === kernel[0] && this.#fits(x);
+      return each ? "depthwise" : undefined;
+    }
+    const few = (image[1] ?? 0) < this.#block;
+    if (few && !this.#blocked.has(x) && this.#isGraphInput(x)) return "first";
+    return this.#fits(x) ? "dense" : undefined;
   }
 
   #isGraphInput(x: ValueName): boolean {
     return this.#graph.inputs.some((value) => value.name === x) && !this.#keep.has(x);
   }
 
-  /** Whether forward and both gradients of a window are written for the region. */
-  #suits(window: Window, input: readonly number[], output: readonly number[]): boolean {
-    const [stride = 1] = window.strides;
-    if (window.strides.some((one) => one !== stride)) return false;
-    if (window.dilations.some((one) => one !== 1)) return false;
-    return window.kernel.every((k, axis) => {
-      const [begin = 0, end = 0] = [window.padsBegin[axis], window.padsEnd[axis]];
-      const size = input[axis] ?? 0;
-      const halves = size % stride === 0 && output[axis] === size / stride;
-      const meetsAll = k - stride - begin >= 0 || k === 1;
-      return begin < k && end < k && halves && meetsAll;
-    });
-  }
-
-  #weight(w: ValueName, isFirst: boolean): ValueName {
-    const form: WeightForm = isFirst ? "outputs" : "blocks";
+  #weight(w: ValueName, kind: ConvolutionKind): ValueName {
+    const form: WeightForm = kind === "dense" ? "blocks" : "outputs";
     const uses = indexOf(this.#graph).uses.get(w) ?? [];
     const alone = uses.length === 1 && this.#graph.initializers.has(w) && !this.#keep.has(w);
     const [outputs = 0, inputs = 0] = this.#shape(w) ?? [];
-    const whole = outputs % this.#block === 0 && (isFirst || inputs % this.#block === 0);
+    const whole = outputs % this.#block === 0 && (form === "outputs" || inputs % this.#block === 0);
     if (alone && whole) {
       this.#weights.set(w, form);
       return w;
@@ -273,7 +270,7 @@ class Entering {
       attributes: {
         size: ints([outputs, inputs]),
         block: int(this.#block),
-        ...(isFirst ? plainInput : {}),
+        ...(form === "outputs" ? plainInput : {}),
       },
     });
   }
@@ -413,6 +410,25 @@ interface Emitted {
   readonly result: ValueName;
   readonly further?: readonly ValueName[];
   readonly attributes: Readonly<Record<string, Attribute>>;
+}
+
+/** Whether forward and both gradients of a window are written for the region. */
+function suits(window: Window, input: readonly number[], output: readonly number[]): boolean {
+  const [stride = 1] = window.strides;
+  if (window.strides.some((one) => one !== stride)) return false;
+  if (window.dilations.some((one) => one !== 1)) return false;
+  return window.kernel.every((k, axis) => {
+    const [begin = 0, end = 0] = [window.padsBegin[axis], window.padsEnd[axis]];
+    const size = input[axis] ?? 0;
+    const even = size % stride === 0 && output[axis] === size / stride;
+    const meetsAll = k - stride - begin >= 0 || k === 1;
+    return begin < k && end < k && even && meetsAll;
+  });
+}
+
+/** Whether every pixel is met by a tap. */
+function seesAll({ kernel, strides }: Window): boolean {
+  return kernel.every((k, axis) => k >= (strides[axis] ?? 1));
 }
 
 function isTraining(node: Node): boolean {

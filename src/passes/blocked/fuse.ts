@@ -4,7 +4,7 @@
 import type { Graph, Node, ValueName } from "../../graph/graph.ts";
 import { ints, intsAttribute, subgraphs } from "../../graph/graph.ts";
 import { captures, indexOf } from "../../graph/query.ts";
-import { BLOCKED_DOMAIN } from "../../ops/blocked.ts";
+import { BLOCKED_DOMAIN, isDepthwise } from "../../ops/blocked.ts";
 
 /** The same graph with fewer nodes. Values that nothing reads are gone. */
 export function fuseBlocked(graph: Graph): Graph {
@@ -94,7 +94,7 @@ function merged(adders: readonly Node[]): readonly Node[] {
   const chain: Node[] = [];
   for (const adder of adders) {
     const strides = intsAttribute(adder, "strides") ?? [1];
-    const key = strides.join();
+    const key = `${strides.join()} ${isDepthwise(adder)}`;
     const known = byStrides.get(key);
     if (!isBlocked(adder, "InputGradient") || strides[0] === 1) chain.push(adder);
     else byStrides.set(key, known === undefined ? adder : joined(known, adder));

@@ -7,6 +7,9 @@
  */
 const PLAIN = { forward: 16, weight: 33 };
 const BLOCKED = { forward: 4, weight: 5 };
+/** The same of convolutions with one group for each channel. */
+const PLAIN_DEPTHWISE = { forward: 150, weight: 300 };
+const BLOCKED_DEPTHWISE = { forward: 40, weight: 60 };
 
 /** Microseconds of a convolution and its norm for the nodes that the layout has more. */
 const OVERHEAD_US = 60;
@@ -19,6 +22,9 @@ export function borderCost(elements: number): number {
   return (elements * BORDER) / 1e6;
 }
 
+/** `first`: x lies plain, an input of the graph, which has no gradient. `depthwise`: a group for each channel. */
+export type ConvolutionKind = "first" | "dense" | "depthwise";
+
 /** A convolution: its operations, and what fills its blocks. */
 export interface Convolution {
   /** Operations of the forward pass without zeros. */
@@ -26,17 +32,20 @@ export interface Convolution {
   readonly batch: number;
   readonly inputs: number;
   readonly outputs: number;
-  /** x lies plain: it is an input of the graph, which has no gradient. */
-  readonly first: boolean;
+  readonly kind: ConvolutionKind;
 }
 
 /** Microseconds gained for each step; less than 0 where zeros and nodes cost more than the layout gains. */
 export function gainOf(conv: Convolution, block: number): number {
   const fill = (count: number): number => (Math.ceil(count / block) * block) / count;
-  const { flops, batch, inputs, outputs, first } = conv;
-  const passes = first ? 1 : 2;
-  const zeros = fill(outputs) * (first ? 1 : fill(inputs));
-  const plain = passes * PLAIN.forward + PLAIN.weight;
-  const blocked = zeros * (passes * BLOCKED.forward + BLOCKED.weight * fill(batch));
+  const { flops, batch, inputs, outputs, kind } = conv;
+  const passes = kind === "first" ? 1 : 2;
+  const depthwise = kind === "depthwise";
+  const zeros = fill(outputs) * (kind === "dense" ? fill(inputs) : 1);
+  const slow = depthwise ? PLAIN_DEPTHWISE : PLAIN;
+  const fast = depthwise ? BLOCKED_DEPTHWISE : BLOCKED;
+  const plain = passes * slow.forward + slow.weight;
+  const ofWeight = fast.weight * (depthwise ? 1 : fill(batch));
+  const blocked = zeros * (passes * fast.forward + ofWeight);
   return (flops * (plain - blocked)) / 1e6 - OVERHEAD_US;
 }

@@ -3,6 +3,7 @@
 // the phases put between each other.
 
 import { int, intsAttribute, type Node, type ValueName } from "../../graph/graph.ts";
+import { isDepthwise } from "../../ops/blocked.ts";
 import { input, optional, output, type Views } from "./views.ts";
 
 /** One convolution whose gradient is summed into the result. */
@@ -12,6 +13,7 @@ interface Term {
   readonly scale: ValueName | undefined;
   readonly kernel: readonly number[];
   readonly pads: readonly number[];
+  readonly depthwise: boolean;
 }
 
 /** InputGradient. */
@@ -25,6 +27,7 @@ export function inputGradient(v: Views, node: Node): void {
       scale: optional(node, 3 * i + 3),
       kernel: kernels.slice(2 * i, 2 * i + 2),
       pads: pads.length === 0 ? [0, 0, 0, 0] : pads.slice(4 * i, 4 * i + 4),
+      depthwise: isDepthwise(node),
     };
   });
   const [stride = 1] = intsAttribute(node, "strides") ?? [1];
@@ -44,19 +47,45 @@ function atStrideOne(v: Views, node: Node, terms: readonly Term[]): void {
       w: turned(v, term, taps, [high, wide]),
       sum,
       kernel,
+      group: groupOf(v, term),
       pads: full.map((reach, side) => reach - (pads[side] ?? 0)),
       output: i === terms.length - 1 ? output(node) : undefined,
     });
   }
 }
 
-/** Weights with inputs and outputs exchanged, `scale` over the outputs, and some of the taps. */
-function turned(
+function groupOf(v: Views, { w, depthwise }: Term): number | undefined {
+  return depthwise ? v.shape(w)[0] : undefined;
+}
+
+/** Weights [C/B, taps, B] with `scale` over channels, and some of the taps. */
+function chosenTaps(
   v: Views,
   { w, scale }: Term,
   taps: readonly number[],
   kernel: readonly number[],
 ): ValueName {
+  const [channels = 0, , height = 0, width = 0] = v.shape(w);
+  const blocks = channels / v.block;
+  const all = v.view(w, [blocks, height * width, v.block]);
+  const scaled = v.once(`scaled ${w} ${scale ?? ""}`, () =>
+    scale === undefined ? all : v.emit("Mul", [all, v.view(scale, [blocks, 1, v.block])]),
+  );
+  const chosen = v.emit("Gather", [scaled, v.integers(taps)], undefined, {
+    attributes: { axis: int(1) },
+  });
+  return v.view(chosen, [channels, 1, ...kernel]);
+}
+
+/** Weights with inputs and outputs exchanged, `scale` over the outputs, and some of the taps. */
+function turned(
+  v: Views,
+  term: Term,
+  taps: readonly number[],
+  kernel: readonly number[],
+): ValueName {
+  if (term.depthwise) return chosenTaps(v, term, taps, kernel);
+  const { w, scale } = term;
   const [outputs = 0, inputs = 0, height = 0, width = 0] = v.shape(w);
   const [o, i, all] = [outputs / v.block, inputs / v.block, height * width];
   const swapped = v.once(`turned ${w} ${scale ?? ""}`, () => {
@@ -138,6 +167,7 @@ function phaseSum(
       w: turned(v, term, taps, kernel),
       sum,
       kernel,
+      group: groupOf(v, term),
       pads: [down.before, across.before, down.after, across.after],
     });
   }

@@ -1,6 +1,7 @@
 // Expansions of a few nodes each: the way into the region and out of it, the convolution, the global pooling.
 
 import { int, intAttribute, intsAttribute, type Node, type ValueName } from "../../graph/graph.ts";
+import { isDepthwise } from "../../ops/blocked.ts";
 import { input, optional, output, type Views } from "./views.ts";
 
 /** The runtime reorders channels in multiples of this (onnxruntime, contrib_ops/cpu/nchwc_ops.cc). */
@@ -67,6 +68,7 @@ export function convolution(v: Views, node: Node): void {
     kernel: intsAttribute(node, "kernel_shape") ?? [],
     pads: intsAttribute(node, "pads"),
     strides: intsAttribute(node, "strides"),
+    group: isDepthwise(node) ? v.image(output(node)).channels : undefined,
     output: output(node),
   });
 }

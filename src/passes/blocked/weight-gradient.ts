@@ -3,6 +3,7 @@
 // blocks of examples; what comes out lies as weights lie.
 
 import { int, intAttribute, intsAttribute, type Node, type ValueName } from "../../graph/graph.ts";
+import { isDepthwise } from "../../ops/blocked.ts";
 import { type Image, input, optional, output, type Views } from "./views.ts";
 
 interface Geometry {
@@ -14,6 +15,11 @@ interface Geometry {
 
 /** WeightGradient. */
 export function weightGradient(v: Views, node: Node): void {
+  if (isDepthwise(node)) ofEachChannel(v, node);
+  else ofAllChannels(v, node);
+}
+
+function ofAllChannels(v: Views, node: Node): void {
   const plain = intAttribute(node, "plain", 0) !== 0;
   const { value: x, sizes: from } = filled(v, input(node, 0));
   const { value: dy, sizes: to } = filled(v, input(node, 1));
@@ -29,6 +35,32 @@ export function weightGradient(v: Views, node: Node): void {
   const scaled = scaledBy(v, raw, optional(node, 2), { inputs, outputs: to.blocks, each });
   const moved = v.swapped(scaled, [inputs, to.blocks, each]);
   v.view(moved, [to.channels, from.channels, high, wide], output(node));
+}
+
+/** Each channel of each example is convolved with its own dy: one depthwise convolution over all of them. */
+function ofEachChannel(v: Views, node: Node): void {
+  const [x, dy] = [input(node, 0), input(node, 1)];
+  const [from, to] = [v.image(x), v.image(dy)];
+  const { kernel, pads, stride } = geometry(node, from, to);
+  const { batch, channels, blocks } = from;
+  const all = batch * channels;
+  const perImage = v.conv({
+    x: v.view(x, [1, all, from.height, from.width]),
+    w: v.view(dy, [all, 1, to.height, to.width]),
+    kernel: [to.height, to.width],
+    pads: [pads.top, pads.left, pads.bottom, pads.right],
+    dilations: [stride, stride],
+    group: all,
+  });
+  const taps = kernel[0] * kernel[1];
+  const rows = v.view(perImage, [batch, blocks, taps, v.block]);
+  const sum = v.emit("ReduceSum", [rows, v.integers([0])], undefined, {
+    attributes: { keepdims: int(0) },
+  });
+  const scale = optional(node, 2);
+  const scaled =
+    scale === undefined ? sum : v.emit("Mul", [sum, v.view(scale, [blocks, 1, v.block])]);
+  v.view(scaled, [channels, 1, ...kernel], output(node));
 }
 
 /** Output blocks that the runtime computes together (onnxruntime, mlas/lib/snchwc.cpp, FilterSetSize). */
