@@ -12,11 +12,13 @@ import {
   checkForms,
   checkModel,
   checkTogether,
+  checkTwice,
   type ModelFinding,
 } from "../test/gradients/models.ts";
 import {
   CASES,
   checkOp,
+  checkSecondOf,
   covered,
   faultsOf,
   forwardOnly,
@@ -54,6 +56,14 @@ function randomGraphs(write: (text: string) => void): number {
   return failed;
 }
 
+/** Gradients of the gradients of an op; how many cases failed. */
+function secondDerivatives(op: string, cases: number, write: (text: string) => void): number {
+  const found = checkSecondOf(op, 0, cases);
+  const bad = found.filter(({ kind }) => kind === "wrong" || kind === "refused");
+  for (const one of bad.slice(0, FAULTS_SHOWN)) write(`  second: ${JSON.stringify(one)}`);
+  return bad.length;
+}
+
 /** Elements of each parameter of a small network that are moved by themselves. */
 const ENTRIES = 12;
 
@@ -68,6 +78,7 @@ async function wholeNetworks(write: (text: string) => void): Promise<number> {
   };
   for (const one of MODELS) {
     tell("each parameter", await checkModel(one, { entries: ENTRIES }));
+    tell("second derivatives", checkTwice(one));
     tell("forms of export", await checkForms(one, { entries: ENTRIES }));
   }
   for (const one of zooCases()) tell("all together", await checkTogether(one));
@@ -98,6 +109,7 @@ async function main(): Promise<number> {
     const reasons = findings.map((finding) => finding.needsStatic);
     for (const reason of new Set(reasons)) if (reason !== undefined) write(`  static: ${reason}`);
     for (const fault of faults.slice(0, FAULTS_SHOWN)) write(`  ${fault}`);
+    if (covered().includes(op)) failed += secondDerivatives(op, Number(values.cases), write);
     cases += findings.length;
     failed += findings.filter((finding) => finding.faults.length > 0).length;
   }

@@ -197,14 +197,18 @@ export async function checkForward(one: GradientCase, seed: number): Promise<Fin
   return { op: keyOf(one), form: one.form, faults, worst64: 0, worst32 };
 }
 
-/** The loss as a function of one input, in float64. */
-export function lossAlong(problem: Problem, name: ValueName): (values: Float64Array) => number {
+/** A loss as a function of one input, in float64. */
+export function lossAlong(
+  problem: Problem,
+  name: ValueName,
+  loss = "loss",
+): (values: Float64Array) => number {
   const base = new Map(problem.feeds);
   for (const [constant, ref] of problem.graph.initializers) base.set(constant, arrayOf(ref));
   const input = base.get(name);
   return (values) => {
     if (input !== undefined) base.set(name, { ...input, values });
-    return evaluate(problem.graph, base).get("loss")?.values[0] ?? Number.NaN;
+    return evaluate(problem.graph, base).get(loss)?.values[0] ?? Number.NaN;
   };
 }
 

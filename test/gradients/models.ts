@@ -13,6 +13,7 @@ import { buildNet } from "../../src/nn/net.ts";
 import { modelOf } from "../../src/onnx/onnx-model.ts";
 import { encodeModel } from "../../src/onnx/write.ts";
 import { verify } from "../../src/ops/verify.ts";
+import { differentiate } from "../../src/passes/gradient/differentiate.ts";
 import { reaching } from "../../src/passes/gradient/paths.ts";
 import {
   type GradientOptions,
@@ -24,6 +25,7 @@ import { inProcessRunner } from "../../src/runtime/in-process.ts";
 import { type Array64, array, arrayOf, floats, sizeOf, tensorOf } from "../float64/array.ts";
 import { evaluate } from "../float64/evaluate.ts";
 import type { ModelCase } from "./model-cases.ts";
+import { withWeightedSum } from "./weighted-sum.ts";
 
 type Feeds = ReadonlyMap<ValueName, Array64>;
 
@@ -344,26 +346,7 @@ function alongAll(one: Gradients, faults: string[]): number {
   const random = new Random(41);
   let worst = 0;
   for (let n = 0; n < DIRECTIONS; n++) {
-    const count = [...one.found.values()].reduce((sum, g) => sum + g.values.length, 0);
-    const directions = [...one.found].map(([name, gradient]) => ({
-      name,
-      gradient,
-      start: arrayOf(present(forward.initializers.get(name), name)),
-      along: gradient.values.map(() => random.normal() / Math.sqrt(count)),
-    }));
-    const loss = (by: number): number => {
-      const moved = directions.map(({ name, start, along }): [ValueName, Array64] => [
-        name,
-        { ...start, values: start.values.map((v, i) => v + by * (along[i] ?? 0)) },
-      ]);
-      const values = evaluate(forward, new Map([...one.feeds, ...moved]));
-      return values.get(one.made.loss)?.values[0] ?? Number.NaN;
-    };
-    const expected = (loss(EPSILON) - loss(-EPSILON)) / (2 * EPSILON);
-    const products = directions.map(({ gradient, along }) =>
-      gradient.values.reduce((sum, g, i) => sum + g * (along[i] ?? 0), 0),
-    );
-    const found = products.reduce((a, b) => a + b, 0);
+    const { expected, found } = slopes(one, forward, random);
     const error = Math.abs(found - expected);
     worst = Math.max(worst, error / one.largest);
     if (!(error <= RELATIVE * one.largest + ROUNDING * Math.max(1, Math.abs(one.loss)))) {
@@ -371,6 +354,66 @@ function alongAll(one: Gradients, faults: string[]): number {
     }
   }
   return worst;
+}
+
+/** The slope of the loss along a random direction: by central differences, and as the gradients say. */
+function slopes(
+  one: Gradients,
+  forward: Graph,
+  random: Random,
+): { readonly expected: number; readonly found: number } {
+  const count = [...one.found.values()].reduce((sum, g) => sum + g.values.length, 0);
+  const directions = [...one.found].map(([name, gradient]) => ({
+    name,
+    gradient,
+    start: arrayOf(present(forward.initializers.get(name), name)),
+    along: gradient.values.map(() => random.normal() / Math.sqrt(count)),
+  }));
+  const loss = (by: number): number => {
+    const moved = directions.map(({ name, start, along }): [ValueName, Array64] => [
+      name,
+      { ...start, values: start.values.map((v, i) => v + by * (along[i] ?? 0)) },
+    ]);
+    const values = evaluate(forward, new Map([...one.feeds, ...moved]));
+    return values.get(one.made.loss)?.values[0] ?? Number.NaN;
+  };
+  const products = directions.map(({ gradient, along }) =>
+    gradient.values.reduce((sum, g, i) => sum + g * (along[i] ?? 0), 0),
+  );
+  return {
+    expected: (loss(EPSILON) - loss(-EPSILON)) / (2 * EPSILON),
+    found: products.reduce((a, b) => a + b, 0),
+  };
+}
+
+/**
+ * Checks second derivatives of one network: its gradients, weighted and summed, are the loss, whose gradients
+ * are built on the graph of the first ones.
+ */
+export function checkTwice(one: ModelCase): ModelFinding {
+  const faults: string[] = [];
+  let [worst64, parameters] = [0, 0];
+  try {
+    const made = withGradients(bound(built(one, "train"), one, 2), optionsOf(one, "train"));
+    const parts = new Map(
+      [...made.gradients].flatMap(([name, output]) => {
+        const { shape = [] } = made.graph.initializers.get(name) ?? {};
+        return shape.length === 0 ? [] : [[output, shape] as const];
+      }),
+    );
+    const random = new Random(43);
+    const first = withWeightedSum(made.graph, { parts, loss: "second", random });
+    const wrt = [...made.gradients].flatMap(([name, output]) => (parts.has(output) ? [name] : []));
+    const request = { loss: "second", wrt, unreached: "leave-out" } as const;
+    const { graph, gradients } = differentiate(first, request);
+    const own = { ...made, graph, gradients, loss: "second" };
+    const found = gradientsOf(own, feedsOf(graph, one, 2));
+    parameters = found.found.size;
+    worst64 = alongAll(found, faults);
+  } catch (error) {
+    faults.push(messageOf(error));
+  }
+  return { name: one.name, faults, parameters, worst64, worst32: 0 };
 }
 
 function isSame(a: Graph, b: Graph, name: ValueName): boolean {

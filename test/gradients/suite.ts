@@ -7,6 +7,7 @@ import type { Gradient } from "../../src/ops/op.ts";
 import { schemaOf } from "../../src/ops/schema.ts";
 import { GENERATORS } from "./cases/index.ts";
 import { checkCase, checkForward, type Finding, OPSETS } from "./check.ts";
+import { checkSecond, type SecondFinding } from "./second.ts";
 
 /** Cases an op in the whole suite. */
 export const CASES = 60;
@@ -76,4 +77,14 @@ export function faultsOf(findings: readonly Finding[]): string[] {
   return findings.flatMap(({ op, form, faults }, i) =>
     faults.map((fault) => `${op} (${form}, case ${i}): ${fault}`),
   );
+}
+
+/** Second derivatives of variants `from` to `to` of an op: how they fare, and what is wrong. */
+export function checkSecondOf(key: string, from: number, to: number): SecondFinding[] {
+  const generate = GENERATORS[key];
+  if (generate === undefined) throw new Error(`${key} has no cases`);
+  return Array.from({ length: to - from }, (_, i) => {
+    const seed = hashName(`${key} ${from + i}`);
+    return checkSecond(generate(new Random(seed), from + i), seed);
+  });
 }
