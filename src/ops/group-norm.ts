@@ -1,15 +1,21 @@
 // Norms over parts of one sample: groups of channels, single channels, and axes of one's choice.
 
-import { floatAttribute, intAttribute, intsAttribute, type ValueName } from "../graph/graph.ts";
+import {
+  floatAttribute,
+  int,
+  intAttribute,
+  intsAttribute,
+  type ValueName,
+} from "../graph/graph.ts";
 import { normalizeAxis } from "../graph/shape.ts";
 import {
   castLike,
   knownShape,
-  noGradient,
   reduce,
   reshapeLike,
   scalarLike,
   shapeConstant,
+  sizesOf,
 } from "./construct.ts";
 import type { GradientContext, GradientRule, OpDef } from "./op.ts";
 import { defineOp, perInput, sameAsInput } from "./rules.ts";
@@ -35,20 +41,31 @@ function channelView(context: GradientContext, x: ValueName): View {
 function groupView(context: GradientContext, x: ValueName): View {
   const { node } = context;
   const groups = intAttribute(node, "num_groups", 1);
-  const [, known, ...pixels] = knownShape(context, x, node);
   const perGroup = context.opset < 21;
-  const channels = perGroup ? known : (context.typeOf(node.inputs[1] ?? "")?.shape?.[0] ?? known);
-  if (typeof channels !== "number") throw noGradient(node, "the number of channels must be known");
-  const count = pixels.reduce<number>((n, dim) => (typeof dim === "number" ? n * dim : NaN), 1);
-  const each = channels / groups;
-  // A batch of none has no size that could be left to be found beside another unknown.
-  const target = Number.isNaN(count) ? [0, groups, each, -1] : [-1, groups, each, count];
+  const target = groupedShape(context, x, groups);
   return {
-    of: (v) => context.emit("Reshape", [v, shapeConstant(context, target)]),
+    of: (v) => context.emit("Reshape", [v, target]),
     rank: 4,
     normalised: [2, 3],
     scaled: perGroup ? [1] : [1, 2],
   };
+}
+
+function groupedShape(context: GradientContext, x: ValueName, groups: number): ValueName {
+  const [, channels, ...pixels] = knownShape(context, x, context.node);
+  const count = pixels.reduce<number>((n, dim) => (typeof dim === "number" ? n * dim : NaN), 1);
+  if (typeof channels === "number") {
+    const each = channels / groups;
+    // A batch of none has no size that could be left to be found beside another unknown.
+    return shapeConstant(
+      context,
+      Number.isNaN(count) ? [0, groups, each, -1] : [-1, groups, each, count],
+    );
+  }
+  const all = shapeConstant(context, [groups]);
+  const each = context.emit("Div", [sizesOf(context, x, [1]), all]);
+  const [same, rest] = [shapeConstant(context, [0]), shapeConstant(context, [-1])];
+  return context.emit("Concat", [same, all, each, rest], { attributes: { axis: int(0) } });
 }
 
 /** The way back through x̂·scale + bias. */
