@@ -3,9 +3,17 @@ import { sound } from "../../test/sound.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { Random } from "../base/random.ts";
 import { TypedBuilder } from "../canonical/typed-builder.ts";
+import type { DType } from "../graph/dtype.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { Shape } from "../graph/shape.ts";
-import { float32, float32Values, int64, type Tensor } from "../graph/tensor.ts";
+import {
+  float32,
+  float32Values,
+  int64,
+  numbersOf,
+  type Tensor,
+  vectorOf,
+} from "../graph/tensor.ts";
 import { modelOf } from "../onnx/onnx-model.ts";
 import { encodeModel } from "../onnx/write.ts";
 import { inProcessRunner } from "../runtime/in-process.ts";
@@ -16,13 +24,13 @@ import { appendLoss, type Loss, targetType } from "./losses.ts";
 // against central differences of the formula.
 
 /** A graph of scores and a target to the loss. */
-function valueGraph(shape: Shape, loss: Loss): Graph {
+function valueGraph(shape: Shape, loss: Loss, dtype: DType = "float32"): Graph {
   const builder = new TypedBuilder(undefined, 21);
-  builder.input("scores", "float32", shape);
-  const type = targetType("scores", { dtype: "float32", shape }, loss);
+  builder.input("scores", dtype, shape);
+  const type = targetType("scores", { dtype, shape }, loss);
   builder.input("target", type.dtype, type.shape ?? []);
   appendLoss(builder, loss, { scores: "scores", target: "target", name: "loss" });
-  builder.output({ name: "loss", dtype: "float32", shape: [] });
+  builder.output({ name: "loss", dtype, shape: [] });
   return sound(builder.finish("loss", new Map([["", 21]])));
 }
 
@@ -284,6 +292,38 @@ describe("labels that count for nothing, and weights of classes", () => {
     expect(await value(loss, [1, 1])).toBeNaN();
     expect(await value({ ...loss, labelSmoothing: 0.1 }, [1, 1])).toBeNaN();
     expect(await value({ ...loss, reduction: "sum" }, [1, 1])).toBeCloseTo(0);
+  });
+});
+
+describe("floats of other sizes", () => {
+  test.each(ROWS)("$name", async (row) => {
+    const random = new Random(13);
+    const scores = [0, 1, 2].map(() => [0, 1, 2, 3].map(() => Math.round(8 * random.normal()) / 8));
+    const target = targetsOf(row, [3, 4], random).map((list) =>
+      list.map((v) => Math.round(v * 8) / 8),
+    );
+    for (const [dtype, bound] of [
+      ["float64", 1e-12],
+      ["float16", 2e-2],
+    ] as const) {
+      const graph = valueGraph([3, 4], row.loss, dtype);
+      const like = (values: readonly number[][]): Tensor => ({
+        ...vectorOf(dtype, values.flat()),
+        shape: [3, 4],
+      });
+      const fed = row.target === "labels" ? int64([3], target.flat()) : like(target);
+      await using session = await inProcessRunner().load({ bytes: encodeModel(modelOf(graph)) });
+      const found = await session.run(
+        new Map([
+          ["scores", like(scores)],
+          ["target", fed],
+        ]),
+      );
+      const loss = found.get("loss");
+      const value = (loss && numbersOf(loss)?.[0]) ?? Number.NaN;
+      const wanted = row.formula(scores, target);
+      expect(Math.abs(value - wanted) / Math.abs(wanted), dtype).toBeLessThan(bound);
+    }
   });
 });
 

@@ -225,12 +225,20 @@ class Writer {
   logistic(target: ValueName, { positiveWeight }: BinaryCrossEntropy): ValueName {
     const e = this.#e;
     const one = this.#number(1);
-    const soft = e.emit("Softplus", [e.emit("Neg", [this.#x])]);
+    const soft = this.#negativeLogSigmoid();
     const other = e.emit("Mul", [e.emit("Sub", [one, target]), this.#x]);
     if (positiveWeight === undefined) return e.emit("Add", [other, soft]);
     const above = this.#vector(positiveWeight.map((weight) => weight - 1));
     const weight = e.emit("Add", [e.emit("Mul", [above, target]), one]);
     return e.emit("Add", [other, e.emit("Mul", [weight, soft])]);
+  }
+
+  /** softplus(-x). ONNX Runtime 1.30 has no Softplus of float64, where the logarithm ends at x = -700. */
+  #negativeLogSigmoid(): ValueName {
+    const e = this.#e;
+    if (e.typeOf(this.#x)?.dtype !== "float64")
+      return e.emit("Softplus", [e.emit("Neg", [this.#x])]);
+    return e.emit("Neg", [e.emit("Log", [e.emit("Sigmoid", [this.#x])])]);
   }
 
   /** c·(|d| - c/2) with c = min(|d|, δ). */
