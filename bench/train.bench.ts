@@ -19,6 +19,7 @@ interface Ours extends Steps {
   readonly blocked: boolean;
   readonly nodes: number;
   readonly graphMs: number;
+  /** Of going in and out of the runtime with what a step goes in and out with. */
   readonly overheadMs: number;
 }
 
@@ -126,7 +127,7 @@ function rowOf(round: number, engine: string, { batch }: Settings, found: Steps 
     ...(nodes !== undefined && { blocked, nodes, graphMs: Math.round(graphMs ?? 0) }),
     ...(overheadMs !== undefined && {
       overheadMs: rounded(overheadMs),
-      overheadShare: rounded(overheadMs / stepMs),
+      overheadShare: rounded(overheadMs / fastestMs),
     }),
   };
 }
