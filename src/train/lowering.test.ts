@@ -182,6 +182,16 @@ describe("a step in blocks is the plain step", () => {
           ...head,
         ),
     ],
+    [
+      "a branch that may be left out",
+      (b) =>
+        nn.sequential(
+          ...stem(b),
+          nn.conditional(nn.sequential(nn.conv(b, 3), nn.relu()), { threshold: 0 }),
+          nn.residual(b),
+          ...head,
+        ),
+    ],
     ["five taps", (b) => nn.sequential(...stem(b), nn.conv(b, 5), nn.relu(), ...head)],
     ["a dense block", (b) => nn.sequential(...stem(b), nn.denseBlock(2, { growth: b }), ...head)],
   ];

@@ -128,7 +128,8 @@ function parsed(text: string): { key: string; block: number | undefined } | unde
     if (typeof value !== "object" || value === null) return undefined;
     if (!("key" in value && "block" in value)) return undefined;
     const { key, block } = value;
-    if (typeof key !== "string" || (block !== 0 && block !== 8 && block !== 16)) return undefined;
+    if (typeof key !== "string" || typeof block !== "number") return undefined;
+    if (!Number.isInteger(block) || block < 0 || block > 64) return undefined;
     return { key, block: block === 0 ? undefined : block };
   } catch {
     return undefined;

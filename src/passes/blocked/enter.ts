@@ -5,8 +5,8 @@
 import { assert } from "../../base/assert.ts";
 import { TypedBuilder } from "../../canonical/typed-builder.ts";
 import type { Attribute, Graph, Node, ValueName } from "../../graph/graph.ts";
-import { int, intAttribute, ints } from "../../graph/graph.ts";
-import { indexOf, typeOf } from "../../graph/query.ts";
+import { int, intAttribute, ints, subgraphs } from "../../graph/graph.ts";
+import { captures, indexOf, typeOf } from "../../graph/query.ts";
 import { elementCount, isStatic, sameShape } from "../../graph/shape.ts";
 import { int64 } from "../../graph/tensor.ts";
 import { BLOCKED_DOMAIN, plainInput } from "../../ops/blocked.ts";
@@ -56,6 +56,8 @@ class Entering {
   readonly #graph: Graph;
   readonly #block: number;
   readonly #keep: ReadonlySet<ValueName>;
+  /** Values that are known by their names outside of the region: outputs, and what bodies read. */
+  readonly #outside: ReadonlySet<ValueName>;
   readonly #builder: TypedBuilder;
   /** From a value of the graph to the one that holds it in blocks, and to the one that holds it plain. */
   readonly #blocked = new Map<ValueName, ValueName>();
@@ -76,7 +78,9 @@ class Entering {
     this.#leastGainUs = leastGainUs;
     this.#graph = graph;
     this.#block = block;
-    this.#keep = new Set([...keep, ...graph.outputs.map((value) => value.name)]);
+    const captured = graph.nodes.flatMap(subgraphs).flatMap((body) => [...captures(body)]);
+    this.#outside = new Set([...graph.outputs.map((value) => value.name), ...captured]);
+    this.#keep = new Set([...keep, ...this.#outside]);
     this.#builder = new TypedBuilder({ ...graph, nodes: [], outputs: [] });
     for (const value of graph.inputs) this.#made.add(value.name);
   }
@@ -112,6 +116,8 @@ class Entering {
   }
 
   #asItIs(node: Node): void {
+    // A body reads values by their names in this graph.
+    for (const body of subgraphs(node)) for (const name of captures(body)) this.#plainOf(name);
     const inputs = node.inputs.map((name) => this.#plainOf(name));
     this.#builder.append({ ...node, inputs });
   }
@@ -185,10 +191,10 @@ class Entering {
     return inside;
   }
 
-  /** The name of a result in the region: its own, unless its shape is not, or a graph output must have that plain. */
+  /** The name of a result in the region: its own, unless its shape is not, or it must be had plain. */
   #resultName(name: ValueName): ValueName {
-    const isOutput = this.#graph.outputs.some((value) => value.name === name);
-    const inside = isOutput || !this.#isWhole(name) ? `${name}.inside` : name;
+    const other = this.#outside.has(name) || !this.#isWhole(name);
+    const inside = other ? `${name}.inside` : name;
     this.#blocked.set(name, inside);
     return inside;
   }
