@@ -12,7 +12,8 @@ import { isStatic, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { knownShape, noGradient, reduce, staticShape } from "./construct.ts";
 import type { GradientContext, OpDef, ShapeContext } from "./op.ts";
 import { costOf, defineOp, timesDim, typed } from "./rules.ts";
-import { spreadBack, weightGradient } from "./sliding.ts";
+import { spreadBack } from "./sliding.ts";
+import { weightGradient } from "./weight-gradient.ts";
 import { type Window, windowOf, windowOutput } from "./window.ts";
 
 /** The shape of a convolution of input 0 with the weight at a position among the inputs. */

@@ -5,6 +5,7 @@ import type { EmitOptions } from "../graph/build.ts";
 import type { Attribute, Node, ValueName, ValueType } from "../graph/graph.ts";
 import type { Dim } from "../graph/shape.ts";
 import type { TensorRef } from "../graph/tensor.ts";
+import type { KernelCosts } from "./kernel-costs.ts";
 
 /** What a shape rule may look at: types and constants of the inputs, by position. */
 export interface ShapeContext {
@@ -57,6 +58,8 @@ export interface NodeContext extends Emitter {
 export interface GradientContext extends NodeContext {
   /** Whether the gradient of input `i` is wanted; rules skip work for the others. */
   wants(i: number): boolean;
+  /** What kernels take, for rules that choose among forms. */
+  readonly costs: KernelCosts;
 }
 
 /**

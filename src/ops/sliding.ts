@@ -7,21 +7,11 @@ import { isStatic, type Shape } from "../graph/shape.ts";
 import { int64 } from "../graph/tensor.ts";
 import { knownShape, shapeConstant, sizesOf, staticShape, transpose } from "./construct.ts";
 import type { Emitter, GradientContext } from "./op.ts";
-import type { Window } from "./window.ts";
-
-/** A window and the number of groups into which channels are divided. */
-export interface Sliding {
-  readonly window: Window;
-  readonly group: number;
-}
+import { axesOf, type Sliding, type Window } from "./window.ts";
 
 /** How far a window reaches beyond its first tap, along each axis. */
 function reachOf(window: Window): number[] {
   return window.kernel.map((k, axis) => (window.dilations[axis] ?? 1) * (k - 1));
-}
-
-function axesOf(window: Window): number[] {
-  return window.kernel.map((_, axis) => axis + 2);
 }
 
 /** A shape of numbers, and of sizes that are int64 lists in the graph. */
@@ -126,111 +116,4 @@ function turned(context: GradientContext, w: ValueName, group: number): ValueNam
     swapped,
     shapeConstant(context, [group * inputs, own, ...kernel]),
   ]);
-}
-
-/**
- * dW of a convolution as one convolution: batch and channels exchanged, dy as the kernel, stride and dilation
- * exchanged; each group takes its own channels. Where the input has rows that no window saw, the result is longer
- * and is cut.
- */
-export function weightGradient(
-  context: GradientContext,
-  { x, dy, w }: { x: ValueName; dy: ValueName; w: ValueName },
-  { window, group }: Sliding,
-): ValueName {
-  const swap = [1, 0, ...axesOf(window)];
-  const [, inner = 1, ...kernel] = staticShape(context, w, context.node);
-  const sizes = knownShape(context, x, context.node);
-  if (group === 1 && window.dilations.at(-1) === 1 && isStatic(sizes)) {
-    return cut(context, sideBySide(context, { x, dy, sizes }, window), kernel);
-  }
-  const raw = context.emit(
-    "Conv",
-    [channelsAsBatch(context, x, { window, group, inner }), transpose(context, dy, swap)],
-    {
-      attributes: {
-        strides: ints(window.dilations),
-        dilations: ints(window.strides),
-        pads: ints([...window.padsBegin, ...window.padsEnd]),
-        group: int(group),
-      },
-    },
-  );
-  return cut(context, transpose(context, raw, swap), kernel);
-}
-
-/** The first taps of a gradient that has more. */
-function cut(context: GradientContext, gradient: ValueName, kernel: readonly number[]): ValueName {
-  const long = knownShape(context, gradient, context.node).slice(2);
-  if (long.every((size, axis) => size === kernel[axis])) return gradient;
-  const axes = kernel.map((_, axis) => axis + 2);
-  const zeros = axes.map(() => 0);
-  const bounds = [zeros, kernel, axes].map((list) => shapeConstant(context, list));
-  return context.emit("Slice", [gradient, ...bounds]);
-}
-
-/**
- * The same with the channels of x side by side along the last axis instead of one image for each: one product of
- * large matrices instead of many narrow ones, 3 times as fast at 16 channels of 32x32 (docs/design/training-speed.md).
- */
-function sideBySide(
-  context: GradientContext,
-  { x, dy, sizes }: { x: ValueName; dy: ValueName; sizes: readonly number[] },
-  window: Window,
-): ValueName {
-  const axes = axesOf(window);
-  const [batch = 1, channels = 1, ...spatial] = sizes;
-  const wide = (list: readonly number[]): number[] => [
-    ...list.slice(0, -1),
-    channels * (list.at(-1) ?? 1),
-  ];
-  const last = transpose(context, x, [0, ...axes, 1]);
-  const raw = context.emit(
-    "Conv",
-    [
-      context.emit("Reshape", [last, shapeConstant(context, [1, batch, ...wide(spatial)])]),
-      transpose(context, dy, [1, 0, ...axes]),
-    ],
-    {
-      attributes: {
-        strides: ints(window.dilations),
-        dilations: ints(wide(window.strides)),
-        pads: ints([...wide(window.padsBegin), ...wide(window.padsEnd)]),
-      },
-    },
-  );
-  const [, outputs = 1, ...long] = staticShape(context, raw, context.node);
-  const taps = [...long.slice(0, -1), (long.at(-1) ?? 1) / channels];
-  const apart = context.emit("Reshape", [
-    raw,
-    shapeConstant(context, [outputs, ...taps, channels]),
-  ]);
-  return transpose(context, apart, [0, axes.length + 1, ...axes.map((axis) => axis - 1)]);
-}
-
-/** [N, g·C, …] as [C, g·N, …]: within each group, channels become the batch. */
-function channelsAsBatch(
-  context: GradientContext,
-  x: ValueName,
-  { window, group, inner }: Sliding & { inner: number },
-): ValueName {
-  const axes = axesOf(window);
-  if (group === 1) return transpose(context, x, [1, 0, ...axes]);
-  const shape = knownShape(context, x, context.node);
-  // Where the file does not say how many channels x has, the weights do.
-  const channels = typeof shape[1] === "number" ? shape[1] : group * inner;
-  const part = (axis: number): number | ValueName => {
-    const size = shape[axis];
-    return typeof size === "number" ? size : sizesOf(context, x, [axis]);
-  };
-  const apart = shapeOfParts(context, [part(0), group, channels / group, ...axes.map(part)]);
-  const split = context.emit("Reshape", [x, apart]);
-  const perm = [2, 1, 0, ...axes.map((axis) => axis + 1)];
-  const batch = part(0);
-  const images =
-    typeof batch === "number"
-      ? batch * group
-      : context.emit("Mul", [batch, shapeConstant(context, [group])]);
-  const joined = shapeOfParts(context, [channels / group, images, ...axes.map(part)]);
-  return context.emit("Reshape", [transpose(context, split, perm), joined]);
 }

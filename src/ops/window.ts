@@ -13,6 +13,17 @@ export interface Window {
   readonly padsEnd: readonly number[];
 }
 
+/** A window and the number of groups into which channels are divided. */
+export interface Sliding {
+  readonly window: Window;
+  readonly group: number;
+}
+
+/** The axes of a picture that a window moves along. */
+export function axesOf(window: Window): number[] {
+  return window.kernel.map((_, axis) => axis + 2);
+}
+
 /** Spatial output sizes; a symbol stays a symbol where the window does not change the size. */
 export function windowOutput(window: Window, spatial: Shape, ceilMode: boolean): Shape {
   return spatial.map((size, axis) => {

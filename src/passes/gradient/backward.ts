@@ -6,23 +6,26 @@ import type { TypedBuilder } from "../../canonical/typed-builder.ts";
 import type { Attribute, Graph, Node, ValueName } from "../../graph/graph.ts";
 import { zerosLike } from "../../ops/construct.ts";
 import { opOf } from "../../ops/index.ts";
+import type { KernelCosts } from "../../ops/kernel-costs.ts";
 import type { GradientContext } from "../../ops/op.ts";
 import { copied } from "./copy.ts";
 import { dependingOn, hasBodies, readBy } from "./paths.ts";
 import { roundsOf } from "./rounds.ts";
-import { throughRounds } from "./through-rounds.ts";
+import { type Follow, throughRounds } from "./through-rounds.ts";
 
 /** The gradients of values, as far as they have been followed back. */
 export class Backward {
   readonly #builder: TypedBuilder;
   readonly #dependent: ReadonlySet<ValueName>;
+  readonly #costs: KernelCosts;
   readonly #parts = new Map<ValueName, ValueName[]>();
   readonly #settled = new Map<ValueName, ValueName>();
 
   /** @param dependent Values whose gradients are of use; rules make nothing for others. */
-  constructor(builder: TypedBuilder, dependent: ReadonlySet<ValueName>) {
+  constructor(builder: TypedBuilder, dependent: ReadonlySet<ValueName>, costs: KernelCosts) {
     this.#builder = builder;
     this.#dependent = dependent;
+    this.#costs = costs;
   }
 
   /** Adds a part to the gradient of a value. */
@@ -76,7 +79,21 @@ export class Backward {
   ): readonly (readonly [ValueName, ValueName])[] {
     const rounds = roundsOf(node);
     if (rounds === undefined) return this.#throughBranches(node, dy);
+    const follow: Follow = (body, ...path) => this.#follow(body, ...path);
     return throughRounds(this.#builder, rounds, { dy, dependent: this.#dependent, follow });
+  }
+
+  /** Follows gradients back through the nodes of a body. */
+  #follow(
+    body: TypedBuilder,
+    nodes: readonly Node[],
+    dependent: ReadonlySet<ValueName>,
+    seeds: Iterable<readonly [ValueName, ValueName]>,
+  ): Backward {
+    const backward = new Backward(body, dependent, this.#costs);
+    for (const [name, gradient] of seeds) backward.add(name, gradient);
+    backward.through(nodes);
+    return backward;
   }
 
   #contextOf(node: Node): GradientContext {
@@ -85,6 +102,7 @@ export class Backward {
       node,
       opset: builder.opset,
       wants: (i) => this.#dependent.has(node.inputs[i] ?? ""),
+      costs: this.#costs,
       emit: (op, inputs, options) => builder.emit(op, inputs, options),
       emitAll: (op, inputs, options) => builder.emitAll(op, inputs, options),
       constant: (ref, stem) => builder.constant(ref, stem),
@@ -108,6 +126,7 @@ export class Backward {
             branchGradient(this.#builder.body(`${prefix}${key}/`), key, attribute.value, {
               dy,
               wanted,
+              follow: (body, ...path) => this.#follow(body, ...path),
             }),
           ]
         : [],
@@ -127,19 +146,6 @@ export class Backward {
   }
 }
 
-/** Follows gradients back through the nodes of a body. */
-function follow(
-  body: TypedBuilder,
-  nodes: readonly Node[],
-  dependent: ReadonlySet<ValueName>,
-  seeds: Iterable<readonly [ValueName, ValueName]>,
-): Backward {
-  const backward = new Backward(body, dependent);
-  for (const [name, gradient] of seeds) backward.add(name, gradient);
-  backward.through(nodes);
-  return backward;
-}
-
 /** The gradient of one branch before its outputs are declared. */
 interface BranchGradient {
   /** The attribute that holds the branch. */
@@ -153,7 +159,11 @@ function branchGradient(
   body: TypedBuilder,
   key: string,
   branch: Graph,
-  flow: { dy: readonly (ValueName | undefined)[]; wanted: readonly ValueName[] },
+  flow: {
+    readonly dy: readonly (ValueName | undefined)[];
+    readonly wanted: readonly ValueName[];
+    readonly follow: Follow;
+  },
 ): BranchGradient {
   const nodes = copied(body, branch);
   const dependent = dependingOn(nodes.nodes, flow.wanted, (name) => body.typeOf(name));
@@ -161,7 +171,7 @@ function branchGradient(
     const gradient = flow.dy[i];
     return gradient === undefined ? [] : [[nodes.rename(output.name), gradient]];
   });
-  const backward = follow(body, nodes.nodes, dependent, seeds);
+  const backward = flow.follow(body, nodes.nodes, dependent, seeds);
   const gradients = new Map<ValueName, ValueName>();
   for (const name of flow.wanted) {
     const gradient = backward.gradientOf(name);

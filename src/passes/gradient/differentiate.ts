@@ -10,6 +10,7 @@ import type { Graph, ValueName } from "../../graph/graph.ts";
 import { typeOf } from "../../graph/query.ts";
 import { elementCount } from "../../graph/shape.ts";
 import { expandLike, scalarLike } from "../../ops/construct.ts";
+import { BUILT_IN_COSTS, type KernelCosts } from "../../ops/kernel-costs.ts";
 import { Backward } from "./backward.ts";
 import { decompose } from "./decompose.ts";
 import { dependingOn, unreached, unsupportedOn } from "./paths.ts";
@@ -26,6 +27,8 @@ export interface GradientRequest {
   readonly wrt: readonly ValueName[];
   /** What of those that the loss does not depend on: refused by default, else left out of the result. */
   readonly unreached?: "refuse" | "leave-out";
+  /** What kernels take, where a gradient has several forms. Default: those built in, the same everywhere. */
+  readonly costs?: KernelCosts;
 }
 
 /** The graph with its gradients, and where each of them is. */
@@ -54,7 +57,7 @@ export function differentiate(given: Graph, request: GradientRequest): Different
   const graph = withSavedResults(apart, request.wrt);
   const builder = new TypedBuilder(graph);
   const dependent = dependingOn(graph.nodes, request.wrt, (name) => builder.typeOf(name));
-  const backward = new Backward(builder, dependent);
+  const backward = new Backward(builder, dependent, request.costs ?? BUILT_IN_COSTS);
   const one = scalarLike(builder, request.loss, 1);
   const rank = builder.typeOf(request.loss)?.shape?.length;
   backward.add(request.loss, rank === 0 ? one : expandLike(builder, one, request.loss));
