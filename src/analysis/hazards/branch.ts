@@ -114,6 +114,8 @@ export const linearBranch: Rule = {
 
 function isAffine({ flow }: Merging, node: Node): boolean {
   const count = flow.activationInputs(node).length;
+  // Also one on whose grid are no negative numbers.
+  if (flow.activates(node)) return false;
   return isLinear(node, count) || roleOf(node, count) === "transparent";
 }
 

@@ -99,4 +99,43 @@ describe("an operand that is not quantized", () => {
     );
     expect(found).toMatchObject([{ severity: "info" }]);
   });
+
+  test("none is in a model without any, whatever its types and layouts", () => {
+    const cast =
+      parseGraph(`${HEAD} g (float16[N,2] x) => (float[N,2] y) <float[2,2] w = {1,2,3,4}> {
+      c = Cast <to = 1> (x)  h = MatMul (c, w)  r = Relu (h)  y = Add (c, r)
+    }`);
+    const blocked = parseGraph(`<ir_version: 10, opset_import: ["" : 20, "com.microsoft.nchwc" : 1]>
+      g (float[1,1,4,4] x) => (float[1,1,4,4] y) <float[1,1,1,1] w = {2}> {
+        a = com.microsoft.nchwc.ReorderInput (x)
+        h = com.microsoft.nchwc.Conv <activation = "Relu"> (a, w)
+        r = com.microsoft.nchwc.ReorderOutput <channels = 1> (h)
+        y = Add (x, r)
+      }`);
+    for (const graph of [cast, blocked]) expect(missing(graph)).toEqual([]);
+  });
+
+  test("an operand of another type stays on its grid", () => {
+    const graph =
+      parseGraph(`${HEAD} g (float[N,2] x) => (float[N,2] y) ${weights({ shortcut: 1, branch: 1 })} {
+      p = QuantizeLinear (x, s, z)  c = DequantizeLinear (p, s, z)
+      h = MatMul (c, w)  r = Relu (h)  q = QuantizeLinear (r, t, z)  d = DequantizeLinear (q, t, z)
+      l = Cast <to = 10> (c)  k = Cast <to = 1> (l)  y = Add (k, d)
+    }`);
+    expect(missing(graph)).toEqual([]);
+  });
+});
+
+describe("a branch", () => {
+  test("is not linear where a grid has no negative numbers", () => {
+    const told = (zero: number) =>
+      lint(
+        parseGraph(`${HEAD} g (float[N,2] x) => (float[N,2] y)
+          <float[2,2] w = {1,2,3,4}, float s = {0.1}, uint8 z = {${zero}}> {
+          h = MatMul (x, w)  q = QuantizeLinear (h, s, z)  d = DequantizeLinear (q, s, z)
+          k = MatMul (d, w)  y = Add (x, k)
+        }`),
+      ).some(({ id }) => id === "skip/linear-branch");
+    expect([told(0), told(128)]).toEqual([false, true]);
+  });
 });

@@ -5,7 +5,7 @@ import { diagnostic } from "../../base/diagnostic.ts";
 import type { Node, ValueName } from "../../graph/graph.ts";
 import { numbersOf } from "../../graph/tensor.ts";
 import type { Fusion } from "../skips/fusion.ts";
-import { isRounding, roleOf } from "../skips/vocabulary.ts";
+import { isRounding, roleOf, wordOf } from "../skips/vocabulary.ts";
 import { placeOf } from "../standing.ts";
 import { fusionsIn, type Merging, named } from "./nodes.ts";
 import type { Examined, ExaminedSkip, Finding, Rule } from "./rule.ts";
@@ -16,6 +16,11 @@ const BITS_LOST = 3;
 const TOLERANCE = 1e-3;
 /** A stream whose scale grows 16-fold leaves 4 of 8 bits to what its first blocks gave. */
 const GROWTH = 16;
+
+/** Ops that bring a value to a grid, or back from it. Other types and layouts (Cast, ReorderInput) bring it to none. */
+const QUANTIZING = new Set([
+  ...["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "FakeQuantize"],
+]);
 
 /** Ops whose results lie on the grid of their operand. */
 const KEEPS_GRID = new Set([
@@ -34,11 +39,12 @@ function gridOf(merging: Merging, value: ValueName): Grid | undefined {
   for (let name = value; ; ) {
     const node = flow.producer(name);
     if (node === undefined) return undefined;
-    if (isRounding(node)) return { scale: scaleOf(merging, node.inputs[1]) };
+    if (QUANTIZING.has(wordOf(node))) return { scale: scaleOf(merging, node.inputs[1]) };
     // What an op on integers gives is on a grid; its scale is the operand in front of the last.
     if (node.op.startsWith("QLinear")) return { scale: undefined };
     const [input, ...more] = flow.activationInputs(node);
-    if (input === undefined || more.length > 0 || !KEEPS_GRID.has(node.op)) return undefined;
+    if (input === undefined || more.length > 0) return undefined;
+    if (!KEEPS_GRID.has(node.op) && !isRounding(node)) return undefined;
     name = input;
   }
 }

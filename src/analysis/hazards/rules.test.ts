@@ -103,6 +103,43 @@ const ROWS: readonly Row[] = [
       { h = Gemm (x, w)  r = Relu (h)  f = MatMul (r, z)  y = Add (x, f) }`,
   ],
   [
+    "a recurrent layer that starts from zeros",
+    "weights/zero-layer",
+    false,
+    `g (float[T,1,2] x) => (float[T,1,1,1] y)
+      <float[1,3,2] w = {1,2,3,4,5,6}, float[1,3,1] r = {1,2,3}, float[1,6] b = {0,0,0,0,0,0}, float[1,1,1] h = {0}>
+      { y = GRU <hidden_size = 1> (x, w, r, b, , h) }`,
+  ],
+  [
+    "a recurrent layer without weights",
+    "weights/zero-layer",
+    true,
+    `g (float[T,1,2] x) => (float[T,1,1,1] y)
+      <float[1,3,2] w = {0,0,0,0,0,0}, float[1,3,1] r = {1,2,3}>
+      { y = GRU <hidden_size = 1> (x, w, r) }`,
+  ],
+  [
+    "a layer whose bias of two axes is zero",
+    "weights/zero-layer",
+    false,
+    `g (float[N,2] x) => (float[N,2] y) <${SQUARE}, float[1,2] zeros = {0,0}>
+      { y = Gemm (x, w, zeros) }`,
+  ],
+  [
+    "one mask of two attentions",
+    "weights/shared",
+    false,
+    `g (float[1,1,2,2] q) => (float[1,1,2,2] y) <float[2,2] mask = {0,-1e9,0,0}>
+      { a = Attention (q, q, q, mask)  y = Attention (a, a, a, mask) }`,
+  ],
+  [
+    "a mask of minus infinity",
+    "weights/not-finite",
+    false,
+    `g (float[1,1,2,2] q) => (float[1,1,2,2] y) <float[2,2] mask = {0,-inf,0,0}>
+      { y = Attention (q, q, q, mask) }`,
+  ],
+  [
     "a negative variance",
     "weights/not-finite",
     true,

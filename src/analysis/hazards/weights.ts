@@ -1,8 +1,8 @@
 // Weights that no training should end with.
 
 import { diagnostic } from "../../base/diagnostic.ts";
-import { floatAttribute, type Graph } from "../../graph/graph.ts";
-import { isNorm, roleOf } from "../skips/vocabulary.ts";
+import { floatAttribute, type Graph, type Node } from "../../graph/graph.ts";
+import { isNorm, roleOf, wordOf } from "../skips/vocabulary.ts";
 import { everyNode, placeOf, type Standing } from "../standing.ts";
 import { deadParts } from "./branch.ts";
 import type { Finding, Rule } from "./rule.ts";
@@ -14,10 +14,34 @@ import { statisticsOf } from "./statistics.ts";
  */
 const LARGEST = 1e4;
 
-/** What layers and norms read as weights. Infinities in masks are meant, and are read by other ops. */
+const RECURRENT = new Set(["RNN", "LSTM", "GRU"]);
+
+/** Where layers have what they add: biases and peepholes. */
+const ADDED: ReadonlyMap<string, readonly number[]> = new Map<string, readonly number[]>([
+  ...["Gemm", "FusedGemm", "Linear"].map((word) => [word, [2]] as const),
+  ...["RNN", "LSTM", "GRU"].map((word) => [word, [3, 7]] as const),
+]);
+
+/** What layers and norms read as weights. Infinities in masks are meant. */
 function weightsOf({ node, graph }: Standing): readonly string[] {
   if (roleOf(node, 1) !== "transform" && !isNorm(node)) return [];
-  return node.inputs.filter((name) => graph.initializers.has(name));
+  return weighing(node).filter((name) => graph.initializers.has(name));
+}
+
+/** The inputs among which weights are: no masks of attention, no states in which a recurrent layer starts. */
+function weighing(node: Node): readonly string[] {
+  const word = wordOf(node);
+  if (word.includes("Attention")) return node.inputs.slice(0, 3);
+  // W, R, B, and behind the lengths and the states the peepholes.
+  if (RECURRENT.has(word)) return [...node.inputs.slice(1, 4), ...node.inputs.slice(7, 8)];
+  return node.inputs;
+}
+
+/** The matrices that a layer multiplies by: biases, which may have two axes as well, left out. */
+function matricesOf(at: Standing): readonly string[] {
+  const added = ADDED.get(wordOf(at.node)) ?? [];
+  const biases = new Set(added.map((position) => at.node.inputs[position]));
+  return weightsOf(at).filter((name) => !biases.has(name));
 }
 
 /** NaN or infinity among the weights of a layer, or a variance that makes one. */
@@ -92,7 +116,7 @@ export const zeroLayer: Rule = {
     const dead = new Set(deadParts(model).map(({ node }) => node));
     return [...everyNode(model.canonical)].flatMap((at) => {
       if (roleOf(at.node, 1) !== "transform" || dead.has(at.node)) return [];
-      if (!weightsOf(at).some((name) => isZeroMatrix(at.graph, name))) return [];
+      if (!matricesOf(at).some((name) => isZeroMatrix(at.graph, name))) return [];
       return [
         diagnostic({
           id: "weights/zero-layer",
@@ -128,7 +152,7 @@ export const sharedWeight: Rule = {
     const readers = new Map<string, Standing[]>();
     for (const at of everyNode(canonical)) {
       if (roleOf(at.node, 1) !== "transform") continue;
-      for (const name of new Set(weightsOf(at))) {
+      for (const name of new Set(matricesOf(at))) {
         const shape = at.graph.initializers.get(name)?.shape ?? [];
         if (shape.length > 1) readers.set(name, [...(readers.get(name) ?? []), at]);
       }
