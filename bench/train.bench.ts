@@ -4,6 +4,7 @@
 
 import { execFileSync } from "node:child_process";
 import { median, withFolder } from "./command.ts";
+import { encoder } from "./encoder.bench.ts";
 import type { Bench, BenchOptions } from "./main.ts";
 
 /** What a process tells of its steps. */
@@ -38,6 +39,7 @@ const PEERS = ["eager", "channels_last"] as const;
 /** Median milliseconds of a step, images a second, peak memory. */
 export const train: Bench = {
   async run(options) {
+    if (options.flags.has("encoder")) return encoder(options);
     const settings = settingsOf(options);
     const python = process.env["PYTHON"];
     if (options.flags.has("compare")) return compared(settings, python);
