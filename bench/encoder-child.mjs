@@ -93,10 +93,11 @@ async function measure(graphToRun, count, data) {
     momentum: new Float32Array(program.parameters.count),
   };
   const vector = (values) => float32([values.length], values);
-  const [times, losses] = [[], []];
+  const [times, processor, losses] = [[], [], []];
   for (let step = 0; step < count; step++) {
     const [x, labels] = [data.x(), data.labels()];
     const start = performance.now();
+    const used = process.cpuUsage();
     const outputs = await session.run(
       new Map([
         ["x", float32([batch, length, width], x)],
@@ -110,11 +111,18 @@ async function measure(graphToRun, count, data) {
     );
     losses.push(float32Values(outputs.get(ports.loss))[0]);
     times.push(performance.now() - start);
+    const { user, system } = process.cpuUsage(used);
+    processor.push((user + system) / 1000);
   }
   const { peakResidentBytes } = await session.memory();
   await session.close();
-  const stepMs = times.toSorted((a, b) => a - b)[count >> 1];
-  return { stepMs, losses, peakRssBytes: peakResidentBytes };
+  const middle = (values) => values.toSorted((a, b) => a - b)[count >> 1];
+  return {
+    stepMs: middle(times),
+    cpuMs: middle(processor),
+    losses,
+    peakRssBytes: peakResidentBytes,
+  };
 }
 
 /** A step that computes nothing: what going in and out of the runtime takes. */

@@ -7,6 +7,8 @@ import type { BenchOptions } from "./main.ts";
 
 interface Steps {
   readonly stepMs: number;
+  /** Of all threads, also while they wait for each other; with one, what an idle machine would take. */
+  readonly cpuMs: number;
   readonly peakRssBytes: number;
   readonly losses: readonly number[];
 }
@@ -40,6 +42,7 @@ export async function encoder(options: BenchOptions): Promise<Result> {
   const python = process.env["PYTHON"];
   const rows: Record<string, unknown>[] = [];
   const ratios: number[] = [];
+  const ratiosOfCpu: number[] = [];
   const apart: number[] = [];
   for (let round = 1; round <= settings.rounds; round++) {
     await withFolder(async (share) => {
@@ -51,12 +54,14 @@ export async function encoder(options: BenchOptions): Promise<Result> {
       if (theirs === undefined) return;
       rows.push(rowOf(round, "torch eager", settings.batch, theirs));
       ratios.push(theirs.stepMs / ours.stepMs);
+      ratiosOfCpu.push(theirs.cpuMs / ours.cpuMs);
       apart.push(...ours.losses.map((loss, i) => Math.abs(loss - (theirs.losses[i] ?? NaN))));
     });
     options.log(`round ${round} of ${settings.rounds} done`);
   }
   const compared = {
-    timesEager: { median: rounded(median(ratios)), rounds: ratios.map(rounded) },
+    timesEager: ratio(ratios),
+    timesEagerByCpu: ratio(ratiosOfCpu),
     lossesApart: rounded(Math.max(...apart)),
   };
   if (ratios.length > 0) options.log(JSON.stringify(compared));
@@ -71,11 +76,12 @@ function run<Found extends Steps>(program: string, script: string, given: object
 }
 
 function rowOf(round: number, engine: string, batch: number, found: Steps & Partial<Ours>) {
-  const { stepMs, peakRssBytes, nodes, graphMs, overheadMs } = found;
+  const { stepMs, cpuMs, peakRssBytes, nodes, graphMs, overheadMs } = found;
   return {
     round,
     engine,
     stepMs: rounded(stepMs),
+    cpuMs: rounded(cpuMs),
     sequencesPerSecond: rounded((1000 * batch) / stepMs),
     peakRssBytes,
     ...(nodes !== undefined && { nodes, graphMs: Math.round(graphMs ?? 0) }),
@@ -84,6 +90,10 @@ function rowOf(round: number, engine: string, batch: number, found: Steps & Part
       overheadShare: rounded(overheadMs / stepMs),
     }),
   };
+}
+
+function ratio(values: readonly number[]) {
+  return { median: rounded(median(values)), rounds: values.map(rounded) };
 }
 
 function rounded(value: number): number {
