@@ -2,7 +2,7 @@
 // decomposed into it (Vaswani et al. 2017, section 3.2).
 
 import type { DType } from "../graph/dtype.ts";
-import type { ValueName } from "../graph/graph.ts";
+import { int, type ValueName } from "../graph/graph.ts";
 import { sameDim, UNKNOWN_DIM } from "../graph/shape.ts";
 import { arithmetic } from "./arithmetic.ts";
 import {
@@ -36,6 +36,8 @@ export interface Scoring {
   readonly seen?: ValueName | undefined;
   /** Added to the scores. */
   readonly bias?: ValueName | undefined;
+  /** The score of no key at all, which takes a share away from the others; of four axes. */
+  readonly sink?: ValueName | undefined;
   /** The type in which the softmax is computed. */
   readonly precision?: DType | undefined;
 }
@@ -78,7 +80,7 @@ function repeated(context: Emitter, x: ValueName, like: ValueName): ValueName {
       : context.emit("Div", [sizesOf(context, like, [1]), sizesOf(context, x, [1])]);
   const ones = shapeConstant(context, [1, 1]);
   const target = context.emit("Concat", [ones, times, ones], {
-    attributes: { axis: { kind: "int", value: 0 } },
+    attributes: { axis: int(0) },
   });
   const spread = context.emit("Expand", [apart, target]);
   const shape = assembledShape(context, [
@@ -106,6 +108,17 @@ function lowest(dtype: DType | undefined): number {
   return dtype === "float16" ? -65504 : -3.4e38;
 }
 
+/** The softmax of scores, beside that of a sink if there is one. */
+function sharesOf(context: Emitter, scores: ValueName, sink: ValueName | undefined): ValueName {
+  if (sink === undefined) return context.emit("Softmax", [scores]);
+  const column = assembledShape(context, [[scores, 0], [scores, 1], [scores, 2], 1]);
+  const spread = context.emit("Expand", [castLike(context, sink, scores), column]);
+  const all = context.emit("Concat", [scores, spread], { attributes: { axis: int(3) } });
+  const [start, axis] = [0, 3].map((value) => shapeConstant(context, [value]));
+  const keys = sizesOf(context, scores, [3]);
+  return context.emit("Slice", [context.emit("Softmax", [all]), start ?? "", keys, axis ?? ""]);
+}
+
 /** softmax(q·kᵀ·scale + bias)·v. */
 export function attend(context: Emitter, { q, k, v }: Operands, scoring: Scoring): Attended {
   const a = arithmetic(context, q);
@@ -120,7 +133,7 @@ export function attend(context: Emitter, { q, k, v }: Operands, scoring: Scoring
   const b = arithmetic(context, exact);
   const kept =
     seen === undefined ? exact : b.where(seen, exact, lowest(context.typeOf(exact)?.dtype));
-  const softmax = castTo(context, context.emit("Softmax", [kept]), dtype);
+  const softmax = castTo(context, sharesOf(context, kept, scoring.sink), dtype);
   const shares = seen === undefined ? softmax : a.mul(softmax, a.mask(seen));
   const y = context.emit("MatMul", [shares, repeated(context, v, q)]);
   return { y, raw, capped, biased, shares };

@@ -62,9 +62,6 @@ function rotateBy(
 /** What a GroupQueryAttention is asked for that is not written out here. */
 function refuseSpecial(context: NodeContext): void {
   const { node } = context;
-  if (intAttribute(node, "smooth_softmax", 0) === 1 || input(context, 11) !== undefined) {
-    throw noGradient(node, "its softmax has a share for no key");
-  }
   if (node.inputs.slice(12).some((name) => name !== "")) {
     throw noGradient(node, "its cache is quantized");
   }
@@ -114,9 +111,19 @@ function decomposeGrouped(context: NodeContext): readonly (ValueName | undefined
       cap: floatAttribute(node, "softcap", 0),
       seen: both(context, notLater(context, queries, keys, pastKey), inWindow(context, keys, rows)),
       bias: input(context, 10),
+      sink: sinkOf(context, queries),
     },
   );
   return [fromHeads(context, y), keys, values];
+}
+
+/** The score of no key: one for each head, or 0. */
+function sinkOf(context: NodeContext, q: ValueName): ValueName | undefined {
+  const given = input(context, 11);
+  const axes = (list: readonly number[]): ValueName => shapeConstant(context, list);
+  if (given !== undefined) return context.emit("Unsqueeze", [given, axes([0, 2, 3])]);
+  if (intAttribute(context.node, "smooth_softmax", 0) !== 1) return undefined;
+  return context.emit("Unsqueeze", [scalarLike(context, q, 0), axes([0, 1, 2, 3])]);
 }
 
 /** Keys that are less than a window's size before a query. */

@@ -31,6 +31,8 @@ function without(x: Array64, axis: number): Array64 {
 interface Score {
   readonly scale: number;
   readonly cap: number;
+  /** The score of no key, which takes its share; undefined: there is none. */
+  readonly sink?: (head: number) => number | undefined;
   /** Added to the score of query i and key j; -Infinity: not seen. */
   readonly bias: (batch: number, head: number, i: number, j: number) => number;
 }
@@ -53,9 +55,10 @@ function attended(q: Array64, k: Array64, v: Array64, score: Score): Array64 {
       const capped = score.cap > 0 ? score.cap * Math.tanh(scaled / score.cap) : scaled;
       return capped + score.bias(b, h, i, j);
     });
-    const top = Math.max(...scores);
+    const sink = score.sink?.(h) ?? Number.NEGATIVE_INFINITY;
+    const top = Math.max(sink, ...scores);
     const powers = scores.map((one) => Math.exp(one - top));
-    const sum = powers.reduce((a, c) => a + c, 0);
+    const sum = powers.reduce((a, c) => a + c, Math.exp(sink - top));
     for (let d = 0; d < valueWidth; d++) {
       y.values[row * valueWidth + d] = powers.reduce(
         (total, p, j) => total + (p / sum) * (v.values[(group * keys + j) * valueWidth + d] ?? NaN),
@@ -194,7 +197,8 @@ function grouped(call: Call): Array64[] {
     intAttribute(call.node, name, 1),
   );
   const [h = 1, g = 1] = [heads, keyHeads];
-  const [, key, value, pastKey, pastValue, , , cos, sin, ids, extra] = call.inputs;
+  const [, key, value, pastKey, pastValue, , , cos, sin, ids, extra, sinks] = call.inputs;
+  const smooth = intAttribute(call.node, "smooth_softmax", 0) === 1;
   const query = operand(call, 0);
   const width = (query.shape[2] ?? 0) / (h + 2 * g);
   const q = inHeads(key === undefined ? part(query, 2, 0, h * width) : query, h);
@@ -214,6 +218,7 @@ function grouped(call: Call): Array64[] {
   const y = attended(at(q), keys, values, {
     scale: scaleOf(call, q.shape[3] ?? 1),
     cap: floatAttribute(call.node, "softcap", 0),
+    sink: (head) => sinks?.values[head] ?? (smooth ? 0 : undefined),
     bias: all(seen, added(extra)),
   });
   return [y, keys, values];

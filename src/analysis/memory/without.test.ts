@@ -78,7 +78,7 @@ test("skips in branches, a projection of a value that only it captures among the
           ["c4"] b2 = Conv <pads = [1, 1, 1, 1]> (b1, w)
           ["add2"] a4 = Add (a3, b2)
         },
-        else_branch = short () => (float[] n) { n = Neg (x) }>
+        else_branch = short () => (float[] n) { n = Exp (x) }>
     }`);
   const run = bindBatch(graph, 1);
   const { skips } = census(graph);

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
+import { inferShapes } from "../../canonical/infer-shapes.ts";
+import { withBodies } from "../../canonical/inline.ts";
 import { TypedBuilder } from "../../canonical/typed-builder.ts";
 import type { DType } from "../../graph/dtype.ts";
-import { type Attribute, int, ints, type ValueName } from "../../graph/graph.ts";
+import { type Attribute, type Graph, int, ints, type ValueName } from "../../graph/graph.ts";
 import type { Shape } from "../../graph/shape.ts";
 import { int64, scalarOf } from "../../graph/tensor.ts";
 import { type Check, checkGradient } from "../../ops/gradient.test-helper.ts";
@@ -183,6 +185,28 @@ describe("gradients through Loop and Scan", () => {
     const ops = graph.nodes.map((node) => node.op);
     expect(ops.filter((op) => op === "Scan")).toHaveLength(1);
     expect(ops).not.toContain("If");
+  });
+
+  test("a body need not say the shapes of its inputs", async () => {
+    const shapeless = (graph: Graph): Graph => ({
+      ...graph,
+      nodes: graph.nodes.map((node) =>
+        withBodies(node, (body) => ({
+          ...body,
+          inputs: body.inputs.map((value) => ({ ...value, shape: undefined })),
+          values: new Map(),
+        })),
+      ),
+    });
+    const builder = new TypedBuilder();
+    const names = [builder.input("x", "float64", [2, 3]), builder.input("w", "float64", [3, 3])];
+    const [y = ""] = repeated(2)(builder, names);
+    builder.emit("ReduceSum", [y], { outputs: ["loss"], attributes: { keepdims: int(0) } });
+    const graph = builder.finish("bare", new Map([["", 20]]));
+    const request = { loss: "loss", wrt: names };
+    const told = differentiate(graph, request).graph.nodes.map((node) => node.op);
+    const bare = differentiate(inferShapes(shapeless(graph)), request).graph.nodes;
+    expect(bare.map((node) => node.op)).toEqual(told);
   });
 
   test("an op without a gradient inside is refused by name", () => {

@@ -1,26 +1,19 @@
-// The way back through a Loop or Scan: the rounds are run once more, each telling the states that it got, then a
-// Scan goes through them from the last to the first. It carries the gradients of the states and the sums of those
+// The way back through a Loop or Scan, whose rounds have told the states that they got: a Scan goes through them
+// from the last to the first. It carries the gradients of the states and the sums of those
 // of the values around; gradients of slices are stacked (Griewank and Walther 2008, chapter 3, round by round).
 
 import { present } from "../../base/assert.ts";
 import type { TypedBuilder } from "../../canonical/typed-builder.ts";
-import type { EmitOptions } from "../../graph/build.ts";
-import { isFloat } from "../../graph/dtype.ts";
-import {
-  type Attribute,
-  int,
-  ints,
-  type Node,
-  type Value,
-  type ValueName,
-} from "../../graph/graph.ts";
+import { type DType, isFloat } from "../../graph/dtype.ts";
+import { int, ints, type Node, type Value, type ValueName } from "../../graph/graph.ts";
 import { captures } from "../../graph/query.ts";
-import type { Shape } from "../../graph/shape.ts";
+import { normalizeAxis, type Shape } from "../../graph/shape.ts";
 import { numbersOf, scalarOf } from "../../graph/tensor.ts";
 import { noGradient, zerosLike } from "../../ops/construct.ts";
 import { copied } from "./copy.ts";
 import { dependingInside, dependingOn } from "./paths.ts";
 import type { RoundState, Rounds } from "./rounds.ts";
+import { type Told, toldBy } from "./told-states.ts";
 
 /** Follows gradients back through nodes of a body, and tells them by name. */
 export type Follow = (
@@ -49,7 +42,7 @@ export function throughRounds(builder: TypedBuilder, rounds: Rounds, flow: Flow)
   const inside = dependingInside(rounds.node, rounds.body, flow.dependent, (name) =>
     builder.typeOf(name),
   );
-  const told = replayed(builder, rounds);
+  const told = present(toldBy(rounds), "what rounds got is told before their way back is built");
   if (told.count === undefined || runsForSure(builder, rounds.node)) {
     return new BackwardScan(builder, rounds, inside)
       .build(flow, told)
@@ -101,78 +94,11 @@ function ifAny(
   return parts.map(({ name }, i): Found => [name, outputs[i] ?? ""]);
 }
 
-/** The states that each round got, and its number, stacked in the order of the rounds. */
-interface Told {
-  readonly states: readonly ValueName[];
-  readonly count: ValueName | undefined;
-}
-
-/** Runs the rounds again for what they get; the results are those of the first time, and nobody reads them. */
-function replayed(builder: TypedBuilder, rounds: Rounds): Told {
-  const { node, body, states, stacks, count } = rounds;
-  if (states.length === 0 && count === undefined) return { states: [], count: undefined };
-  const again = builder.body(`${builder.unique(`again_${node.name}`)}/`);
-  const inputs = body.inputs.map((value) =>
-    inputOf(again, value, shapeInside(builder, rounds, value)),
-  );
-  const copy = copied(
-    again,
-    body,
-    body.inputs.map((value, i) => [value.name, inputs[i] ?? ""] as const),
-  );
-  for (const value of body.outputs) outputOf(again, copy.rename(value.name), value);
-  const kept = [...states.map((state) => state.inside), ...(count === undefined ? [] : [count])];
-  for (const value of kept) outputOf(again, copy.rename(value.name), value);
-  const attributes: Record<string, Attribute> = {
-    ...Object.fromEntries(node.attributes),
-    body: { kind: "graph", value: again.finish(`${body.name}.again`, body.opsets) },
-  };
-  if (node.op === "Scan") {
-    attributes["scan_output_axes"] = ints([...stacks.map((one) => one.axis), ...kept.map(() => 0)]);
-    attributes["scan_output_directions"] = ints([
-      ...stacks.map((one) => Number(one.reversed)),
-      ...kept.map(() => 0),
-    ]);
-  }
-  const first = states.length + stacks.length;
-  const options: EmitOptions = {
-    name: `again_${node.name}`,
-    attributes,
-    outputCount: first + kept.length,
-  };
-  const outputs = builder.emitAll(node.op, node.inputs, options);
-  const found = outputs.slice(first);
-  return { states: found.slice(0, states.length), count: found[states.length] };
-}
-
-/** Declares an input of a body under a name of its own. */
-function inputOf(body: TypedBuilder, value: Value, shape: Shape): ValueName {
-  return body.input(body.unique(value.name), value.dtype, shape);
-}
-
 /** Makes a value an output of a body: under a name of its own, also where it is an input or from outside. */
 function outputOf(body: TypedBuilder, name: ValueName, like: Value): void {
   const own = body.emit("Identity", [name]);
   const type = body.typeOf(own);
   body.output({ name: own, dtype: type?.dtype ?? like.dtype, shape: type?.shape });
-}
-
-/** The shape of an input of the body, in every round. */
-function shapeInside(
-  builder: TypedBuilder,
-  { node, body, states, slices, count, condition }: Rounds,
-  value: Value,
-): Shape {
-  if (value.name === count?.name || value.name === condition?.name) return [];
-  const declared = body.values.get(value.name)?.shape ?? value.shape;
-  if (declared !== undefined) return declared;
-  const state = states.find((one) => one.inside.name === value.name);
-  const outer = state && builder.typeOf(state.outer)?.shape;
-  if (outer !== undefined) return outer;
-  const slice = slices.find((one) => one.inside.name === value.name);
-  const whole = slice && builder.typeOf(slice.outer)?.shape;
-  if (slice !== undefined && whole !== undefined) return whole.toSpliced(slice.axis, 1);
-  throw noGradient(node, `the rank of "${value.name}" in its body must be known`);
 }
 
 /** The Scan from the last round to the first. */
@@ -264,12 +190,8 @@ class BackwardScan {
 
   #carry(start: ValueName, stem: string): ValueName {
     this.#carried.push(start);
-    const type = present(this.#builder.typeOf(start), "what is carried is typed");
-    return this.#body.input(
-      this.#body.unique(stem),
-      type.dtype,
-      present(type.shape, "and its rank known"),
-    );
+    const { dtype, shape } = this.#typeOf(start);
+    return this.#body.input(this.#body.unique(stem), dtype, shape);
   }
 
   #slice(
@@ -277,9 +199,15 @@ class BackwardScan {
     stem: string,
   ): ValueName {
     this.#through.push(at);
-    const type = present(this.#builder.typeOf(at.outer), "what is cut is typed");
-    const shape = present(type.shape, "and its rank known").toSpliced(at.axis, 1);
-    return this.#body.input(this.#body.unique(stem), type.dtype, shape);
+    const { dtype, shape } = this.#typeOf(at.outer);
+    const axis = normalizeAxis(at.axis, shape.length) ?? 0;
+    return this.#body.input(this.#body.unique(stem), dtype, shape.toSpliced(axis, 1));
+  }
+
+  #typeOf(name: ValueName): { readonly dtype: DType; readonly shape: Shape } {
+    const type = this.#builder.typeOf(name);
+    if (type?.shape !== undefined) return { dtype: type.dtype, shape: type.shape };
+    throw noGradient(this.#rounds.node, `the rank of "${name}" must be known`);
   }
 
   /** What the rounds got: states as they told them, slices as they were cut, last first. */

@@ -179,6 +179,9 @@ const grouped: Generator = (random, variant) => {
   const total = past + length;
   const last = constant(int32([batch], new Array<number>(batch).fill(total - 1)));
   const cap = variant % 6 === 3;
+  const biased = variant % 9 === 4;
+  const sunk = variant % 7 === 5;
+  const smooth = variant % 7 === 3;
   const pasts = [x([batch, keyHeads, past, width]), x([batch, keyHeads, past, width])];
   return {
     op: "GroupQueryAttention",
@@ -189,6 +192,9 @@ const grouped: Generator = (random, variant) => {
       ...(past > 0 ? ["past"] : []),
       ...(window ? ["window"] : []),
       ...(cap ? ["softcap"] : []),
+      ...(biased ? ["bias of scores"] : []),
+      ...(sunk ? ["sinks"] : []),
+      ...(smooth ? ["smooth"] : []),
     ].join(", "),
     inputs: [
       x([batch, length, (packed ? heads + 2 * keyHeads : heads) * width]),
@@ -198,7 +204,10 @@ const grouped: Generator = (random, variant) => {
       ...(past > 0 ? pasts : [omitted, omitted]),
       last,
       constant(int32([], [total])),
-      ...(turns ? tables(width / 2) : []),
+      ...(turns ? tables(width / 2) : [omitted, omitted]),
+      omitted,
+      biased ? x([1, heads, length, total]) : omitted,
+      ...(sunk ? [x([heads])] : []),
     ],
     attributes: {
       num_heads: int(heads),
@@ -207,6 +216,7 @@ const grouped: Generator = (random, variant) => {
       ...(turns && variant % 8 === 7 && { rotary_interleaved: int(1) }),
       ...(window && { local_window_size: int(2) }),
       ...(cap && { softcap: float(2) }),
+      ...(smooth && { smooth_softmax: int(1) }),
     },
     outputs: 3,
   };
