@@ -41,11 +41,7 @@ test.each([
     "then.then.weight",
     nn.conditional(nn.conditional(nn.dense(D), { threshold: -1 }), { threshold: -1 }),
   ],
-  [
-    "recurrent, its weights in every round",
-    "body.weight",
-    nn.recurrentResidual(3, nn.dense(D)),
-  ],
+  ["recurrent, its weights in every round", "body.weight", nn.recurrentResidual(3, nn.dense(D))],
 ] as const)("%s: to the input and to %s", async (_, name, block) => {
   const fresh = build(block, [D]);
   const count = weight(fresh, name).length;
