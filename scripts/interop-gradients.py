@@ -409,7 +409,7 @@ def write(net, x, path, options):
 
 
 def partsOf(net, path):
-    """For each weight the initializers that hold it, as it is or transposed; by name where that is enough."""
+    """For each weight the initializers that hold it, as it is or transposed; none where a norm was folded into it."""
     held = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
     parts = {}
     for key, value in net.named_parameters():
@@ -420,7 +420,8 @@ def partsOf(net, path):
             for name, one in held.items()
             if one.ndim == 2 and equal(one.T, own) and not equal(one, own)
         ]
-        parts[key] = [{"name": key, "transposed": False}] if key in held and not turned else same + turned
+        named = key in held and equal(held[key], own) and not turned
+        parts[key] = [{"name": key, "transposed": False}] if named else same + turned
     return parts
 
 

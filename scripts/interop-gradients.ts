@@ -115,12 +115,12 @@ function sumOf(
   });
 }
 
-/** What is smaller, relative to the largest gradient of a network, is zero but for rounding in float64. */
-const ZERO = 1e-12;
+/** What is smaller, relative to the largest gradient of a network, is zero but for rounding. */
+const ZERO = 1e-9;
 
 /**
  * Largest difference over the largest number of the reference. A gradient that is zero, as that of a bias
- * in front of a normalisation, is measured by the largest of the network.
+ * in front of a normalisation or of the keys of an attention, is measured by the largest of the network.
  */
 function errorOf(
   found: ArrayLike<number>,
