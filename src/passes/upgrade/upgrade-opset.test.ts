@@ -2,11 +2,14 @@ import { describe, expect, test } from "vitest";
 import { sound } from "../../../test/sound.ts";
 import { SkipwayError } from "../../base/errors.ts";
 import { Random } from "../../base/random.ts";
+import { inlineFunctions } from "../../canonical/inline.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { parseGraph } from "../../graph/parse.ts";
 import { isStatic } from "../../graph/shape.ts";
 import { float32, numbersOf, type Tensor } from "../../graph/tensor.ts";
-import { modelOf } from "../../onnx/onnx-model.ts";
+import type { Model } from "../../onnx/model.ts";
+import { modelOf, withGraph } from "../../onnx/onnx-model.ts";
+import { readModel } from "../../onnx/read.ts";
 import { encodeModel } from "../../onnx/write.ts";
 import { schemasOf, standardOps } from "../../ops/schema.ts";
 import { inProcessRunner } from "../../runtime/in-process.ts";
@@ -284,6 +287,28 @@ describe("functions", () => {
     expect(called?.nodes.map((node) => node.op)).toContain("Constant");
     expect(called?.opsets.get("")).toBe(OPSET_OF_GRADIENTS);
     expect(await run(sound(after))).toEqual(await run(before));
+  });
+});
+
+describe("a model that was read", () => {
+  const text = `<opset_import: ["" : 11, "own" : 1]>
+     g (float[2,3] x) => (float[2,1] y) { y = own.Norm (x) }
+     <opset_import: ["" : 11], domain: "own"> Norm (x) => (y) { s = Softmax (x)  y = ReduceSum <axes = [1]> (s) }`;
+  const read = (): Model => readModel(encodeModel(modelOf(parseGraph(text))));
+
+  test("is written with the functions that its graph has now", async () => {
+    const model = read();
+    const upgraded = upgradeOpset(model.graph);
+    const again = readModel(encodeModel(withGraph(model, upgraded))).graph;
+    const [called] = [...(again.functions?.values() ?? [])];
+    expect(called?.opsets.get("")).toBe(OPSET_OF_GRADIENTS);
+    expect(await run(again)).toEqual(await run(model.graph));
+  });
+
+  test("and without those that were inlined", () => {
+    const model = read();
+    const again = readModel(encodeModel(withGraph(model, inlineFunctions(model.graph))));
+    expect(again.functions).toEqual([]);
   });
 });
 
