@@ -104,6 +104,12 @@ test("a table for people, and a choice of weights", async () => {
   expect(err).toBe(`with gradients: ${out}\n`);
 });
 
+test("an option that changes nothing is told", async () => {
+  const args = ["gradient", model, "--out", join(folder, "l1.onnx"), "--loss", "l1"];
+  const { code, err } = await skipway(...args, "--class-axis", "1");
+  expect([code, err]).toEqual([0, expect.stringContaining("--class-axis changes nothing")]);
+});
+
 test("weights beside a model stay there, and are found from another folder", async () => {
   const beside = join(folder, "beside.onnx");
   await modelOf(parseGraph(CLASSIFIER)).save(beside, {

@@ -96,6 +96,9 @@ function listOfNames(text: string): readonly string[] | undefined {
 }
 
 async function run(io: Io, path: string, options: GradientCommandOptions): Promise<void> {
+  if (options.classAxis !== undefined && !hasClasses(options.loss) && options.quiet !== true) {
+    io.err(`${options.loss} has no classes: --class-axis changes nothing\n`);
+  }
   const progress = new Progress(io, options.quiet === true);
   const made = await write(path, options, progress).finally(() => progress.end());
   if (options.json === true) {
@@ -131,9 +134,13 @@ async function write(
   return made;
 }
 
+function hasClasses(loss: LossName): loss is "cross-entropy" | "kl-divergence" {
+  return loss === "cross-entropy" || loss === "kl-divergence";
+}
+
 /** Labels of classes go along an axis; other targets have the shape of the output. */
 function lossOf({ loss, classAxis }: GradientCommandOptions): Loss {
-  if (loss !== "cross-entropy" && loss !== "kl-divergence") return { kind: loss };
+  if (!hasClasses(loss)) return { kind: loss };
   return classAxis === undefined ? { kind: loss } : { kind: loss, classAxis };
 }
 
