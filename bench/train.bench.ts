@@ -1,6 +1,7 @@
 // Steps of training a residual network for small images, beside PyTorch on the same processor: each measured in a
 // process of its own, in turn, round after round, for other work on the machine touches all alike.
-// `PYTHON=/path/to/python` with torch brings the peer in; `--compare` has both go the same twelve steps.
+// `PYTHON=/path/to/python` with torch brings the peer in; `--compare` has both go the same twelve steps. `PEERS=/folder`
+// with @tensorflow/tfjs installed brings two steps of its CPU backend in: minutes each, so `--batch 8`.
 
 import { execFileSync } from "node:child_process";
 import { median, withFolder } from "./command.ts";
@@ -71,15 +72,30 @@ export const train: Bench = {
       }
       options.log(`round ${round} of ${rounds} done`);
     }
+    const tfjs = process.env["PEERS"] === undefined ? undefined : tfjsSteps(settings);
+    if (tfjs !== undefined) rows.push(rowOf(1, "tfjs cpu", settings, tfjs));
     const timesTheBetterPeer = Object.fromEntries(
       Object.entries(ratios).map(([name, values]) => [
         name,
         { median: rounded(median(values)), rounds: values.map(rounded) },
       ]),
     );
-    return { settings: { ...settings, rounds, ...(python && { timesTheBetterPeer }) }, rows };
+    return {
+      settings: { ...settings, rounds, ...(python && { timesTheBetterPeer }), ...timesTfjs(rows) },
+      rows,
+    };
   },
 };
+
+/** How many times as long as ours a step of tfjs takes, by the fastest step of each. */
+function timesTfjs(rows: readonly Record<string, unknown>[]): Record<string, number> {
+  const fastest = (engine: string): number =>
+    Math.min(
+      ...rows.filter((row) => row["engine"] === engine).map((row) => Number(row["fastestMs"])),
+    );
+  const times = fastest("tfjs cpu") / fastest("skipway auto");
+  return Number.isFinite(times) ? { timesTfjs: rounded(times) } : {};
+}
 
 function settingsOf(options: BenchOptions): Settings {
   const { small } = options;
@@ -115,6 +131,15 @@ function peer(python: string, settings: Settings, more: { format: string; share?
   return JSON.parse(
     execFileSync(python, ["bench/train-peer.py", given], { encoding: "utf8" }),
   ) as Steps;
+}
+
+function tfjsSteps(settings: Settings): Steps {
+  const given = JSON.stringify({ ...settings, steps: 2 });
+  const out = execFileSync(process.execPath, ["bench/train-tfjs.mjs", given], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  return JSON.parse(out) as Steps;
 }
 
 function rowOf(round: number, engine: string, { batch }: Settings, found: Steps & Partial<Ours>) {
