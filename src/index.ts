@@ -31,6 +31,7 @@ export {
 export type { Loss } from "./passes/losses.ts";
 export { type ExportForm, type ExportOptions, exportModel } from "./runtime/export.ts";
 export { inProcessRunner } from "./runtime/in-process.ts";
+export { firstNonFinite, type NonFinite, type TensorRange } from "./runtime/non-finite.ts";
 export type { Runner, Session, Tensors } from "./runtime/runner.ts";
 export { type Dataset, datasets } from "./train/data.ts";
 export { type TrainingRun, type TrainOptions, train } from "./train/train.ts";

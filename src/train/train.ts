@@ -2,11 +2,9 @@
 // around it: batches, the learning rate, checkpoints, and what a run reports.
 
 import { createHash } from "node:crypto";
-import { assert, present } from "../base/assert.ts";
+import { present } from "../base/assert.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
-import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
-import type { Graph } from "../graph/graph.ts";
 import { float32Values, int64, scalar, type Tensor } from "../graph/tensor.ts";
 import type { Layer } from "../nn/layer.ts";
 import { buildNet } from "../nn/net.ts";
@@ -15,9 +13,10 @@ import type { Model } from "../onnx/model.ts";
 import { modelOf } from "../onnx/onnx-model.ts";
 import { encodeModel } from "../onnx/write.ts";
 import { inProcessRunner } from "../runtime/in-process.ts";
-import type { Session } from "../runtime/runner.ts";
+import type { Session, Tensors } from "../runtime/runner.ts";
 import { type Augmentation, type Batch, batchesPerEpoch, epochBatches } from "./batches.ts";
 import { blockInputs } from "./blocks.ts";
+import { checkFit } from "./check.ts";
 import {
   firstState,
   readCheckpoint,
@@ -26,6 +25,7 @@ import {
   type TrainingState,
 } from "./checkpoint.ts";
 import type { Dataset } from "./data.ts";
+import { diverged } from "./diverged.ts";
 import { type Accuracy, evaluateModel } from "./evaluate.ts";
 import { gatherFlat, tensorsOf, withWeights } from "./layout.ts";
 import { type LoweringChoice, trainingBlock } from "./lowering.ts";
@@ -198,9 +198,13 @@ async function runEpoch(
     if (options.signal?.aborted) throw interrupted(start.epoch, options.epochs);
     const done = start.epoch * steps + step;
     const rate = options.optimizer.rate * rateFactor(schedule, done, options.epochs * steps);
-    const result = await oneStep(session, state, { data, examples, rate, step: done });
+    const feeds = stepFeeds(session, state, { data, examples, rate, step: done });
+    const result = await oneStep(session, state, feeds);
+    const bad = faultOf(result);
+    if (bad !== undefined) {
+      throw await diverged(program.graph, feeds, { epoch: start.epoch, step, what: bad });
+    }
     state = { ...state, ...result.state };
-    if (!Number.isFinite(result.loss)) throw diverged(start.epoch, step);
     total += result.loss;
     for (const [i, norm] of result.norms.entries()) norms[i] = (norms[i] ?? 0) + norm / steps;
     step++;
@@ -222,15 +226,11 @@ async function runEpoch(
   };
 }
 
-async function oneStep(
+function stepFeeds(
   session: Session,
   state: TrainingState,
   { data, examples, rate, step }: { data: Dataset; examples: Batch; rate: number; step: number },
-): Promise<{
-  state: Pick<TrainingState, "parameters" | "momentum" | "statistics">;
-  loss: number;
-  norms: Float32Array;
-}> {
+): Map<string, Tensor> {
   const feeds = new Map<string, Tensor>(
     stateFeeds(state).filter(([name]) => session.inputs.has(name)),
   );
@@ -238,6 +238,34 @@ async function oneStep(
   feeds.set(ports.label, examples.labels);
   feeds.set(ports.rate, scalar(rate));
   if (session.inputs.has(ports.step)) feeds.set(ports.step, int64([], [step]));
+  return feeds;
+}
+
+/** What one step gave. */
+interface StepResult {
+  readonly state: Pick<TrainingState, "parameters" | "momentum" | "statistics">;
+  readonly loss: number;
+  readonly norms: Float32Array;
+}
+
+/** What of a step is no finite number. Weights are looked at too: with them the next step has no cause to be found. */
+function faultOf({ loss, state }: StepResult): "loss" | "weights" | undefined {
+  if (!Number.isFinite(loss)) return "loss";
+  return allFinite(state.parameters) && allFinite(state.statistics) ? undefined : "weights";
+}
+
+function allFinite(values: Float32Array): boolean {
+  let sum = 0;
+  // NaN and infinity times 0 are NaN; everything else adds nothing.
+  for (const value of values) sum += value * 0;
+  return sum === 0;
+}
+
+async function oneStep(
+  session: Session,
+  state: TrainingState,
+  feeds: Tensors,
+): Promise<StepResult> {
   const outputs = await session.run(feeds);
   const values = (name: string): Float32Array | undefined => {
     const found = outputs.get(name);
@@ -261,48 +289,6 @@ function fingerprintOf(graph: Uint8Array, data: Dataset, options: TrainOptions):
   return hash.update(JSON.stringify(settings)).digest("hex");
 }
 
-function checkFit(graph: Graph, data: Dataset, batch: number): void {
-  const [output] = graph.outputs;
-  assert(output !== undefined, "a network has an output");
-  const classes = output.shape?.[1];
-  const found = [];
-  if (output.shape?.length !== 2 || classes !== data.classes) {
-    found.push(
-      diagnostic({
-        id: "train/classes",
-        severity: "error",
-        where: "network output",
-        text: `has shape [${output.shape?.join(",") ?? "?"}]; ${data.name} has ${data.classes} classes, so [N,${data.classes}] is needed`,
-        fix: `End the network with nn.globalPool() and nn.dense(${data.classes}).`,
-      }),
-    );
-  }
-  if (batch < 1 || batch > data.train.count) {
-    found.push(
-      diagnostic({
-        id: "train/batch",
-        severity: "error",
-        where: "option batch",
-        text: `is ${batch}; ${data.name} has ${data.train.count} examples to train on`,
-        fix: `Choose a batch from 1 to ${data.train.count}.`,
-      }),
-    );
-  }
-  if (found.length > 0) throw SkipwayError.fromDiagnostics("input", found);
-}
-
 function interrupted(epoch: number, epochs: number): SkipwayError {
   return new SkipwayError("interrupted", `training stopped after ${epoch} of ${epochs} epochs`);
-}
-
-function diverged(epoch: number, step: number): SkipwayError {
-  return SkipwayError.fromDiagnostics("input", [
-    diagnostic({
-      id: "train/diverged",
-      severity: "error",
-      where: `epoch ${epoch + 1}, step ${step + 1}`,
-      text: "the loss is not a finite number: training has diverged",
-      fix: "Lower the learning rate, or normalise the inputs.",
-    }),
-  ]);
 }
