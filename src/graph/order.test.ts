@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Graph, NO_ATTRIBUTES, type Node } from "./graph.ts";
+import { inOrder } from "./order.ts";
 import { graphDiagnostics } from "./verify.ts";
 
 /** A graph of nodes n0, n1 …, each reading the outputs of others. */
@@ -61,5 +62,46 @@ describe("nodes that stand in the wrong order", () => {
     const reads = Array.from({ length: 100_000 }, (_, i) => [i + 1]);
     reads[99_999] = [0];
     expect(told(reads)).toHaveLength(99_999);
+  });
+});
+
+describe("nodes brought into order", () => {
+  test("each stands behind what it reads; lists that need no change or have a circle stay as they are", () => {
+    const edges = fc.array(fc.array(fc.nat(7), { maxLength: 2 }), { minLength: 8, maxLength: 8 });
+    fc.assert(
+      fc.property(edges, (reads) => {
+        const graph = graphOf(reads);
+        const nodes = inOrder(graph.nodes);
+        const circular = told(reads).some((one) => one.startsWith("graph/cycle"));
+        expect(new Set(nodes)).toEqual(new Set(graph.nodes));
+        if (circular || told(reads).length === 0) expect(nodes).toBe(graph.nodes);
+        else expect(graphDiagnostics({ ...graph, nodes })).toEqual([]);
+      }),
+    );
+  });
+
+  test("as early as can be, else in the order given", () => {
+    const names = inOrder(graphOf([[], [3], [], [2], []]).nodes).map(({ name }) => name);
+    expect(names).toEqual(["n0", "n2", "n3", "n1", "n4"]);
+  });
+
+  test("what a body reads from around counts", () => {
+    const body = graphOf([[]]);
+    const reading = {
+      ...body,
+      inputs: [],
+      nodes: body.nodes.map((n) => ({ ...n, inputs: ["v1"] })),
+    };
+    const [first, second] = graphOf([[], []]).nodes;
+    const attributes = new Map([["body", { kind: "graph" as const, value: reading }]]);
+    const nodes = [first, second].flatMap((node, i) =>
+      node === undefined ? [] : i === 0 ? [{ ...node, op: "Loop", attributes }] : [node],
+    );
+    expect(inOrder(nodes).map(({ name }) => name)).toEqual(["n1", "n0"]);
+  });
+
+  test("a chain as long as a file, from its end", () => {
+    const reads = Array.from({ length: 100_000 }, (_, i) => (i < 99_999 ? [i + 1] : []));
+    expect(inOrder(graphOf(reads).nodes)[0]?.name).toBe("n99999");
   });
 });

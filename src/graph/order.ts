@@ -1,4 +1,4 @@
-// Nodes that stand in the wrong order: read before they are made, or in a circle.
+// Nodes that stand in the wrong order: read before they are made, or in a circle; and nodes brought into order.
 
 import type { Node, ValueName } from "./graph.ts";
 import { subgraphs } from "./graph.ts";
@@ -28,10 +28,48 @@ export class Order {
   }
 
   #readsFrom(node: Node): Node[] {
-    const names = [...node.inputs];
-    for (const body of subgraphs(node)) names.push(...captures(body));
-    return names.flatMap((name) => this.#makers.get(name) ?? []);
+    return readsOf(node).flatMap((name) => this.#makers.get(name) ?? []);
   }
+}
+
+/** All values that a node reads, also within its bodies. */
+function readsOf(node: Node): readonly ValueName[] {
+  const bodies = subgraphs(node);
+  return bodies.length === 0
+    ? node.inputs
+    : [...node.inputs, ...bodies.flatMap((body) => [...captures(body)])];
+}
+
+/**
+ * The nodes in an order in which they can run: each as soon as what it reads is made, else in the order given.
+ * ONNX Runtime brings them into order too; tools that append the casts of a model in half precision count on it.
+ * The same list if it is in order, or if nodes wait for one another.
+ */
+export function inOrder(nodes: readonly Node[]): readonly Node[] {
+  const makers = new Map<ValueName, Node>();
+  for (const node of nodes)
+    for (const name of node.outputs) if (name !== "") makers.set(name, node);
+  const placed = new Set<Node>();
+  const open = new Set<Node>();
+  let moved = false;
+  for (const root of nodes) {
+    const path = placed.has(root) ? [] : [root];
+    for (let node = path.at(-1); node !== undefined; node = path.at(-1)) {
+      open.add(node);
+      const waits = readsOf(node).flatMap((name) => makers.get(name) ?? []);
+      const missing = waits.filter((one) => !placed.has(one));
+      if (missing.some((one) => open.has(one))) return nodes;
+      if (missing.length > 0) {
+        moved = true;
+        path.push(...missing.slice(0, 1));
+      } else {
+        open.delete(node);
+        placed.add(node);
+        path.pop();
+      }
+    }
+  }
+  return moved ? [...placed] : nodes;
 }
 
 interface Visit {

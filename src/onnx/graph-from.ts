@@ -16,6 +16,7 @@ import type {
 } from "../graph/graph.ts";
 import { functionKey } from "../graph/graph.ts";
 import { NodeNames } from "../graph/node-names.ts";
+import { inOrder } from "../graph/order.ts";
 import type { TensorRef } from "../graph/tensor.ts";
 import { ATTRIBUTE_TYPES } from "./attribute-types.ts";
 import { concatenated } from "./chunks.ts";
@@ -73,7 +74,7 @@ export function graphFrom(proto: GraphProto, setting: GraphSetting): Graph {
     name: proto.name,
     inputs: proto.input.map(valueFrom),
     outputs: proto.output.map(valueFrom),
-    nodes: nodes.map((node) => nodeFrom(node, names, { ...setting, depth: depth + 1 })),
+    nodes: inOrder(nodes.map((node) => nodeFrom(node, names, { ...setting, depth: depth + 1 }))),
     initializers,
     values: new Map(proto.valueInfo.map((value) => [value.name, valueFrom(value)])),
     opsets,
@@ -97,7 +98,7 @@ export function functionsFrom(
     functions.set(key, {
       inputs: proto.input,
       outputs: proto.output,
-      nodes: proto.node.map((node) => nodeFrom(node, names, inner)),
+      nodes: inOrder(proto.node.map((node) => nodeFrom(node, names, inner))),
       defaults: new Map(
         proto.attributeProto.map((attribute) => [attribute.name, attributeFrom(attribute, inner)]),
       ),

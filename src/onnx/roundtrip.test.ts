@@ -11,6 +11,7 @@ import { canonicalize } from "../canonical/canonical.ts";
 import { GraphBuilder } from "../graph/build.ts";
 import { float, type Graph, int, ints, string } from "../graph/graph.ts";
 import { bytesOf, float32, int64, numbersOf, tensor } from "../graph/tensor.ts";
+import { graphDiagnostics } from "../graph/verify.ts";
 import { residual } from "../nn/blocks/residual.ts";
 import { conv, dense, globalPool, relu, sequential } from "../nn/layers/index.ts";
 import { buildNet } from "../nn/net.ts";
@@ -247,6 +248,20 @@ describe("files that are no sound model", () => {
       "graph/duplicate-value",
       "graph/undefined-value",
     ]);
+  });
+
+  test("nodes in the wrong order are brought into order, and written so", () => {
+    const bytes = encodeModel(modelOf(rich()));
+    const proto = fromBinary(ModelProtoSchema, bytes);
+    proto.graph?.node.reverse();
+    const names = (from: Uint8Array) => readModel(from).graph.nodes.map(({ name }) => name);
+    const read = readModel(toBinary(ModelProtoSchema, proto));
+    expect(read.graph.nodes.map(({ name }) => name).toSorted()).toEqual(names(bytes).toSorted());
+    const again = fromBinary(ModelProtoSchema, encodeModel(read));
+    expect(again.graph?.node.map(({ name }) => name)).toEqual(
+      read.graph.nodes.map(({ name }) => name),
+    );
+    expect(graphDiagnostics(read.graph)).toEqual([]);
   });
 
   test("a tensor whose size and bytes disagree", () => {
