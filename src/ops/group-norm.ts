@@ -129,23 +129,26 @@ const MVN_EPSILON = 1e-9;
  * y = (x - mean) / (σ + ε): dx = (dy - mean(dy) - y·mean(dy·y)·(σ + ε)/σ) / (σ + ε). Where σ is 0, so is y,
  * and only the first two terms are left.
  */
-const mvnGradient: GradientRule = (context, [dy]) => {
-  if (dy === undefined) return [];
-  const x = context.node.inputs[0] ?? "";
-  const rank = knownShape(context, x, context.node).length;
-  const given = intsAttribute(context.node, "axes") ?? [0, 2, 3];
-  const axes = given.map((axis) => normalizeAxis(axis, rank) ?? 0);
+const mvnGradient: GradientRule = (context, [given]) => {
+  if (given === undefined) return [];
+  const input = context.node.inputs[0] ?? "";
+  const rank = knownShape(context, input, context.node).length;
+  // Neither constant is a number of half precision.
+  const [x, dy] = [inSingle(context, input), inSingle(context, given)];
+  const axes = (intsAttribute(context.node, "axes") ?? [0, 2, 3]).map(
+    (axis) => normalizeAxis(axis, rank) ?? 0,
+  );
   const emit = (op: string, ...inputs: ValueName[]): ValueName => context.emit(op, inputs);
   const mean = (v: ValueName): ValueName => reduce(context, "ReduceMean", v, axes, true);
   const centred = emit("Sub", x, mean(x));
   const sigma = emit("Sqrt", mean(emit("Mul", centred, centred)));
   const raised = emit("Add", sigma, scalarLike(context, x, MVN_EPSILON));
   const y = emit("Div", centred, raised);
-  // Half of the least number that is not 0 would do: it only keeps 0/0 away.
+  // It only keeps 0/0 away.
   const least = emit("Max", sigma, scalarLike(context, x, 1e-30));
   const slope = emit("Div", mean(emit("Mul", dy, y)), least);
   const level = emit("Div", emit("Sub", dy, mean(dy)), raised);
-  return [emit("Sub", level, emit("Mul", y, slope))];
+  return [castLike(context, emit("Sub", level, emit("Mul", y, slope)), input)];
 };
 
 const meanVarianceNormalization = defineOp("MeanVarianceNormalization", {
