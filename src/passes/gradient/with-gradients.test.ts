@@ -146,6 +146,23 @@ describe("the model with gradients", () => {
     ]);
   });
 
+  test("what nothing reads is gone, save the weights of the file", async () => {
+    const made = withGradients(
+      graph`g (float[2,3] x) => (float[2,3] y) <float[3] w = {1, 2, 3}, float[3] idle = {1, 2, 3}>
+        { a = Constant <value_int = 1> ()  n = Relu (x)  c = Constant <value_int = 0> ()
+          u = Gather (n, c)  y = Mul (x, w) }`,
+      MSE,
+    );
+    const read = new Set(made.graph.nodes.flatMap((node) => node.inputs));
+    for (const { name } of made.graph.outputs) read.add(name);
+    expect(made.graph.nodes.filter((node) => !node.outputs.some((one) => read.has(one)))).toEqual(
+      [],
+    );
+    const names = [...made.graph.initializers.keys()];
+    expect(names.filter((name) => !read.has(name))).toEqual(["idle"]);
+    expect((await run(made)).get("grad.w")).toHaveLength(3);
+  });
+
   test("slices between transpositions, which the runtime moves past one another", async () => {
     const made = withGradients(
       graph`g (float[1,2,3,4] x) => (float[1,2,3,4] y) <float[4] w = {1, 2, 3, 4}, int64[1] zero = {0},

@@ -14,6 +14,7 @@ import { inferenceMode, trainingMode } from "../training-mode.ts";
 import { differentiate } from "./differentiate.ts";
 import { unreached } from "./paths.ts";
 import { prepareForGradients } from "./prepare.ts";
+import { withoutUnread } from "./prune.ts";
 import { renameValues } from "./rename.ts";
 import { named, trainable } from "./trainable.ts";
 
@@ -86,8 +87,10 @@ export function withGradients(given: Graph, options: GradientOptions): GraphWith
   );
   if (missing.length > 0) throw SkipwayError.fromDiagnostics("input", missing.map(unreached));
   if (gradients.size === 0) throw nothingToTrain(given);
+  const whole = asOutputs(graph, gradients, { ...names, step: form.step });
   return {
-    ...asOutputs(graph, gradients, { ...names, step: form.step }),
+    ...whole,
+    graph: withoutUnread(whole.graph, new Set(given.initializers.keys())),
     target: names.target,
     loss: names.loss,
     step: form.step,
