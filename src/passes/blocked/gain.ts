@@ -2,14 +2,20 @@
 // way, between two forms of a graph that compute the same.
 
 /**
- * Picoseconds for each operation on two cores of a processor with AVX-512 (docs/design/training-speed.md). Of plain
- * convolutions whose weights are inputs of the graph: forward and the gradient in x, then the gradient in the weight.
+ * Picoseconds for each operation on one thread of a processor with AVX-512, as `all + few / channels`: fitted to 3x3
+ * convolutions of 16 to 256 channels whose weights are inputs of the graph (docs/design/training-speed.md). `forward`
+ * is also the gradient in x.
  */
-const PLAIN = { forward: 16, weight: 33 };
-const BLOCKED = { forward: 4, weight: 5 };
+interface Rates {
+  readonly forward: { readonly all: number; readonly few: number };
+  readonly weight: { readonly all: number; readonly few: number };
+}
+
+const PLAIN: Rates = { forward: { all: 4, few: 210 }, weight: { all: 4.5, few: 120 } };
+const BLOCKED: Rates = { forward: { all: 4, few: 60 }, weight: { all: 3.8, few: 45 } };
 /** The same of convolutions with one group for each channel. */
-const PLAIN_DEPTHWISE = { forward: 150, weight: 300 };
-const BLOCKED_DEPTHWISE = { forward: 40, weight: 60 };
+const PLAIN_DEPTHWISE: Rates = { forward: { all: 115, few: 0 }, weight: { all: 450, few: 0 } };
+const BLOCKED_DEPTHWISE: Rates = { forward: { all: 40, few: 0 }, weight: { all: 40, few: 0 } };
 
 /** Microseconds of a convolution and its norm for the nodes that the layout has more. */
 const OVERHEAD_US = 60;
@@ -44,8 +50,9 @@ export function gainOf(conv: Convolution, block: number): number {
   const zeros = fill(outputs) * (kind === "dense" ? fill(inputs) : 1);
   const slow = depthwise ? PLAIN_DEPTHWISE : PLAIN;
   const fast = depthwise ? BLOCKED_DEPTHWISE : BLOCKED;
-  const plain = passes * slow.forward + slow.weight;
-  const ofWeight = fast.weight * (depthwise ? 1 : fill(batch));
-  const blocked = zeros * (passes * fast.forward + ofWeight);
+  const at = ({ all, few }: Rates["forward"]): number => all + few / outputs;
+  const plain = passes * at(slow.forward) + at(slow.weight);
+  const ofWeight = at(fast.weight) * (depthwise ? 1 : fill(batch));
+  const blocked = zeros * (passes * at(fast.forward) + ofWeight);
   return (flops * (plain - blocked)) / 1e6 - OVERHEAD_US;
 }
