@@ -24,18 +24,33 @@ export type LoweringChoice = "auto" | "plain";
 let found: Promise<number | undefined> | undefined;
 
 /**
- * Channels in a block, where this machine's runtime trains in blocks as it does plain; undefined elsewhere.
- * Asked of the runtime once for each machine and version of it, and kept in a file of the user's cache.
+ * Channels in a block, where this machine's runtime trains in blocks as it does plain; undefined elsewhere. The block is
+ * looked for in each process; the proof is made once for each processor, block and version of the runtime, and kept in a
+ * file of the user's cache.
  */
 export function trainingBlock(): Promise<number | undefined> {
-  found ??= cached(provenBlock);
+  found ??= provenBlock();
   return found;
 }
 
 async function provenBlock(): Promise<number | undefined> {
   const block = await blockSize();
-  return block !== undefined && (await sameStep(block)) ? block : undefined;
+  if (block === undefined) return undefined;
+  const { version } = await runtimeInfo();
+  const cpu = cpus()[0]?.model ?? "";
+  const key = JSON.stringify({ rules: RULES, version, arch: arch(), cpu, block });
+  const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
+  const file = join(cache, "skipway", "blocked-layout.json");
+  const known = await readFile(file, "utf8").then(parsed, () => undefined);
+  if (known?.key === key) return known.proven ? block : undefined;
+  // A step that the runtime refuses proves nothing.
+  const proven = await sameStep(block).catch(() => false);
+  await kept(file, JSON.stringify({ key, proven }));
+  return proven ? block : undefined;
 }
+
+/** Counts the versions of the lowering: what was proven of one says nothing of the next. */
+const RULES = 1;
 
 /** Largest difference between the two steps, in shares of the largest number of each kind. */
 const TOLERANCE = 1e-4;
@@ -106,31 +121,13 @@ async function oneStep(
   return values;
 }
 
-/** What `compute` gave at an earlier time on this machine; asked again where no file says it. */
-async function cached(compute: () => Promise<number | undefined>): Promise<number | undefined> {
-  const { version } = await runtimeInfo();
-  const key = { version, arch: arch(), cpu: cpus()[0]?.model ?? "", rules: RULES };
-  const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
-  const file = join(cache, "skipway", "blocked-layout.json");
-  const known = await readFile(file, "utf8").then(parsed, () => undefined);
-  if (known !== undefined && known.key === JSON.stringify(key)) return known.block;
-  const block = await compute();
-  await kept(file, JSON.stringify({ key: JSON.stringify(key), block: block ?? 0 }));
-  return block;
-}
-
-/** Counts the versions of the lowering: what was proven of one says nothing of the next. */
-const RULES = 1;
-
-function parsed(text: string): { key: string; block: number | undefined } | undefined {
+function parsed(text: string): { key: string; proven: boolean } | undefined {
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value !== "object" || value === null) return undefined;
-    if (!("key" in value && "block" in value)) return undefined;
-    const { key, block } = value;
-    if (typeof key !== "string" || typeof block !== "number") return undefined;
-    if (!Number.isInteger(block) || block < 0 || block > 64) return undefined;
-    return { key, block: block === 0 ? undefined : block };
+    if (!("key" in value && "proven" in value)) return undefined;
+    const { key, proven } = value;
+    return typeof key === "string" && typeof proven === "boolean" ? { key, proven } : undefined;
   } catch {
     return undefined;
   }
