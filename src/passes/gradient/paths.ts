@@ -92,45 +92,103 @@ export interface Stretch {
   readonly typeOf: TypeOf;
 }
 
+/** The node that the nodes of a body stand in, and which gradients pass it. */
+interface Around {
+  readonly node: Node;
+  readonly attribute: string;
+  readonly passing: () => readonly string[];
+}
+
+/** Names that a message lists. */
+const NAMES_SHOWN = 5;
+
+/** Findings that say more than their node: each costs a walk through the graph. */
+const NOTED_MAX = 50;
+
 /** A finding for each node on the path that has no gradient, those in branches included. */
-export function unsupportedOn(stretch: Stretch): Diagnostic[] {
+export function unsupportedOn(stretch: Stretch, around?: Around): Diagnostic[] {
   const dependent = dependingOn(stretch.nodes, stretch.wrt, stretch.typeOf);
   const end = reaching(stretch.nodes, stretch.ends);
+  let noted = 0;
   return stretch.nodes.flatMap((node) => {
     if (!node.outputs.some((name) => dependent.has(name) && end.has(name))) return [];
     const gradient = opOf(node)?.gradient ?? { because: "skipway does not know the op" };
-    if (gradient === "bodies")
-      return subgraphs(node).flatMap((body) => unsupportedIn(node, body, dependent, stretch));
+    if (gradient === "bodies") return unsupportedIn(node, dependent, stretch, around);
     if (gradient === "zero" || typeof gradient === "function" || "decompose" in gradient) return [];
-    return [unsupported(node, gradient.because, stretch.nodes)];
+    const notes = noted++ < NOTED_MAX ? notesOf(node, stretch, around) : placeOf(around);
+    return [unsupported(node, gradient.because, notes)];
   });
+}
+
+function notesOf(node: Node, stretch: Stretch, around: Around | undefined): string[] {
+  const passed = around === undefined ? passing(node, stretch) : around.passing();
+  return [...readersOf(node, stretch), ...placeOf(around), ...passed];
 }
 
 function unsupportedIn(
   node: Node,
-  body: Graph,
   dependent: ReadonlySet<ValueName>,
-  around: Stretch,
+  stretch: Stretch,
+  around: Around | undefined,
 ): Diagnostic[] {
-  const typeOf: TypeOf = (name) => body.values.get(name) ?? around.typeOf(name);
-  return unsupportedOn({
-    nodes: body.nodes,
-    wrt: dependingInside(node, body, dependent, typeOf),
-    // Whether a Loop goes on is a truth value, through which nothing flows.
-    ends: body.outputs.slice(node.op === "Loop" ? 1 : 0).map((value) => value.name),
-    typeOf,
+  const inside = around?.passing ?? (() => passing(node, stretch));
+  return [...node.attributes].flatMap(([attribute, held]): Diagnostic[] => {
+    if (held.kind !== "graph") return [];
+    const body = held.value;
+    const typeOf: TypeOf = (name) => body.values.get(name) ?? stretch.typeOf(name);
+    const inner: Stretch = {
+      nodes: body.nodes,
+      wrt: dependingInside(node, body, dependent, typeOf),
+      // Whether a Loop goes on is a truth value, through which nothing flows.
+      ends: body.outputs.slice(node.op === "Loop" ? 1 : 0).map((value) => value.name),
+      typeOf,
+    };
+    return unsupportedOn(inner, { node, attribute, passing: inside });
   });
 }
 
-function unsupported(node: Node, because: string, nodes: readonly Node[]): Diagnostic {
-  const consumers = nodes.filter((one) => one.inputs.some((name) => node.outputs.includes(name)));
-  const named = consumers.slice(0, 5).map((one) => `${one.name} (${one.op})`);
+/** Who reads what a node makes, the nodes of bodies as the one around them. */
+function readersOf(node: Node, { nodes, ends }: Stretch): string[] {
+  const made = new Set(node.outputs);
+  const readers = nodes.filter((one) => readBy(one).some((name) => made.has(name)));
+  if (readers.length > 0) {
+    return [`its result is read by ${listed(readers.map((one) => `${one.name} (${one.op})`))}`];
+  }
+  return [...ends].some((name) => made.has(name)) ? ["its result is what is given in the end"] : [];
+}
+
+function placeOf(around: Around | undefined): string[] {
+  if (around === undefined) return [];
+  const { node, attribute } = around;
+  return [`it stands in ${attribute} of node ${node.name} (${node.op})`];
+}
+
+/** Which of the gradients that were asked for pass a node; the others are the way round it. */
+function passing(node: Node, { nodes, wrt }: Stretch): string[] {
+  const asked = [...wrt];
+  const behind = reaching(nodes.slice(0, nodes.indexOf(node)), readBy(node));
+  const through = asked.filter((name) => behind.has(name));
+  const others = asked.length - through.length;
+  const rest = others === 1 ? "one other asked for does" : `${others} others asked for do`;
+  return [
+    `the gradients of ${listed(through.map((name) => `"${name}"`))} pass it`,
+    ...(others === 0 ? [] : [`${rest} not`]),
+  ];
+}
+
+function listed(names: readonly string[]): string {
+  const more = names.length - NAMES_SHOWN;
+  const shown = names.slice(0, NAMES_SHOWN).join(", ");
+  return more > 0 ? `${shown} and ${more} more` : shown;
+}
+
+function unsupported(node: Node, because: string, notes: readonly string[]): Diagnostic {
   return diagnostic({
     id: "gradient/unsupported",
     severity: "error",
     where: `node ${node.name} (${node.domain === "" ? "" : `${node.domain}.`}${node.op})`,
     text: `the loss depends on this op, and no gradient flows through it because ${because}`,
-    notes: named.length === 0 ? [] : [`its result is read by ${named.join(", ")}`],
+    notes,
     fix: "Ask for the gradients of initializers behind it alone, or replace the op by one listed as differentiable.",
   });
 }

@@ -275,6 +275,68 @@ describe("which weights", () => {
   });
 });
 
+/** Place and notes of each finding. */
+function told(text: string): string[][] {
+  try {
+    withGradients(parseGraph(text, { opsets: new Map([["", 21]]) }), MSE);
+  } catch (error) {
+    if (error instanceof SkipwayError)
+      return error.diagnostics.map(({ where, notes }) => [where, ...notes]);
+  }
+  return [];
+}
+
+describe("an op on the way that has no gradient", () => {
+  const WEIGHTS = "<float[2,2] u = {1, 2, 3, 4}, float[2,2] v = {1, 2, 3, 4}>";
+
+  test("is named with its readers, what passes it and what goes round it", () => {
+    const text = `g (float[2,2] x) => (float[2,2] y) ${WEIGHTS}
+      { a = MatMul (x, u)  d = Det (a)  b = MatMul (x, v)  p = Add (b, d)  y = Mul (p, d) }`;
+    expect(told(text)).toEqual([
+      [
+        "node Det_1 (Det)",
+        "its result is read by Add_3 (Add), Mul_4 (Mul)",
+        'the gradients of "u" pass it',
+        "one other asked for does not",
+      ],
+    ]);
+  });
+
+  test("read by a branch, and in a branch of a branch: where it stands is told", () => {
+    const text = `g (float[2,2] x, bool c) => (float y) ${WEIGHTS}
+      { a = MatMul (x, u)  d = Det (a)  b = MatMul (x, v)
+        y = If (c) <then_branch = one () => (float r) { r = Neg (d) }, else_branch = two () => (float s) {
+          s = If (c) <then_branch = three () => (float t) { t = Det (b) },
+                      else_branch = four () => (float w) { w = ReduceSum <keepdims = 0> (b) }> }> }`;
+    const [first = [], second = []] = told(text);
+    expect(first.slice(0, 3)).toEqual([
+      "node Det_1 (Det)",
+      expect.stringMatching(/^its result is read by If_\d+ \(If\)$/),
+      'the gradients of "u" pass it',
+    ]);
+    expect(second[0]).toMatch(/^node Det_\d+ \(Det\)$/);
+    expect(second.slice(1, 4)).toEqual([
+      "its result is what is given in the end",
+      expect.stringMatching(/^it stands in then_branch of node If_\d+ \(If\)$/),
+      'the gradients of "u", "v" pass it',
+    ]);
+  });
+
+  test("in a function: under the name that it has where the function is called", () => {
+    const text = `<ir_version: 10, opset_import: ["" : 21, "f" : 1]>
+      g (float[2,2] x) => (float y) ${WEIGHTS} { a = f.block (x, u)  b = MatMul (x, v)  s = ReduceSum <keepdims = 0> (b)  y = Add (a, s) }
+      <domain: "f", opset_import: ["" : 21]> block (p, q) => (r) { m = MatMul (p, q)  r = Det (m) }`;
+    expect(told(text)).toEqual([
+      [
+        "node block_0/Det_1 (Det)",
+        "its result is read by Add_3 (Add)",
+        'the gradients of "u" pass it',
+        "one other asked for does not",
+      ],
+    ]);
+  });
+});
+
 describe("what cannot be", () => {
   test.each([
     [
