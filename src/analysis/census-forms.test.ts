@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { canonicalize } from "../canonical/canonical.ts";
 import type { EmitOptions } from "../graph/build.ts";
 import { type Graph, int, ints, string, type ValueName } from "../graph/graph.ts";
+import { parseGraph } from "../graph/parse.ts";
 import { typeOf } from "../graph/query.ts";
 import { float32, tensor } from "../graph/tensor.ts";
 import { graph } from "../graph/text.test-helper.ts";
@@ -46,6 +47,34 @@ describe("fused by the runtime", () => {
     const branch = s.conv(s.op("Relu", s.conv(s.x)));
     const y = fused(s, [s.x, branch], { domain, activation: "Relu" });
     expect(rows(s.end(y))).toEqual(["projection,additive,post"]);
+  });
+
+  test.each(["com.microsoft", BLOCKED])(
+    "%s: a sum inside a convolution is part of a larger one",
+    (domain) => {
+      const skips = (activation?: string) => {
+        const s = new Sketch();
+        const scale = s.b.constant(float32([8, 1, 1], new Array(8).fill(2)));
+        const options = activation === undefined ? { domain } : { domain, activation };
+        const inner = fused(s, [s.x, s.op("Mul", s.x, scale)], options);
+        return rows(s.end(s.op("Add", inner, s.x)));
+      };
+      // k(x) + 2x + x, and the same where an activation parts the sums.
+      expect(skips()).toHaveLength(1);
+      expect(skips("Relu")).toHaveLength(2);
+    },
+  );
+
+  test("a recurrent layer whose weights are integers", () => {
+    const ones = new Array(16).fill(1).join();
+    const lstm = parseGraph(`<ir_version: 10, opset_import: ["" : 20, "com.microsoft" : 1]>
+      g (float[5,1,2] x) => (float[5,1,2] y)
+      <int8[1,2,8] w = {${ones}}, int8[1,2,8] r = {${ones}}, float[1] s = {1}, int8[1] z = {0}, int64[1] one = {1}> {
+        h = com.microsoft.DynamicQuantizeLSTM <hidden_size = 2> (x, w, r, , , , , , s, z, s, z)
+        f = Squeeze (h, one)  y = Add (x, f)
+      }`);
+    expect(rows(lstm)).toEqual(["identity,additive,none"]);
+    expect(census(lstm).hazards).toEqual([]);
   });
 
   test("a convolution with an activation is no projection", () => {

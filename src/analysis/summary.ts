@@ -63,7 +63,16 @@ const PRODUCTS = new Set(["Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul
 
 /** Ops that multiply matrices inside, of which the op table has estimates only. */
 const OPAQUE = new Set([
-  ...["Attention", "MultiHeadAttention", "GroupQueryAttention", "Einsum", "LSTM", "GRU", "RNN"],
+  ...[
+    "Attention",
+    "MultiHeadAttention",
+    "GroupQueryAttention",
+    "Einsum",
+    "LSTM",
+    "GRU",
+    "RNN",
+    "DynamicQuantizeLSTM",
+  ],
   ...["ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm", "MatMulNBits"],
 ]);
 

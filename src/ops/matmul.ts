@@ -103,9 +103,9 @@ function product(shape: Shape | undefined, inner: Dim | undefined): number | und
 }
 
 /** The shape of a product of two matrices, either of them transposed. */
-export function gemmShape(c: ShapeContext): Shape | undefined {
+export function gemmShape(c: ShapeContext, weightAt = 1): Shape | undefined {
   const a = c.input(0)?.shape;
-  const b = c.input(1)?.shape;
+  const b = c.input(weightAt)?.shape;
   if (a?.length !== 2 || b?.length !== 2) return undefined;
   const rows = a[intAttribute(c.node, "transA", 0) === 0 ? 0 : 1] ?? UNKNOWN_DIM;
   const columns = b[intAttribute(c.node, "transB", 0) === 0 ? 1 : 0] ?? UNKNOWN_DIM;

@@ -7,7 +7,7 @@ import { DTYPE_CODES } from "../onnx/dtype-codes.ts";
 import { arithmetic } from "./arithmetic.ts";
 import { castLike, noGradient } from "./construct.ts";
 import { convShape } from "./conv.ts";
-import { matmulShape } from "./matmul.ts";
+import { gemmShape, matmulShape } from "./matmul.ts";
 import { concatShape } from "./movement.ts";
 import type { GradientRule, OpDef, ShapeContext } from "./op.ts";
 import { defineOp, perInput, perOutput, typed } from "./rules.ts";
@@ -136,11 +136,17 @@ const qLinearConv = defineOp("QLinearConv", {
   inSteps: true,
 });
 
+/** Where the first operand is, if other inputs stand in front of it. */
+const FIRST: ReadonlyMap<string, number> = new Map([
+  ["QLinearConcat", 2],
+  ["QLinearWhere", 1],
+]);
+
 /** An op on quantized operands, each followed by its scale and zero point (ONNX Runtime, contributed ops). */
 function qLinear(type: string, shape: (c: ShapeContext) => Shape | undefined): OpDef {
   return defineOp(type, {
     domain: "com.microsoft",
-    shape: (c) => [typed(c.input(type === "QLinearConcat" ? 2 : 0)?.dtype, shape(c))],
+    shape: (c) => [typed(c.input(FIRST.get(type) ?? 0)?.dtype, shape(c))],
     cost: perOutput(2),
     gradient,
     inSteps: true,
@@ -165,6 +171,57 @@ function averaged(c: ShapeContext): Shape | undefined {
   return c.input(0)?.shape?.map((dim, axis, all) => (kept(axis, all.length) ? dim : 1));
 }
 
+/** Without a scale of the result it is one of floats. */
+const qGemm = defineOp("QGemm", {
+  domain: "com.microsoft",
+  shape: (c) => {
+    const scale = c.node.inputs[7] ?? "";
+    return [typed(scale === "" ? "float32" : c.input(0)?.dtype, gemmShape(c, 3))];
+  },
+  cost: perOutput(2),
+  gradient,
+  inSteps: true,
+});
+
+/** The convolution of the standard, or the same with channels behind. */
+const contributedConv = defineOp("QLinearConv", {
+  domain: "com.microsoft",
+  shape: (c) => [typed(c.input(7)?.dtype, lastChannels(c) ? channelsLast(c) : convShape(c, 3))],
+  cost: perOutput(2),
+  gradient,
+  inSteps: true,
+});
+
+function lastChannels(c: ShapeContext): boolean {
+  return intAttribute(c.node, "channels_last", 0) !== 0;
+}
+
+function channelsLast(c: ShapeContext): Shape | undefined {
+  const x = c.input(0);
+  const [batch, ...rest] = x?.shape ?? [];
+  const channels = rest.pop();
+  if (x === undefined || batch === undefined || channels === undefined) return undefined;
+  const front = { ...x, shape: [batch, channels, ...rest] };
+  const [first, made, ...spatial] =
+    convShape(
+      {
+        ...{ node: c.node, opset: c.opset },
+        input: (i) => (i === 0 ? front : c.input(i)),
+        constant: (i) => c.constant(i),
+        entries: (i) => c.entries(i),
+      },
+      3,
+    ) ?? [];
+  return first === undefined || made === undefined ? undefined : [first, ...spatial, made];
+}
+
+/** Of a condition, and two operands with their scales and zero points. */
+function choosing(c: ShapeContext): Shape | undefined {
+  const [condition, a, b] = [c.input(0)?.shape, c.input(1)?.shape, c.input(4)?.shape];
+  const both = a && b && broadcast(a, b);
+  return condition && both && broadcast(condition, both);
+}
+
 /** All ops of this family. */
 export const quantized: readonly OpDef[] = [
   quantizeLinear,
@@ -174,9 +231,12 @@ export const quantized: readonly OpDef[] = [
   matMulInteger,
   convInteger,
   qLinearConv,
+  contributedConv,
+  qGemm,
   qLinear("QLinearAdd", joined),
   qLinear("QLinearMul", joined),
   qLinear("QLinearConcat", concatenated),
+  qLinear("QLinearWhere", choosing),
   qLinear("QLinearGlobalAveragePool", averaged),
   ...["QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax"].map((type) =>
     qLinear(type, (c) => c.input(0)?.shape),

@@ -36,7 +36,7 @@ const recurrentShape: ShapeRule = (c) => {
   const all = batchFirst ? [batch, steps, directions, hidden] : [steps, directions, batch, hidden];
   const last = batchFirst ? [batch, directions, hidden] : [directions, batch, hidden];
   const outputs = [typed(x.dtype, all), typed(x.dtype, last)];
-  return c.node.op === "LSTM" ? [...outputs, typed(x.dtype, last)] : outputs;
+  return c.node.op.endsWith("LSTM") ? [...outputs, typed(x.dtype, last)] : outputs;
 };
 
 function isBatchFirst(node: Node): boolean {
@@ -276,12 +276,27 @@ function decompose(context: NodeContext): readonly ValueName[] {
   return [y, ...Array.from({ length: kind.states }, (_, i) => last(i))];
 }
 
+/** With weights in integers, transposed, and their scales behind the peepholes (ONNX Runtime, contributed ops). */
+const dynamicQuantizeLstm = defineOp("DynamicQuantizeLSTM", {
+  domain: "com.microsoft",
+  shape: recurrentShape,
+  cost: perOutput(8),
+  gradient: {
+    because:
+      "it computes with integers (differentiate the model as it was before it was quantized)",
+  },
+  inSteps: true,
+});
+
 /** All ops of this family. */
-export const recurrents: readonly OpDef[] = Object.keys(CELLS).map((type) =>
-  defineOp(type, {
-    shape: recurrentShape,
-    cost: perOutput(8),
-    saves: { inputs: [0, 1, 2], outputs: [0] },
-    gradient: { decompose },
-  }),
-);
+export const recurrents: readonly OpDef[] = [
+  dynamicQuantizeLstm,
+  ...Object.keys(CELLS).map((type) =>
+    defineOp(type, {
+      shape: recurrentShape,
+      cost: perOutput(8),
+      saves: { inputs: [0, 1, 2], outputs: [0] },
+      gradient: { decompose },
+    }),
+  ),
+];

@@ -334,6 +334,33 @@ const ROWS: readonly Row[] = [
     domain: "com.microsoft",
     inputs: [...bytes(2, 3), ...bytes(1, 3), float32([], [0.2]), byte],
   })),
+  ...[[], [float32([], [0.2]), byte]].map((result) => ({
+    op: "QGemm",
+    domain: "com.microsoft",
+    inputs: [
+      ...bytes(4, 3),
+      ...bytes(5, 4),
+      tensor("int32", [5], bytesOf(new Int32Array(5))),
+      ...result,
+    ],
+    attributes: { transA: int(1), transB: int(1) },
+  })),
+  ...[0, 1].map((last) => ({
+    op: "QLinearConv",
+    domain: "com.microsoft",
+    inputs: [
+      ...(last === 0 ? bytes(1, 4, 7, 9) : bytes(1, 7, 9, 4)),
+      ...bytes(6, 4, 3, 2),
+      float32([], [0.2]),
+      byte,
+    ],
+    attributes: { ...window, channels_last: int(last) },
+  })),
+  {
+    op: "QLinearWhere",
+    domain: "com.microsoft",
+    inputs: [mask(1, 0, 1), ...bytes(2, 1), ...bytes(1, 3), float32([], [0.2]), byte],
+  },
   {
     op: "QLinearConcat",
     domain: "com.microsoft",

@@ -4,7 +4,7 @@ import type { Node, ValueName } from "../../graph/graph.ts";
 import type { Shape } from "../../graph/shape.ts";
 import type { Flow } from "./flow.ts";
 import { stackedParts, stackSumOf } from "./stack.ts";
-import { wordOf } from "./vocabulary.ts";
+import { fusedActivation, wordOf } from "./vocabulary.ts";
 
 /** One operand of a merge. */
 export interface Operand {
@@ -141,10 +141,13 @@ function product(a: 1 | -1, b: 1 | -1): 1 | -1 {
   return a === b ? 1 : -1;
 }
 
-/** The sum that an Add of two activations is part of, if it is read by that sum alone, rounded or not. */
+/** The sum that a sum of two activations is part of, if it is read by that sum alone, rounded or not. */
 function absorbedBy(flow: Flow, node: Node): Node | undefined {
   const [output = ""] = node.outputs;
-  if (!ADDITIVE.has(wordOf(node)) || flow.activationInputs(node).length < 2) return undefined;
+  // A layer with a sum inside is one, unless an activation follows the sum.
+  const layer = ADDENDS.has(wordOf(node)) && fusedActivation(node) === undefined;
+  const sums = ADDITIVE.has(wordOf(node)) || (layer && isSum(flow, node));
+  if (!sums || flow.activationInputs(node).length < 2) return undefined;
   const user = flow.onlyReader(output);
   if (user === undefined || !isSum(flow, user)) return undefined;
   const operands = plainOperands(flow, user);

@@ -93,6 +93,7 @@ const SYNONYMS: ReadonlyMap<string, string> = new Map([
   ["NhwcFusedConv", "FusedConv"],
   ["NhwcMaxPool", "MaxPool"],
   ["QGemm", "Gemm"],
+  ["DynamicQuantizeLSTM", "LSTM"],
   ["QLinearGlobalAveragePool", "GlobalAveragePool"],
 ]);
 
