@@ -27,6 +27,12 @@ test.each([
 });
 
 test.each([
+  [
+    "a sum that fails",
+    "float[N,4,4] x, float[N,16] z",
+    "",
+    "a = Relu (x) b = Relu (z) y = Add (a, b)",
+  ],
   ["a bias", "float[N,4] x", "float[4] b = {1,2,3,4}", "r = Relu (x) y = Add (r, b)"],
   [
     "a mask",

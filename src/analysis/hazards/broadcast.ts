@@ -97,13 +97,15 @@ function stretched(at: Standing, computed: Computed): StretchedSum[] {
   return [];
 }
 
-/** Whether the first shape has 1, or nothing, where the second has more. */
+/** Whether the first shape has 1, or nothing, where the second has more. Shapes that cannot be joined are an error, no slip. */
 export function stretches(small: Shape | undefined, large: Shape | undefined): boolean {
   if (small === undefined || large === undefined) return false;
-  return large.some((dim, axis) => {
-    const at = axis - large.length + small.length;
-    return (small[at] ?? 1) === 1 && dim !== 1 && dim !== UNKNOWN_DIM;
+  const pairs = large.map((dim, axis) => [small[axis - large.length + small.length] ?? 1, dim]);
+  const clash = pairs.some(([own, dim]) => {
+    const known = typeof own === "number" && typeof dim === "number";
+    return known && own !== dim && own !== 1 && dim !== 1;
   });
+  return !clash && pairs.some(([own, dim]) => own === 1 && dim !== 1 && dim !== UNKNOWN_DIM);
 }
 
 /** What is added before a softmax is a mask or a bias of positions. */
