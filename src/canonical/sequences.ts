@@ -56,13 +56,13 @@ function readersOf(graph: Graph, name: ValueName, op: string): Node[] | undefine
 /** SplitToSequence and what takes its parts by number: a Split. */
 function splitApart(graph: Graph, node: Node, change: Change): void {
   const readers = readersOf(graph, node.outputs[0] ?? "", "SequenceAt");
-  const sizes = partSizes(graph, node);
+  const sizes = partSizes(graph, node, change);
   if (readers === undefined || sizes === undefined) return;
   const outputs: ValueName[] = [];
   const further: Node[] = [];
   for (const reader of readers) {
     const given = numbersAt(graph, reader.inputs[1])?.[0];
-    const position = given === undefined ? undefined : normalizeAxis(given, sizes.length);
+    const position = given === undefined ? undefined : normalizeAxis(given, sizes.count);
     const [output = ""] = reader.outputs;
     if (position === undefined) return;
     const before = outputs[position];
@@ -70,12 +70,18 @@ function splitApart(graph: Graph, node: Node, change: Change): void {
     else further.push({ ...reader, op: "Identity", inputs: [before] });
   }
   const originals = distinct([node, ...readers].flatMap(ownOriginals));
-  const split = change.names.value(`${node.name}/sizes`);
-  change.initializers.set(split, int64([sizes.length], sizes));
-  const parts = sizes.map((_, i) => outputs[i] ?? change.names.value(`${node.name}/${i}`));
+  const part = (i: number): ValueName => outputs[i] ?? change.names.value(`${node.name}/${i}`);
+  const parts = Array.from({ length: sizes.count }, (_, i) => part(i));
   const attributes = new Map([["axis", int(intAttribute(node, "axis", 0))]]);
   const [x = ""] = node.inputs;
-  const whole = { ...node, op: "Split", inputs: [x, split], outputs: parts, attributes, originals };
+  const whole = {
+    ...node,
+    op: "Split",
+    inputs: [x, sizes.name],
+    outputs: parts,
+    attributes,
+    originals,
+  };
   change.nodes.set(node, [whole]);
   for (const reader of readers)
     change.nodes.set(
@@ -84,21 +90,31 @@ function splitApart(graph: Graph, node: Node, change: Change): void {
     );
 }
 
-/** The sizes of the parts along the axis, which they keep. */
-function partSizes(graph: Graph, node: Node): readonly number[] | undefined {
+/** The list of the sizes of the parts along the axis, which they keep: the numbers in it may be known at run time only. */
+function partSizes(
+  graph: Graph,
+  node: Node,
+  change: Change,
+): { readonly name: ValueName; readonly count: number } | undefined {
   const [x = "", given = ""] = node.inputs;
+  const listed = given === "" ? undefined : typeOf(graph, given)?.shape;
+  if (listed?.length === 1) {
+    const [count] = listed;
+    if (typeof count !== "number" || count < 1 || count > PARTS_MAX) return undefined;
+    return { name: given, count };
+  }
+  if (given === "" && intAttribute(node, "keepdims", 1) === 0) return undefined;
   const shape = typeOf(graph, x)?.shape;
   const axis = shape && normalizeAxis(intAttribute(node, "axis", 0), shape.length);
   const whole = axis === undefined ? undefined : shape?.[axis];
-  if (given === "" && intAttribute(node, "keepdims", 1) === 0) return undefined;
-  const ref = graph.initializers.get(given);
-  const listed = numbersAt(graph, given);
-  if (ref?.shape.length === 1) return listed?.length === 0 ? undefined : listed;
-  const size = given === "" ? 1 : listed?.[0];
+  const size = given === "" ? 1 : numbersAt(graph, given)?.[0];
   if (typeof whole !== "number" || size === undefined || size < 1) return undefined;
   const count = Math.ceil(whole / size);
   if (count < 1 || count > PARTS_MAX) return undefined;
-  return Array.from({ length: count }, (_, i) => Math.min(size, whole - i * size));
+  const sizes = Array.from({ length: count }, (_, i) => Math.min(size, whole - i * size));
+  const name = change.names.value(`${node.name}/sizes`);
+  change.initializers.set(name, int64([count], sizes));
+  return { name, count };
 }
 
 /** SequenceConstruct and ConcatFromSequence along an axis that is there: a Concat. */

@@ -8,7 +8,7 @@ import { decideBranches } from "../../canonical/decide.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
 import { inlineFunctions } from "../../canonical/inline.ts";
 import { withoutSequences } from "../../canonical/sequences.ts";
-import type { Graph } from "../../graph/graph.ts";
+import type { Graph, ValueName } from "../../graph/graph.ts";
 import { hasBlockedLayout, withPlainLayout } from "../plain-layout.ts";
 import { OPSET_OF_GRADIENTS, upgradeOpset } from "../upgrade/upgrade-opset.ts";
 import { floatInitializers, withComputedConstants, withoutConstantNodes } from "./constants.ts";
@@ -24,10 +24,29 @@ import { floatInitializers, withComputedConstants, withoutConstantNodes } from "
  */
 export function prepareForGradients(graph: Graph, block?: number): Graph {
   const upgraded = upgradeOpset(inPlainLayout(unfolded(graph), block), OPSET_OF_GRADIENTS);
-  const decided = decideBranches(withoutConstantNodes(upgraded));
-  const whole = inferShapes(withoutSequences(withoutConstantNodes(decided)));
   const own = floatInitializers(graph);
-  return inferShapes(withComputedConstants(whole, own.size > 0 ? own : floatInitializers(whole)));
+  let current = withoutConstantNodes(upgraded);
+  for (let round = 0; round < ROUNDS_MAX; round++) {
+    const next = settled(current, own);
+    if (sameNodes(next, current)) return next;
+    current = next;
+  }
+  return current;
+}
+
+/** A constant that was found may decide a branch, and a branch the shapes that further constants come from. */
+const ROUNDS_MAX = 4;
+
+function sameNodes(a: Graph, b: Graph): boolean {
+  return a.nodes.length === b.nodes.length && a.nodes.every((node, i) => node === b.nodes[i]);
+}
+
+/** Branches taken, sequences taken apart and constants computed, as far as the shapes known so far tell. */
+function settled(graph: Graph, own: ReadonlySet<ValueName>): Graph {
+  const decided = withoutConstantNodes(decideBranches(graph));
+  const whole = inferShapes(decided);
+  const weights = own.size > 0 ? own : floatInitializers(whole);
+  return inferShapes(withoutSequences(inferShapes(withComputedConstants(whole, weights))));
 }
 
 function inPlainLayout(graph: Graph, block: number | undefined): Graph {
