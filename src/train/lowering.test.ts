@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
+import { sound } from "../../test/sound.ts";
 import { Random } from "../base/random.ts";
 import { float32, float32Values, int64, scalar, type Tensor } from "../graph/tensor.ts";
 import * as nn from "../nn/index.ts";
@@ -203,7 +204,22 @@ describe("a step in blocks is the plain step", () => {
   test.each(rows)("%s", async (_name, net) => {
     if (block === 0) return expect(await trainingBlock()).toBeUndefined();
     const program = await expectSame({ net: net(block), input: [3, 8, 8], batch: block });
+    sound(program.graph);
     expect(isBlocked(program)).toBe(true);
+  });
+
+  test("gradients of a skip are summed by a convolution, and factors over channels lie in weights", () => {
+    if (block === 0) return;
+    const net = nn.sequential(...stem(block), nn.residual(block), nn.residual(block), ...head);
+    const { blocked } = programs({ net, input: [3, 8, 8], batch: block });
+    const images = blocked.graph.nodes.filter(({ outputs: [y = ""] }) => {
+      const shape = blocked.graph.values.get(y)?.shape;
+      return shape?.length === 4 && shape[2] === 8;
+    });
+    const ops = images.map((node) => node.op);
+    expect(ops).not.toContain("Sum");
+    // Five masks of a Relu; no image is multiplied by anything else.
+    expect(ops.filter((op) => op === "Mul")).toHaveLength(5);
   });
 
   test("batches, channels and kernels of any size", async () => {
