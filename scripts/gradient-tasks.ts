@@ -51,17 +51,16 @@ async function checkedOp(op: string, cases: number): Promise<Outcome> {
   const findings = await checkOp(op, 0, cases);
   const reasons = new Set(findings.flatMap((finding) => finding.needsStatic ?? []));
   const second = covered().includes(op) ? checkSecondOf(op, 0, cases) : [];
+  const faults = faultsOf(findings);
   const wrong = second.filter(({ kind }) => kind === "wrong" || kind === "refused");
   return {
     lines: [
       lineOf(op, findings),
       ...[...reasons].map((reason) => `  static: ${reason}`),
-      ...faultsOf(findings)
-        .slice(0, FAULTS_SHOWN)
-        .map((fault) => `  ${fault}`),
+      ...faults.slice(0, FAULTS_SHOWN).map((fault) => `  ${fault}`),
       ...wrong.slice(0, FAULTS_SHOWN).map((one) => `  second: ${JSON.stringify(one)}`),
     ],
-    failed: findings.filter((finding) => finding.faults.length > 0).length + wrong.length,
+    failed: faults.length + wrong.length,
     findings,
   };
 }

@@ -96,7 +96,7 @@ async function main(): Promise<number> {
   const missing = positionals.length > 0 ? [] : uncovered();
   for (const op of missing) write(`${op} has a gradient rule and no cases`);
   const seconds = Number(process.hrtime.bigint() - start) / 1e9;
-  write(`${cases} cases, ${failed} failed, in ${seconds.toFixed(0)} s`);
+  write(`${cases} cases, ${failed} faults, in ${seconds.toFixed(0)} s`);
   if (failed > 0 || missing.length > 0) return 1;
   if (values.write) {
     writeFileSync(GRADIENTS_PAGE, gradientsPage(found));

@@ -64,6 +64,8 @@ export interface Finding {
   readonly worst64: number;
   /** Worst difference of float32 to float64, relative to the greatest of the tensor. */
   readonly worst32: number;
+  /** The greatest element of all gradients; left out where none was asked for. */
+  readonly greatest?: number;
   /** Why no gradient is built where every size of the inputs is unknown; undefined where one is. */
   readonly needsStatic?: string;
 }
@@ -136,7 +138,7 @@ function lossOf(
 /** Checks one case with inputs drawn from a seed. Faults of any kind are told, not thrown. */
 export async function checkCase(one: GradientCase, seed: number): Promise<Finding> {
   const faults: string[] = [];
-  let [worst64, worst32] = [0, 0];
+  let [worst64, worst32, greatest] = [0, 0, 0];
   let needsStatic: string | undefined;
   try {
     const problem = problemOf(one, new Random(seed, 1));
@@ -159,6 +161,7 @@ export async function checkCase(one: GradientCase, seed: number): Promise<Findin
         faults.push(`d${name} is [${gradient.shape.join()}], ${name} is [${input.shape.join()}]`);
         continue;
       }
+      greatest = Math.max(greatest, ...gradient.values.map(Math.abs));
       worst64 = Math.max(worst64, compareWithDifferences(problem, name, gradient, faults));
     }
     needsStatic = compareWithUnknownSizes(problem, { made, reference }, faults);
@@ -179,7 +182,8 @@ export async function checkCase(one: GradientCase, seed: number): Promise<Findin
     faults.push(messageOf(error));
   }
   const { form } = one;
-  return { op: keyOf(one), form, faults, worst64, worst32, ...(needsStatic && { needsStatic }) };
+  const found = { op: keyOf(one), form, faults, worst64, worst32, greatest };
+  return needsStatic === undefined ? found : { ...found, needsStatic };
 }
 
 /** Compares only the forward of a case between oracle and runtime: for ops that have no rule yet. */

@@ -72,11 +72,15 @@ function seedOf(key: string, variant: number): number {
   return hashName(`${key} ${variant}`);
 }
 
-/** What failed, one line each. */
+/** What failed, one line each: a case, or all of them where no gradient is anything but 0. */
 export function faultsOf(findings: readonly Finding[]): string[] {
-  return findings.flatMap(({ op, form, faults }, i) =>
+  const [first] = findings;
+  const nothing = first !== undefined && findings.every(({ greatest }) => greatest === 0);
+  const vain = nothing ? [`${first.op}: every gradient is 0, the cases say nothing`] : [];
+  const faults = findings.flatMap(({ op, form, faults }, i) =>
     faults.map((fault) => `${op} (${form}, case ${i}): ${fault}`),
   );
+  return [...vain, ...faults];
 }
 
 /** Second derivatives of variants `from` to `to` of an op: how they fare, and what is wrong. */

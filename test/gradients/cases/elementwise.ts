@@ -257,7 +257,9 @@ export const elementwise: Generators = {
   Elu: withFloat("Elu", "alpha", within(0.2, 2)),
   Celu: withFloat("Celu", "alpha", within(0.2, 2)),
   Selu: withFloat("Selu", "gamma", within(0.5, 2)),
-  ThresholdedRelu: withFloat("ThresholdedRelu", "alpha", within(0.2, 1), () => within(-3, 0.15)),
+  ThresholdedRelu: withFloat("ThresholdedRelu", "alpha", within(0.2, 1), (alpha) =>
+    awayFrom(alpha, 1),
+  ),
   HardSigmoid: withFloat("HardSigmoid", "alpha", within(0.1, 0.3), (alpha) =>
     awayFrom(-0.5 / alpha, 0.5 / alpha, -2.5, 2.5),
   ),
