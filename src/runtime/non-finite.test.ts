@@ -59,15 +59,25 @@ describe("the first number that is none", () => {
     expect((await found(softmax, all))?.node).toMatchObject({ op: "Softmax" });
   });
 
-  test("inside a branch the finding names what is around, and what it read from there", async () => {
-    const branch = `g (float[2] x) => (float[2] y)
-      { c = ReduceMin <keepdims = 0> (x)  z = Sub (c, c)  t = Equal (z, z)
-        y = If (t) <then_branch = a () => (float[2] u) { u = Log (x) }, else_branch = b () => (float[2] v) { v = Neg (x) }> }`;
-    const one = await found(branch, x(-1, 2));
-    expect(one?.node).toMatchObject({ op: "If" });
-    expect(one?.inputs.map(({ name, min }) => [name, min])).toEqual([
-      ["t", 1],
-      ["x", -1],
+  test("in the branch that is taken, also of a branch; of a Loop it names the node around", async () => {
+    const branch = (c: string): string => `g (float[2] x) => (float[2] y)
+      { m = ReduceMin <keepdims = 0> (x)  zero = Sub (m, m)  t = ${c} (m, zero)
+        y = If (t) <then_branch = a () => (float[2] u) {
+            u = If (t) <then_branch = c () => (float[2] w) { e = Exp (x)  n = Neg (e)  w = Log (n) },
+                        else_branch = d () => (float[2] k) { k = Neg (x) }> },
+          else_branch = b () => (float[2] v) { v = Neg (x) }> }`;
+    const one = await found(branch("Less"), x(-1, 2));
+    expect(one?.node).toMatchObject({ op: "Log" });
+    expect(one?.inputs).toMatchObject([{ elements: 2, max: expect.closeTo(-Math.exp(-1), 5) }]);
+    expect(await found(branch("Greater"), x(-1, 2))).toBeUndefined();
+    const loop = `g (float[2] x) => (float[2] y) <int64 three = {3}>
+      { y = Loop (three, , x) <body = b (int64 i, bool c, float[2] s) => (bool d, float[2] r)
+          { d = Identity (c)  h = Mul (s, s)  r = Mul (h, h) }> }`;
+    const other = await found(loop, x(1e10, 1));
+    expect(other?.node).toMatchObject({ op: "Loop" });
+    expect(other?.inputs).toMatchObject([
+      { name: "three", max: 3 },
+      { name: "x", min: 1 },
     ]);
   });
 

@@ -3,6 +3,9 @@
 // bounded size, because a value that is looked at stays in memory until then.
 
 import { present } from "../base/assert.ts";
+import { limits } from "../base/limits.ts";
+import { decideBranches } from "../canonical/decide.ts";
+import { FreshNames } from "../canonical/fresh-names.ts";
 import { inferShapes } from "../canonical/infer-shapes.ts";
 import { inlineFunctions } from "../canonical/inline.ts";
 import { TypedBuilder } from "../canonical/typed-builder.ts";
@@ -59,14 +62,14 @@ const NONE: Count = { nan: 0, infinite: 0 };
 /**
  * The first node in the order of the graph that makes NaN out of inputs without NaN, or infinity out of finite
  * inputs; undefined where there is none. An infinity that was given, such as the one that hides what is masked,
- * and what follows from it alone is no finding; NaN that was given is one. Nodes in bodies are not told apart: the
- * finding names the `If`, `Loop` or `Scan` around them.
+ * and what follows from it alone is no finding; NaN that was given is one. Nodes in branches that
+ * are taken are found; of those in the body of a `Loop` or `Scan` the finding names the node around them.
  *
  * @param feeds All inputs of the graph.
  * @throws SkipwayError as `Session.run`.
  */
 export async function firstNonFinite(graph: Graph, feeds: Tensors): Promise<NonFinite | undefined> {
-  const whole = inferShapes(inlineFunctions(graph));
+  const whole = await withTakenBranches(inferShapes(inlineFunctions(graph)), feeds);
   const counts = new Map<ValueName, Count>();
   for (const [name, ref] of [...feeds, ...whole.initializers]) {
     if (counts.has(name) || !isComputedFloat(ref.dtype) || !hasBytes(ref)) continue;
@@ -85,6 +88,39 @@ export async function firstNonFinite(graph: Graph, feeds: Tensors): Promise<NonF
     if (first !== undefined) return told(whole, feeds, first);
   }
   return undefined;
+}
+
+/** The graph with the branch that is taken in the place of every `If`, those in branches too. */
+async function withTakenBranches(graph: Graph, feeds: Tensors): Promise<Graph> {
+  let current = graph;
+  for (let depth = 0; depth < limits.subgraphDepthMax; depth++) {
+    const choices = current.nodes.filter((node) => node.op === "If" && node.domain === "");
+    if (choices.length === 0) break;
+    const conditions = [...new Set(choices.map(({ inputs }) => inputs[0] ?? ""))];
+    const builder = partOf(current, conditions);
+    const told = conditions.map((name) => builder.emit("Identity", [name]));
+    for (const name of told) builder.output({ name, dtype: "bool", shape: undefined });
+    const results = await run(builder, current, feeds);
+    const fresh = new FreshNames(current);
+    const known = new Map(
+      conditions.map((name, i) => {
+        const value = present(results.get(told[i] ?? ""), name);
+        return [name, constantNode(fresh.value(`${name}.taken`), value)] as const;
+      }),
+    );
+    const decided = current.nodes.map((node) => {
+      const condition = choices.includes(node) ? known.get(node.inputs[0] ?? "") : undefined;
+      return condition === undefined ? node : { ...node, inputs: condition.outputs };
+    });
+    const nodes = [...known.values(), ...decided];
+    current = decideBranches({ ...current, nodes });
+  }
+  return current;
+}
+
+function constantNode(name: ValueName, value: Tensor): Node {
+  const attributes = new Map([["value", { kind: "tensor", value } as const]]);
+  return { name, op: "Constant", domain: "", inputs: [], outputs: [name], attributes };
 }
 
 function countOf(ref: Tensor): Count {
