@@ -4,6 +4,7 @@
 import { describe, expect, test } from "vitest";
 import { TypedBuilder } from "../canonical/typed-builder.ts";
 import { type Graph, int, type ValueName } from "../graph/graph.ts";
+import { parseGraph } from "../graph/parse.ts";
 import { float32, int64, type TensorRef } from "../graph/tensor.ts";
 import { graph } from "../graph/text.test-helper.ts";
 import { census } from "./census.ts";
@@ -181,4 +182,13 @@ describe("sums in the branches of an If", () => {
     expect(either(`${layers} t1 = Add (x, f)`, other)).toEqual(["identity,mlp", "identity,mlp"]);
     expect(either(`${layers} t1 = Identity (f)`, "e1 = MatMul (x, u)")).toEqual([]);
   });
+});
+
+test("a transform of Fourier mixes tokens, as its matrix does", () => {
+  const fourier =
+    parseGraph(`<ir_version: 10, opset_import: ["" : 20]> g (float[N,4,8] x) => (float[N,4,8] y)
+    <int64[1] last = {3}, int64 tokens = {1}, int64 real = {0}> {
+      z = Unsqueeze (x, last)  f = DFT (z, , tokens)  r = Gather <axis = 3> (f, real)  y = Add (x, r)
+    }`);
+  expect(rows(fourier)).toEqual(["identity,additive"]);
 });

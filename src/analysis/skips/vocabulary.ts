@@ -19,14 +19,15 @@ const TRANSFORMS = new Set([
   ...["FusedConv", "FusedMatMul", "FusedGemm", "GroupQueryAttention", "PackedAttention"],
   ...["MatMulNBits", "QAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"],
   ...["DecoderMaskedMultiHeadAttention", "PackedMultiHeadAttention", "SparseAttention"],
-  "Linear",
+  // The product with a matrix of fixed waves; it mixes tokens in the place of attention (FNet).
+  ...["Linear", "DFT"],
 ]);
 
 /** Transforms that keep a projection linear when one operand is an activation. */
 const LINEAR = new Set([
   ...["Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul"],
   ...["ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"],
-  ...["MatMulNBits", "Linear"],
+  ...["MatMulNBits", "Linear", "DFT"],
 ]);
 
 const NONLINEAR = new Set([
