@@ -22,7 +22,7 @@ const numbers = batch * length * width;
 const graph = nn.buildNet(network(), { input: { name: "x", shape: [length, width] }, seed: 1 });
 const from = performance.now();
 const optimizer = nn.sgd({ rate, momentum: 0.9 });
-const program = trainingProgram(graph, { batch, optimizer, watch: [] });
+const program = trainingProgram(graph, { batch, optimizer, watch: [], fusedProducts: true });
 const graphMs = performance.now() - from;
 const data = share === undefined ? made() : shared();
 const found = await measure(program.graph, steps, data);

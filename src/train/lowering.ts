@@ -18,7 +18,7 @@ import { runtimeInfo } from "../runtime/ort.ts";
 import { gatherFlat, tensorsOf } from "./layout.ts";
 import { ports, trainingProgram } from "./program.ts";
 
-/** How a training graph is laid out: `auto` blocked where that is proven here, `plain` never. */
+/** How a training graph is laid out: `auto` blocked where that is proven here, `plain` in standard ops alone. */
 export type LoweringChoice = "auto" | "plain";
 
 let found: Promise<number | undefined> | undefined;

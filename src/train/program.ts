@@ -8,6 +8,7 @@ import { int } from "../graph/graph.ts";
 import { float32, int64, scalar } from "../graph/tensor.ts";
 import type { Optimizer } from "../nn/optimizer.ts";
 import { enterBlocked, lowerBlocked } from "../passes/blocked/index.ts";
+import { withFusedProducts } from "../passes/fused-products.ts";
 import { differentiate } from "../passes/gradient/differentiate.ts";
 import { trainingMode } from "../passes/training-mode.ts";
 import { type Blocks, type Layout, layoutOf } from "./layout.ts";
@@ -22,6 +23,8 @@ export interface ProgramOptions {
   readonly seed?: number;
   /** Channels in a block of the runtime's layout; left out: everything runs plain (passes/blocked). */
   readonly block?: number | undefined;
+  /** Whether products may be the runtime's own ops (passes/fused-products). Default false. */
+  readonly fusedProducts?: boolean;
   /** Microseconds of a step that blocks must gain by estimate, to be taken at all. Default 0. */
   readonly leastGainUs?: number | undefined;
 }
@@ -86,7 +89,8 @@ export function trainingProgram(inference: Graph, options: ProgramOptions): Prog
   for (const name of outputsOf(statistics, options.watch)) {
     builder.output({ name, dtype: "float32", shape: builder.typeOf(name)?.shape });
   }
-  const whole = builder.finish(`${inference.name}.training`, inference.opsets);
+  const plain = builder.finish(`${inference.name}.training`, inference.opsets);
+  const whole = options.fusedProducts ? withFusedProducts(plain) : plain;
   return {
     graph: options.block === undefined ? whole : lowerBlocked(whole, options.block),
     parameters,

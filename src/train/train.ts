@@ -45,7 +45,7 @@ export interface TrainOptions {
   readonly threads?: number;
   /**
    * `auto` runs convolutions in the runtime's blocked layout where that is proven to give the same on this
-   * machine, `plain` never does. Default `auto`.
+   * machine, and products of matrices in its own ops; `plain` has standard ops alone. Default `auto`.
    */
   readonly lowering?: LoweringChoice;
   /** Default `cosine`. */
@@ -118,7 +118,7 @@ export async function train(
     optimizer: options.optimizer,
     watch: blocks.map((block) => block.value),
     seed,
-    block: options.lowering === "plain" ? undefined : await trainingBlock(),
+    ...(options.lowering !== "plain" && { block: await trainingBlock(), fusedProducts: true }),
   });
   const bytes = encodeModel(modelOf(program.graph));
   // Of the network, not of how it is laid out here: a run may go on on another machine.

@@ -118,7 +118,7 @@ function joined(a: Node, b: Node): Node {
 }
 
 /** Without the nodes from which nothing leads to an output. */
-function withoutUnread(graph: Graph): Graph {
+export function withoutUnread(graph: Graph): Graph {
   const read = new Set<ValueName>(graph.outputs.map((value) => value.name));
   const kept: Node[] = [];
   for (const node of graph.nodes.toReversed()) {
