@@ -191,8 +191,8 @@ export class Inference {
       const inferred = this.#values.get(name);
       const contradicts =
         inferred?.shape !== undefined && inferred.shape.length !== type.shape?.length;
-      if (inferred === undefined || contradicts) continue;
-      this.#values.set(name, { name, ...merge(type, inferred) });
+      if (contradicts || this.#initializers.has(name)) continue;
+      this.#values.set(name, { name, ...(inferred === undefined ? type : merge(type, inferred)) });
     }
     const given = new Map(graph.inputs.map((value) => [value.name, value]));
     const same =

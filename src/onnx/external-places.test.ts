@@ -2,6 +2,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readlinkSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -89,6 +90,14 @@ describe("weights beside the model", () => {
     const nowhere = join(folder, "no", "m.onnx");
     const saved = model.save(nowhere, { externalData: { location: "a/w.bin" } });
     expect(await findings(saved)).toEqual(["onnx/unwritable"]);
+  });
+
+  test("nothing takes the place of a device", async () => {
+    const path = join(folder, "null");
+    symlinkSync("/dev/null", path);
+    expect(await findings(modelOf(network()).save(path))).toEqual(["onnx/unwritable"]);
+    expect(readlinkSync(path)).toBe("/dev/null");
+    expect(readdirSync(folder)).toEqual(["null"]);
   });
 
   test("two saves at a time do not take each other's files", async () => {

@@ -1,7 +1,7 @@
 // From a model to ONNX files: whole or not there. Written aside, flushed, then renamed.
 
 import { randomUUID } from "node:crypto";
-import { type FileHandle, mkdir, open, realpath, rename, rm } from "node:fs/promises";
+import { type FileHandle, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
@@ -203,6 +203,7 @@ async function atomically(files: readonly Writing[]): Promise<void> {
   // Names of its own for each call: two of them may write the same file, here or in another process.
   const aside = files.map(({ path }) => `${path}.${randomUUID()}.tmp`);
   try {
+    for (const { path } of files) await refuseOverDevice(path);
     for (const [i, { write }] of files.entries()) {
       const file = await open(aside[i] ?? "", "wx");
       try {
@@ -218,6 +219,13 @@ async function atomically(files: readonly Writing[]): Promise<void> {
     if (cause instanceof SkipwayError) throw cause;
     throw unwritable(files.at(-1)?.path ?? "", cause);
   }
+}
+
+/** A file that is renamed into its place would take that of a device, which an administrator may do. */
+async function refuseOverDevice(path: string): Promise<void> {
+  const there = await stat(path).catch(() => undefined);
+  if (there === undefined || there.isFile()) return;
+  throw unwritable(path, new Error("what has this name is no file"));
 }
 
 function unwritable(path: string, cause: unknown): SkipwayError {

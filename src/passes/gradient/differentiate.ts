@@ -13,7 +13,7 @@ import { expandLike, scalarLike } from "../../ops/construct.ts";
 import { BUILT_IN_COSTS, type KernelCosts } from "../../ops/kernel-costs.ts";
 import { Backward } from "./backward.ts";
 import { decompose } from "./decompose.ts";
-import { dependingOn, unreached, unsupportedOn } from "./paths.ts";
+import { dependingOn, type Stretch, unreached, unsupportedOn } from "./paths.ts";
 import { withSavedResults } from "./saved.ts";
 
 /** Reductions take their axes as an input from here on, and that is what the rules emit. */
@@ -68,19 +68,15 @@ export function differentiate(given: Graph, request: GradientRequest): Different
     if (gradient !== undefined) found.set(name, gradient);
   }
   if (request.unreached !== "leave-out") {
-    refuse(request.wrt.filter((name) => !found.has(name)).map(unreached));
+    const missing = request.wrt.filter((name) => !found.has(name));
+    refuse(missing.map((name) => unreached(name, stretchOf(graph, request))));
   }
   for (const output of graph.outputs) builder.output(output);
   return { graph: builder.finish(graph.name, graph.opsets, graph.metadata), gradients: found };
 }
 
 function unsupportedIn(graph: Graph, request: GradientRequest): readonly Diagnostic[] {
-  return unsupportedOn({
-    nodes: graph.nodes,
-    wrt: request.wrt,
-    ends: [request.loss],
-    typeOf: (name) => typeOf(graph, name),
-  });
+  return unsupportedOn(stretchOf(graph, request));
 }
 
 function refuse(found: readonly Diagnostic[]): void {
@@ -114,4 +110,12 @@ function checkLoss(graph: Graph, loss: ValueName): void {
       fix: "Reduce it to its sum or mean, and differentiate that.",
     }),
   ]);
+}
+
+/** The way from what is asked for to the loss. */
+export function stretchOf(
+  graph: Graph,
+  { wrt, loss }: { readonly wrt: Iterable<ValueName>; readonly loss: ValueName },
+): Stretch {
+  return { nodes: graph.nodes, wrt, ends: [loss], typeOf: (name) => typeOf(graph, name) };
 }

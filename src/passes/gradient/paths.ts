@@ -193,13 +193,32 @@ function unsupported(node: Node, because: string, notes: readonly string[]): Dia
   });
 }
 
+/** Nodes on the way from the given values to an end that let no gradient through, such as ArgMax. */
+function barriers({ nodes, wrt, ends, typeOf }: Stretch): Node[] {
+  const dependent = dependingOn(nodes, wrt, typeOf);
+  const end = reaching(nodes, ends);
+  return nodes.filter(
+    (node) =>
+      node.outputs.some((name) => end.has(name)) &&
+      readBy(node).some((name) => dependent.has(name)) &&
+      !node.outputs.some((name) => dependent.has(name)),
+  );
+}
+
+/** What stands between the given values and the loss, as a note; none where no way leads to it. */
+export function barrierNotes(stretch: Stretch): string[] {
+  const found = barriers(stretch).map(({ name, op }) => `${name} (${op})`);
+  return found.length === 0 ? [] : [`the way to the loss ends at ${listed(found)}`];
+}
+
 /** The finding of a value that the loss does not depend on. */
-export function unreached(name: ValueName): Diagnostic {
+export function unreached(name: ValueName, stretch: Stretch): Diagnostic {
   return diagnostic({
     id: "gradient/no-path",
     severity: "error",
     where: `value "${name}"`,
     text: "its gradient was asked for, but no differentiable path leads from it to the loss",
+    notes: barrierNotes({ ...stretch, wrt: [name] }),
     fix: "Leave it out of the values to differentiate, or check that the model uses it.",
   });
 }

@@ -356,12 +356,42 @@ describe("what cannot be", () => {
       "gradient/name-taken",
     ],
     [
+      "a way that ends at integers",
+      "g (float[2] x) => (float[2] y) <float[2] w = {1, 2}> { m = Mul (x, w)  i = Cast <to = 7> (m)  y = Cast <to = 1> (i) }",
+      "gradient/no-weights",
+    ],
+    [
+      "an op that is not known, and ends in the output that the file declares",
+      "g (float[N,2] x) => (float[N,2] y) <float[2] w = {1, 2}> { y = my.Op (x, w) }",
+      "gradient/unsupported",
+    ],
+    [
       "a sequence",
       "g (float[2] x) => (seq(float[2]) y) <float[2] w = {1, 2}> { m = Mul (x, w)  y = SequenceConstruct (m) }",
       "loss/scores",
     ],
   ])("%s", (_name, text, id) => {
-    const given = parseGraph(text, { opsets: new Map([["", 21]]) });
+    const given = parseGraph(text, {
+      opsets: new Map([
+        ["", 21],
+        ["my", 1],
+      ]),
+    });
     expect(idsOf(() => withGradients(given, MSE))).toEqual([id]);
+  });
+
+  test("is told with the node at which the way to the loss ends", () => {
+    const given = graph`g (float[2] x) => (float[2] y) <float[2] w = {1, 2}, float[2] u = {1, 2}, float[2] v = {1, 2}>
+      { m = Mul (x, w)  r = Round (m)  y = Add (r, v) }`;
+    const notes = (wrt: string): readonly string[] => {
+      try {
+        withGradients(given, { ...MSE, wrt: [wrt] });
+      } catch (error) {
+        if (error instanceof SkipwayError) return error.diagnostics.flatMap((one) => one.notes);
+      }
+      return [];
+    };
+    expect(notes("w")).toEqual([expect.stringMatching(/ends at \S+ \(Round\)/)]);
+    expect(notes("u")).toEqual([]);
   });
 });

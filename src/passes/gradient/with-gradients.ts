@@ -11,8 +11,9 @@ import { scalarOf } from "../../graph/tensor.ts";
 import { verify } from "../../ops/verify.ts";
 import { appendLoss, type Loss, targetType } from "../losses.ts";
 import { inferenceMode, trainingMode } from "../training-mode.ts";
-import { differentiate } from "./differentiate.ts";
-import { unreached } from "./paths.ts";
+import { floatInitializers } from "./constants.ts";
+import { differentiate, stretchOf } from "./differentiate.ts";
+import { barrierNotes, type Stretch, unreached } from "./paths.ts";
 import { prepareForGradients } from "./prepare.ts";
 import { withoutUnread } from "./prune.ts";
 import { renameValues } from "./rename.ts";
@@ -85,8 +86,12 @@ export function withGradients(given: Graph, options: GradientOptions): GraphWith
   const missing = (wrt ?? []).filter(
     (name) => scored.initializers.has(name) && !gradients.has(name),
   );
-  if (missing.length > 0) throw SkipwayError.fromDiagnostics("input", missing.map(unreached));
-  if (gradients.size === 0) throw nothingToTrain(given);
+  const way = stretchOf(scored, request);
+  if (missing.length > 0) {
+    const found = missing.map((name) => unreached(name, way));
+    throw SkipwayError.fromDiagnostics("input", found);
+  }
+  if (gradients.size === 0) throw nothingToTrain({ ...way, wrt: floatInitializers(given) }, given);
   const whole = asOutputs(graph, gradients, { ...names, step: form.step });
   return {
     ...whole,
@@ -178,14 +183,21 @@ function noOutputs(graph: Graph): SkipwayError {
   ]);
 }
 
-function nothingToTrain(graph: Graph): SkipwayError {
+function nothingToTrain(way: Stretch, graph: Graph): SkipwayError {
+  const notes = barrierNotes(way);
+  const reached = notes.length > 0;
   return SkipwayError.fromDiagnostics("input", [
     diagnostic({
       id: "gradient/no-weights",
       severity: "error",
       where: `graph ${graph.name}`,
-      text: "has no float initializers on which its first output depends",
-      fix: "Export the model with its weights (export_params=True).",
+      text: reached
+        ? "has float initializers, but none with a differentiable path to its first output"
+        : "has no float initializers on which its first output depends",
+      notes,
+      fix: reached
+        ? "Make the scores before that step the first output."
+        : "Export the model with its weights (export_params=True).",
     }),
   ]);
 }
