@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -142,6 +142,14 @@ describe("census", () => {
     expect([code, err]).toEqual([0, ""]);
     expect(await readFile(html, "utf8")).toMatch(/^<!doctype html>.*default-src 'none'/s);
     expect((await skipway("census", model, "--diff", model, "--html", html)).code).toBe(2);
+  });
+
+  test.each(["--svg", "--html"])("%s does not write over the model", async (option) => {
+    const path = join(folder, `over${option}.onnx`);
+    await copyFile(model, path);
+    const { code, err } = await skipway("census", path, option, path);
+    expect([code, err]).toEqual([2, expect.stringContaining("does not write over the model")]);
+    expect(await readFile(path)).toEqual(await readFile(model));
   });
 
   test("one JSON document", async () => {

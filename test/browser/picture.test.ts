@@ -184,6 +184,14 @@ describe("the viewer", () => {
 });
 
 describe("pictures of hostile models", () => {
+  test("says how much of the memory is not known", async () => {
+    const picture = fakePicture(3, [[0, 2]]);
+    await open(await written("unknown", { ...picture, memory: { ...picture.memory, unknown: 4 } }));
+    expect(await page.locator(".kinds").textContent()).toMatch(/4 values of unknown size left out/);
+    await open(await written("known", picture));
+    expect(await page.locator(".kinds").textContent()).not.toMatch(/unknown/);
+  });
+
   test("names with markup are text", async () => {
     const evil = `</script><script>document.title="gone"</script><img src=x onerror="document.title='gone'">`;
     const plain = fakePicture(12, [[0, 5]]);

@@ -14,7 +14,7 @@ import type { Graph } from "../../graph/graph.ts";
 import { type LoadedFile, loadFile } from "../../onnx/read.ts";
 import { digestOf } from "../../registry/digest.ts";
 import type { CommonOptions, Io } from "../io.ts";
-import { writeText } from "../outputs.ts";
+import { refuseOverModel, writeText } from "../outputs.ts";
 import { censusSummary, censusTable, hazardLines, notSkipLines } from "../render/census.ts";
 import { EXIT } from "../render/findings.ts";
 import { addSizes, type SizeArguments, sizesOf } from "../sizes.ts";
@@ -46,6 +46,8 @@ export function addCensus(program: Command, io: Io): void {
 async function run(io: Io, path: string, options: CensusOptions): Promise<void> {
   if (options.diff !== undefined) return compare(io, [path, options.diff], options);
   const { model, bytes } = await loadFile(path);
+  if (options.svg !== undefined) await refuseOverModel("--svg", options.svg, model);
+  if (options.html !== undefined) await refuseOverModel("--html", options.html, model);
   const sizes = sizesOf(io, [model.graph], options);
   const graph = inferShapes(model.graph);
   const found = census(graph, sizes);

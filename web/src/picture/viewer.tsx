@@ -252,6 +252,9 @@ function Legend({ picture }: { picture: Picture }) {
       <span>width: bytes carried</span>
       {picture.skips.some(({ atPeak }) => atPeak) && <span>◆ alive at the memory peak</span>}
       <span>hatched: memory for skips alone</span>
+      {picture.memory.unknown > 0 && (
+        <span>{picture.memory.unknown} values of unknown size left out</span>
+      )}
     </p>
   );
 }
