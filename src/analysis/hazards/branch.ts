@@ -125,10 +125,12 @@ export const repeatedOperand: Rule = {
   title: "a sum takes the same value twice",
   check: ({ canonical }) =>
     fusionsIn(canonical).flatMap(({ merging, fusion }) => {
-      const values = fusion.operands.map(({ value }) => merging.flow.unrounded(value));
+      const added = fusion.operands.filter(({ multiplied }) => multiplied !== true);
+      const values = added.map(({ value }) => merging.flow.unrounded(value));
       const twice = values.find((value, i) => values.indexOf(value) < i);
       // x + x alone is a doubling.
-      if (fusion.form !== "additive" || twice === undefined || new Set(values).size < 2) return [];
+      if (fusion.form !== "additive" || twice === undefined) return [];
+      if (new Set(values).size < 2 && added.length === fusion.operands.length) return [];
       return [
         diagnostic({
           id: "skip/repeated",

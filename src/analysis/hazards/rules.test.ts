@@ -102,6 +102,29 @@ const ROWS: readonly Row[] = [
     `g (float[N,2] x) => (float[N,2] y) <float[2,2] z = {0,0,0,0}, ${SQUARE}>
       { h = Gemm (x, w)  r = Relu (h)  f = MatMul (r, z)  y = Add (x, f) }`,
   ],
+  ...[
+    ["the value and what a layer makes of it", false, "c = com.microsoft.FusedConv (x, k, , x)"],
+    [
+      "the value twice beside a layer",
+      true,
+      "c = com.microsoft.FusedConv (x, k, , x)  d = Add (c, x)",
+    ],
+  ].map(
+    ([what, told, nodes]): Row => [
+      `in one node: ${what}`,
+      "skip/repeated",
+      told === true,
+      `g (float[N,2,4,4] x) => (float[N,2,4,4] y) <${NORM}> { ${nodes}  y = Relu (${told ? "d" : "c"}) }`,
+    ],
+  ),
+  [
+    "a layer, the norm of the value as a convolution, and the value once",
+    "skip/repeated",
+    false,
+    `g (float[N,2,4,4] x) => (float[N,2,4,4] y) <${NORM}, float[2,1,1,1] s = {2,3}>
+      { a = Conv (x, k)  b = com.microsoft.FusedConv (x, k, , a)
+        y = com.microsoft.FusedConv <group = 2> (x, s, , b) }`,
+  ],
   [
     "a recurrent layer that starts from zeros",
     "weights/zero-layer",

@@ -14,6 +14,8 @@ export interface Operand {
   readonly sign: 1 | -1;
   /** Transforms between the value and the sum that are fused into the merging node itself. */
   readonly fusedTransforms: number;
+  /** Whether the merging node multiplies it before it adds, by a matrix or channel by channel. */
+  readonly multiplied?: true;
 }
 
 /** A merge with at least two activation operands. */
@@ -114,8 +116,9 @@ function plainOperands(flow: Flow, node: Node): Operand[] {
   return node.inputs
     .map((value, position): Operand => {
       const plain = addend === undefined || position === addend || flow.scalesChannels(node);
-      const fusedTransforms = plain ? 0 : 1;
-      return { value, position, sign: 1, fusedTransforms };
+      const operand = { value, position, sign: 1 as const, fusedTransforms: plain ? 0 : 1 };
+      const added = addend === undefined || position === addend;
+      return added ? operand : { ...operand, multiplied: true };
     })
     .filter(({ value }) => flow.activations.has(value))
     .filter(({ position }) => summed === undefined || summed.includes(position));
