@@ -113,6 +113,7 @@ print(
         {
             "version": torch.__version__,
             "stepMs": sorted(times)[steps // 2],
+            "fastestMs": min(times),
             "cpuMs": sorted(processor)[steps // 2],
             "peakRssBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "losses": losses,
