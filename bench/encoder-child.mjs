@@ -125,6 +125,7 @@ async function measure(graphToRun, count, data) {
   const middle = (values) => values.toSorted((a, b) => a - b)[count >> 1];
   return {
     stepMs: middle(times),
+    fastestMs: Math.min(...times),
     cpuMs: middle(processor),
     losses,
     peakRssBytes: peakResidentBytes,
