@@ -8,10 +8,11 @@ import {
   stringAttribute,
   type ValueName,
 } from "../graph/graph.ts";
-import { type Dim, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
-import { float32, numbersOf } from "../graph/tensor.ts";
+import { type Dim, type Shape, sameDim, UNKNOWN_DIM } from "../graph/shape.ts";
+import { float32, int64, numbersOf } from "../graph/tensor.ts";
 import { castLike, knownShape, noGradient, reduce, sizesOf, transpose } from "./construct.ts";
 import { type Mapping, weightsOf } from "./interpolation.ts";
+import { weightMatrix } from "./interpolation-matrix.ts";
 import type { GradientContext, OpDef, ShapeContext } from "./op.ts";
 import { defineOp, integers, perOutput, typed } from "./rules.ts";
 import { axesOf } from "./slicing.ts";
@@ -50,7 +51,8 @@ function floats(c: ShapeContext, name: string): readonly number[] | undefined {
 interface Resized {
   readonly axis: number;
   readonly mapping: Mapping | undefined;
-  readonly scale: number | undefined;
+  /** A number, or float32 `[1]`. */
+  readonly scale: number | ValueName | undefined;
 }
 
 /** Numbers of an optional constant input. */
@@ -67,6 +69,8 @@ function resizedAxes(context: GradientContext, dy: ValueName): Resized[] {
   const y = knownShape(context, dy, node);
   const axes = axesOf(x.length, intsAttribute(node, "axes"));
   const [roi, scales, sizes] = [1, 2, 3].map((i) => given(context, i));
+  // Scales that the graph computes.
+  const computed = scales === undefined && hasElements(context, 2) ? (node.inputs[2] ?? "") : "";
   const policy = stringAttribute(node, "keep_aspect_ratio_policy", "stretch");
   const ratios = axes.map((axis, i) => (sizes?.[i] ?? Number.NaN) / Number(x[axis]));
   const common = policy === "not_larger" ? Math.min(...ratios) : Math.max(...ratios);
@@ -74,19 +78,39 @@ function resizedAxes(context: GradientContext, dy: ValueName): Resized[] {
     const [input, output] = [x[axis], y[axis]];
     const isKnown = typeof input === "number" && typeof output === "number";
     const ofSizes = policy === "stretch" ? undefined : common;
-    const scale = scales?.[i] ?? ofSizes ?? (isKnown ? output / input : undefined);
+    const ratio = isKnown ? output / input : undefined;
+    // The same symbol on both sides: sizes are given, and this axis keeps its own.
+    const isKept = computed === "" && input !== undefined && sameDim(input, output ?? "?");
+    const scale = scales?.[i] ?? ofSizes ?? (isKept ? 1 : ratio);
     const box: [number, number] = [roi?.[i] ?? 0, roi?.[i + axes.length] ?? 1];
-    const isSame = scales?.[i] === 1 || (scale === 1 && input === output);
+    const isSame = scales?.[i] === 1 || (scale === 1 && (isKept || input === output));
     if (isSame && box[0] === 0 && box[1] === 1) return [];
     const mapping = isKnown && scale !== undefined ? { input, output, scale, roi: box } : undefined;
-    return [{ axis, mapping, scale }];
+    if (mapping !== undefined || computed === "") return [{ axis, mapping, scale }];
+    const place = context.constant(int64([1], [i]), "axis");
+    return [{ axis, mapping, scale: scale ?? context.emit("Gather", [computed, place]) }];
   });
+}
+
+/** Whether an optional input is there and holds something: older operator sets have an empty one in its place. */
+function hasElements(context: GradientContext, i: number): boolean {
+  const name = context.node.inputs[i] ?? "";
+  return name !== "" && context.typeOf(name)?.shape?.[0] !== 0;
+}
+
+/** One scale for all axes is found from all their sizes. */
+function refuseUnknownRatio({ node }: GradientContext, axis: number): void {
+  if (stringAttribute(node, "keep_aspect_ratio_policy", "stretch") === "stretch") return;
+  throw noGradient(
+    node,
+    `the sizes along axis ${axis} must be known where the ratio of sides is kept`,
+  );
 }
 
 /** Whether every element is repeated a whole number of times, whatever the size. */
 function repeats(context: GradientContext, { scale }: Resized): boolean {
   const { node } = context;
-  if (scale === undefined || !Number.isInteger(scale)) return false;
+  if (typeof scale !== "number" || !Number.isInteger(scale)) return false;
   if (stringAttribute(node, "mode", "nearest") !== "nearest") return false;
   const places = stringAttribute(node, "coordinate_transformation_mode", "half_pixel");
   const rounding = stringAttribute(node, "nearest_mode", "round_prefer_floor");
@@ -99,11 +123,22 @@ function resizeGradient(context: GradientContext, dy: ValueName): ValueName {
   const resized = resizedAxes(context, dy);
   if (resized.every((one) => repeats(context, one))) return summedCopies(context, dy, resized);
   let dx = dy;
-  for (const { axis, mapping } of resized) {
-    if (mapping === undefined) {
-      throw noGradient(context.node, `the sizes along axis ${axis} must be known for this mode`);
+  const [x = ""] = context.node.inputs;
+  for (const { axis, mapping, scale } of resized) {
+    if (mapping !== undefined) dx = alongAxis(context, dx, { axis, mapping });
+    else {
+      refuseUnknownRatio(context, axis);
+      const weights = weightMatrix(context, context.node, modesOf(context), {
+        axis,
+        x,
+        y: dy,
+        scale,
+      });
+      dx = multiplied(context, dx, axis, (isTransposed) => {
+        const matrix = castLike(context, weights, dy);
+        return isTransposed ? transpose(context, matrix, [1, 0]) : matrix;
+      });
     }
-    dx = alongAxis(context, dx, { axis, mapping });
   }
   return dx;
 }
@@ -141,18 +176,27 @@ function alongAxis(
   if (input * output > MATRIX_ELEMENTS_MAX) {
     throw noGradient(node, `${output} by ${input} weights of an axis are more than are made`);
   }
-  const rank = knownShape(context, dy, node).length;
   const rows = weightsOf(modesOf(context), mapping);
-  const matrix = (transposed: boolean): ValueName => {
+  return multiplied(context, dy, axis, (isTransposed) => {
     const values = new Float32Array(input * output);
     for (const [o, row] of rows.entries()) {
       for (const [i, weight] of row.entries()) {
-        values[transposed ? i * output + o : o * input + i] = weight;
+        values[isTransposed ? i * output + o : o * input + i] = weight;
       }
     }
-    const shape = transposed ? [input, output] : [output, input];
+    const shape = isTransposed ? [input, output] : [output, input];
     return castLike(context, context.constant(float32(shape, values), "weights"), dy);
-  };
+  });
+}
+
+/** The product along one axis with weights `[output, input]`, which are made as they are or transposed. */
+function multiplied(
+  context: GradientContext,
+  dy: ValueName,
+  axis: number,
+  matrix: (isTransposed: boolean) => ValueName,
+): ValueName {
+  const rank = knownShape(context, dy, context.node).length;
   if (axis === rank - 1) return context.emit("MatMul", [dy, matrix(false)]);
   if (axis === rank - 2) return context.emit("MatMul", [matrix(true), dy]);
   const swap = Array.from({ length: rank }, (_, i) => i);
