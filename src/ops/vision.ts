@@ -1,9 +1,12 @@
 // Ops of detection and warping networks: regions, grids, and columns of patches.
 
-import { intAttribute, intsAttribute } from "../graph/graph.ts";
+import { intAttribute, ints, intsAttribute, type ValueName } from "../graph/graph.ts";
 import { type Dim, elementCount, type Shape, UNKNOWN_DIM } from "../graph/shape.ts";
-import type { OpDef, ShapeRule } from "./op.ts";
+import { float32 } from "../graph/tensor.ts";
+import { castLike, knownShape, noGradient, reshapeLike, sizesOf } from "./construct.ts";
+import type { GradientContext, OpDef, ShapeRule } from "./op.ts";
 import { defineOp, dimsOf, integers, overDim, perOutput, typed } from "./rules.ts";
+import { shapeOfParts } from "./sliding.ts";
 import { windowOf } from "./window.ts";
 
 const PLACES =
@@ -56,13 +59,42 @@ const affineGrid = op("AffineGrid", PLACES, (c) => {
 });
 
 /** Columns of patches put together to a picture. */
-const col2Im = op("Col2Im", "its way back, a picture cut into columns, has no op", (c) => {
-  const [batch = UNKNOWN_DIM, rows] = c.input(0)?.shape ?? [];
-  const picture = dimsOf(c, 1);
-  const block = elementCount(integers(c.constant(2)));
-  const shape = picture && [batch, overDim(rows, block), ...picture];
-  return [typed(c.input(0)?.dtype, shape)];
+const col2Im = defineOp("Col2Im", {
+  shape: (c) => {
+    const [batch = UNKNOWN_DIM, rows] = c.input(0)?.shape ?? [];
+    const picture = dimsOf(c, 1);
+    const block = elementCount(integers(c.constant(2)));
+    const shape = picture && [batch, overDim(rows, block), ...picture];
+    return [typed(c.input(0)?.dtype, shape)];
+  },
+  cost: perOutput(4),
+  gradient: (context, [dy]) => [dy === undefined ? undefined : columnsOf(context, dy)],
 });
+
+/** A picture cut into columns: a convolution of each channel with as many kernels as a patch has pixels, each of which picks one. */
+function columnsOf(context: GradientContext, dy: ValueName): ValueName {
+  const { node } = context;
+  const [x = "", , block = ""] = node.inputs;
+  const kernel = integers(context.constantOf(block));
+  if (kernel === undefined) throw noGradient(node, "the size of a patch must be known");
+  const sizes = knownShape(context, dy, node).slice(2);
+  const picture = sizes.map((size, i) =>
+    typeof size === "number" ? size : sizesOf(context, dy, [2 + i]),
+  );
+  const apart = context.emit("Reshape", [dy, shapeOfParts(context, [-1, 1, ...picture])]);
+  const pixels = kernel.reduce((product, size) => product * size, 1);
+  const picks = new Float32Array(pixels * pixels);
+  for (let pixel = 0; pixel < pixels; pixel++) picks[pixel * pixels + pixel] = 1;
+  const weights = context.constant(float32([pixels, 1, ...kernel], picks), "pixels");
+  const kept = ["dilations", "pads", "strides"].flatMap((name) => {
+    const attribute = node.attributes.get(name);
+    return attribute === undefined ? [] : [[name, attribute] as const];
+  });
+  const columns = context.emit("Conv", [apart, castLike(context, weights, dy)], {
+    attributes: { kernel_shape: ints(kernel), ...Object.fromEntries(kept) },
+  });
+  return reshapeLike(context, columns, x);
+}
 
 /** The picture that a MaxPool of this window has seen, if that is not given. */
 const maxUnpool = op("MaxUnpool", PLACES, (c) => {

@@ -103,5 +103,27 @@ function convTranspose(call: Call): Array64[] {
   return [{ dtype: x.dtype, shape, values }];
 }
 
+/** Each element of the patches [N, C · kernel, places] is added where its patch lies in the picture (ONNX Col2Im-18). */
+function col2Im(call: Call): Array64[] {
+  const x = operand(call, 0);
+  const [picture, kernel] = [1, 2].map((i) => Array.from(operand(call, i).values));
+  if (picture === undefined || kernel === undefined) throw new Error("Col2Im has two sizes");
+  const window = windowOf(call.node, kernel, picture);
+  const [batch = 0, rows = 0] = x.shape;
+  const channels = rows / sizeOf(kernel);
+  const shape = [batch, channels, ...picture];
+  const values = new Float64Array(sizeOf(shape));
+  const strides = stridesOf(picture);
+  const plane = sizeOf(picture);
+  forEachIndex([batch * channels, ...kernel, ...window.output], (index, flat) => {
+    const [n = 0, ...rest] = index;
+    const place = tapPlace(window, rest.slice(kernel.length), rest.slice(0, kernel.length));
+    if (!inside(place, picture)) return;
+    const to = n * plane + flatten(place, strides);
+    values[to] = (values[to] ?? 0) + (x.values[flat] ?? Number.NaN);
+  });
+  return [{ dtype: x.dtype, shape, values }];
+}
+
 /** All ops of this family. */
-export const convolutions: Kernels = { Conv: conv, ConvTranspose: convTranspose };
+export const convolutions: Kernels = { Col2Im: col2Im, Conv: conv, ConvTranspose: convTranspose };

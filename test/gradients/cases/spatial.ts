@@ -74,5 +74,34 @@ const centerCropPad: Generator = (random, variant) => {
   };
 };
 
+/** Patches with gaps, overlaps, holes and borders, of pictures with one or two axes. */
+const col2Im: Generator = (random, variant) => {
+  const axes = turn(variant, [2, 1] as const);
+  const numbers = (low: number, high: number): number[] =>
+    Array.from({ length: axes }, () => between(random, low, high));
+  const [kernel, strides] = [numbers(1, 3), numbers(1, 2)];
+  // With holes and another number of axes than two, ONNX Runtime 1.30 to 1.32 gives other numbers than the standard.
+  const dilations = axes === 2 ? numbers(1, 2) : [1];
+  const pads = [...numbers(0, 1), ...numbers(0, 1)];
+  const picture = numbers(5, 7);
+  const places = picture.map((size, i) => {
+    const reach = (dilations[i] ?? 1) * ((kernel[i] ?? 1) - 1) + 1;
+    const room = size + (pads[i] ?? 0) + (pads[i + axes] ?? 0) - reach;
+    return Math.floor(room / (strides[i] ?? 1)) + 1;
+  });
+  const product = (sizes: readonly number[]): number => sizes.reduce((a, b) => a * b, 1);
+  const shape = [between(random, 1, 2), between(random, 1, 2) * product(kernel), product(places)];
+  return {
+    op: "Col2Im",
+    form: `${axes} axes`,
+    attributes: { strides: ints(strides), dilations: ints(dilations), pads: ints(pads) },
+    inputs: [x(shape), constant(int64([axes], picture)), constant(int64([axes], kernel))],
+  };
+};
+
 /** All of this family. */
-export const spatial: Generators = { CenterCropPad: centerCropPad, Resize: resize };
+export const spatial: Generators = {
+  CenterCropPad: centerCropPad,
+  Col2Im: col2Im,
+  Resize: resize,
+};
