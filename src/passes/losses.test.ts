@@ -328,6 +328,19 @@ describe("floats of other sizes", () => {
 });
 
 describe("at the edges", () => {
+  test.each([
+    ["-1", [-1], {}],
+    ["the number of classes", [3], {}],
+    ["-2 where -1 is ignored", [-2], { ignoreIndex: -1 }],
+    ["-1 with weights", [-1], { classWeights: [1, 2, 3] }],
+    ["-1 with smoothing", [-1], { labelSmoothing: 0.1 }],
+  ])("the label %s is refused", async (_name, wrong, options) => {
+    const graph = lossGraph([2, 3], { kind: "cross-entropy", ...options });
+    const scores = float32([2, 3], new Float32Array(6));
+    await expect(run(graph, scores, int64([2], [0, ...wrong]))).rejects.toThrow(SkipwayError);
+    await expect(run(graph, scores, int64([2], [0, 2]))).resolves.toBeDefined();
+  });
+
   test("large scores do not overflow", async () => {
     const scores = float32([1, 2], [1000, -1000]);
     const graph = lossGraph([1, 2], { kind: "binary-cross-entropy" });

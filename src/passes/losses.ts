@@ -127,6 +127,9 @@ export function appendLoss(
   }
 }
 
+/** More than classes are counted to; int32 has it too. */
+const NO_CLASS = 2 ** 31 - 1;
+
 /** Writes nodes about one value of scores. */
 class Writer {
   readonly #e: Emitter;
@@ -160,7 +163,7 @@ class Writer {
   crossEntropy(target: ValueName, loss: CrossEntropy): ValueName {
     const axis = axisOfClasses(this.#x, this.#shape, loss.classAxis);
     const scores = this.#rows(this.#x, axis);
-    const labels = this.#e.emit("Reshape", [target, shapeConstant(this.#e, [-1])]);
+    const labels = this.#fromZero(target, loss.ignoreIndex);
     const weights = loss.classWeights && this.#vector(loss.classWeights);
     const smoothing = loss.labelSmoothing ?? 0;
     const plain = smoothing === 0;
@@ -185,6 +188,21 @@ class Writer {
         : this.#e.emit("Div", [this.#number(smoothing), countAlong(this.#e, scores, [1], scores)]);
     const first = this.#e.emit("Mul", [right, this.#number(1 - smoothing)]);
     return this.#e.emit("Add", [first, this.#e.emit("Mul", [spread, classes])], this.#result());
+  }
+
+  /**
+   * The labels as a list. A negative one, which kernels would count from the last class back, is one that no
+   * class has, which they refuse as they do others that are too large.
+   */
+  #fromZero(target: ValueName, ignored: number | undefined): ValueName {
+    const e = this.#e;
+    const constant = (value: number): ValueName => e.constant(scalarOf("int64", value), "label");
+    const labels = e.emit("Reshape", [target, shapeConstant(e, [-1])]);
+    const below = e.emit("Less", [labels, constant(0)]);
+    const kept =
+      ignored !== undefined && ignored < 0 ? e.emit("Equal", [labels, constant(ignored)]) : "";
+    const wrong = kept === "" ? below : e.emit("And", [below, e.emit("Not", [kept])]);
+    return e.emit("Where", [wrong, constant(NO_CLASS), labels]);
   }
 
   /** -Σ w·log p over all classes, of the labels that count; its mean as that of the right classes. */
