@@ -185,6 +185,21 @@ describe("the model with gradients", () => {
   });
 });
 
+test("a file that the runtime has optimised is loaded with its gradients", async () => {
+  // A fused MatMul and Add, and names as MatMulAddFusion gives them; the LSTM, taken apart, has further ones to fuse.
+  const made = withGradients(
+    graph`g (float[2,3,4] x) => (float[2,3,4] y)
+      <float[1,8,4] w = {${Array.from({ length: 32 }, (_, i) => Math.sin(i)).join()}},
+       float[1,8,2] r = {${Array.from({ length: 16 }, (_, i) => Math.cos(i)).join()}}, float[1,16] b = {${"0.1,".repeat(15)}0.2},
+       float[2,4] v = {1, 2, 3, 4, 5, 6, 7, 8}, float[4] c = {1, 2, 3, 4}, int64[1] one = {1},
+       int64[2] gemm_input_shape = {6, 2}, int64[3] gemm_output_shape = {2, 3, 4}>
+      { h = LSTM <hidden_size = 2> (x, w, r, b)  s = Squeeze (h, one)  i = Reshape (s, gemm_input_shape)
+        o = Gemm (i, v, c)  y = Reshape (o, gemm_output_shape) }`,
+    MSE,
+  );
+  expect([...(await run(made)).keys()]).toContain("grad.v");
+});
+
 describe("modes", () => {
   const normed = (trained: string): Graph => graph`
     g (float[4,2] x) => (float[4,2] y)

@@ -130,8 +130,18 @@ function withFreeNames(graph: Graph, given: Graph, wanted: readonly ValueName[])
       taken.map((name) => nameTaken(name)),
     );
   }
-  return renameValues(graph, made);
+  const shapes = [...graph.initializers].flatMap(([name, { dtype }]) =>
+    dtype === "int64" && SHAPES_OF_FUSION.test(name) ? [name] : [],
+  );
+  const outputs = new Set(given.outputs.map(({ name }) => name));
+  return renameValues(graph, [...made, ...shapes.filter((name) => !outputs.has(name))]);
 }
+
+/**
+ * Names of shapes in files that ONNX Runtime has optimised. Where it fuses a further MatMul and Add of three axes, it
+ * gives them anew, and does not load the file: "Attempt to replace the existing tensor" (1.30, MatMulAddFusion).
+ */
+const SHAPES_OF_FUSION = /^gemm_(in|out)put_shape/;
 
 function withLoss(
   graph: Graph,
