@@ -252,7 +252,7 @@ describe("files that are no sound model", () => {
   });
 
   test("nodes in the wrong order are brought into order, and written so", () => {
-    const chain = `g (float[2] x) => (float[2] y) { a = Relu (x)  b = Neg (a)  y = Add (a, b) }`;
+    const chain = `<opset_import: ["" : 20]> g (float[2] x) => (float[2] y) { a = Relu (x)  b = Neg (a)  y = Add (a, b) }`;
     const bytes = encodeModel(modelOf(parseGraph(chain)));
     const proto = fromBinary(ModelProtoSchema, bytes);
     proto.graph?.node.reverse();
