@@ -70,11 +70,18 @@ export function graphFrom(proto: GraphProto, setting: GraphSetting): Graph {
   for (const sparse of proto.sparseInitializer) add(sparseFrom(sparse, setting));
   const names = new NodeNames();
   const remarks = graphRemarks(proto);
+  const read = nodes.map((node) => nodeFrom(node, names, { ...setting, depth: depth + 1 }));
+  const ordered = inOrder(read);
+  if (ordered !== read) {
+    // What is written from the message comes in that order, too.
+    const messages = new Map(read.map((node, i) => [node, nodes[i]]));
+    proto.node = ordered.flatMap((node) => messages.get(node) ?? []);
+  }
   const graph: Graph = {
     name: proto.name,
     inputs: proto.input.map(valueFrom),
     outputs: proto.output.map(valueFrom),
-    nodes: inOrder(nodes.map((node) => nodeFrom(node, names, { ...setting, depth: depth + 1 }))),
+    nodes: ordered,
     initializers,
     values: new Map(proto.valueInfo.map((value) => [value.name, valueFrom(value)])),
     opsets,
