@@ -68,6 +68,14 @@ const style = (selector: string, name: string): Promise<string> =>
 async function keys(...names: readonly string[]): Promise<void> {
   await page.locator(".stage").focus();
   for (const name of names) await page.keyboard.press(name);
+  await drawn();
+}
+
+/** What was changed is in the page after a frame; one more, in case that it was drawn just then. */
+async function drawn(): Promise<void> {
+  await page.evaluate(async () => {
+    for (let i = 0; i < 2; i++) await new Promise((resolve) => requestAnimationFrame(resolve));
+  });
 }
 
 describe("the viewer", () => {
