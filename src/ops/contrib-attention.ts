@@ -144,17 +144,10 @@ function decomposeAttention(context: NodeContext): readonly (ValueName | undefin
         );
   const [keys, values] = [behind(context, pastKey, k), behind(context, pastValue, v)];
   const mask = input(context, 3);
-  const { y } = attend(
+  const y = attendMasked(
     context,
     { q, k: keys, v: values },
-    {
-      scale: scaleOf(context),
-      seen:
-        intAttribute(node, "unidirectional", 0) === 0
-          ? undefined
-          : notLater(context, q, keys, pastKey),
-      bias: sumOf(context, mask && filterOf(context, mask, q, keys), input(context, 5)),
-    },
+    { mask, added: input(context, 5), pastKey },
   );
   const told = (node.outputs[1] ?? "") !== "";
   const present = (): ValueName => {
@@ -211,24 +204,34 @@ function operandsOf(context: NodeContext): readonly [ValueName, ValueName, Value
   return [a, b, c];
 }
 
+/** Attention over what a mask leaves and, where the op looks back only, what is not later. */
+function attendMasked(
+  context: NodeContext,
+  operands: { readonly q: ValueName; readonly k: ValueName; readonly v: ValueName },
+  given: {
+    readonly mask: ValueName | undefined;
+    readonly added: ValueName | undefined;
+    readonly pastKey: ValueName | undefined;
+  },
+): ValueName {
+  const { q, k } = operands;
+  const { mask, added, pastKey } = given;
+  const looksBack = intAttribute(context.node, "unidirectional", 0) !== 0;
+  const { y } = attend(context, operands, {
+    scale: scaleOf(context),
+    seen: looksBack ? notLater(context, q, k, pastKey) : undefined,
+    bias: sumOf(context, mask && filterOf(context, mask, q, k), added),
+  });
+  return y;
+}
+
 function decomposeMultiHead(context: NodeContext): readonly (ValueName | undefined)[] {
   const { node } = context;
   if ((node.outputs[3] ?? "") !== "") throw noGradient(node, "its scores are read");
   const [q, k, v] = operandsOf(context);
   const [mask, added, pastKey, pastValue] = [4, 5, 6, 7].map((i) => input(context, i));
   const [keys, values] = [behind(context, pastKey, k), behind(context, pastValue, v)];
-  const { y } = attend(
-    context,
-    { q, k: keys, v: values },
-    {
-      scale: scaleOf(context),
-      seen:
-        intAttribute(node, "unidirectional", 0) === 0
-          ? undefined
-          : notLater(context, q, keys, pastKey),
-      bias: sumOf(context, mask && filterOf(context, mask, q, keys), added),
-    },
-  );
+  const y = attendMasked(context, { q, k: keys, v: values }, { mask, added, pastKey });
   return [fromHeads(context, y), keys, values];
 }
 
