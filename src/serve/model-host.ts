@@ -14,6 +14,7 @@ import { inconclusive, madeUpInputs } from "../runtime/made-up.ts";
 import { memoryOf } from "../runtime/memory-probe.ts";
 import type { MemoryReading, Tensors } from "../runtime/runner.ts";
 import { type FailureReason, RequestError, requestErrorOf } from "./errors.ts";
+import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
 import { afterDeath, NO_FAILURES, type RestartState } from "./restart.ts";
 
 /** What is to be served. */
@@ -61,7 +62,7 @@ const RESTART_PATIENCE_MS = 5000;
 const PROBE_TOLERANCE = 1e-3;
 
 /** Serves one version. */
-export class ModelHost {
+export class ModelHost implements ServedVersion {
   readonly model: ServedModel;
   /** Durations of all answered requests, in milliseconds. */
   readonly durations: Histogram = new Histogram();
@@ -111,15 +112,23 @@ export class ModelHost {
     return this.#session?.outputs ?? new Map();
   }
 
-  /**
-   * Runs the model.
-   *
-   * @throws RequestError with the status that the client gets.
-   */
-  async infer(
-    inputs: Tensors,
-    options: { outputs?: readonly string[] | undefined; signal?: AbortSignal } = {},
-  ): Promise<Tensors> {
+  get name(): string {
+    return this.model.name;
+  }
+
+  get version(): number {
+    return this.model.version;
+  }
+
+  get digest(): string {
+    return this.model.digest;
+  }
+
+  get ready(): boolean {
+    return this.#state === "ready";
+  }
+
+  async infer({ inputs, outputs, signal }: InferenceCall): Promise<InferenceAnswer> {
     const from = this.#clock.monotonicMs();
     const bytes = sizeOf(inputs);
     try {
@@ -128,7 +137,6 @@ export class ModelHost {
       this.#waitingBytes += bytes;
       try {
         const session = await this.#whenReady();
-        const { outputs, signal } = options;
         const answer = await session.run(inputs, {
           ...(outputs && { outputs }),
           ...(signal && { signal }),
@@ -136,13 +144,14 @@ export class ModelHost {
         const took = this.#clock.monotonicMs() - from;
         this.durations.record(took);
         this.#recent.record(took);
-        return answer;
+        const phases = { queueMs: 0, computeMs: took };
+        return { outputs: answer, version: this.model.version, batchRows: 1, phases };
       } finally {
         this.#waiting--;
         this.#waitingBytes -= bytes;
       }
     } catch (error) {
-      const refusal = requestErrorOf(error, options.signal);
+      const refusal = requestErrorOf(error, signal);
       this.countFailure(refusal.reason);
       throw refusal;
     }

@@ -17,7 +17,7 @@ import {
 import { limits } from "../base/limits.ts";
 import { float32 } from "../graph/tensor.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
-import { BodyReader } from "./body.ts";
+import { BodyReader } from "./http/body.ts";
 import { ModelHost } from "./model-host.ts";
 import { afterDeath, NO_FAILURES } from "./restart.ts";
 import { ModelServer } from "./server.ts";

@@ -1,20 +1,16 @@
 // The server: one HTTP port for the protocol, the metrics and whatever else is registered on the same
 // app; one process for each model behind it.
 
-import { randomUUID } from "node:crypto";
-import { createServer } from "node:net";
-import type { Readable } from "node:stream";
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
-import { diagnostic } from "../base/diagnostic.ts";
-import { SkipwayError } from "../base/errors.ts";
+import type { FastifyInstance } from "fastify";
 import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
-import { BodyReader } from "./body.ts";
-import { endpoint } from "./endpoint.ts";
-import { CLIENT_CLOSED, portError, RequestError } from "./errors.ts";
+import { portError } from "./errors.ts";
+import { buildApp, refuseForeignHosts } from "./http/app.ts";
+import { endpoint } from "./http/endpoint.ts";
+import { DEFAULT_HOST, type ListenOptions, refuseRemote } from "./http/listen.ts";
+import { registerOip } from "./http/oip-routes.ts";
 import { serverMetrics } from "./metrics.ts";
 import { ModelHost, type ModelStats, type ServedModel } from "./model-host.ts";
-import { registerOip } from "./oip-routes.ts";
 
 /** How a server is set up. */
 export interface ServerOptions {
@@ -25,23 +21,9 @@ export interface ServerOptions {
   readonly drainMs?: number;
 }
 
-/** Where a server listens. */
-export interface ListenOptions {
-  /** Default 127.0.0.1. */
-  readonly host?: string;
-  /** 0 chooses a free one. */
-  readonly port: number;
-  /** Take requests from other machines, although there are no tokens and no TLS. */
-  readonly allowRemote?: boolean;
-}
-
-const DEFAULT_HOST = "127.0.0.1";
 const IDLE_CHECK_MS = 50;
 /** Docker kills ten seconds after it asks a container to stop (its manual, "docker stop"). */
 const DRAIN_MS = 8000;
-/** The largest body in a minute is a megabyte a second; a client that is slower holds memory for nothing. */
-const REQUEST_TIMEOUT_MS = 60_000;
-const LOOPBACK = new Set(["127.0.0.1", "localhost", "::1"]);
 
 /** Serves models until it is stopped. */
 export class ModelServer {
@@ -148,106 +130,4 @@ export class ModelServer {
   #notify(): void {
     for (const listener of this.#listeners) listener();
   }
-}
-
-function buildApp(): FastifyInstance {
-  const app = fastify({
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    requestIdHeader: "x-request-id",
-    genReqId: () => randomUUID(),
-    routerOptions: { maxParamLength: 256 },
-    // Connections that are idle must not hold up the end of the server.
-    forceCloseConnections: "idle",
-  });
-  // Clients send JSON under many content types or none at all: the protocol's routes read text.
-  app.removeAllContentTypeParsers();
-  const bodies = new BodyReader();
-  app.addContentTypeParser("*", (request: FastifyRequest, body: Readable) =>
-    bodies.read(body, Number(request.headers["content-length"] ?? 0)),
-  );
-  app.addHook("onRequest", async (request, reply) => {
-    reply.header("x-request-id", request.id.slice(0, 128));
-    reply.header("x-content-type-options", "nosniff");
-  });
-  app.setNotFoundHandler(async (request, reply) => {
-    await reply.code(404).send({ error: `there is nothing at ${request.url.slice(0, 256)}` });
-  });
-  app.setErrorHandler(answerError);
-  return app;
-}
-
-async function answerError(
-  error: unknown,
-  _request: FastifyRequest,
-  reply: FastifyReply,
-): Promise<void> {
-  if (error instanceof RequestError) {
-    if (error.status === CLIENT_CLOSED) {
-      reply.hijack();
-      return;
-    }
-    // The rest of the body is not waited for.
-    if (error.status === 413) reply.header("connection", "close");
-    if (error.retryAfterSeconds !== undefined) reply.header("retry-after", error.retryAfterSeconds);
-    await reply.code(error.status).send({ error: error.message });
-    return;
-  }
-  const status = error instanceof Error && "statusCode" in error ? Number(error.statusCode) : 500;
-  await reply.code(status).send({ error: textFor(status) });
-}
-
-/** Errors of the HTTP layer, in our own words: inner messages stay inside. */
-function textFor(status: number): string {
-  if (status === 408) return "the request took too long to arrive";
-  return status < 500 ? "the request is not valid HTTP for this server" : "internal error";
-}
-
-/** A page of another site can make a browser talk to this port, but not under our own name. */
-function refuseForeignHosts(app: FastifyInstance): void {
-  app.addHook("onRequest", async (request) => {
-    if (LOOPBACK.has(nameOf(request.headers.host)) && ownOrigin(request.headers)) return;
-    const text = "requests from other sites are refused: use http://127.0.0.1 or http://localhost";
-    throw new RequestError(403, "invalid", text);
-  });
-}
-
-/** A request that changes or computes something for a page must come from our own page. */
-function ownOrigin(headers: FastifyRequest["headers"]): boolean {
-  const { origin, host } = headers;
-  return origin === undefined || origin === `http://${host ?? ""}`;
-}
-
-function nameOf(host: string | undefined): string {
-  return (host ?? "")
-    .replace(/:\d+$/, "")
-    .replace(/^\[(.*)\]$/, "$1")
-    .toLowerCase();
-}
-
-/**
- * Whether a server could listen there now: asked before work that would be in vain.
- *
- * @throws SkipwayError as `listen` would.
- */
-export async function checkAddress(options: ListenOptions): Promise<void> {
-  refuseRemote(options);
-  const { host = DEFAULT_HOST, port } = options;
-  await new Promise<void>((resolve, reject) => {
-    const probe = createServer();
-    probe.once("error", (cause) => reject(portError(host, port, cause)));
-    probe.listen({ host, port }, () => probe.close(() => resolve()));
-  });
-}
-
-function refuseRemote({ host = DEFAULT_HOST, allowRemote = false }: ListenOptions): void {
-  if (LOOPBACK.has(host) || allowRemote) return;
-  throw SkipwayError.fromDiagnostics("usage", [
-    diagnostic({
-      id: "serve/remote-host",
-      severity: "error",
-      where: `--host ${host}`,
-      text: "other machines could reach this address, and there are no tokens and no TLS yet",
-      fix: "Leave --host out, or add --allow-remote if a proxy in front takes care of both.",
-    }),
-  ]);
 }

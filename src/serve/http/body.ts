@@ -2,8 +2,8 @@
 // clients that send large bodies slowly would take the server's memory.
 
 import type { Readable } from "node:stream";
-import { limits } from "../base/limits.ts";
-import { RequestError } from "./errors.ts";
+import { limits } from "../../base/limits.ts";
+import { RequestError } from "../errors.ts";
 
 /** Reads bodies as text, and knows how many bytes it holds of those that are not whole yet. */
 export class BodyReader {

@@ -7,17 +7,17 @@ import {
   outputFaults,
   parseInferRequest,
   tensorMetadata,
-} from "../wire/infer.ts";
-import { parseJson } from "../wire/parse-json.ts";
+} from "../../wire/infer.ts";
+import { parseJson } from "../../wire/parse-json.ts";
+import { RequestError, sentenceOf } from "../errors.ts";
+import type { ServedVersion } from "../inference.ts";
 import { endpoint } from "./endpoint.ts";
-import { RequestError, sentenceOf } from "./errors.ts";
-import type { ModelHost } from "./model-host.ts";
 
 /** What the routes need of the server. */
 export interface OipSource {
   readonly version: string;
   /** The host of a model, the newest version if none is named. */
-  find(name: string, version: string | undefined): ModelHost | undefined;
+  find(name: string, version: string | undefined): ServedVersion | undefined;
   versionsOf(name: string): readonly number[];
   ready(): boolean;
 }
@@ -44,7 +44,7 @@ export function registerOip(app: FastifyInstance, source: OipSource): void {
     endpoint(app, "GET", model, async (request) => metadataOf(source, paramsOf(request)));
     endpoint(app, "GET", `${model}/ready`, async (request, reply) => {
       const { name } = paramsOf(request);
-      const ready = hostOf(source, paramsOf(request)).state === "ready";
+      const ready = hostOf(source, paramsOf(request)).ready;
       const error = ready ? {} : { error: `model ${name} is not ready` };
       await reply.code(ready ? 200 : 400).send({ name, ready, ...error });
     });
@@ -57,7 +57,7 @@ function paramsOf(request: FastifyRequest): ModelParams {
   return request.params as ModelParams;
 }
 
-function hostOf(source: OipSource, { name, version }: ModelParams): ModelHost {
+function hostOf(source: OipSource, { name, version }: ModelParams): ServedVersion {
   const host = source.find(name, version);
   if (host !== undefined) return host;
   const what = version === undefined ? "" : ` in version "${version.slice(0, 128)}"`;
@@ -67,12 +67,12 @@ function hostOf(source: OipSource, { name, version }: ModelParams): ModelHost {
 function metadataOf(source: OipSource, params: ModelParams): Record<string, unknown> {
   const host = hostOf(source, params);
   return {
-    name: host.model.name,
-    versions: source.versionsOf(host.model.name).map(String),
+    name: host.name,
+    versions: source.versionsOf(host.name).map(String),
     platform: "onnx_onnxv1",
     inputs: tensorMetadata(host.inputs),
     outputs: tensorMetadata(host.outputs),
-    properties: { digest: host.model.digest },
+    properties: { digest: host.digest },
   };
 }
 
@@ -87,24 +87,24 @@ async function infer(
   reply.raw.once("close", () => {
     if (!reply.raw.writableEnded) aborted.abort();
   });
-  const outputs = await host.infer(parsed.inputs, {
+  const { outputs, version } = await host.infer({
+    inputs: parsed.inputs,
     outputs: parsed.outputs,
     signal: aborted.signal,
   });
   const tooLarge = answerFaults(outputs);
   if (tooLarge.length > 0) refuse(host, sentenceOf(tooLarge));
-  const { name: model, version } = host.model;
   await reply
     .type("application/json")
-    .send(encodeInferResponse({ model, version, id: parsed.id, outputs }));
+    .send(encodeInferResponse({ model: host.name, version, id: parsed.id, outputs }));
 }
 
-function refuse(host: ModelHost, text: string): never {
+function refuse(host: ServedVersion, text: string): never {
   host.countFailure("invalid");
   throw new RequestError(400, "invalid", text);
 }
 
-function readRequest(host: ModelHost, request: FastifyRequest) {
+function readRequest(host: ServedVersion, request: FastifyRequest) {
   if (request.headers["inference-header-content-length"] !== undefined) {
     refuse(
       host,

@@ -1,0 +1,53 @@
+// What passes between the protocol (REST, gRPC) and what computes: one question with its answer, and the
+// view of a served version. Neither side knows the other's.
+
+import type { ValueType } from "../graph/graph.ts";
+import type { Tensors } from "../runtime/runner.ts";
+import type { FailureReason } from "./errors.ts";
+
+/** A question to a model. */
+export interface InferenceCall {
+  readonly inputs: Tensors;
+  /** Names of the outputs to compute; all if left out. */
+  readonly outputs?: readonly string[] | undefined;
+  /** When the answer is of no use any more, in monotonic milliseconds of the server's clock. */
+  readonly deadlineMs?: number | undefined;
+  /** Aborted when the client goes away. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Where the time of one answer went, in milliseconds. */
+export interface InferencePhases {
+  /** Until its batch was begun. */
+  readonly queueMs: number;
+  /** Its batch on the way to the process and back, and there. */
+  readonly computeMs: number;
+}
+
+/** An answer. */
+export interface InferenceAnswer {
+  readonly outputs: Tensors;
+  /** The version that computed it: a canary may have, where no version was named. */
+  readonly version: number;
+  /** Rows of the batch that it was computed in. */
+  readonly batchRows: number;
+  readonly phases: InferencePhases;
+}
+
+/** A model version as the protocol sees it. */
+export interface ServedVersion {
+  readonly name: string;
+  readonly version: number;
+  readonly digest: string;
+  readonly ready: boolean;
+  readonly inputs: ReadonlyMap<string, ValueType>;
+  readonly outputs: ReadonlyMap<string, ValueType>;
+  /**
+   * Asks the model.
+   *
+   * @throws RequestError with the status that the client gets.
+   */
+  infer(call: InferenceCall): Promise<InferenceAnswer>;
+  /** Counts a request that failed before it reached the model. */
+  countFailure(reason: FailureReason): void;
+}
