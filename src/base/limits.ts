@@ -65,6 +65,8 @@ export const limits = {
   queueRequestsMax: 256,
   /** Bytes of tensors waiting for one model process. */
   queueBytesMax: 268_435_456,
+  /** Requests of one load test: each leaves some twenty bytes behind, and sorting them must not take long. */
+  loadRequestsMax: 20_000_000,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
 } as const;

@@ -29,6 +29,7 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     "gradient",
     { load: async () => (await import("./commands/gradient.ts")).addGradient, stopsItself: false },
   ],
+  ["load", { load: async () => (await import("./commands/load.ts")).addLoad, stopsItself: true }],
   [
     "doctor",
     { load: async () => (await import("./commands/doctor.ts")).addDoctor, stopsItself: false },
