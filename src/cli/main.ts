@@ -29,6 +29,10 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     "gradient",
     { load: async () => (await import("./commands/gradient.ts")).addGradient, stopsItself: false },
   ],
+  [
+    "registry",
+    { load: async () => (await import("./commands/registry.ts")).addRegistry, stopsItself: false },
+  ],
   ["load", { load: async () => (await import("./commands/load.ts")).addLoad, stopsItself: true }],
   [
     "doctor",
