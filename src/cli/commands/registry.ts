@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { census } from "../../analysis/census.ts";
 import { pictureOf } from "../../analysis/picture/picture.ts";
+import { timeText } from "../../base/clock.ts";
 import { diagnostic } from "../../base/diagnostic.ts";
 import { SkipwayError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/format.ts";
@@ -184,13 +185,13 @@ async function viewOf(registry: Registry, version: ModelVersion) {
   const { metadata, createdMs, ...rest } = version;
   return {
     ...rest,
-    createdAt: new Date(createdMs).toISOString(),
+    createdAt: timeText(createdMs),
     aliases,
     metadata,
     check:
       check === undefined
         ? null
-        : { passed: check.passed, at: new Date(check.atMs).toISOString(), actor: check.actor },
+        : { passed: check.passed, at: timeText(check.atMs), actor: check.actor },
   };
 }
 
@@ -233,7 +234,7 @@ async function log(io: Io, model: string, options: StoreOptions): Promise<void> 
   const events = (await Promise.all(aliases.map((alias) => registry.aliasEvents(model, alias))))
     .flat()
     .sort((a, b) => a.atMs - b.atMs)
-    .map(({ atMs, ...event }) => ({ at: new Date(atMs).toISOString(), ...event }));
+    .map(({ atMs, ...event }) => ({ at: timeText(atMs), ...event }));
   const rows = events.map((event) => [
     event.at,
     `${event.alias} → ${event.version}`,
