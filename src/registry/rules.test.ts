@@ -132,7 +132,10 @@ describe("a graph", () => {
 
   test("with an error of lint fails, with warnings it passes", () => {
     expect(hazardsRule(base, {}).passed).toBe(true);
-    const broken = net("(float[N, 4] x) => (float[N, 4] y)", "y = Relux (x)");
+    const broken = net(
+      "(float[N, 4] x) => (float[N, 4] y)\n<float[3] w = {1, 2, 3}>",
+      "y = Add (x, w)",
+    );
     expect(hazardsRule(broken, {})).toMatchObject({ passed: false });
   });
 });
