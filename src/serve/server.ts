@@ -43,6 +43,7 @@ export class ModelServer {
       version: options.version,
       find: (name, version) => this.#find(name, version),
       versionsOf: (name) => this.#named(name).map((host) => host.model.version),
+      all: () => [...this.#hosts.values()],
       ready: () => this.ready(),
     });
     endpoint(this.app, "GET", "/metrics", async (request, reply) => {
