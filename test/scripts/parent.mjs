@@ -15,7 +15,7 @@ async function started() {
   }
   const session = await childProcessRunner().load({ path });
   const run = () => session.run(new Map([["x", float32([1], [1])]])).catch(() => undefined);
-  if (work !== "idle") run();
+  if (work !== "idle") void run();
   return session.pid;
 }
 
