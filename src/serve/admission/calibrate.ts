@@ -3,10 +3,11 @@
 
 import type { Clock } from "../../base/clock.ts";
 import { Random } from "../../base/random.ts";
+import { GARBAGE_BYTES } from "../../runtime/garbage.ts";
 import { inconclusive, madeUpInputs } from "../../runtime/made-up.ts";
 import type { MemoryReading, Session, Tensors } from "../../runtime/runner.ts";
 import type { InputShapes } from "./batch-axis.ts";
-import { type Calibration, GARBAGE_BYTES, type Probe } from "./memory-model.ts";
+import type { Calibration, Probe } from "./memory-model.ts";
 import type { RunPlanner } from "./planned.ts";
 
 /** A process in which a model has just been loaded, and that answers nobody else yet. */
@@ -22,7 +23,7 @@ export interface CalibrationOptions {
   readonly clock: Clock;
   /** What the process may hold meanwhile: what the ledger has for it. */
   readonly budgetBytes: number;
-  /** For the larger run. Default 1,000 ms. */
+  /** For the larger run. Default 2,000 ms. */
   readonly timeMs?: number;
 }
 
@@ -71,7 +72,7 @@ function largerRows(
   planner: RunPlanner,
   { probe, tookMs }: Measured,
   residentBytes: number,
-  { budgetBytes, timeMs = 1000 }: CalibrationOptions,
+  { budgetBytes, timeMs = 2000 }: CalibrationOptions,
 ): number {
   if (!planner.batched) return 1;
   const at = (rows: number): number | undefined => {

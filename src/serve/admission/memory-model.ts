@@ -1,8 +1,9 @@
 // How much memory the process of a model holds at its highest, as a function of the shapes that it is given:
 // what it holds when loaded, what the run is planned to take, and what measurement found beyond the plan.
 
+import { GARBAGE_BYTES } from "../../runtime/garbage.ts";
 import { type InputShapes, rowsOf, withRows } from "./batch-axis.ts";
-import type { PlannedRun, RunPlanner } from "./planned.ts";
+import type { RunPlanner } from "./planned.ts";
 
 /** The high-water mark of a process that has run certain shapes. Bytes. */
 export interface MarkEstimate {
@@ -41,20 +42,18 @@ export interface MemoryModel {
   observed(shapes: InputShapes, markBytes: number): void;
 }
 
-/**
- * JavaScript holds the bytes of requests and answers that are over until they are collected: the model's
- * process does so as soon as they are this many.
- */
-export const GARBAGE_BYTES = 4_194_304;
 /** Copies of inputs and outputs on their way through the process, beside those of the plan. */
 const COPIES = 2;
-/** Over what is likely. Largest excess over the calibrated line on 16 networks: 4 % (docs/design/admission.md). */
-const MARGIN = 0.08;
-const MARGIN_BYTES = 4_194_304;
-/** The runtime's own plan differs from ours by what it fuses and lays out anew, never by more than this. */
-const SCALE = { low: 0.6, high: 3, unknown: 1.3 } as const;
-/** Growth from which a slope can be told from noise. */
-const SLOPE_BYTES = 8_388_608;
+/** Over what is likely, for what differs from run to run (docs/design/admission.md). */
+const MARGIN = 0.06;
+const MARGIN_BYTES = 2_097_152;
+/** What the runtime takes of what we plan for it: it fuses nodes, and lays convolutions out anew. */
+const SCALE_MIN = 0.6;
+const SCALE_MAX = 3;
+/** Where no probe is large enough to tell; of 16 networks the largest was 1.25. */
+const SCALE_UNKNOWN = { likely: 1.05, admitted: 1.3 } as const;
+/** Planned bytes from which a slope stands out of all else that goes on in a process. */
+const SLOPE_BYTES = 12_582_912;
 /** Rows beyond which nobody asks. */
 const ROWS_MAX = 1_048_576;
 
@@ -66,6 +65,13 @@ export function memoryModelOf(planner: RunPlanner, calibration: Calibration): Me
     : new MeasuredMemory(calibration, planner.batched);
 }
 
+/** Growth over the plan: `scale` times what is planned, and a constant. */
+interface Line {
+  readonly likelyScale: number;
+  readonly admittedScale: number;
+  readonly constantBytes: number;
+}
+
 /** From the plan of each run, corrected by a factor and a constant. */
 class PlannedMemory implements MemoryModel {
   readonly basis = "planned";
@@ -73,24 +79,32 @@ class PlannedMemory implements MemoryModel {
   readonly residentBytes: number;
   readonly #planner: RunPlanner;
   readonly #fallback: MeasuredMemory;
-  readonly #line: { readonly scale: number; constantBytes: number };
+  readonly #line: Line;
+  /** How far marks went beyond what was admitted. */
+  #excessBytes = 0;
+  /** Inputs and outputs of the largest run so far: JavaScript may hold them yet when a smaller one runs. */
+  #largestEndsBytes = 0;
 
   constructor(planner: RunPlanner, calibration: Calibration) {
     this.residentBytes = calibration.residentBytes;
     this.#planner = planner;
     this.#fallback = new MeasuredMemory(calibration, planner.batched);
     this.#line = lineOf(planner, calibration.probes);
+    for (const { shapes } of calibration.probes) this.#ran(shapes);
   }
 
   estimate(shapes: InputShapes): MarkEstimate {
     const run = this.#planner.plan(shapes);
     if (run === undefined) return this.#fallback.estimate(shapes);
-    const likely = this.#growth(run);
+    const { likelyScale, admittedScale, constantBytes } = this.#line;
+    const ends = COPIES * run.endsBytes + constantBytes;
+    const likely = likelyScale * run.peakBytes + ends + GARBAGE_BYTES / 2;
+    const most = (1 + MARGIN) * (admittedScale * run.peakBytes + ends) + MARGIN_BYTES;
+    const left = COPIES * Math.max(0, this.#largestEndsBytes - run.endsBytes);
+    const beyond = left + GARBAGE_BYTES + this.#excessBytes;
     return {
       likelyBytes: Math.ceil(this.residentBytes + likely),
-      admittedBytes: Math.ceil(
-        this.residentBytes + likely * (1 + MARGIN) + MARGIN_BYTES + GARBAGE_BYTES,
-      ),
+      admittedBytes: Math.ceil(this.residentBytes + most + beyond),
     };
   }
 
@@ -100,38 +114,43 @@ class PlannedMemory implements MemoryModel {
 
   observed(shapes: InputShapes, markBytes: number): void {
     const excess = markBytes - this.estimate(shapes).admittedBytes;
-    if (excess > 0) this.#line.constantBytes += excess;
+    if (excess > 0) this.#excessBytes += excess;
+    this.#ran(shapes);
   }
 
-  #growth(run: PlannedRun): number {
-    return this.#line.scale * run.peakBytes + COPIES * run.endsBytes + this.#line.constantBytes;
+  #ran(shapes: InputShapes): void {
+    const ends = this.#planner.plan(shapes)?.endsBytes ?? 0;
+    this.#largestEndsBytes = Math.max(this.#largestEndsBytes, ends);
   }
 }
 
-/** The line through the smallest and the largest probe, and above all of them. */
-function lineOf(
-  planner: RunPlanner,
-  probes: readonly Probe[],
-): { scale: number; constantBytes: number } {
+/** Through the smallest and the largest probe where they are far enough apart, and above all of them. */
+function lineOf(planner: RunPlanner, probes: readonly Probe[]): Line {
   const points = probes.flatMap(({ shapes, growthBytes }) => {
     const run = planner.plan(shapes);
     if (run === undefined) return [];
     return [{ planned: run.peakBytes, beyond: growthBytes - COPIES * run.endsBytes }];
   });
+  const scale = scaleOf(points);
+  const rest = points.map(({ planned, beyond }) => beyond - scale.likely * planned);
+  const constantBytes = Math.max(0, ...rest);
+  return { likelyScale: scale.likely, admittedScale: scale.admitted, constantBytes };
+}
+
+function scaleOf(points: readonly { planned: number; beyond: number }[]): {
+  likely: number;
+  admitted: number;
+} {
   const [first, last] = [points.at(0), points.at(-1)];
-  if (first === undefined || last === undefined) {
-    return { scale: SCALE.unknown, constantBytes: GARBAGE_BYTES };
-  }
-  const wide = last.planned - first.planned >= SLOPE_BYTES;
-  const large = last.planned >= SLOPE_BYTES;
-  const slope = wide
-    ? (last.beyond - first.beyond) / (last.planned - first.planned)
-    : large
-      ? last.beyond / last.planned
-      : SCALE.unknown;
-  const scale = Math.min(SCALE.high, Math.max(SCALE.low, slope));
-  const rest = points.map(({ planned, beyond }) => beyond - scale * planned);
-  return { scale, constantBytes: Math.max(0, ...rest) };
+  if (first === undefined || last === undefined) return SCALE_UNKNOWN;
+  const apart = last.planned - first.planned;
+  let slope: number;
+  if (apart >= SLOPE_BYTES) slope = (last.beyond - first.beyond) / apart;
+  // What a run takes whatever its size is little beside this.
+  else if (last.planned >= 2 * SLOPE_BYTES) slope = last.beyond / last.planned;
+  else return SCALE_UNKNOWN;
+  const scale = Math.min(SCALE_MAX, Math.max(SCALE_MIN, slope));
+  return { likely: scale, admitted: scale };
 }
 
 /**
