@@ -5,6 +5,7 @@ import type { FastifyInstance } from "fastify";
 import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
 import { portError } from "./errors.ts";
+import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
 import { buildApp, refuseForeignHosts } from "./http/app.ts";
 import { endpoint } from "./http/endpoint.ts";
 import { DEFAULT_HOST, type ListenOptions, refuseRemote } from "./http/listen.ts";
@@ -32,6 +33,8 @@ export class ModelServer {
   readonly #hosts = new Map<string, ModelHost>();
   readonly #runner: ChildRunner;
   readonly #drainMs: number;
+  readonly #source: GrpcSource;
+  #grpc: GrpcServer | undefined;
   readonly #listeners = new Set<() => void>();
   #draining = false;
 
@@ -39,13 +42,15 @@ export class ModelServer {
     this.#runner = options.runner ?? childProcessRunner();
     this.#drainMs = options.drainMs ?? DRAIN_MS;
     this.app = buildApp();
-    registerOip(this.app, {
+    this.#source = {
       version: options.version,
       find: (name, version) => this.#find(name, version),
       versionsOf: (name) => this.#named(name).map((host) => host.model.version),
       all: () => [...this.#hosts.values()],
       ready: () => this.ready(),
-    });
+      onState: (listener) => this.onState(listener),
+    };
+    registerOip(this.app, this.#source);
     endpoint(this.app, "GET", "/metrics", async (request, reply) => {
       const format = formatFor(request.headers.accept);
       const families = serverMetrics([...this.#hosts.values()]);
@@ -87,20 +92,28 @@ export class ModelServer {
   }
 
   /**
-   * Starts to listen; returns the address.
+   * Starts to listen; returns the address. With a `grpcPort` (0 chooses a free one) over gRPC too.
    *
    * @throws SkipwayError `environment` when the port is in use, `usage` for a host that other machines
    * reach.
    */
-  async listen(options: ListenOptions): Promise<string> {
-    const { host = DEFAULT_HOST, port, allowRemote = false } = options;
+  async listen(options: ListenOptions & { readonly grpcPort?: number }): Promise<string> {
+    const { host = DEFAULT_HOST, port, allowRemote = false, grpcPort } = options;
     refuseRemote(options);
+    if (grpcPort !== undefined) {
+      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort, allowRemote });
+    }
     if (!allowRemote) refuseForeignHosts(this.app);
     try {
       return await this.app.listen({ host, port });
     } catch (cause) {
       throw portError(host, port, cause);
     }
+  }
+
+  /** Where gRPC listens. */
+  get grpcPort(): number | undefined {
+    return this.#grpc?.port;
   }
 
   /**
@@ -113,7 +126,7 @@ export class ModelServer {
     // A connection that becomes idle after the end has begun would be kept open for a minute.
     const timer = setInterval(() => this.app.server.closeIdleConnections(), IDLE_CHECK_MS);
     const deadline = setTimeout(() => this.app.server.closeAllConnections(), this.#drainMs);
-    await this.app.close();
+    await Promise.all([this.app.close(), this.#grpc?.stop(this.#drainMs)]);
     clearInterval(timer);
     clearTimeout(deadline);
     await Promise.all([...this.#hosts.values()].map((host) => host.stop()));
