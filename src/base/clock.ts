@@ -13,3 +13,8 @@ export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),
 };
+
+/** A time as ISO 8601 has it, in UTC. */
+export function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}

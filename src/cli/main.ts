@@ -30,6 +30,14 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     { load: async () => (await import("./commands/gradient.ts")).addGradient, stopsItself: false },
   ],
   [
+    "token",
+    { load: async () => (await import("./commands/token.ts")).addToken, stopsItself: false },
+  ],
+  [
+    "audit",
+    { load: async () => (await import("./commands/audit.ts")).addAudit, stopsItself: false },
+  ],
+  [
     "doctor",
     { load: async () => (await import("./commands/doctor.ts")).addDoctor, stopsItself: false },
   ],
