@@ -124,7 +124,7 @@ export class Guard {
     const earned = Math.floor((now - this.#refusedMs) / REFUSED_EACH_MS);
     if (earned > 0) {
       this.#refusedLeft = Math.min(REFUSED_BURST, this.#refusedLeft + earned);
-      this.#refusedMs = now;
+      this.#refusedMs += earned * REFUSED_EACH_MS;
     }
     if (this.#refusedLeft <= 0) return false;
     this.#refusedLeft--;

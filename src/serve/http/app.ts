@@ -40,6 +40,7 @@ export function buildApp({ guard, certificates, times }: AppOptions): FastifyIns
     // Connections that are idle must not hold up the end of the server.
     forceCloseConnections: "idle",
   });
+  listRoutes(app);
   // Clients send JSON under many content types or none at all: the protocol's routes read text.
   app.removeAllContentTypeParsers();
   const bodies = new BodyReader();
@@ -65,6 +66,28 @@ export function buildApp({ guard, certificates, times }: AppOptions): FastifyIns
   });
   app.setErrorHandler(answerError);
   return app;
+}
+
+/** A route of an application. */
+export interface RouteEntry {
+  readonly method: string;
+  readonly url: string;
+}
+
+const routes = new WeakMap<FastifyInstance, RouteEntry[]>();
+
+/** Every route that does something, in the order in which they were added. */
+export function routesOf(app: FastifyInstance): readonly RouteEntry[] {
+  return routes.get(app) ?? [];
+}
+
+function listRoutes(app: FastifyInstance): void {
+  const entries: RouteEntry[] = [];
+  routes.set(app, entries);
+  app.addHook("onRoute", ({ method, url, config }) => {
+    if (config?.refusesMethod === true) return;
+    for (const one of [method].flat()) entries.push({ method: one, url });
+  });
 }
 
 /** The client's id if it is one that may stand in a log, or a new one. */
