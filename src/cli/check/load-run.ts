@@ -6,7 +6,7 @@ import { madeUpQuestion } from "../../drill/load/question.ts";
 import { quantileOf } from "../../drill/load/summary.ts";
 import type { LoadEvidence } from "../../registry/rules.ts";
 import { ModelServer } from "../../serve/server.ts";
-import { tensorMetadata } from "../../wire/infer.ts";
+import { tensorMetadata } from "../../wire/metadata.ts";
 import type { Io } from "../io.ts";
 import { bar, LiveArea } from "../render/live.ts";
 import { packageVersion } from "../version.ts";
