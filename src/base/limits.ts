@@ -65,6 +65,15 @@ export const limits = {
   queueRequestsMax: 256,
   /** Bytes of tensors waiting for one model process. */
   queueBytesMax: 268_435_456,
+  /**
+   * Series of one metric family. A thousand time series for each of fifty families are what one scraper
+   * takes from one target without notice.
+   */
+  metricSeriesMax: 1000,
+  /** Characters of a label value: the longest name of a model. */
+  metricLabelCharsMax: 128,
+  /** Input shapes of one model version that are counted apart; others are one. */
+  metricShapesMax: 16,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
 } as const;

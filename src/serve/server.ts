@@ -2,15 +2,22 @@
 // app; one process for each model behind it.
 
 import type { FastifyInstance } from "fastify";
-import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
+import { systemClock } from "../base/clock.ts";
+import { OtlpExporter } from "../observe/otlp-exporter.ts";
+import type { TraceSettings } from "../observe/otlp-options.ts";
+import { ProcessWatch } from "../observe/process-metrics.ts";
+import type { Sampling } from "../observe/trace.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
 import { portError } from "./errors.ts";
 import { buildApp, refuseForeignHosts } from "./http/app.ts";
-import { endpoint } from "./http/endpoint.ts";
 import { DEFAULT_HOST, type ListenOptions, refuseRemote } from "./http/listen.ts";
+import { registerMetrics } from "./http/metrics-route.ts";
+import { observeRequests } from "./http/observed.ts";
 import { registerOip } from "./http/oip-routes.ts";
-import { serverMetrics } from "./metrics.ts";
+import { ServerMetrics } from "./metrics.ts";
 import { ModelHost, type ModelStats, type ServedModel } from "./model-host.ts";
+import type { LogMode } from "./request-log.ts";
+import { RequestObserver } from "./tracing.ts";
 
 /** How a server is set up. */
 export interface ServerOptions {
@@ -19,11 +26,19 @@ export interface ServerOptions {
   readonly runner?: ChildRunner;
   /** How long requests under way may take once the server stops. Default 8 seconds. */
   readonly drainMs?: number;
+  /** Where traces go and which are kept. Default: nowhere. */
+  readonly traces?: TraceSettings;
+  /** Which requests are logged, and where to. Default: none. */
+  readonly log?: { readonly mode: LogMode; readonly write: (line: string) => void };
 }
 
 const IDLE_CHECK_MS = 50;
 /** Docker kills ten seconds after it asks a container to stop (its manual, "docker stop"). */
 const DRAIN_MS = 8000;
+/** How long the last traces may take to a collector. */
+const TRACES_MS = 1000;
+/** Without a collector, ids are made all the same: for the log and for whoever asks us on. */
+const UNTRACED: Sampling = { ratio: 0, slowMs: Number.POSITIVE_INFINITY, tailPerSecond: 0 };
 
 /** Serves models until it is stopped. */
 export class ModelServer {
@@ -33,23 +48,33 @@ export class ModelServer {
   readonly #runner: ChildRunner;
   readonly #drainMs: number;
   readonly #listeners = new Set<() => void>();
+  readonly #process: ProcessWatch = new ProcessWatch(systemClock);
+  readonly #metrics: ServerMetrics = new ServerMetrics(systemClock, this.#process);
+  readonly #exporter: OtlpExporter | undefined;
   #draining = false;
 
   constructor(options: ServerOptions) {
     this.#runner = options.runner ?? childProcessRunner();
     this.#drainMs = options.drainMs ?? DRAIN_MS;
     this.app = buildApp();
+    const { otlp, sampling = UNTRACED } = options.traces ?? {};
+    this.#exporter = otlp && new OtlpExporter(otlp);
+    this.#metrics.watchTraces(this.#exporter);
+    const observer = new RequestObserver({
+      metrics: this.#metrics,
+      resolve: (name, version) => this.#find(name, version),
+      sampling,
+      exporter: this.#exporter,
+      log: options.log,
+    });
+    observeRequests(this.app, observer);
     registerOip(this.app, {
       version: options.version,
       find: (name, version) => this.#find(name, version),
       versionsOf: (name) => this.#named(name).map((host) => host.model.version),
       ready: () => this.ready(),
     });
-    endpoint(this.app, "GET", "/metrics", async (request, reply) => {
-      const format = formatFor(request.headers.accept);
-      const families = serverMetrics([...this.#hosts.values()]);
-      await reply.header("content-type", CONTENT_TYPES[format]).send(expose(families, format));
-    });
+    registerMetrics(this.app, this.#metrics);
   }
 
   /**
@@ -63,6 +88,7 @@ export class ModelServer {
       onState: () => this.#notify(),
     });
     await host.start();
+    this.#metrics.watch(host, () => host.readings());
     this.#hosts.set(`${model.name}/${model.version}`, host);
     this.#notify();
     return host;
@@ -116,6 +142,8 @@ export class ModelServer {
     clearInterval(timer);
     clearTimeout(deadline);
     await Promise.all([...this.#hosts.values()].map((host) => host.stop()));
+    await this.#exporter?.close(TRACES_MS);
+    this.#process.close();
   }
 
   #named(name: string): ModelHost[] {

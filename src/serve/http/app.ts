@@ -7,6 +7,7 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { CLIENT_CLOSED, RequestError } from "../errors.ts";
 import { BodyReader } from "./body.ts";
 import { LOOPBACK } from "./listen.ts";
+import { noteFailure } from "./observed.ts";
 
 /** The largest body in a minute is a megabyte a second; a client that is slower holds memory for nothing. */
 const REQUEST_TIMEOUT_MS = 60_000;
@@ -40,9 +41,10 @@ export function buildApp(): FastifyInstance {
 
 async function answerError(
   error: unknown,
-  _request: FastifyRequest,
+  request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<void> {
+  noteFailure(request, error);
   if (error instanceof RequestError) {
     if (error.status === CLIENT_CLOSED) {
       reply.hijack();

@@ -11,7 +11,9 @@ import {
 import { parseJson } from "../../wire/parse-json.ts";
 import { RequestError, sentenceOf } from "../errors.ts";
 import type { ServedVersion } from "../inference.ts";
+import { inputsSummary } from "../tracing.ts";
 import { endpoint } from "./endpoint.ts";
+import { watchOf } from "./observed.ts";
 
 /** What the routes need of the server. */
 export interface OipSource {
@@ -82,7 +84,10 @@ async function infer(
   reply: FastifyReply,
 ): Promise<void> {
   const host = hostOf(source, paramsOf(request));
+  const watch = watchOf(request);
+  watch?.target(host);
   const parsed = readRequest(host, request);
+  watch?.received(inputsSummary(parsed.inputs));
   const aborted = new AbortController();
   reply.raw.once("close", () => {
     if (!reply.raw.writableEnded) aborted.abort();
@@ -91,6 +96,7 @@ async function infer(
     inputs: parsed.inputs,
     outputs: parsed.outputs,
     signal: aborted.signal,
+    observe: watch,
   });
   const tooLarge = answerFaults(outputs);
   if (tooLarge.length > 0) refuse(host, sentenceOf(tooLarge));
