@@ -14,7 +14,7 @@ export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
 };
 
-/** A time as RFC 3339 has it, in UTC. */
-export function isoTime(epochMs: number): string {
-  return new Date(epochMs).toISOString();
+/** A time since the epoch as text: UTC, in the form of RFC 3339. */
+export function timeText(ms: number): string {
+  return new Date(ms).toISOString();
 }

@@ -74,6 +74,8 @@ export const limits = {
   metricLabelCharsMax: 128,
   /** Input shapes of one model version that are counted apart; others are one. */
   metricShapesMax: 16,
+  /** Requests of one load test: each leaves some twenty bytes behind, and sorting them must not take long. */
+  loadRequestsMax: 20_000_000,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
 } as const;

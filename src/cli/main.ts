@@ -30,6 +30,11 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     { load: async () => (await import("./commands/gradient.ts")).addGradient, stopsItself: false },
   ],
   [
+    "registry",
+    { load: async () => (await import("./commands/registry.ts")).addRegistry, stopsItself: false },
+  ],
+  ["load", { load: async () => (await import("./commands/load.ts")).addLoad, stopsItself: true }],
+  [
     "doctor",
     { load: async () => (await import("./commands/doctor.ts")).addDoctor, stopsItself: false },
   ],

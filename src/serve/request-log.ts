@@ -1,7 +1,7 @@
 // The log of requests: one line of JSON for each, with what finds it again (request and trace id) and
 // where its time went. No bodies, no tokens, and of the headers the id alone.
 
-import { isoTime } from "../base/clock.ts";
+import { timeText } from "../base/clock.ts";
 import type { Phase } from "../observe/trace.ts";
 
 /** Which requests are logged: all, those that failed, none. */
@@ -43,7 +43,7 @@ export function isLogged(mode: LogMode, entry: Pick<LogEntry, "reason">): boolea
 export function logLine(entry: LogEntry): string {
   const phases = [...entry.phasesMs].map(([phase, ms]) => [phase, rounded(ms)]);
   const json = JSON.stringify({
-    time: isoTime(entry.atMs),
+    time: timeText(entry.atMs),
     level: entry.reason === undefined ? "info" : entry.status >= 500 ? "error" : "warn",
     event: "request",
     requestId: shortened(entry.requestId),
