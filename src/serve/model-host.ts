@@ -15,6 +15,7 @@ import { memoryOf } from "../runtime/memory-probe.ts";
 import type { MemoryReading, Tensors } from "../runtime/runner.ts";
 import { type FailureReason, RequestError, requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
+import type { VersionReadings } from "./metric-readings.ts";
 import { afterDeath, NO_FAILURES, type RestartState } from "./restart.ts";
 
 /** What is to be served. */
@@ -128,7 +129,7 @@ export class ModelHost implements ServedVersion {
     return this.#state === "ready";
   }
 
-  async infer({ inputs, outputs, signal }: InferenceCall): Promise<InferenceAnswer> {
+  async infer({ inputs, outputs, signal, observe }: InferenceCall): Promise<InferenceAnswer> {
     const from = this.#clock.monotonicMs();
     const bytes = sizeOf(inputs);
     try {
@@ -136,12 +137,18 @@ export class ModelHost implements ServedVersion {
       this.#waiting++;
       this.#waitingBytes += bytes;
       try {
+        const admittedMs = this.#clock.monotonicMs();
         const session = await this.#whenReady();
+        const startMs = this.#clock.monotonicMs();
         const answer = await session.run(inputs, {
           ...(outputs && { outputs }),
           ...(signal && { signal }),
         });
-        const took = this.#clock.monotonicMs() - from;
+        const endMs = this.#clock.monotonicMs();
+        const took = endMs - from;
+        observe?.phase("admit", from, admittedMs);
+        observe?.phase("queue", admittedMs, startMs);
+        observe?.phase("infer", startMs, endMs);
         this.durations.record(took);
         this.#recent.record(took);
         const phases = { queueMs: 0, computeMs: took };
@@ -184,6 +191,19 @@ export class ModelHost implements ServedVersion {
       restarts: this.#restarts,
       pid,
       memory: pid === undefined ? undefined : memoryOf(pid),
+    };
+  }
+
+  /** For a scrape. */
+  readings(): VersionReadings {
+    const pid = this.#session?.pid;
+    const memory = pid === undefined ? undefined : memoryOf(pid);
+    const requests = Math.max(0, this.#waiting - 1);
+    return {
+      ready: this.ready,
+      queue: { requests, rows: requests, bytes: this.#waitingBytes, oldestMs: 0 },
+      inFlight: Math.min(1, this.#waiting),
+      processes: memory === undefined ? [] : [{ slot: "0", ...memory }],
     };
   }
 

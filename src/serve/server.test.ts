@@ -418,7 +418,7 @@ describe("metrics", () => {
     for (let i = 0; i < 7; i++) await post(`${at}/v2/models/affine/infer`, body);
     for (let i = 0; i < 3; i++) await post(`${at}/v2/models/affine/infer`, "{");
     const text = await (await fetch(`${at}/metrics`)).text();
-    const labels = 'model="affine",version="1"';
+    const labels = 'model="affine",version="1",digest="1",role="stable"';
     expect(text).toContain(`skipway_requests_total{${labels}} 7`);
     expect(text).toContain(`skipway_request_failures_total{${labels},reason="invalid"} 3`);
     expect(text).toContain(`skipway_request_duration_seconds_count{${labels}} 7`);

@@ -2,16 +2,26 @@
 // app; one process for each model behind it.
 
 import type { FastifyInstance } from "fastify";
-import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
+import { systemClock } from "../base/clock.ts";
+import { OtlpExporter } from "../observe/otlp-exporter.ts";
+import type { TraceSettings } from "../observe/otlp-options.ts";
+import { ProcessWatch } from "../observe/process-metrics.ts";
+import type { Sampling } from "../observe/trace.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
+import { Guard, type GuardStore } from "./auth/guard.ts";
+import { registerLogin } from "./auth/login.ts";
 import { portError } from "./errors.ts";
 import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
-import { buildApp, refuseForeignHosts } from "./http/app.ts";
-import { endpoint } from "./http/endpoint.ts";
-import { DEFAULT_HOST, type ListenOptions, refuseRemote } from "./http/listen.ts";
+import { buildApp } from "./http/app.ts";
+import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
+import { registerMetrics } from "./http/metrics-route.ts";
+import type { HttpTimes } from "./http/node-server.ts";
 import { registerOip } from "./http/oip-routes.ts";
-import { serverMetrics } from "./metrics.ts";
+import type { Certificates } from "./http/tls.ts";
+import { ServerMetrics } from "./metrics.ts";
 import { ModelHost, type ModelStats, type ServedModel } from "./model-host.ts";
+import type { LogMode } from "./request-log.ts";
+import { RequestObserver } from "./tracing.ts";
 
 /** How a server is set up. */
 export interface ServerOptions {
@@ -20,42 +30,72 @@ export interface ServerOptions {
   readonly runner?: ChildRunner;
   /** How long requests under way may take once the server stops. Default 8 seconds. */
   readonly drainMs?: number;
+  /** Tokens and the audit log. Without them nobody can be let in from other machines. */
+  readonly access?: GuardStore;
+  readonly certificates?: Certificates;
+  readonly times?: Partial<HttpTimes>;
+  /** Where traces go and which are kept. Default: nowhere. */
+  readonly traces?: TraceSettings;
+  /** Which requests are logged, and where to. Default: none. */
+  readonly log?: { readonly mode: LogMode; readonly write: (line: string) => void };
 }
 
 const IDLE_CHECK_MS = 50;
 /** Docker kills ten seconds after it asks a container to stop (its manual, "docker stop"). */
 const DRAIN_MS = 8000;
+/** How long the last traces may take to a collector. */
+const TRACES_MS = 1000;
+/** Without a collector, ids are made all the same: for the log and for whoever asks us on. */
+const UNTRACED: Sampling = { ratio: 0, slowMs: Number.POSITIVE_INFINITY, tailPerSecond: 0 };
 
 /** Serves models until it is stopped. */
 export class ModelServer {
   /** The HTTP application; routes may be added before `listen`. */
   readonly app: FastifyInstance;
+  /** Who may come in; gRPC asks it too. */
+  readonly guard: Guard;
+  readonly #tls: boolean;
   readonly #hosts = new Map<string, ModelHost>();
   readonly #runner: ChildRunner;
   readonly #drainMs: number;
   readonly #source: GrpcSource;
   #grpc: GrpcServer | undefined;
   readonly #listeners = new Set<() => void>();
+  readonly #process: ProcessWatch = new ProcessWatch(systemClock);
+  readonly #metrics: ServerMetrics = new ServerMetrics(systemClock, this.#process);
+  readonly #exporter: OtlpExporter | undefined;
   #draining = false;
 
   constructor(options: ServerOptions) {
     this.#runner = options.runner ?? childProcessRunner();
     this.#drainMs = options.drainMs ?? DRAIN_MS;
-    this.app = buildApp();
+    this.guard = new Guard(options.access);
+    this.#tls = options.certificates !== undefined;
+    const { otlp, sampling = UNTRACED } = options.traces ?? {};
+    this.#exporter = otlp && new OtlpExporter(otlp);
+    this.#metrics.watchTraces(this.#exporter);
+    const observer = new RequestObserver({
+      metrics: this.#metrics,
+      resolve: (name, version) => this.#find(name, version),
+      sampling,
+      exporter: this.#exporter,
+      log: options.log,
+    });
+    this.app = buildApp({ ...options, guard: this.guard, observer });
+    registerLogin(this.app, this.guard);
     this.#source = {
       version: options.version,
       find: (name, version) => this.#find(name, version),
-      versionsOf: (name) => this.#named(name).map((host) => host.model.version),
+      versionsOf: (name) =>
+        this.#named(name)
+          .map((host) => host.version)
+          .toSorted((a, b) => a - b),
       all: () => [...this.#hosts.values()],
       ready: () => this.ready(),
       onState: (listener) => this.onState(listener),
     };
     registerOip(this.app, this.#source);
-    endpoint(this.app, "GET", "/metrics", async (request, reply) => {
-      const format = formatFor(request.headers.accept);
-      const families = serverMetrics([...this.#hosts.values()]);
-      await reply.header("content-type", CONTENT_TYPES[format]).send(expose(families, format));
-    });
+    registerMetrics(this.app, this.#metrics);
   }
 
   /**
@@ -69,6 +109,7 @@ export class ModelServer {
       onState: () => this.#notify(),
     });
     await host.start();
+    this.#metrics.watch(host, () => host.readings());
     this.#hosts.set(`${model.name}/${model.version}`, host);
     this.#notify();
     return host;
@@ -98,14 +139,15 @@ export class ModelServer {
    * reach.
    */
   async listen(options: ListenOptions & { readonly grpcPort?: number }): Promise<string> {
-    const { host = DEFAULT_HOST, port, allowRemote = false, grpcPort } = options;
-    refuseRemote(options);
+    const { host = DEFAULT_HOST, port, grpcPort } = options;
+    const admin = await this.guard.hasAdmin();
+    this.guard.open(reachOf(options, { tls: this.#tls, admin }));
     if (grpcPort !== undefined) {
-      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort, allowRemote });
+      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort });
     }
-    if (!allowRemote) refuseForeignHosts(this.app);
     try {
-      return await this.app.listen({ host, port });
+      const address = await this.app.listen({ host, port });
+      return this.#tls ? address.replace(/^http:/, "https:") : address;
     } catch (cause) {
       throw portError(host, port, cause);
     }
@@ -130,6 +172,8 @@ export class ModelServer {
     clearInterval(timer);
     clearTimeout(deadline);
     await Promise.all([...this.#hosts.values()].map((host) => host.stop()));
+    await this.#exporter?.close(TRACES_MS);
+    this.#process.close();
   }
 
   #named(name: string): ModelHost[] {
