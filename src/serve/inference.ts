@@ -10,6 +10,14 @@ export interface InferenceCall {
   readonly inputs: Tensors;
   /** Names of the outputs to compute; all if left out. */
   readonly outputs?: readonly string[] | undefined;
+  /** 1 is served first; 0 or left out is the default (schedule policy extension). */
+  readonly priority?: number | undefined;
+  /** What a client calls itself or its user: requests with one key go to one version of a split. */
+  readonly key?: string | undefined;
+  /** Behind all other requests: copies for a shadow. */
+  readonly background?: boolean;
+  /** Asked by the server itself, to see whether the model answers: no traffic. */
+  readonly internal?: boolean;
   /** When the answer is of no use any more, in monotonic milliseconds of the server's clock. */
   readonly deadlineMs?: number | undefined;
   /** Aborted when the client goes away. */
