@@ -65,6 +65,8 @@ export const limits = {
   queueRequestsMax: 256,
   /** Bytes of tensors waiting for one model process. */
   queueBytesMax: 268_435_456,
+  /** Inputs of a request that is copied to a shadow: comparing larger answers would take the server's time. */
+  shadowBytesMax: 8_388_608,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
 } as const;

@@ -5,12 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import { Histogram } from "../observe/histogram.ts";
 import { SlidingHistogram } from "../observe/window.ts";
 import type { FailureReason } from "./errors.ts";
-
-/** How often something happened, and how long all of it took together. */
-export interface PhaseTotal {
-  readonly count: number;
-  readonly ms: number;
-}
+import type { PhaseTotal, VersionCounts } from "./extensions.ts";
 
 /** One answered request. Milliseconds. */
 export interface AnsweredRequest {
@@ -64,6 +59,23 @@ export class Counters {
     this.recent = new SlidingHistogram(clock, { windowMs: WINDOW_MS, slotMs: SLOT_MS });
   }
 
+  /** For the statistics extension. */
+  snapshot(): VersionCounts {
+    const batches = [...this.batches.values()];
+    return {
+      lastInferenceMs: this.lastInferenceMs,
+      inferences: this.inferences,
+      executions: this.executions,
+      success: this.success,
+      fail: this.fail,
+      queue: this.queue,
+      computeInput: sum(batches.map((one) => one.computeInput)),
+      computeInfer: sum(batches.map((one) => one.computeInfer)),
+      computeOutput: sum(batches.map((one) => one.computeOutput)),
+      batches,
+    };
+  }
+
   answered({ rows, totalMs, queueMs }: AnsweredRequest): void {
     this.durations.record(totalMs);
     this.recent.record(totalMs);
@@ -93,7 +105,30 @@ export class Counters {
   }
 }
 
+function sum(totals: readonly PhaseTotal[]): PhaseTotal {
+  const result = { count: 0, ms: 0 };
+  for (const { count, ms } of totals) {
+    result.count += count;
+    result.ms += ms;
+  }
+  return result;
+}
+
 function add(total: Running, ms: number): void {
   total.count++;
   total.ms += ms;
 }
+
+/** Of a version that has not done anything. */
+export const NO_COUNTS: VersionCounts = {
+  lastInferenceMs: undefined,
+  inferences: 0,
+  executions: 0,
+  success: sum([]),
+  fail: sum([]),
+  queue: sum([]),
+  computeInput: sum([]),
+  computeInfer: sum([]),
+  computeOutput: sum([]),
+  batches: [],
+};

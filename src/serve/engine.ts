@@ -92,7 +92,7 @@ interface Slot {
 const LEVEL_DEFAULT = 3;
 const LEVEL_LAST = 5;
 /** How long requests wait for a process that is being restarted. */
-const PATIENCE_MS = 5000;
+const PATIENCE_MS = 15_000;
 
 /** The queue of one version. */
 export class Engine {
@@ -132,6 +132,11 @@ export class Engine {
   /** What waits and what runs. */
   load(): BatcherLoad {
     return this.#options.decider.load();
+  }
+
+  /** Whether nothing waits and nothing runs. */
+  get idle(): boolean {
+    return this.#pending.size === 0;
   }
 
   /** A process takes batches from now on. */

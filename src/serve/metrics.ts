@@ -2,7 +2,7 @@
 // dashboards made for it go on working.
 
 import type { Family, Labels, Sample } from "../observe/exposition.ts";
-import type { ModelHost, ModelStats } from "./model-host.ts";
+import type { ModelStats, VersionHost } from "./version-host.ts";
 
 /** Upper bounds in seconds: from below a tiny model to a request that nobody waits for. */
 const BOUNDS = [
@@ -10,7 +10,7 @@ const BOUNDS = [
 ] as const;
 
 /** All families, from what the hosts have counted. */
-export function serverMetrics(hosts: readonly ModelHost[]): Family[] {
+export function serverMetrics(hosts: readonly VersionHost[]): Family[] {
   const all = hosts.map((host) => ({ host, stats: host.stats(), labels: labelsOf(host) }));
   const samples = (value: (stats: ModelStats) => number | undefined): Sample[] =>
     all.flatMap(({ stats, labels }) => {
@@ -47,7 +47,7 @@ export function serverMetrics(hosts: readonly ModelHost[]): Family[] {
       help: "Seconds from the parsed request to the answer of the model",
       bounds: BOUNDS,
       scale: 0.001,
-      samples: all.map(({ host, labels }) => ({ labels, value: host.durations })),
+      samples: all.map(({ host, labels }) => ({ labels, value: host.counters.durations })),
     },
     gauge("skipway_requests_waiting", "Requests waiting for the model", (s) => s.queued),
     gauge("skipway_model_ready", "1 while the model answers", (s) => Number(s.state === "ready")),
@@ -70,6 +70,6 @@ export function serverMetrics(hosts: readonly ModelHost[]): Family[] {
   ];
 }
 
-function labelsOf({ model }: ModelHost): Labels {
+function labelsOf({ model }: VersionHost): Labels {
   return { model: model.name, version: String(model.version) };
 }

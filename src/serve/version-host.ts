@@ -11,6 +11,7 @@ import type { MemoryReading, Tensors } from "../runtime/runner.ts";
 import { Counters, WINDOW_MS } from "./counters.ts";
 import { type Decider, Engine, type EngineMemory } from "./engine.ts";
 import { type FailureReason, requestErrorOf } from "./errors.ts";
+import type { BatchingSettings, VersionCounts } from "./extensions.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
 import { askKnown, type KnownAnswer, recordAnswer } from "./known-answer.ts";
 import {
@@ -69,6 +70,8 @@ export interface HostParts {
   readonly settings: HostSettings;
   readonly decider: (settings: HostSettings) => Decider;
   readonly memory?: EngineMemory | undefined;
+  /** Of the host that this one follows: a version goes on counting when it is loaded again. */
+  readonly counters?: Counters | undefined;
   readonly onState?: () => void;
 }
 
@@ -132,7 +135,7 @@ export class VersionHost implements ServedVersion {
     this.model = model;
     this.#parts = parts;
     this.#known = model.probe;
-    this.counters = new Counters(parts.clock);
+    this.counters = parts.counters ?? new Counters(parts.clock);
     this.engine = new Engine({
       version: model.version,
       clock: parts.clock,
@@ -199,15 +202,28 @@ export class VersionHost implements ServedVersion {
     const from = clock.monotonicMs();
     try {
       const answer = await this.engine.submit(call);
+      // A copy for a shadow is no request of a client.
+      if (call.background === true) return answer;
       const totalMs = clock.monotonicMs() - from;
       const rows = call.inputs.values().next().value?.shape[0] ?? 1;
       this.counters.answered({ rows, totalMs, queueMs: answer.phases.queueMs });
       return answer;
     } catch (error) {
       const refusal = requestErrorOf(error, call.signal);
-      this.counters.failed(refusal.reason, clock.monotonicMs() - from);
+      if (call.background !== true) {
+        this.counters.failed(refusal.reason, clock.monotonicMs() - from);
+      }
       throw refusal;
     }
+  }
+
+  get batching(): BatchingSettings | undefined {
+    if (!this.engine.model.batched) return undefined;
+    return { rowsMax: this.#parts.settings.maxBatchRows, delayMaxUs: 0 };
+  }
+
+  counts(): VersionCounts {
+    return this.counters.snapshot();
   }
 
   countFailure(reason: FailureReason): void {
@@ -304,10 +320,13 @@ export class VersionHost implements ServedVersion {
       void this.#load(process, held);
       return;
     }
+    if (kind === "unroute") {
+      this.engine.detach(String(process));
+      return;
+    }
     const held = present(this.#held.get(process), "actions are about processes that are there");
     if (kind === "kill") kill(held);
     else if (kind === "close") void close(held);
-    else if (kind === "unroute") this.engine.detach(String(process));
     else {
       const session = present(held.session, "it has been loaded");
       if (kind === "route") this.engine.attach(String(process), session);
