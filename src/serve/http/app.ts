@@ -19,6 +19,8 @@ export function buildApp(): FastifyInstance {
     requestIdHeader: "x-request-id",
     genReqId: () => randomUUID(),
     routerOptions: { maxParamLength: 256 },
+    // Addresses that the router cannot read: answered like every other error.
+    frameworkErrors: (error, request, reply) => void answerError(error, request, reply),
     // Connections that are idle must not hold up the end of the server.
     forceCloseConnections: "idle",
   });

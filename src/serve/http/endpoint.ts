@@ -3,25 +3,34 @@
 
 import type { FastifyInstance, RouteHandlerMethod } from "fastify";
 
+type Method = "GET" | "POST" | "PUT" | "DELETE";
+
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
 
 /** Handles one method of a path and refuses the others with 405. GET answers HEAD too. */
 export function endpoint(
   app: FastifyInstance,
-  method: "GET" | "POST",
+  method: Method,
   url: string,
   handler: RouteHandlerMethod,
 ): void {
-  app.route({ method, url, handler });
-  const others = METHODS.filter((other) => other !== method);
+  endpoints(app, url, { [method]: handler });
+}
+
+/** Handles several methods of a path and refuses the others with 405. */
+export function endpoints(
+  app: FastifyInstance,
+  url: string,
+  handlers: Readonly<Partial<Record<Method, RouteHandlerMethod>>>,
+): void {
+  for (const [method, handler] of Object.entries(handlers)) app.route({ method, url, handler });
+  const handled = Object.keys(handlers);
   app.route({
-    method: others,
+    method: METHODS.filter((one) => !handled.includes(one)),
     url,
     handler: async (_request, reply) => {
-      await reply
-        .code(405)
-        .header("allow", method)
-        .send({ error: `this address takes ${method} only` });
+      const error = `this address takes ${handled.join(" and ")} only`;
+      await reply.code(405).header("allow", handled.join(", ")).send({ error });
     },
   });
 }
