@@ -49,7 +49,6 @@ async function infer(
 ): Promise<void> {
   const host = hostOf(source, paramsOf(request));
   const watch = watchOf(request);
-  watch?.target(host);
   const parsed = readRequest(host, request);
   watch?.received(inputsSummary(parsed.inputs));
   const aborted = new AbortController();
