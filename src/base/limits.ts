@@ -112,6 +112,8 @@ export const limits = {
   metricShapesMax: 16,
   /** Requests of one load test: each leaves some twenty bytes behind, and sorting them must not take long. */
   loadRequestsMax: 20_000_000,
+  /** Inputs of a request that is copied to a shadow: comparing larger answers would take the server's time. */
+  shadowBytesMax: 8_388_608,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
   /** Its header: descriptions of 10,000 tensors with long names, as models with all their weights as inputs have. */

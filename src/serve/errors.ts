@@ -50,14 +50,17 @@ export function sentenceOf(diagnostics: readonly Diagnostic[]): string {
   return [...faults, ...fixes].join(" ");
 }
 
+/** Why a request was given up: who does it says so; a client that goes away says nothing. */
+export function givenUp(signal: AbortSignal | undefined): RequestError {
+  const reason: unknown = signal?.reason;
+  if (reason instanceof RequestError) return reason;
+  return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
+}
+
 /** What a failure of the model's session means for the request. */
 export function requestErrorOf(error: unknown, signal?: AbortSignal): RequestError {
   if (error instanceof RequestError) return error;
-  if (signal?.aborted) {
-    // Who gives up says why; a client that goes away says nothing.
-    if (signal.reason instanceof RequestError) return signal.reason;
-    return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
-  }
+  if (signal?.aborted) return givenUp(signal);
   if (error instanceof SkipwayError) {
     const [first] = error.diagnostics;
     const text = error.diagnostics.length > 0 ? sentenceOf(error.diagnostics) : error.message;

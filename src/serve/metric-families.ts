@@ -71,7 +71,7 @@ export function serverFamilies(registry: MetricRegistry): ServerFamilies {
     ),
     shadows: counter(
       "skipway_shadow_comparisons",
-      "Answers of a shadow, by what their comparison with the answer sent gave",
+      "Copies of requests for a shadow, by what became of them",
       "result",
     ),
     gatedRows: counter(

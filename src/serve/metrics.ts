@@ -19,10 +19,8 @@ import {
   type ReadingsSnapshot,
   type VersionReadings,
 } from "./metric-readings.ts";
+import type { Role } from "./router.ts";
 import { observeTritonNames } from "./triton-metrics.ts";
-
-/** What a version does in the traffic. */
-export type Role = "stable" | "candidate" | "shadow";
 
 /** Whose events they are. */
 export interface VersionKey {
@@ -56,8 +54,14 @@ export interface BatchEvent {
   readonly bytes?: number | undefined;
 }
 
-/** What the comparison of a shadow's answer gave. */
-export type ShadowResult = "equal" | "different" | "failed" | "dropped";
+/** What became of a copy of a request for a shadow. */
+export type ShadowResult = "compared" | "failed" | "dropped";
+
+/** A version and its state now. */
+export interface WatchedVersion {
+  readonly key: VersionKey;
+  readonly readings: VersionReadings;
+}
 
 /** Digits of a digest that tell versions apart in a label. */
 const DIGEST_CHARS = 12;
@@ -71,7 +75,7 @@ export class ServerMetrics {
   readonly #families: ServerFamilies;
   readonly #clock: Clock;
   readonly #versions = new Map<string, VersionMetrics>();
-  readonly #readings = new Map<VersionMetrics, () => VersionReadings>();
+  #watched: () => readonly WatchedVersion[] = () => [];
   readonly #snapshot: { versions: ReadingsSnapshot["versions"] } = { versions: [] };
 
   /** `process`: what is known of the server's own process. */
@@ -85,11 +89,10 @@ export class ServerMetrics {
 
   /** Everything, for a scrape. */
   collect(): readonly Family[] {
-    this.#snapshot.versions = [...this.#readings].map(([{ labels, saturation }, readings]) => ({
-      labels,
-      saturation,
-      readings: readings(),
-    }));
+    this.#snapshot.versions = this.#watched().map(({ key, readings }) => {
+      const { labels, saturation } = this.version(key);
+      return { labels, saturation, readings };
+    });
     return this.registry.collect();
   }
 
@@ -110,13 +113,9 @@ export class ServerMetrics {
     this.#families.failures.with("", "", "", "", reason).add();
   }
 
-  /** Asks for a version's readings at every scrape, until the function returned is called. */
-  watch(key: VersionKey, readings: () => VersionReadings): () => void {
-    const version = this.version(key);
-    this.#readings.set(version, readings);
-    return () => {
-      if (this.#readings.get(version) === readings) this.#readings.delete(version);
-    };
+  /** Where the state of all versions is asked for at every scrape. */
+  watch(versions: () => readonly WatchedVersion[]): void {
+    this.#watched = versions;
   }
 
   /** Asks for the state of the memory budget at every scrape. Once. */
