@@ -67,6 +67,10 @@ export const limits = {
   queueBytesMax: 268_435_456,
   /** Inputs of a request that is copied to a shadow: comparing larger answers would take the server's time. */
   shadowBytesMax: 8_388_608,
+  /** Strings of one tensor: in the model's process each becomes an object, of 24 bytes and more. */
+  stringElementsMax: 1_048_576,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
+  /** Its header: descriptions of 10,000 tensors with long names, as models with all their weights as inputs have. */
+  frameHeaderBytesMax: 16_777_216,
 } as const;

@@ -2,14 +2,11 @@ import { spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { idsOf, runnerContract } from "../../test/contracts/runner.ts";
 import { affineModel, slowModel } from "../../test/models.ts";
-import { limits } from "../base/limits.ts";
-import { float32, type Tensor, tensor } from "../graph/tensor.ts";
+import { float32 } from "../graph/tensor.ts";
 import { childProcessRunner } from "./child-process.ts";
-import { encodeFrame, FrameReader } from "./frames.ts";
 import { inProcessRunner } from "./in-process.ts";
 import { memoryLimitBytes, memoryOf, processMemory } from "./memory-probe.ts";
 import { runtimeInfo } from "./ort.ts";
@@ -38,7 +35,12 @@ describe("a model in a process of its own", () => {
     const runs = [1, 2].map(() => session.run(new Map([["x", float32([1], [1])]])));
     setTimeout(() => process.kill(session.pid, "SIGKILL"), 100);
     for (const run of runs) expect(await idsOf(run)).toEqual(["runtime/process-died"]);
-    expect(await session.exited).toEqual({ code: null, signal: "SIGKILL" });
+    expect(await session.exited).toEqual({
+      code: null,
+      signal: "SIGKILL",
+      cause: "killed",
+      lastWords: "",
+    });
     expect(await idsOf(session.run(new Map([["x", float32([1], [1])]])))).toEqual([
       "runtime/process-died",
     ]);
@@ -90,64 +92,6 @@ describe("a model in a process of its own", () => {
     );
     controller.abort(new Error("changed my mind"));
     await expect(loading).rejects.toThrow("changed my mind");
-  });
-});
-
-describe("frames", () => {
-  const value = fc
-    .tuple(fc.constantFrom("uint8", "float32", "int64"), fc.array(fc.nat(3), { maxLength: 3 }))
-    .map(([dtype, shape]): Tensor => {
-      const width = dtype === "uint8" ? 1 : dtype === "float32" ? 4 : 8;
-      const count = shape.reduce((a, b) => a * b, 1);
-      const bytes = Uint8Array.from({ length: width * count }, (_, i) => i % 251);
-      return tensor(dtype as "uint8", shape, bytes);
-    });
-
-  test("come out as they went in, however the stream is cut", () => {
-    fc.assert(
-      fc.property(
-        fc.array(fc.dictionary(fc.string(), value, { maxKeys: 3 }), { minLength: 1, maxLength: 4 }),
-        fc.integer({ min: 1, max: 40 }),
-        (messages, piece) => {
-          const sent = messages.map((tensors, i) => ({
-            header: { i },
-            tensors: new Map(Object.entries(tensors)),
-          }));
-          const stream = Buffer.concat(
-            sent.flatMap(({ header, tensors }) => encodeFrame(header, tensors)),
-          );
-          const reader = new FrameReader();
-          const got = [];
-          for (let at = 0; at < stream.length; at += piece) {
-            got.push(...reader.push(stream.subarray(at, at + piece)));
-          }
-          const plain = (
-            list: readonly { header: unknown; tensors: ReadonlyMap<string, Tensor> }[],
-          ) =>
-            list.map(({ header, tensors }) => ({
-              header,
-              tensors: [...tensors].map(([name, t]) => [
-                name,
-                t.dtype,
-                t.shape,
-                Buffer.from(t.data.bytes).toString("hex"),
-              ]),
-            }));
-          expect(plain(got)).toEqual(plain(sent));
-        },
-      ),
-    );
-  });
-
-  test("sizes beyond the limit are refused before they are allocated", () => {
-    const prefix = Buffer.alloc(8);
-    prefix.writeUInt32LE(16, 0);
-    prefix.writeUInt32LE(limits.frameBytesMax, 4);
-    expect(() => new FrameReader().push(prefix)).toThrow(/not accepted/);
-    expect(() => new FrameReader().push(Buffer.alloc(8))).toThrow(/not accepted/);
-    expect(() => new FrameReader().push(Buffer.from([2, 0, 0, 0, 0, 0, 0, 0, 65, 66]))).toThrow(
-      /broken header/,
-    );
   });
 });
 

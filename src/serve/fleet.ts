@@ -6,12 +6,13 @@ import { messageOf, SkipwayError } from "../base/errors.ts";
 import { Counters } from "./counters.ts";
 import { RequestError } from "./errors.ts";
 import type { IndexRow } from "./extensions.ts";
+import type { ModelStats, ServedModel } from "./hosting.ts";
 import type { ServedVersion } from "./inference.ts";
 import { RoutedModel } from "./routed-model.ts";
 import { splitFaults, type TrafficSplit } from "./router.ts";
 import { Shadow } from "./shadow.ts";
 import type { ModelSource } from "./sources.ts";
-import type { ModelStats, ServedModel, VersionHost } from "./version-host.ts";
+import type { VersionHost } from "./version-host.ts";
 
 /** What a fleet needs. */
 export interface FleetParts {
@@ -139,14 +140,16 @@ export class Fleet {
    * @throws SkipwayError when a version does not load; what was served goes on.
    * @throws RequestError 404 for a name that the source does not have.
    */
-  load(name: string): Promise<void> {
-    const slot = this.#slots.get(name) ?? this.#slot(name);
+  async load(name: string): Promise<void> {
+    // Names that nobody has leave nothing behind.
+    if (!this.#slots.has(name) && (await this.#parts.source.wanted(name)) === undefined) {
+      throw unknownModel(name);
+    }
+    const slot = this.#slot(name);
     slot.next ??= this.#inTurn(slot, (one) => {
       one.next = undefined;
       one.unloaded = false;
       return this.#bring(one, true);
-    }).finally(() => {
-      if (slot.hosts.size === 0 && slot.failed.size === 0) this.#slots.delete(name);
     });
     return slot.next;
   }

@@ -2,7 +2,8 @@
 // dashboards made for it go on working.
 
 import type { Family, Labels, Sample } from "../observe/exposition.ts";
-import type { ModelStats, VersionHost } from "./version-host.ts";
+import type { ModelStats } from "./hosting.ts";
+import type { VersionHost } from "./version-host.ts";
 
 /** Upper bounds in seconds: from below a tiny model to a request that nobody waits for. */
 const BOUNDS = [

@@ -1,6 +1,7 @@
 // The server: one HTTP port for the protocol, the metrics, the control and whatever else is registered on the
 // same app; behind it the fleet, one process for each version.
 
+import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
@@ -9,6 +10,7 @@ import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
 import { fifo } from "./fifo.ts";
 import { Fleet } from "./fleet.ts";
+import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp, refuseForeignHosts } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
 import { endpoint } from "./http/endpoint.ts";
@@ -16,13 +18,7 @@ import { DEFAULT_HOST, type ListenOptions, refuseRemote } from "./http/listen.ts
 import { registerOip } from "./http/oip-routes.ts";
 import { serverMetrics } from "./metrics.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
-import {
-  HOST_DEFAULTS,
-  type HostSettings,
-  type ModelStats,
-  type ServedModel,
-  VersionHost,
-} from "./version-host.ts";
+import { VersionHost } from "./version-host.ts";
 
 /** How a server is set up. */
 export interface ServerOptions {
@@ -165,7 +161,8 @@ function fleetOf(options: ServerOptions, source: ModelSource, drainMs: number): 
     source,
     clock,
     drainMs,
-    uniform: () => Math.random(),
+    // Who can tell what comes next could choose the version that answers.
+    uniform: () => randomInt(2 ** 47) / 2 ** 47,
     host: (model, around) =>
       new VersionHost(model, {
         ...around,
