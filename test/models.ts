@@ -141,6 +141,32 @@ export function slowModel(rounds?: number): Uint8Array {
   return encodeModel(modelOf(b.finish("slow", OPSETS)));
 }
 
+/** Takes half a minute to load: the runtime multiplies constants beforehand. */
+export function slowToLoadModel(): Uint8Array {
+  const size = 700;
+  const b = new GraphBuilder();
+  b.input("x", "float32", ["N"]);
+  b.initializer("h0", float32([size, size], new Float32Array(size * size).fill(1 / size)));
+  const rounds = 1500;
+  for (let i = 0; i < rounds; i++) {
+    b.emit("MatMul", [`h${i}`, `h${i}`], { outputs: [`h${i + 1}`] });
+  }
+  b.emit("ReduceMean", [`h${rounds}`], { outputs: ["m"], attributes: { keepdims: int(0) } });
+  b.emit("Add", ["x", "m"], { outputs: ["y"] });
+  b.output({ name: "y", dtype: "float32", shape: ["N"] });
+  return encodeModel(modelOf(b.finish("slow_to_load", OPSETS)));
+}
+
+/** A hundred megabytes from one number. */
+export function wideModel(): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("x", "float32", [1]);
+  b.initializer("to", int64([1], [25_000_000]));
+  b.emit("Expand", ["x", "to"], { outputs: ["y"] });
+  b.output({ name: "y", dtype: "float32", shape: [25_000_000] });
+  return encodeModel(modelOf(b.finish("wide", OPSETS)));
+}
+
 /** A small convolution over digits `[N, 1, 8, 8]`, scores `[N, 10]`. */
 export function tinyClassifier(): Uint8Array {
   const b = new GraphBuilder();

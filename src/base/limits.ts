@@ -61,6 +61,17 @@ export const limits = {
    * server's one thread, so these take two seconds. The binary form carries any number of them.
    */
   jsonLongIntegersMax: 250_000,
+  /**
+   * Fields of a gRPC request, those of its tensors counted: each takes 50 ns of the server's one thread however
+   * short it is, so these take 50 ms. Tensors in raw form have one field, whatever their size.
+   */
+  requestFieldsMax: 1_048_576,
+  /** Requests of one gRPC stream that are on their way; beyond, the stream is not read. */
+  streamRequestsMax: 64,
+  /** Calls on one gRPC connection at once; clients wait with the next ones (HTTP/2, MAX_CONCURRENT_STREAMS). */
+  connectionStreamsMax: 256,
+  /** gRPC connections: a client has one, a busy one some. Each has buffers of its own. */
+  connectionsMax: 1024,
   /** Requests waiting for one model process. Beyond it a client is told to come back. */
   queueRequestsMax: 256,
   /** Bytes of tensors waiting for one model process. */
@@ -69,6 +80,8 @@ export const limits = {
   shadowBytesMax: 8_388_608,
   /** Strings of one tensor: in the model's process each becomes an object, of 24 bytes and more. */
   stringElementsMax: 1_048_576,
+  /** Requests of one load test: each leaves some twenty bytes behind, and sorting them must not take long. */
+  loadRequestsMax: 20_000_000,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
   /** Its header: descriptions of 10,000 tensors with long names, as models with all their weights as inputs have. */

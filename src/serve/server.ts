@@ -10,6 +10,7 @@ import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
 import { fifo } from "./fifo.ts";
 import { Fleet } from "./fleet.ts";
+import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp, refuseForeignHosts } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
@@ -43,6 +44,8 @@ export class ModelServer {
   readonly fleet: Fleet;
   readonly #given: GivenModels = new GivenModels();
   readonly #drainMs: number;
+  readonly #source: GrpcSource;
+  #grpc: GrpcServer | undefined;
   readonly #listeners = new Set<() => void>();
   #poll: NodeJS.Timeout | undefined;
   #draining = false;
@@ -52,14 +55,16 @@ export class ModelServer {
     this.fleet = fleetOf(options, options.source ?? this.#given, this.#drainMs);
     this.fleet.onState(() => this.#notify());
     this.app = buildApp();
-    registerOip(this.app, {
+    this.#source = {
       version: options.version,
       find: (name, version) => this.fleet.find(name, version),
       versionsOf: (name) => this.fleet.versionsOf(name),
       all: () => this.fleet.hosts(),
       ready: () => this.ready(),
       repository: repositoryOf(this.fleet),
-    });
+      onState: (listener) => this.onState(listener),
+    };
+    registerOip(this.app, this.#source);
     registerControl(this.app, this.fleet);
     endpoint(this.app, "GET", "/metrics", async (request, reply) => {
       const format = formatFor(request.headers.accept);
@@ -113,20 +118,28 @@ export class ModelServer {
   }
 
   /**
-   * Starts to listen; returns the address.
+   * Starts to listen; returns the address. With a `grpcPort` (0 chooses a free one) over gRPC too.
    *
    * @throws SkipwayError `environment` when the port is in use, `usage` for a host that other machines
    * reach.
    */
-  async listen(options: ListenOptions): Promise<string> {
-    const { host = DEFAULT_HOST, port, allowRemote = false } = options;
+  async listen(options: ListenOptions & { readonly grpcPort?: number }): Promise<string> {
+    const { host = DEFAULT_HOST, port, allowRemote = false, grpcPort } = options;
     refuseRemote(options);
+    if (grpcPort !== undefined) {
+      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort, allowRemote });
+    }
     if (!allowRemote) refuseForeignHosts(this.app);
     try {
       return await this.app.listen({ host, port });
     } catch (cause) {
       throw portError(host, port, cause);
     }
+  }
+
+  /** Where gRPC listens. */
+  get grpcPort(): number | undefined {
+    return this.#grpc?.port;
   }
 
   /**
@@ -143,7 +156,7 @@ export class ModelServer {
     // A connection that becomes idle after the end has begun would be kept open for a minute.
     const timer = setInterval(() => this.app.server.closeIdleConnections(), IDLE_CHECK_MS);
     const deadline = setTimeout(() => this.app.server.closeAllConnections(), this.#drainMs);
-    await this.app.close();
+    await Promise.all([this.app.close(), this.#grpc?.stop(this.#drainMs)]);
     clearInterval(timer);
     clearTimeout(deadline);
     await this.fleet.stop();
