@@ -6,17 +6,21 @@ import type { FastifyInstance } from "fastify";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
+import { Guard, type GuardStore } from "./auth/guard.ts";
+import { registerLogin } from "./auth/login.ts";
 import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
 import { fifo } from "./fifo.ts";
 import { Fleet } from "./fleet.ts";
 import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
-import { buildApp, refuseForeignHosts } from "./http/app.ts";
+import { buildApp } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
 import { endpoint } from "./http/endpoint.ts";
-import { DEFAULT_HOST, type ListenOptions, refuseRemote } from "./http/listen.ts";
+import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
+import type { HttpTimes } from "./http/node-server.ts";
 import { registerOip } from "./http/oip-routes.ts";
+import type { Certificates } from "./http/tls.ts";
 import { serverMetrics } from "./metrics.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
 import { VersionHost } from "./version-host.ts";
@@ -32,6 +36,10 @@ export interface ServerOptions {
   readonly settings?: Partial<HostSettings>;
   /** How long requests under way may take once the server, or their version, stops. Default 8 seconds. */
   readonly drainMs?: number;
+  /** Tokens and the audit log. Without them nobody can be let in from other machines. */
+  readonly access?: GuardStore;
+  readonly certificates?: Certificates;
+  readonly times?: Partial<HttpTimes>;
 }
 
 const IDLE_CHECK_MS = 50;
@@ -42,6 +50,9 @@ export class ModelServer {
   /** The HTTP application; routes may be added before `listen`. */
   readonly app: FastifyInstance;
   readonly fleet: Fleet;
+  /** Who may come in; gRPC asks it too. */
+  readonly guard: Guard;
+  readonly #tls: boolean;
   readonly #given: GivenModels = new GivenModels();
   readonly #drainMs: number;
   readonly #source: GrpcSource;
@@ -54,7 +65,10 @@ export class ModelServer {
     this.#drainMs = options.drainMs ?? DRAIN_MS;
     this.fleet = fleetOf(options, options.source ?? this.#given, this.#drainMs);
     this.fleet.onState(() => this.#notify());
-    this.app = buildApp();
+    this.guard = new Guard(options.access);
+    this.#tls = options.certificates !== undefined;
+    this.app = buildApp({ ...options, guard: this.guard });
+    registerLogin(this.app, this.guard);
     this.#source = {
       version: options.version,
       find: (name, version) => this.fleet.find(name, version),
@@ -124,14 +138,15 @@ export class ModelServer {
    * reach.
    */
   async listen(options: ListenOptions & { readonly grpcPort?: number }): Promise<string> {
-    const { host = DEFAULT_HOST, port, allowRemote = false, grpcPort } = options;
-    refuseRemote(options);
+    const { host = DEFAULT_HOST, port, grpcPort } = options;
+    const admin = await this.guard.hasAdmin();
+    this.guard.open(reachOf(options, { tls: this.#tls, admin }));
     if (grpcPort !== undefined) {
-      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort, allowRemote });
+      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort });
     }
-    if (!allowRemote) refuseForeignHosts(this.app);
     try {
-      return await this.app.listen({ host, port });
+      const address = await this.app.listen({ host, port });
+      return this.#tls ? address.replace(/^http:/, "https:") : address;
     } catch (cause) {
       throw portError(host, port, cause);
     }

@@ -14,7 +14,7 @@ import { type Clock, systemClock } from "../../base/clock.ts";
 import { limits } from "../../base/limits.ts";
 import { readNamed } from "../../wire/grpc-messages.ts";
 import { portError, RequestError } from "../errors.ts";
-import { DEFAULT_HOST, refuseRemote } from "../http/listen.ts";
+import { DEFAULT_HOST } from "../http/listen.ts";
 import type { OipSource } from "../http/oip-source.ts";
 import { CallContext, type ReceivedCall, type UnaryMethod } from "./call.ts";
 import { type Authorize, failure, type Grpc, guard } from "./guard.ts";
@@ -35,8 +35,6 @@ export interface GrpcServerOptions {
   readonly host?: string;
   /** 0 chooses a free one. */
   readonly port: number;
-  /** Take requests from other machines. */
-  readonly allowRemote?: boolean;
   /** PEM texts; without them the connection is plain. */
   readonly tls?: GrpcTls;
   /**
@@ -74,7 +72,6 @@ export async function startGrpc(
   source: GrpcSource,
   options: GrpcServerOptions,
 ): Promise<GrpcServer> {
-  refuseRemote(options);
   const grpc = await import("@grpc/grpc-js");
   const running = new RunningServer(grpc, source, options);
   await running.listen();
@@ -111,7 +108,7 @@ class RunningServer implements GrpcServer {
       socket.once("close", () => this.#sockets.delete(socket));
       injector.injectConnection(socket);
     });
-    this.#listener.maxConnections = limits.connectionsMax;
+    this.#listener.maxConnections = limits.grpcConnectionsMax;
   }
 
   get port(): number {
