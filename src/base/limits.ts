@@ -65,6 +65,8 @@ export const limits = {
   queueRequestsMax: 256,
   /** Bytes of tensors waiting for one model process. */
   queueBytesMax: 268_435_456,
+  /** Input shapes of one model whose run times are remembered: some KB each, and clients make shapes up. */
+  batcherBucketsMax: 256,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
 } as const;
