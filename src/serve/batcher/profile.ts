@@ -27,7 +27,7 @@ const FORGOTTEN_AFTER = 250;
 const JUDGED_RUNS = 4;
 /** Throughputs this close are equal; the smaller batch then waits less. */
 const EQUAL = 0.98;
-/** Before a second size has run, half of the time is taken to be fixed: larger batches are worth trying. */
+/** Rows beyond the largest size are hoped to cost half of a mean row: larger batches are worth a few runs. */
 const HOPED_SLOPE = 0.5;
 
 /** Sizes 1, 2, 3, 4, 6, 8, 12, 16, 24 …: the class of so many rows, by its largest. */
@@ -111,7 +111,7 @@ export class Profile {
       }
       left = right;
     }
-    return left.ms + slopeAbove(knots, 1, 0.5) * (rows - left.rows);
+    return left.ms + slopeAbove(knots) * (rows - left.rows);
   }
 
   /** The rows, at most `max`, that give the most rows for each millisecond: the smallest of equal ones. */
@@ -126,7 +126,7 @@ export class Profile {
     const judged = this.#knots.filter((knot) => knot.count >= JUDGED_RUNS);
     const last = judged.at(-1) ?? this.#knots[0];
     if (last === undefined) return max;
-    const hoped = slopeAbove(judged.length > 0 ? judged : [last], HOPED_SLOPE, 0);
+    const hoped = (HOPED_SLOPE * last.ms) / last.rows;
     const rate = (rows: number): number =>
       rows / (rows > last.rows ? last.ms + hoped * (rows - last.rows) : this.meanMs(rows));
     // New sizes are tried in steps of at most twice the rows: who runs in them may be late.
@@ -159,16 +159,13 @@ export class Profile {
   }
 }
 
-/**
- * Milliseconds of each row beyond the largest size, as it was before it: at least the share `least` of the mean
- * row. Of a single size nothing tells; then it is the share `unknown`.
- */
-function slopeAbove(knots: readonly Knot[], unknown: number, least: number): number {
+/** Milliseconds of each row beyond the largest size, rather too many: deadlines go by it. */
+function slopeAbove(knots: readonly Knot[]): number {
   const last = knots.at(-1);
   if (last === undefined) return 0;
   const mean = last.ms / last.rows;
   const before = knots.at(-2);
-  if (before === undefined) return mean * unknown;
+  if (before === undefined) return mean;
   const slope = (last.ms - before.ms) / (last.rows - before.rows);
-  return Math.min(2 * mean, Math.max(mean * least, slope));
+  return Math.min(2 * mean, Math.max(mean / 2, slope));
 }

@@ -161,7 +161,7 @@ test("every promise is kept over generated traffic, and a run replays exactly", 
       expect(faults).toEqual([]);
       expect(run(one).result.actions).toEqual(result.actions);
     }),
-    { seed: 21, numRuns: 120 },
+    { seed: 21, numRuns: 60 },
   );
 });
 
@@ -175,6 +175,6 @@ test("without deadlines nobody starves: whoever is not turned away at the door i
         expect(kind === "answered" || reason === "queue-full").toBe(true);
       }
     }),
-    { seed: 22, numRuns: 40 },
+    { seed: 22, numRuns: 25 },
   );
 });

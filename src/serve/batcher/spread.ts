@@ -10,6 +10,9 @@ const BINS_PER_LOG = BINS / Math.log(HIGHEST / LOWEST);
 const GROWTH = 1.0005;
 const RESCALE_AT = 1e9;
 
+/** So many of the newest runs may be pauses of the machine: one pause is no quantile, however few the runs. */
+const RARE = 2;
+
 /** Weighted counts of measured / expected. */
 export class Spread {
   readonly #bins = new Float64Array(BINS);
@@ -35,7 +38,7 @@ export class Spread {
   /** The upper edge of the bin in which the quantile lies; 1 while nothing is known. */
   quantile(p: number): number {
     if (this.#count === 0) return 1;
-    const above = (1 - p) * this.#total;
+    const above = Math.max((1 - p) * this.#total, RARE * this.#weight);
     let sum = 0;
     for (let bin = BINS - 1; bin > 0; bin--) {
       sum += this.#bins[bin] ?? 0;
