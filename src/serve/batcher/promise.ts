@@ -148,7 +148,7 @@ export class Promises {
 
   /**
    * Rows of a batch whose run takes at most half of the time that a request has, since it waits for one
-   * such run before its own (Nexus, SOSP 2019, section 4.1, has the same rule).
+   * such run before its own (Nexus, SOSP 2019, has the same rule).
    */
   #sizeFor(request: BatchRequest, bucket: Bucket): number {
     const { predictor } = bucket;
