@@ -94,6 +94,8 @@ export const limits = {
   stringElementsMax: 1_048_576,
   /** Requests of one load test: each leaves some twenty bytes behind, and sorting them must not take long. */
   loadRequestsMax: 20_000_000,
+  /** Input shapes of one model whose run times are remembered: some KB each, and clients make shapes up. */
+  batcherBucketsMax: 256,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
   /** Its header: descriptions of 10,000 tensors with long names, as models with all their weights as inputs have. */
