@@ -1,13 +1,14 @@
 // The process of one model: it loads the model, then answers frames on its descriptor until the other
 // end closes. Signals of a terminal are the parent's business; without a parent it leaves.
 
+import { writeFileSync } from "node:fs";
 import { systemClock } from "../base/clock.ts";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import { endWithParent } from "../base/parent-watch.ts";
 import type { ChildSessionOptions } from "./child-process.ts";
 import { FrameChannel } from "./frame-channel.ts";
-import { encodeFrame, type Frame, type Part, partsOf } from "./frames.ts";
+import { type Frame, partsOf, type Sent } from "./frames.ts";
 import { processMemory } from "./memory-probe.ts";
 import { loadBinding } from "./ort.ts";
 import { OrtSession } from "./ort-session.ts";
@@ -18,6 +19,7 @@ process.on("SIGINT", () => undefined);
 process.on("SIGTERM", () => undefined);
 process.on("SIGHUP", () => undefined);
 endWithParent(Number(process.argv[2]));
+preferAsVictim();
 
 /** Runs after which the event loop has a turn: what V8 has put off (memory to free) is done there. */
 const RUNS_PER_TURN = 64;
@@ -26,7 +28,7 @@ const channel = new FrameChannel(3);
 let session: OrtSession | undefined;
 let runs = 0;
 
-type Answer = readonly [header: Readonly<Record<string, unknown>>, parts?: readonly Part[]];
+type Answer = Omit<Sent, "id">;
 
 /** A run computes at once; a promise is for what waits for files. */
 function answerOf(frame: Frame): Answer | Promise<Answer> {
@@ -36,9 +38,9 @@ function answerOf(frame: Frame): Answer | Promise<Answer> {
     case "load":
       return load(frame);
     case "prepare":
-      return loadBinding().then(() => [{ kind: "prepared" }]);
+      return loadBinding().then(() => ({ header: { kind: "prepared" } }));
     case "memory":
-      return [{ kind: "memory", memory: processMemory() }];
+      return { header: { kind: "memory", memory: processMemory() } };
     default:
       throw new SkipwayError("internal", "skipway defect: a question of an unknown kind");
   }
@@ -50,7 +52,7 @@ function run({ header, tensors }: Frame): Answer {
   const from = systemClock.monotonicMs();
   const found = session.run(tensors, Array.isArray(outputs) ? outputs.map(String) : undefined);
   const computeMs = systemClock.monotonicMs() - from;
-  return [{ kind: "result", computeMs }, partsOf(found)];
+  return { header: { kind: "result" }, parts: partsOf(found), computeMs };
 }
 
 async function load({ header, tensors }: Frame): Promise<Answer> {
@@ -64,7 +66,17 @@ async function load({ header, tensors }: Frame): Promise<Answer> {
   const files = await verified(source, options.digest);
   session = await OrtSession.open(source, options);
   await files.recheck();
-  return [{ kind: "loaded", inputs: [...session.inputs], outputs: [...session.outputs] }];
+  const ends = { inputs: [...session.inputs], outputs: [...session.outputs] };
+  return { header: { kind: "loaded", ...ends } };
+}
+
+/** Where memory ends, the system shall kill a model and not the server: each may raise its own score. */
+function preferAsVictim(): void {
+  try {
+    writeFileSync("/proc/self/oom_score_adj", "500");
+  } catch {
+    // Not on this system.
+  }
 }
 
 function failed(error: unknown): Answer {
@@ -80,16 +92,7 @@ function failed(error: unknown): Answer {
             text: messageOf(error),
           }),
         ];
-  return [{ kind: "failed", code: known ? error.code : "environment", diagnostics }];
-}
-
-function encoded(id: number, answer: Answer): Uint8Array[] {
-  try {
-    return encodeFrame(id, ...answer);
-  } catch (error) {
-    // An answer that is too large for a frame.
-    return encodeFrame(id, ...failed(error));
-  }
+  return { header: { kind: "failed", code: known ? error.code : "environment", diagnostics } };
 }
 
 /** The next question; after a broken frame nothing can be read any more: say why, and leave. */
@@ -104,12 +107,13 @@ function nextFrame(): Frame {
   return process.exit(0);
 }
 
-function reply(pieces: readonly Uint8Array[]): void {
+function reply(id: number, answer: Answer): void {
   try {
-    channel.write(pieces);
-  } catch {
-    // Nobody reads any more.
-    process.exit(0);
+    channel.write({ id, ...answer });
+  } catch (error) {
+    // An answer that is too large for a frame is told; else nobody reads any more.
+    if (error instanceof SkipwayError) channel.write({ id, ...failed(error) });
+    else process.exit(0);
   }
 }
 
@@ -123,6 +127,6 @@ for (;;) {
   } catch (error) {
     answer = failed(error);
   }
-  reply(encoded(frame.id, answer));
+  reply(frame.id, answer);
   if (++runs % RUNS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
 }

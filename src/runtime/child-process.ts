@@ -205,8 +205,8 @@ class ChildProcessSession implements ChildSession {
     const work = this.#submit({ kind: "run", ...(outputs && { outputs }) }, parts, signal);
     this.#wanted.add(work);
     try {
-      const { header, tensors } = await work;
-      options.onComputed?.(Number(header["computeMs"]));
+      const { computeMs, tensors } = await work;
+      options.onComputed?.(computeMs);
       return tensors;
     } finally {
       this.#wanted.delete(work);
