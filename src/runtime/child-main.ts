@@ -8,6 +8,7 @@ import { endWithParent } from "../base/parent-watch.ts";
 import type { ChildSessionOptions } from "./child-process.ts";
 import { FrameChannel } from "./frame-channel.ts";
 import { encodeFrame, type Frame, type Part, partsOf } from "./frames.ts";
+import { Garbage } from "./garbage.ts";
 import { processMemory } from "./memory-probe.ts";
 import { loadBinding } from "./ort.ts";
 import { OrtSession } from "./ort-session.ts";
@@ -24,6 +25,7 @@ const RUNS_PER_TURN = 64;
 
 const channel = new FrameChannel(3);
 let session: OrtSession | undefined;
+const garbage = new Garbage();
 let runs = 0;
 
 type Answer = readonly [header: Readonly<Record<string, unknown>>, parts?: readonly Part[]];
@@ -113,7 +115,8 @@ function reply(pieces: readonly Uint8Array[]): void {
   }
 }
 
-for (;;) {
+/** Answers one question, in a function of its own: nothing refers to its tensors once it is over. */
+async function serveOne(): Promise<void> {
   const frame = nextFrame();
   let answer: Answer;
   try {
@@ -123,6 +126,15 @@ for (;;) {
   } catch (error) {
     answer = failed(error);
   }
-  reply(encoded(frame.id, answer));
-  if (++runs % RUNS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
+  const pieces = encoded(frame.id, answer);
+  reply(pieces);
+  garbage.add(frame.tensors, pieces);
+}
+
+for (;;) {
+  await serveOne();
+  const collected = garbage.collect();
+  // Of buffers that native code made, the memory is given back in a turn of the event loop.
+  if (++runs % RUNS_PER_TURN === 0 || collected)
+    await new Promise((resolve) => setImmediate(resolve));
 }

@@ -42,8 +42,8 @@ export interface MemoryModel {
   observed(shapes: InputShapes, markBytes: number): void;
 }
 
-/** Copies of inputs and outputs on their way through the process, beside those of the plan. */
-const COPIES = 2;
+/** Inputs and outputs of the run before may still be there, beside those of the plan. */
+const COPIES = 1;
 /** Over what is likely, for what differs from run to run (docs/design/admission.md). */
 const MARGIN = 0.06;
 const MARGIN_BYTES = 2_097_152;
@@ -98,7 +98,7 @@ class PlannedMemory implements MemoryModel {
     if (run === undefined) return this.#fallback.estimate(shapes);
     const { likelyScale, admittedScale, constantBytes } = this.#line;
     const ends = COPIES * run.endsBytes + constantBytes;
-    const likely = likelyScale * run.peakBytes + ends + GARBAGE_BYTES / 2;
+    const likely = likelyScale * run.peakBytes + ends;
     const most = (1 + MARGIN) * (admittedScale * run.peakBytes + ends) + MARGIN_BYTES;
     const left = COPIES * Math.max(0, this.#largestEndsBytes - run.endsBytes);
     const beyond = left + GARBAGE_BYTES + this.#excessBytes;
