@@ -196,9 +196,8 @@ class MeasuredMemory implements MemoryModel {
   observed(shapes: InputShapes, markBytes: number): void {
     const growthBytes = markBytes - this.residentBytes;
     if (markBytes <= this.estimate(shapes).admittedBytes) return;
-    // All that was said from smaller growth of no larger shapes was too little.
-    const elements = elementsOf(shapes);
-    const kept = this.#probes.filter((one) => elementsOf(one.shapes) > elements);
+    // A probe that took less says nothing any more: what this took, others may take.
+    const kept = this.#probes.filter((one) => one.growthBytes > growthBytes);
     this.#probes.splice(0, this.#probes.length, { shapes, growthBytes }, ...kept);
   }
 }
