@@ -9,6 +9,7 @@ import { endWithParent } from "../base/parent-watch.ts";
 import type { ChildSessionOptions } from "./child-process.ts";
 import { FrameChannel } from "./frame-channel.ts";
 import { type Frame, partsOf, type Sent } from "./frames.ts";
+import { Garbage } from "./garbage.ts";
 import { processMemory } from "./memory-probe.ts";
 import { loadBinding } from "./ort.ts";
 import { OrtSession } from "./ort-session.ts";
@@ -26,6 +27,7 @@ const RUNS_PER_TURN = 64;
 
 const channel = new FrameChannel(3);
 let session: OrtSession | undefined;
+const garbage = new Garbage();
 let runs = 0;
 
 type Answer = Omit<Sent, "id">;
@@ -117,7 +119,8 @@ function reply(id: number, answer: Answer): void {
   }
 }
 
-for (;;) {
+/** Answers one question, in a function of its own: nothing refers to its tensors once it is over. */
+async function serveOne(): Promise<void> {
   const frame = nextFrame();
   let answer: Answer;
   try {
@@ -128,5 +131,16 @@ for (;;) {
     answer = failed(error);
   }
   reply(frame.id, answer);
-  if (++runs % RUNS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
+  garbage.add(
+    frame.tensors,
+    (answer.parts ?? []).flatMap(({ pieces }) => pieces),
+  );
+}
+
+for (;;) {
+  await serveOne();
+  const collected = garbage.collect();
+  // Of buffers that native code made, the memory is given back in a turn of the event loop.
+  if (++runs % RUNS_PER_TURN === 0 || collected)
+    await new Promise((resolve) => setImmediate(resolve));
 }

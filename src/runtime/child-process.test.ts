@@ -218,6 +218,7 @@ describe("what a process has around it", () => {
     const own = { PATH: "/bin", LC_ALL: "C", OMP_NUM_THREADS: "2", AWS_SECRET_ACCESS_KEY: "s" };
     expect(childEnvironment({ ...own, SKIPWAY_TOKEN: "t", LD_LIBRARY_PATH: "/l" })).toEqual({
       MALLOC_TRIM_THRESHOLD_: "131072",
+      GLIBC_TUNABLES: "glibc.malloc.hugetlb=1",
       PATH: "/bin",
       LC_ALL: "C",
       OMP_NUM_THREADS: "2",
@@ -225,6 +226,7 @@ describe("what a process has around it", () => {
     });
     expect(childEnvironment({ MALLOC_TRIM_THRESHOLD_: "1" })).toEqual({
       MALLOC_TRIM_THRESHOLD_: "1",
+      GLIBC_TUNABLES: "glibc.malloc.hugetlb=1",
     });
   });
 });

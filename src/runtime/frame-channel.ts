@@ -14,7 +14,7 @@ import {
 /** What one read may take ahead; a small frame comes whole in one call. */
 const STAGE_BYTES = 65_536;
 /** Memory for content up to this is kept from frame to frame: fresh pages are what takes time in 602 KB. */
-const KEPT_BYTES = 4_194_304;
+export const KEPT_BYTES = 4_194_304;
 
 /** A blocking channel of frames. */
 export class FrameChannel {
