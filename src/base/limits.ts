@@ -69,9 +69,9 @@ export const limits = {
   /** Requests of one gRPC stream that are on their way; beyond, the stream is not read. */
   streamRequestsMax: 64,
   /** Calls on one gRPC connection at once; clients wait with the next ones (HTTP/2, MAX_CONCURRENT_STREAMS). */
-  connectionStreamsMax: 256,
+  grpcStreamsMax: 256,
   /** gRPC connections: a client has one, a busy one some. Each has buffers of its own. */
-  connectionsMax: 1024,
+  grpcConnectionsMax: 1024,
   /** Requests waiting for one model process. Beyond it a client is told to come back. */
   queueRequestsMax: 256,
   /** Bytes of tensors waiting for one model process. */

@@ -101,7 +101,7 @@ export class ModelServer {
     const { host = DEFAULT_HOST, port, allowRemote = false, grpcPort } = options;
     refuseRemote(options);
     if (grpcPort !== undefined) {
-      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort, allowRemote });
+      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort });
     }
     if (!allowRemote) refuseForeignHosts(this.app);
     try {
