@@ -79,8 +79,8 @@ export async function startGrpc(
 class RunningServer implements GrpcServer {
   readonly #grpc: Grpc;
   readonly #source: GrpcSource;
-  readonly #options: GrpcServerOptions;
   readonly #clock: Clock;
+  readonly #options: GrpcServerOptions;
   readonly #server: Server;
   readonly #health: Health;
   readonly #streams = new Set<InferStream>();
@@ -91,8 +91,8 @@ class RunningServer implements GrpcServer {
   constructor(grpc: Grpc, source: GrpcSource, options: GrpcServerOptions) {
     this.#grpc = grpc;
     this.#source = source;
-    this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#options = options;
     this.#health = new Health(() => source.ready());
     this.#unsubscribe = source.onState(() => this.#health.refresh());
     this.#server = new grpc.Server({

@@ -27,7 +27,7 @@ export function buildApp(): FastifyInstance {
   app.removeAllContentTypeParsers();
   const bodies = new BodyReader();
   app.addContentTypeParser("*", (request: FastifyRequest, body: Readable) =>
-    bodies.read(body, Number(request.headers["content-length"] ?? 0)),
+    bodies.read(body, request.headers),
   );
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id.slice(0, 128));
