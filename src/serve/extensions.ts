@@ -40,9 +40,12 @@ export function serverMetadata(version: string, has: { repository: boolean }): S
     name: "skipway",
     version,
     extensions: [
+      "binary_tensor_data",
+      "classification",
       "model_configuration",
       ...(has.repository ? ["model_repository"] : []),
       "parameters",
+      "schedule_policy",
       "statistics",
     ],
   };

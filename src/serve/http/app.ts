@@ -47,7 +47,7 @@ export function buildApp({ guard, certificates, times }: AppOptions): FastifyIns
   app.removeAllContentTypeParsers();
   const bodies = new BodyReader();
   app.addContentTypeParser("*", (request: FastifyRequest, body: Readable) =>
-    bodies.read(body, declaredBytes(request)),
+    bodies.read(body, request.headers),
   );
   app.addHook("onRequest", async (request, reply) => {
     reply.headers(SECURITY_HEADERS).header("x-request-id", request.id);
