@@ -26,7 +26,7 @@ import { type Question, questionOf } from "./question.ts";
 /** What decides which requests run together and when. */
 export interface Decider {
   step(event: BatcherEvent, around: Surroundings): readonly BatcherAction[];
-  load(): BatcherLoad;
+  load(nowMs: number): BatcherLoad;
 }
 
 /** The model behind an engine, as its process tells it. */
@@ -131,7 +131,7 @@ export class Engine {
 
   /** What waits and what runs. */
   load(): BatcherLoad {
-    return this.#options.decider.load();
+    return this.#options.decider.load(this.#clock.monotonicMs());
   }
 
   /** Whether nothing waits and nothing runs. */

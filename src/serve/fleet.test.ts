@@ -2,8 +2,8 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
 import { Random } from "../base/random.ts";
 import { float32, float32Values } from "../graph/tensor.ts";
+import { Batcher } from "./batcher/batcher.ts";
 import { RequestError } from "./errors.ts";
-import { fifo } from "./fifo.ts";
 import { Fleet } from "./fleet.ts";
 import { HOST_DEFAULTS, type HostSettings, type ServedModel } from "./hosting.ts";
 import type { InferenceCall } from "./inference.ts";
@@ -15,6 +15,16 @@ import { VersionHost } from "./version-host.ts";
 
 function model(version = 1, name = "m"): ServedModel {
   return { name, version, path: `${name}${version}`, digest: `digest-${name}${version}` };
+}
+
+function batcher({ maxBatchRows, queue }: HostSettings): Batcher {
+  const { requests, rows, bytes } = queue;
+  return new Batcher({
+    maxBatchRows,
+    queueRequestsMax: requests,
+    queueRowsMax: rows,
+    queueBytesMax: bytes,
+  });
 }
 
 function setUp(settings: Partial<HostSettings> = {}) {
@@ -32,7 +42,7 @@ function setUp(settings: Partial<HostSettings> = {}) {
         runner,
         clock: systemClock,
         settings: { ...HOST_DEFAULTS, probeEveryMs: 20, stuckAfterMs: 18, ...settings },
-        decider: () => fifo(32),
+        decider: batcher,
       }),
   });
   onTestFinished(async () => {
@@ -200,7 +210,7 @@ describe("the life of models", () => {
           runner,
           clock: systemClock,
           settings: HOST_DEFAULTS,
-          decider: () => fifo(32),
+          decider: batcher,
         }),
     });
     onTestFinished(() => followed.stop());

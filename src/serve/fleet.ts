@@ -8,18 +8,26 @@ import { RequestError } from "./errors.ts";
 import type { IndexRow } from "./extensions.ts";
 import type { ModelStats, ServedModel } from "./hosting.ts";
 import type { ServedVersion } from "./inference.ts";
+import type { Invariance } from "./invariance.ts";
 import { RoutedModel } from "./routed-model.ts";
 import { splitFaults, type TrafficSplit } from "./router.ts";
 import { Shadow } from "./shadow.ts";
 import type { ModelSource } from "./sources.ts";
 import type { VersionHost } from "./version-host.ts";
 
+/** What a host takes over from those before it, and whom it tells of its state. */
+export interface HostSurroundings {
+  readonly counters: Counters;
+  readonly invariance: Invariance | undefined;
+  readonly onState: () => void;
+}
+
 /** What a fleet needs. */
 export interface FleetParts {
   readonly source: ModelSource;
   readonly clock: Clock;
   /** A host for a version, not started. */
-  host(model: ServedModel, around: { counters: Counters; onState: () => void }): VersionHost;
+  host(model: ServedModel, around: HostSurroundings): VersionHost;
   /** Uniform in [0, 1). */
   uniform(): number;
   /** How long requests under way may take when their version ends. Milliseconds. */
@@ -48,6 +56,8 @@ interface Slot extends FleetEntry {
   readonly stamps: Map<number, string | undefined>;
   /** They go on counting when a version is loaded again. */
   readonly counters: Map<number, Counters>;
+  /** Whether requests may share runs, by the digest of the file. */
+  readonly invariance: Map<string, Invariance>;
   /** The end of the last change: changes of one name come one after another. */
   turn: Promise<unknown>;
   /** Ends the load that is under way. */
@@ -244,6 +254,7 @@ export class Fleet {
       failed: new Map(),
       stamps: new Map(),
       counters: new Map(),
+      invariance: new Map(),
       turn: Promise.resolve(),
       abort: new AbortController(),
       next: undefined,
@@ -311,7 +322,8 @@ export class Fleet {
     const counters = slot.counters.get(model.version) ?? new Counters(this.#parts.clock);
     slot.counters.set(model.version, counters);
     const onState = (): void => this.#notify();
-    const host = this.#parts.host(model, { counters, onState });
+    const invariance = slot.invariance.get(model.digest);
+    const host = this.#parts.host(model, { counters, invariance, onState });
     const { signal } = slot.abort;
     const stop = (): void => void host.stop();
     slot.loading.add(host);
@@ -322,6 +334,7 @@ export class Fleet {
         await host.stop();
         throw new SkipwayError("interrupted", `the load of ${model.name} was stopped`);
       }
+      if (host.invariance !== undefined) slot.invariance.set(model.digest, host.invariance);
       return host;
     } finally {
       signal.removeEventListener("abort", stop);

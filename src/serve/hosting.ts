@@ -1,5 +1,6 @@
 // What is served, how a version of it is kept, and what is told of it.
 
+import { limits } from "../base/limits.ts";
 import type { MemoryReading, Tensors } from "../runtime/runner.ts";
 import type { FailureReason } from "./errors.ts";
 import type { CauseKind, Phase } from "./life.ts";
@@ -28,6 +29,10 @@ export interface HostSettings {
   readonly loadLimitMs: number;
   /** Rows of one batch; 1 keeps requests apart. */
   readonly maxBatchRows: number;
+  /** How long the first request of a batch may wait for others while the process is idle. */
+  readonly maxQueueDelayMs: number;
+  /** What may wait. */
+  readonly queue: { readonly requests: number; readonly rows: number; readonly bytes: number };
 }
 
 /** Settings where nothing else is said. A process that hangs is found within two periods of the probe. */
@@ -38,6 +43,12 @@ export const HOST_DEFAULTS: HostSettings = {
   stuckAfterMs: 4500,
   loadLimitMs: 600_000,
   maxBatchRows: 32,
+  maxQueueDelayMs: 0,
+  queue: {
+    requests: limits.queueRequestsMax,
+    rows: limits.queueRowsMax,
+    bytes: limits.queueBytesMax,
+  },
 };
 
 /** What a model has done and does. */

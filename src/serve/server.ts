@@ -8,9 +8,9 @@ import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
 import { Guard, type GuardStore } from "./auth/guard.ts";
 import { registerLogin } from "./auth/login.ts";
+import { Batcher } from "./batcher/batcher.ts";
 import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
-import { fifo } from "./fifo.ts";
 import { Fleet } from "./fleet.ts";
 import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
@@ -197,8 +197,18 @@ function fleetOf(options: ServerOptions, source: ModelSource, drainMs: number): 
         runner,
         clock,
         settings,
-        decider: ({ maxBatchRows }) => fifo(maxBatchRows),
+        decider: batcherFor,
       }),
+  });
+}
+
+function batcherFor({ maxBatchRows, maxQueueDelayMs, queue }: HostSettings): Batcher {
+  return new Batcher({
+    maxBatchRows,
+    maxQueueDelayMs,
+    queueRequestsMax: queue.requests,
+    queueRowsMax: queue.rows,
+    queueBytesMax: queue.bytes,
   });
 }
 

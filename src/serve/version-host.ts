@@ -15,6 +15,7 @@ import { type FailureReason, requestErrorOf } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
 import type { HostSettings, ModelStats, ServedModel } from "./hosting.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
+import { batchInvariance, type Invariance } from "./invariance.ts";
 import { askKnown, type KnownAnswer, recordAnswer } from "./known-answer.ts";
 import {
   ABSENT,
@@ -36,6 +37,8 @@ export interface HostParts {
   readonly settings: HostSettings;
   readonly decider: (settings: HostSettings) => Decider;
   readonly memory?: EngineMemory | undefined;
+  /** Found out before, of the same file. */
+  readonly invariance?: Invariance | undefined;
   /** Of the host that this one follows: a version goes on counting when it is loaded again. */
   readonly counters?: Counters | undefined;
   readonly onState?: () => void;
@@ -48,6 +51,8 @@ interface Held {
   askedMs: number | undefined;
 }
 
+/** For all runs of the comparison that decides whether requests share runs, about. */
+const INVARIANCE_MS = 1000;
 /** How long a process that finishes its last run may take. */
 const CLOSE_MS = 10_000;
 
@@ -62,6 +67,7 @@ export class VersionHost implements ServedVersion {
   readonly #changed = new Set<() => void>();
   #life: LifeState = ABSENT;
   #known: KnownAnswer | undefined;
+  #invariance: Invariance | undefined;
   /** Whether the first process has been warmed: what is learned then is kept. */
   #learned = false;
   #error: unknown;
@@ -74,6 +80,7 @@ export class VersionHost implements ServedVersion {
     this.model = model;
     this.#parts = parts;
     this.#known = model.probe;
+    this.#invariance = parts.invariance;
     this.counters = parts.counters ?? new Counters(parts.clock);
     this.engine = new Engine({
       version: model.version,
@@ -157,9 +164,15 @@ export class VersionHost implements ServedVersion {
     }
   }
 
+  /** Why its requests are put together, or are not. */
+  get invariance(): Invariance | undefined {
+    return this.#invariance;
+  }
+
   get batching(): BatchingSettings | undefined {
     if (!this.engine.model.batched) return undefined;
-    return { rowsMax: this.#parts.settings.maxBatchRows, delayMaxUs: 0 };
+    const { maxBatchRows, maxQueueDelayMs } = this.#parts.settings;
+    return { rowsMax: maxBatchRows, delayMaxUs: 1000 * maxQueueDelayMs };
   }
 
   counts(): VersionCounts {
@@ -336,7 +349,12 @@ export class VersionHost implements ServedVersion {
       return;
     }
     this.#known ??= await recordAnswer(session.inputs, (inputs) => session.run(inputs));
-    this.engine.setModel({ inputs: session.inputs, outputs: session.outputs, batched: false });
+    const { inputs, outputs } = session;
+    const { clock, settings } = this.#parts;
+    if (settings.maxBatchRows > 1) {
+      this.#invariance ??= await batchInvariance(session, { clock, timeMs: INVARIANCE_MS });
+    }
+    this.engine.setModel({ inputs, outputs, batched: this.#invariance?.invariant === true });
     this.#learned = true;
   }
 
