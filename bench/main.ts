@@ -2,6 +2,7 @@
 // reported here and asserted nowhere.
 
 import { cpus, totalmem } from "node:os";
+import { admission } from "./admission.bench.ts";
 import { build } from "./build.bench.ts";
 import { census } from "./census.bench.ts";
 import { conditional } from "./conditional.bench.ts";
@@ -30,6 +31,7 @@ export interface Bench {
 }
 
 const BENCHES: Readonly<Record<string, Bench>> = {
+  admission,
   build,
   census,
   conditional,

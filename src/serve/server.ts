@@ -1,6 +1,7 @@
 // The server: one HTTP port for the protocol, the metrics, the control and whatever else is registered on the
 // same app; behind it the fleet, one process for each version.
 
+import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { OtlpExporter } from "../observe/otlp-exporter.ts";
@@ -10,11 +11,12 @@ import type { Sampling } from "../observe/trace.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
 import { Guard, type GuardStore } from "./auth/guard.ts";
 import { registerLogin } from "./auth/login.ts";
+import { Batcher } from "./batcher/batcher.ts";
 import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
-import { fifo } from "./fifo.ts";
 import { Fleet, type FleetParts } from "./fleet.ts";
 import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
+import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
 import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
@@ -26,13 +28,7 @@ import { ServerMetrics } from "./metrics.ts";
 import type { LogMode } from "./request-log.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
 import { RequestObserver } from "./tracing.ts";
-import {
-  HOST_DEFAULTS,
-  type HostSettings,
-  type ModelStats,
-  type ServedModel,
-  VersionHost,
-} from "./version-host.ts";
+import { VersionHost } from "./version-host.ts";
 import { readingsOf } from "./version-readings.ts";
 
 /** How a server is set up. */
@@ -236,15 +232,26 @@ function fleetOf(
   return new Fleet({
     ...parts,
     clock,
-    uniform: () => Math.random(),
+    // Who can tell what comes next could choose the version that answers.
+    uniform: () => randomInt(2 ** 47) / 2 ** 47,
     host: (model, around) =>
       new VersionHost(model, {
         ...around,
         runner,
         clock,
         settings,
-        decider: ({ maxBatchRows }) => fifo(maxBatchRows),
+        decider: batcherFor,
       }),
+  });
+}
+
+function batcherFor({ maxBatchRows, maxQueueDelayMs, queue }: HostSettings): Batcher {
+  return new Batcher({
+    maxBatchRows,
+    maxQueueDelayMs,
+    queueRequestsMax: queue.requests,
+    queueRowsMax: queue.rows,
+    queueBytesMax: queue.bytes,
   });
 }
 

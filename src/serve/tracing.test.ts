@@ -148,6 +148,7 @@ async function serverWith(options: Partial<ConstructorParameters<typeof ModelSer
     },
     runBatch: (members, options) => Promise.all(members.map((one) => session.run(one, options))),
     resetPeak: () => false,
+    kill: () => undefined,
     memory: async () => ({ residentBytes: 0, peakResidentBytes: 0 }),
     close: async () => exit({ code: 0, signal: null, cause: "exit", lastWords: "" }),
     [Symbol.asyncDispose]: async () => undefined,

@@ -42,8 +42,8 @@ export interface MemoryModel {
   observed(shapes: InputShapes, markBytes: number): void;
 }
 
-/** Copies of inputs and outputs on their way through the process, beside those of the plan. */
-const COPIES = 2;
+/** Inputs and outputs of the run before may still be there, beside those of the plan. */
+const COPIES = 1;
 /** Over what is likely, for what differs from run to run (docs/design/admission.md). */
 const MARGIN = 0.06;
 const MARGIN_BYTES = 2_097_152;
@@ -98,7 +98,7 @@ class PlannedMemory implements MemoryModel {
     if (run === undefined) return this.#fallback.estimate(shapes);
     const { likelyScale, admittedScale, constantBytes } = this.#line;
     const ends = COPIES * run.endsBytes + constantBytes;
-    const likely = likelyScale * run.peakBytes + ends + GARBAGE_BYTES / 2;
+    const likely = likelyScale * run.peakBytes + ends;
     const most = (1 + MARGIN) * (admittedScale * run.peakBytes + ends) + MARGIN_BYTES;
     const left = COPIES * Math.max(0, this.#largestEndsBytes - run.endsBytes);
     const beyond = left + GARBAGE_BYTES + this.#excessBytes;
@@ -196,9 +196,8 @@ class MeasuredMemory implements MemoryModel {
   observed(shapes: InputShapes, markBytes: number): void {
     const growthBytes = markBytes - this.residentBytes;
     if (markBytes <= this.estimate(shapes).admittedBytes) return;
-    // All that was said from smaller growth of no larger shapes was too little.
-    const elements = elementsOf(shapes);
-    const kept = this.#probes.filter((one) => elementsOf(one.shapes) > elements);
+    // A probe that took less says nothing any more: what this took, others may take.
+    const kept = this.#probes.filter((one) => one.growthBytes > growthBytes);
     this.#probes.splice(0, this.#probes.length, { shapes, growthBytes }, ...kept);
   }
 }

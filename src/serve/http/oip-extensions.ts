@@ -2,7 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Diagnostic } from "../../base/diagnostic.ts";
-import { readParameters } from "../../wire/infer.ts";
+import { readParameters } from "../../wire/fields.ts";
 import type { Parameters } from "../../wire/request.ts";
 import { RequestError, sentenceOf } from "../errors.ts";
 import {

@@ -5,7 +5,7 @@ import { limits } from "../../base/limits.ts";
 
 /** A fault, with the status that it is answered with. */
 export interface HttpFault {
-  readonly status: 400 | 414 | 431 | 501;
+  readonly status: 400 | 414 | 431 | 501 | 505;
   readonly text: string;
 }
 
@@ -13,6 +13,7 @@ export interface HttpFault {
 export interface RawRequest {
   readonly method?: string | undefined;
   readonly url?: string | undefined;
+  readonly httpVersion: string;
   /** Names and values in turn, as they came. */
   readonly rawHeaders: readonly string[];
 }
@@ -27,17 +28,17 @@ const ONCE: ReadonlySet<string> = new Set([
 ]);
 
 /** The first fault of a request; undefined for one that may be looked at. */
-export function httpFault({
-  method = "",
-  url = "",
-  rawHeaders,
-}: RawRequest): HttpFault | undefined {
+export function httpFault(request: RawRequest): HttpFault | undefined {
+  const { method = "", url = "", httpVersion, rawHeaders } = request;
+  if (httpVersion !== "1.1" && httpVersion !== "1.0") {
+    return { status: 505, text: "this version of HTTP is not known here" };
+  }
   if (!METHODS.has(method)) return { status: 501, text: "this method is not known here" };
-  return targetFault(url) ?? headersFault(rawHeaders);
+  return targetFault(url) ?? headersFault(rawHeaders, httpVersion);
 }
 
 /** Two of one header are refused where the header decides something. */
-function headersFault(rawHeaders: readonly string[]): HttpFault | undefined {
+function headersFault(rawHeaders: readonly string[], version: string): HttpFault | undefined {
   if (rawHeaders.length > 2 * limits.headersCountMax) {
     return { status: 431, text: `there are more than ${limits.headersCountMax} headers` };
   }
@@ -47,6 +48,9 @@ function headersFault(rawHeaders: readonly string[]): HttpFault | undefined {
     if (!ONCE.has(name)) continue;
     if (seen.has(name)) return { status: 400, text: `the header ${name} stands there twice` };
     seen.add(name);
+  }
+  if (version === "1.1" && !seen.has("host")) {
+    return { status: 400, text: "the header Host is missing" };
   }
   return undefined;
 }
