@@ -105,6 +105,15 @@ export const limits = {
   shadowBytesMax: 8_388_608,
   /** Strings of one tensor: in the model's process each becomes an object, of 24 bytes and more. */
   stringElementsMax: 1_048_576,
+  /**
+   * Series of one metric family. A thousand time series for each of fifty families are what one scraper
+   * takes from one target without notice.
+   */
+  metricSeriesMax: 1000,
+  /** Characters of a label value: the longest name of a model. */
+  metricLabelCharsMax: 128,
+  /** Input shapes of one model version that are counted apart; others are one. */
+  metricShapesMax: 16,
   /** Requests of one load test: each leaves some twenty bytes behind, and sorting them must not take long. */
   loadRequestsMax: 20_000_000,
   /** Input shapes of one model whose run times are remembered: some KB each, and clients make shapes up. */

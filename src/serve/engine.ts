@@ -21,6 +21,7 @@ import type {
 import type { Counters } from "./counters.ts";
 import { CLIENT_CLOSED, RequestError, requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
+import type { VersionMetrics } from "./metrics.ts";
 import { type Question, questionOf } from "./question.ts";
 
 /** What decides which requests run together and when. */
@@ -60,6 +61,8 @@ export interface EngineOptions {
   readonly decider: Decider;
   readonly counters: Counters;
   readonly memory?: EngineMemory | undefined;
+  /** Counts the batches; asked anew each time, as what the version is to the traffic changes. */
+  readonly metrics?: (() => VersionMetrics) | undefined;
   /** How long requests wait where no process is there to take them. */
   readonly patienceMs?: number;
 }
@@ -134,6 +137,12 @@ export class Engine {
     return this.#options.decider.load(this.#clock.monotonicMs());
   }
 
+  /** How long the oldest request that no process has yet waits. Milliseconds. */
+  oldestWaitMs(): number {
+    const arrived = this.#waiting().map((one) => one.request.arrivedMs);
+    return arrived.length === 0 ? 0 : this.#clock.monotonicMs() - Math.min(...arrived);
+  }
+
   /** Whether nothing waits and nothing runs. */
   get idle(): boolean {
     return this.#pending.size === 0;
@@ -178,6 +187,7 @@ export class Engine {
 
   /** Asks the model. @throws RequestError */
   submit(call: InferenceCall): Promise<InferenceAnswer> {
+    const fromMs = this.#clock.monotonicMs();
     return new Promise((resolve, reject) => {
       const refusal = this.#refusal(call);
       if (refusal !== undefined) {
@@ -203,10 +213,11 @@ export class Engine {
         ),
         batchable: question.batchable,
       };
+      call.observe?.phase("admit", fromMs, request.arrivedMs);
       const cancel = (): void => {
+        // Also one that runs already: nobody waits for its answer any more.
+        this.#fail(pending, endedBy(signal));
         this.#step({ kind: "cancel", id: request.id });
-        // One that runs already: nobody waits for its answer any more.
-        this.#fail(pending, new RequestError(CLIENT_CLOSED, "canceled", "the client went away"));
       };
       const settle = (): void => {
         signal?.removeEventListener("abort", cancel);
@@ -262,7 +273,7 @@ export class Engine {
   }
 
   #refusal({ inputs, outputs, signal }: InferenceCall): RequestError | undefined {
-    if (signal?.aborted) return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
+    if (signal?.aborted) return endedBy(signal);
     const down = this.#slots.size === 0;
     const waited = this.#clock.monotonicMs() - this.#downSinceMs;
     if (this.#closed || (down && waited > this.#patienceMs)) return this.#unavailable();
@@ -301,7 +312,7 @@ export class Engine {
   /** Puts a request that has not been computed back into the queue. */
   #again(pending: Pending, batchable: boolean): void {
     if (pending.call.signal?.aborted) {
-      this.#fail(pending, new RequestError(CLIENT_CLOSED, "canceled", "the client went away"));
+      this.#fail(pending, endedBy(pending.call.signal));
       return;
     }
     if (this.#closed) {
@@ -389,12 +400,14 @@ export class Engine {
     for (const [i, one] of running.members.entries()) {
       if (!this.#pending.has(one.request.id)) continue;
       const queueMs = running.sentMs - one.request.arrivedMs;
+      tellPhases(one, running, { beganMs: now - tookMs, endMs: now });
       one.resolve({
         outputs: present(answers[i], "an answer for each member"),
         version,
         batchRows: running.rows,
         phases: { queueMs, computeMs: now - running.sentMs },
       });
+      one.call.observe?.phase("split", now, this.#clock.monotonicMs());
     }
     // Questions of the server's own are no traffic.
     if (running.members.every((one) => one.call.internal === true)) return;
@@ -405,6 +418,7 @@ export class Engine {
       inferMs: inside,
       outputMs: this.#clock.monotonicMs() - now,
     });
+    this.#options.metrics?.().batch({ rows: running.rows, startMs: now - tookMs, endMs: now });
   }
 
   #failed(running: Running, error: unknown): void {
@@ -446,6 +460,18 @@ export class Engine {
   }
 }
 
+/** When a request waited, when its batch waited for the one before it, and when it ran. */
+function tellPhases(
+  { call: { observe }, request }: Pending,
+  { batch, rows, sentMs }: Running,
+  run: { readonly beganMs: number; readonly endMs: number },
+): void {
+  observe?.phase("queue", request.arrivedMs, sentMs);
+  observe?.phase("batch", sentMs, run.beganMs);
+  observe?.phase("infer", run.beganMs, run.endMs);
+  observe?.batched({ id: batch, rows });
+}
+
 /** The status and the label of each refusal. */
 const REFUSALS = {
   "queue-full": [429, "queue-full"],
@@ -454,6 +480,13 @@ const REFUSALS = {
   "memory-later": [503, "memory"],
   canceled: [CLIENT_CLOSED, "canceled"],
 } as const;
+
+/** A client that went away, or what else ended the request, such as its deadline. */
+function endedBy(signal: AbortSignal | undefined): RequestError {
+  const reason: unknown = signal?.reason;
+  if (reason instanceof RequestError) return reason;
+  return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
+}
 
 function isDeath(error: unknown): boolean {
   const id = idOf(error);

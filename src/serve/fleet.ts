@@ -9,16 +9,20 @@ import type { IndexRow } from "./extensions.ts";
 import type { ModelStats, ServedModel } from "./hosting.ts";
 import type { ServedVersion } from "./inference.ts";
 import type { Invariance } from "./invariance.ts";
+import type { ServerMetrics, VersionKey, VersionMetrics } from "./metrics.ts";
 import { RoutedModel } from "./routed-model.ts";
-import { splitFaults, type TrafficSplit } from "./router.ts";
+import { roleOf, splitFaults, type TrafficSplit } from "./router.ts";
 import { Shadow } from "./shadow.ts";
 import type { ModelSource } from "./sources.ts";
 import type { VersionHost } from "./version-host.ts";
 
-/** What a host takes over from those before it, and whom it tells of its state. */
+/** What a fleet gives each of its hosts. */
 export interface HostSurroundings {
+  /** Of those before it. */
   readonly counters: Counters;
+  /** Found out before, of the same file. */
   readonly invariance: Invariance | undefined;
+  readonly metrics: (() => VersionMetrics) | undefined;
   readonly onState: () => void;
 }
 
@@ -26,6 +30,8 @@ export interface HostSurroundings {
 export interface FleetParts {
   readonly source: ModelSource;
   readonly clock: Clock;
+  /** Counts what happens to the versions. */
+  readonly metrics?: ServerMetrics | undefined;
   /** A host for a version, not started. */
   host(model: ServedModel, around: HostSurroundings): VersionHost;
   /** Uniform in [0, 1). */
@@ -108,6 +114,12 @@ export class Fleet {
   entry(name: string): FleetEntry | undefined {
     const slot = this.#slots.get(name);
     return slot === undefined || slot.unloaded ? undefined : slot;
+  }
+
+  /** A version with what it is to the traffic now. */
+  keyOf({ name, version, digest }: Pick<ServedModel, "name" | "version" | "digest">): VersionKey {
+    const split = this.#slots.get(name)?.split;
+    return { name, version, digest, role: split && roleOf(split, version) };
   }
 
   stats(): readonly ModelStats[] {
@@ -235,6 +247,7 @@ export class Fleet {
     const shadow = new Shadow({
       clock: this.#parts.clock,
       idle: () => this.hosts().every((host) => host.engine.idle),
+      count: (host, result) => this.#parts.metrics?.version(this.keyOf(host)).shadowed(result),
     });
     const slot: Slot = {
       name,
@@ -323,7 +336,9 @@ export class Fleet {
     slot.counters.set(model.version, counters);
     const onState = (): void => this.#notify();
     const invariance = slot.invariance.get(model.digest);
-    const host = this.#parts.host(model, { counters, invariance, onState });
+    const { metrics: all } = this.#parts;
+    const metrics = all && (() => all.version(this.keyOf(model)));
+    const host = this.#parts.host(model, { counters, invariance, metrics, onState });
     const { signal } = slot.abort;
     const stop = (): void => void host.stop();
     slot.loading.add(host);
@@ -358,6 +373,7 @@ export class Fleet {
       await host.drain(this.#parts.drainMs);
     } finally {
       slot.retiring.delete(host);
+      if (!slot.hosts.has(host.version)) this.#parts.metrics?.retire(host.name, host.version);
       this.#notify();
     }
   }

@@ -5,6 +5,7 @@ import type { Tensors } from "../runtime/runner.ts";
 import type { FailureReason } from "./errors.ts";
 import type { DescribedModel, VersionCounts } from "./extensions.ts";
 import type { Role } from "./router.ts";
+import type { PhaseSink } from "./tracing.ts";
 
 /** A question to a model. */
 export interface InferenceCall {
@@ -23,6 +24,8 @@ export interface InferenceCall {
   readonly deadlineMs?: number | undefined;
   /** Aborted when the client goes away. */
   readonly signal?: AbortSignal | undefined;
+  /** Told what happens to the request, and when. */
+  readonly observe?: PhaseSink | undefined;
 }
 
 /** Where the time of one answer went, in milliseconds. */

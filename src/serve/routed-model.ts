@@ -85,6 +85,8 @@ export class RoutedModel implements ServedVersion {
       const text = `model "${name}" is not served any more`;
       throw new RequestError(503, "not-ready", text, { retryAfterSeconds: 1 });
     }
+    const { version, digest } = host;
+    call.observe?.target({ name, version, digest, role: route.role });
     const answer = await host.infer(call);
     const copy = route.shadow === undefined ? undefined : hosts.get(route.shadow);
     if (copy !== undefined) shadow.offer(copy, call, answer);

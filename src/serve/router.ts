@@ -65,6 +65,13 @@ export function chooseRoute(
   return { version: stable, role: "stable", shadow };
 }
 
+/** What a version is to the requests that name none. */
+export function roleOf({ stable, candidate, shadow }: TrafficSplit, version: number): Role {
+  if (version === stable) return "stable";
+  if (version === candidate) return "candidate";
+  return version === shadow ? "shadow" : "pinned";
+}
+
 /** Everything that is wrong with a split, each as a sentence; nothing if it can be used. */
 export function splitFaults(
   split: TrafficSplit,

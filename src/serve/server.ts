@@ -4,14 +4,17 @@
 import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { type Clock, systemClock } from "../base/clock.ts";
-import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
+import { OtlpExporter } from "../observe/otlp-exporter.ts";
+import type { TraceSettings } from "../observe/otlp-options.ts";
+import { ProcessWatch } from "../observe/process-metrics.ts";
+import type { Sampling } from "../observe/trace.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
 import { Guard, type GuardStore } from "./auth/guard.ts";
 import { registerLogin } from "./auth/login.ts";
 import { Batcher } from "./batcher/batcher.ts";
 import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
-import { Fleet } from "./fleet.ts";
+import { Fleet, type FleetParts } from "./fleet.ts";
 import {
   type GrpcServer,
   type GrpcServerOptions,
@@ -21,14 +24,17 @@ import {
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
-import { endpoint } from "./http/endpoint.ts";
 import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
+import { registerMetrics } from "./http/metrics-route.ts";
 import type { HttpTimes } from "./http/node-server.ts";
 import { registerOip } from "./http/oip-routes.ts";
 import type { Certificates } from "./http/tls.ts";
-import { serverMetrics } from "./metrics.ts";
+import { ServerMetrics } from "./metrics.ts";
+import type { LogMode } from "./request-log.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
+import { RequestObserver } from "./tracing.ts";
 import { VersionHost } from "./version-host.ts";
+import { readingsOf } from "./version-readings.ts";
 
 /** How a server is set up. */
 export interface ServerOptions {
@@ -45,19 +51,30 @@ export interface ServerOptions {
   readonly access?: GuardStore;
   readonly certificates?: Certificates;
   readonly times?: Partial<HttpTimes>;
+  /** Where traces go and which are kept. Default: nowhere. */
+  readonly traces?: TraceSettings;
+  /** Which requests are logged, and where to. Default: none. */
+  readonly log?: { readonly mode: LogMode; readonly write: (line: string) => void };
 }
 
 const IDLE_CHECK_MS = 50;
 const DRAIN_MS = 8000;
+/** How long the last traces may take to a collector. */
+const TRACES_MS = 1000;
+/** Without a collector, ids are made all the same: for the log and for whoever asks us on. */
+const UNTRACED: Sampling = { ratio: 0, slowMs: Number.POSITIVE_INFINITY, tailPerSecond: 0 };
 
 /** Serves models until it is stopped. */
 export class ModelServer {
   /** The HTTP application; routes may be added before `listen`. */
   readonly app: FastifyInstance;
-  readonly fleet: Fleet;
   /** Who may come in; gRPC asks it too. */
   readonly guard: Guard;
   readonly #certificates: Certificates | undefined;
+  readonly fleet: Fleet;
+  readonly #process: ProcessWatch;
+  readonly #metrics: ServerMetrics;
+  readonly #exporter: OtlpExporter | undefined;
   readonly #given: GivenModels = new GivenModels();
   readonly #drainMs: number;
   readonly #source: GrpcSource;
@@ -68,11 +85,21 @@ export class ModelServer {
 
   constructor(options: ServerOptions) {
     this.#drainMs = options.drainMs ?? DRAIN_MS;
-    this.fleet = fleetOf(options, options.source ?? this.#given, this.#drainMs);
+    const { clock = systemClock, source = this.#given } = options;
+    this.#process = new ProcessWatch(clock);
+    this.#metrics = new ServerMetrics(clock, this.#process);
+    this.fleet = fleetOf(options, { source, metrics: this.#metrics, drainMs: this.#drainMs });
+    this.#metrics.watch(() =>
+      this.fleet.hosts().map((host) => ({
+        key: this.fleet.keyOf(host),
+        readings: readingsOf(host),
+      })),
+    );
     this.fleet.onState(() => this.#notify());
+    this.#exporter = options.traces?.otlp && new OtlpExporter(options.traces.otlp);
     this.guard = new Guard(options.access);
     this.#certificates = options.certificates;
-    this.app = buildApp({ ...options, guard: this.guard });
+    this.app = buildApp({ ...options, guard: this.guard, observer: this.#observer(options) });
     registerLogin(this.app, this.guard);
     this.#source = {
       version: options.version,
@@ -85,11 +112,7 @@ export class ModelServer {
     };
     registerOip(this.app, this.#source);
     registerControl(this.app, this.fleet);
-    endpoint(this.app, "GET", "/metrics", async (request, reply) => {
-      const format = formatFor(request.headers.accept);
-      const families = serverMetrics(this.fleet.hosts());
-      await reply.header("content-type", CONTENT_TYPES[format]).send(expose(families, format));
-    });
+    registerMetrics(this.app, this.#metrics);
   }
 
   /**
@@ -180,6 +203,24 @@ export class ModelServer {
     clearInterval(timer);
     clearTimeout(deadline);
     await this.fleet.stop();
+    await this.#exporter?.close(TRACES_MS);
+    this.#process.close();
+  }
+
+  /** Each request to a model is observed, whatever becomes of it. */
+  #observer({ traces, log, clock = systemClock }: ServerOptions): RequestObserver {
+    this.#metrics.watchTraces(this.#exporter);
+    return new RequestObserver({
+      metrics: this.#metrics,
+      resolve: (name, version) => {
+        const found = this.fleet.find(name, version);
+        return found && this.fleet.keyOf(found);
+      },
+      sampling: traces?.sampling ?? UNTRACED,
+      exporter: this.#exporter,
+      log,
+      clock,
+    });
   }
 
   /** gRPC goes through the same door as HTTP. */
@@ -196,13 +237,15 @@ export class ModelServer {
   }
 }
 
-function fleetOf(options: ServerOptions, source: ModelSource, drainMs: number): Fleet {
+function fleetOf(
+  options: ServerOptions,
+  parts: Pick<FleetParts, "source" | "metrics" | "drainMs">,
+): Fleet {
   const { clock = systemClock, runner = childProcessRunner() } = options;
   const settings: HostSettings = { ...HOST_DEFAULTS, ...options.settings };
   return new Fleet({
-    source,
+    ...parts,
     clock,
-    drainMs,
     // Who can tell what comes next could choose the version that answers.
     uniform: () => randomInt(2 ** 47) / 2 ** 47,
     host: (model, around) =>

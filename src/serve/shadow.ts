@@ -5,6 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
+import type { ShadowResult } from "./metrics.ts";
 import { diffTensors } from "./tensor-diff.ts";
 import type { VersionHost } from "./version-host.ts";
 
@@ -39,6 +40,8 @@ interface ShadowParts {
   readonly clock: Clock;
   /** Whether no request waits. */
   idle(): boolean;
+  /** Told what became of each copy. */
+  count(host: VersionHost, result: ShadowResult): void;
 }
 
 /** Copies under way at a time. */
@@ -97,6 +100,7 @@ export class Shadow {
     this.forget(version);
     if (this.#underWay >= COPIES_MAX || sizeOf(call.inputs) > limits.shadowBytesMax) {
       this.#dropped++;
+      this.#parts.count(host, "dropped");
       return;
     }
     this.#underWay++;
@@ -111,6 +115,7 @@ export class Shadow {
   async #compare(host: VersionHost, call: InferenceCall, answer: InferenceAnswer): Promise<void> {
     if (!this.#parts.idle()) {
       this.#dropped++;
+      this.#parts.count(host, "dropped");
       return;
     }
     try {
@@ -122,6 +127,7 @@ export class Shadow {
       });
       if (host.version !== this.#version) return;
       this.#compared++;
+      this.#parts.count(host, "compared");
       for (const [name, expected] of answer.outputs) {
         this.#outputs.set(
           name,
@@ -130,6 +136,7 @@ export class Shadow {
       }
     } catch {
       this.#failed++;
+      this.#parts.count(host, "failed");
     }
   }
 }

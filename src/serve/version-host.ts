@@ -6,9 +6,10 @@ import type { Clock } from "../base/clock.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { isDigest } from "../registry/digest.ts";
-import type { ChildRunner, ChildSession, ProcessExit } from "../runtime/child-process.ts";
+import type { ChildRunner, ChildSession } from "../runtime/child-process.ts";
 import { memoryOf } from "../runtime/memory-probe.ts";
 import type { Tensors } from "../runtime/runner.ts";
+import { causeOf, isBusy, wrongAnswer } from "./causes.ts";
 import { Counters, WINDOW_MS } from "./counters.ts";
 import { type Decider, Engine, type EngineMemory } from "./engine.ts";
 import { type FailureReason, requestErrorOf } from "./errors.ts";
@@ -30,6 +31,8 @@ import {
   stepLife,
 } from "./life.ts";
 
+import type { VersionMetrics } from "./metrics.ts";
+
 /** What a version needs of its surroundings. */
 export interface HostParts {
   readonly runner: ChildRunner;
@@ -41,6 +44,8 @@ export interface HostParts {
   readonly invariance?: Invariance | undefined;
   /** Of the host that this one follows: a version goes on counting when it is loaded again. */
   readonly counters?: Counters | undefined;
+  /** Counts what its processes do; asked anew each time. */
+  readonly metrics?: (() => VersionMetrics) | undefined;
   readonly onState?: () => void;
 }
 
@@ -88,6 +93,7 @@ export class VersionHost implements ServedVersion {
       decider: parts.decider(parts.settings),
       counters: this.counters,
       memory: parts.memory,
+      metrics: parts.metrics,
     });
   }
 
@@ -214,9 +220,8 @@ export class VersionHost implements ServedVersion {
   stats(): ModelStats {
     const recent = this.counters.recent.total();
     const quantile = (p: number): number | null => recent.quantile(p).value ?? null;
-    const pids = new Map([...this.#held].map(([id, { session }]) => [id, session?.pid]));
-    const serving = this.#life.serving;
-    const pid = serving === undefined ? undefined : pids.get(serving);
+    const processes = this.processes();
+    const pid = processes.find((one) => one.serves)?.pid;
     const load = this.engine.load();
     return {
       model: this.name,
@@ -237,9 +242,16 @@ export class VersionHost implements ServedVersion {
       restarts: [...this.#restarts.values()].reduce((a, b) => a + b, 0),
       restartsByCause: Object.fromEntries(this.#restarts),
       pid,
-      sparePid: [...pids].find(([id]) => id !== serving)?.[1],
+      sparePid: processes.find((one) => !one.serves)?.pid,
       memory: pid === undefined ? undefined : memoryOf(pid),
     };
+  }
+
+  /** Its processes: the one that serves, and another while one is kept or exchanged. */
+  processes(): readonly { readonly pid: number; readonly serves: boolean }[] {
+    return [...this.#held].flatMap(([id, { session }]) =>
+      session === undefined ? [] : [{ pid: session.pid, serves: id === this.#life.serving }],
+    );
   }
 
   #tell(event: LifeEvent): void {
@@ -257,6 +269,9 @@ export class VersionHost implements ServedVersion {
     this.engine.explain(`${cause.text}; a new process is being started`);
     if (!this.#life.wasReady) return;
     this.#restarts.set(cause.kind, (this.#restarts.get(cause.kind) ?? 0) + 1);
+    const metrics = this.#parts.metrics?.();
+    metrics?.restarted(cause.kind);
+    if (cause.kind === "out-of-memory") metrics?.outOfMemory("process-died");
   }
 
   #act(action: LifeAction): void {
@@ -443,20 +458,4 @@ async function close(held: Held): Promise<void> {
   const timer = setTimeout(() => kill(held), CLOSE_MS);
   await held.session?.close();
   clearTimeout(timer);
-}
-
-/** Refusals of the queue: the process was not asked. */
-function isBusy(error: unknown): boolean {
-  const { reason } = requestErrorOf(error);
-  return ["queue-full", "deadline", "memory", "not-ready", "process-died"].includes(reason);
-}
-
-/** An answer to the known question that is none, or another one. */
-function wrongAnswer(error: unknown): Cause {
-  return { kind: "wrong-answer", text: messageOf(error) };
-}
-
-function causeOf(exit: ProcessExit): Cause {
-  const by = exit.signal === null ? `with exit code ${exit.code}` : `by signal ${exit.signal}`;
-  return { kind: exit.cause, text: `the process of the model ended ${by}` };
 }
