@@ -215,9 +215,9 @@ export class Engine {
       };
       call.observe?.phase("admit", fromMs, request.arrivedMs);
       const cancel = (): void => {
+        // Also one that runs already: nobody waits for its answer any more.
+        this.#fail(pending, endedBy(signal));
         this.#step({ kind: "cancel", id: request.id });
-        // One that runs already: nobody waits for its answer any more.
-        this.#fail(pending, new RequestError(CLIENT_CLOSED, "canceled", "the client went away"));
       };
       const settle = (): void => {
         signal?.removeEventListener("abort", cancel);
@@ -273,7 +273,7 @@ export class Engine {
   }
 
   #refusal({ inputs, outputs, signal }: InferenceCall): RequestError | undefined {
-    if (signal?.aborted) return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
+    if (signal?.aborted) return endedBy(signal);
     const down = this.#slots.size === 0;
     const waited = this.#clock.monotonicMs() - this.#downSinceMs;
     if (this.#closed || (down && waited > this.#patienceMs)) return this.#unavailable();
@@ -312,7 +312,7 @@ export class Engine {
   /** Puts a request that has not been computed back into the queue. */
   #again(pending: Pending, batchable: boolean): void {
     if (pending.call.signal?.aborted) {
-      this.#fail(pending, new RequestError(CLIENT_CLOSED, "canceled", "the client went away"));
+      this.#fail(pending, endedBy(pending.call.signal));
       return;
     }
     if (this.#closed) {
@@ -480,6 +480,13 @@ const REFUSALS = {
   "memory-later": [503, "memory"],
   canceled: [CLIENT_CLOSED, "canceled"],
 } as const;
+
+/** A client that went away, or what else ended the request, such as its deadline. */
+function endedBy(signal: AbortSignal | undefined): RequestError {
+  const reason: unknown = signal?.reason;
+  if (reason instanceof RequestError) return reason;
+  return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
+}
 
 function isDeath(error: unknown): boolean {
   const id = idOf(error);

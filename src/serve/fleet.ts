@@ -16,11 +16,13 @@ import { Shadow } from "./shadow.ts";
 import type { ModelSource } from "./sources.ts";
 import type { VersionHost } from "./version-host.ts";
 
-/** What a host takes over from those before it, and whom it tells of its state. */
+/** What a fleet gives each of its hosts. */
 export interface HostSurroundings {
+  /** Of those before it. */
   readonly counters: Counters;
-  readonly metrics: (() => VersionMetrics) | undefined;
+  /** Found out before, of the same file. */
   readonly invariance: Invariance | undefined;
+  readonly metrics: (() => VersionMetrics) | undefined;
   readonly onState: () => void;
 }
 
@@ -333,10 +335,10 @@ export class Fleet {
     const counters = slot.counters.get(model.version) ?? new Counters(this.#parts.clock);
     slot.counters.set(model.version, counters);
     const onState = (): void => this.#notify();
+    const invariance = slot.invariance.get(model.digest);
     const { metrics: all } = this.#parts;
     const metrics = all && (() => all.version(this.keyOf(model)));
-    const invariance = slot.invariance.get(model.digest);
-    const host = this.#parts.host(model, { counters, metrics, invariance, onState });
+    const host = this.#parts.host(model, { counters, invariance, metrics, onState });
     const { signal } = slot.abort;
     const stop = (): void => void host.stop();
     slot.loading.add(host);

@@ -15,7 +15,12 @@ import { Batcher } from "./batcher/batcher.ts";
 import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
 import { Fleet, type FleetParts } from "./fleet.ts";
-import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
+import {
+  type GrpcServer,
+  type GrpcServerOptions,
+  type GrpcSource,
+  startGrpc,
+} from "./grpc/server.ts";
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
@@ -65,7 +70,7 @@ export class ModelServer {
   readonly app: FastifyInstance;
   /** Who may come in; gRPC asks it too. */
   readonly guard: Guard;
-  readonly #tls: boolean;
+  readonly #certificates: Certificates | undefined;
   readonly fleet: Fleet;
   readonly #process: ProcessWatch;
   readonly #metrics: ServerMetrics;
@@ -93,7 +98,7 @@ export class ModelServer {
     this.fleet.onState(() => this.#notify());
     this.#exporter = options.traces?.otlp && new OtlpExporter(options.traces.otlp);
     this.guard = new Guard(options.access);
-    this.#tls = options.certificates !== undefined;
+    this.#certificates = options.certificates;
     this.app = buildApp({ ...options, guard: this.guard, observer: this.#observer(options) });
     registerLogin(this.app, this.guard);
     this.#source = {
@@ -163,13 +168,13 @@ export class ModelServer {
   async listen(options: ListenOptions & { readonly grpcPort?: number }): Promise<string> {
     const { host = DEFAULT_HOST, port, grpcPort } = options;
     const admin = await this.guard.hasAdmin();
-    this.guard.open(reachOf(options, { tls: this.#tls, admin }));
+    this.guard.open(reachOf(options, { tls: this.#certificates !== undefined, admin }));
     if (grpcPort !== undefined) {
-      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort });
+      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort, ...this.#grpcAccess() });
     }
     try {
       const address = await this.app.listen({ host, port });
-      return this.#tls ? address.replace(/^http:/, "https:") : address;
+      return this.#certificates !== undefined ? address.replace(/^http:/, "https:") : address;
     } catch (cause) {
       throw portError(host, port, cause);
     }
@@ -216,6 +221,15 @@ export class ModelServer {
       log,
       clock,
     });
+  }
+
+  /** gRPC goes through the same door as HTTP. */
+  #grpcAccess(): Pick<GrpcServerOptions, "tls" | "authorize"> {
+    return {
+      ...(this.#certificates !== undefined && { tls: this.#certificates }),
+      authorize: (method, { header, peer, secure }) =>
+        this.guard.admitCall(method, { authorization: header("authorization"), peer, secure }),
+    };
   }
 
   #notify(): void {

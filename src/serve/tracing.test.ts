@@ -147,8 +147,8 @@ async function serverWith(options: Partial<ConstructorParameters<typeof ModelSer
       return new Map([["y", float32([1], [5])]]);
     },
     runBatch: (members, options) => Promise.all(members.map((one) => session.run(one, options))),
-    resetPeak: () => false,
     kill: () => undefined,
+    resetPeak: () => false,
     memory: async () => ({ residentBytes: 0, peakResidentBytes: 0 }),
     close: async () => exit({ code: 0, signal: null, cause: "exit", lastWords: "" }),
     [Symbol.asyncDispose]: async () => undefined,

@@ -32,6 +32,7 @@ import {
 } from "./life.ts";
 
 import type { VersionMetrics } from "./metrics.ts";
+
 /** What a version needs of its surroundings. */
 export interface HostParts {
   readonly runner: ChildRunner;

@@ -25,8 +25,8 @@ export async function answerInference(
   clock: Clock = systemClock,
 ): Promise<void> {
   const arrivedMs = clock.monotonicMs() - reply.elapsedTime;
-  const watch = watchOf(request);
   const asked = readRequest(host, request);
+  const watch = watchOf(request);
   watch?.received(inputsSummary(asked.inputs));
   const call = callOf(host, asked, request, arrivedMs);
   const ended = new AbortController();
