@@ -10,7 +10,7 @@ import type { ChildSessionOptions } from "./child-process.ts";
 import { FrameChannel } from "./frame-channel.ts";
 import { type Frame, partsOf, type Sent } from "./frames.ts";
 import { processMemory } from "./memory-probe.ts";
-import { loadBinding } from "./ort.ts";
+import { loadBindingAlone } from "./ort.ts";
 import { OrtSession } from "./ort-session.ts";
 import type { ModelSource } from "./runner.ts";
 import { verified } from "./verified-model.ts";
@@ -18,7 +18,6 @@ import { verified } from "./verified-model.ts";
 process.on("SIGINT", () => undefined);
 process.on("SIGTERM", () => undefined);
 process.on("SIGHUP", () => undefined);
-endWithParent(Number(process.argv[2]));
 preferAsVictim();
 
 /** Runs after which the event loop has a turn: what V8 has put off (memory to free) is done there. */
@@ -27,6 +26,7 @@ const RUNS_PER_TURN = 64;
 const channel = new FrameChannel(3);
 let session: OrtSession | undefined;
 let runs = 0;
+let watching = false;
 
 type Answer = Omit<Sent, "id">;
 
@@ -38,7 +38,7 @@ function answerOf(frame: Frame): Answer | Promise<Answer> {
     case "load":
       return load(frame);
     case "prepare":
-      return loadBinding().then(() => ({ header: { kind: "prepared" } }));
+      return loadBindingAlone().then(() => ({ header: { kind: "prepared" } }));
     case "memory":
       return { header: { kind: "memory", memory: processMemory() } };
     default:
@@ -56,6 +56,7 @@ function run({ header, tensors }: Frame): Answer {
 }
 
 async function load({ header, tensors }: Frame): Promise<Answer> {
+  watchParent();
   const bytes = tensors.get("model")?.data.bytes;
   const source: ModelSource =
     bytes === undefined
@@ -64,10 +65,19 @@ async function load({ header, tensors }: Frame): Promise<Answer> {
   // Made by our own parent, whose side of this is typed.
   const options = (header["options"] ?? {}) as ChildSessionOptions;
   const files = await verified(source, options.digest);
-  session = await OrtSession.open(source, options);
+  session = await OrtSession.open(source, options, loadBindingAlone);
   await files.recheck();
   const ends = { inputs: [...session.inputs], outputs: [...session.outputs] };
   return { header: { kind: "loaded", ...ends } };
+}
+
+/**
+ * A read that waits sees the end of the parent by itself; what loads or computes does not. So the watch, which takes
+ * as long to start as the runtime, is not there before the first model.
+ */
+function watchParent(): void {
+  if (!watching) endWithParent(Number(process.argv[2]));
+  watching = true;
 }
 
 /** Where memory ends, the system shall kill a model and not the server: each may raise its own score. */
@@ -128,5 +138,6 @@ for (;;) {
     answer = failed(error);
   }
   reply(frame.id, answer);
+  if (frame.header["kind"] === "prepare") watchParent();
   if (++runs % RUNS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
 }
