@@ -1,19 +1,31 @@
 // What passes between the protocol (REST, gRPC) and what computes: one question with its answer, and the
 // view of a served version. Neither side knows the other's.
 
-import type { ValueType } from "../graph/graph.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import type { FailureReason } from "./errors.ts";
+import type { DescribedModel, VersionCounts } from "./extensions.ts";
+import type { Role } from "./router.ts";
+import type { PhaseSink } from "./tracing.ts";
 
 /** A question to a model. */
 export interface InferenceCall {
   readonly inputs: Tensors;
   /** Names of the outputs to compute; all if left out. */
   readonly outputs?: readonly string[] | undefined;
+  /** 1 is served first; 0 or left out is the default (schedule policy extension). */
+  readonly priority?: number | undefined;
+  /** What a client calls itself or its user: requests with one key go to one version of a split. */
+  readonly key?: string | undefined;
+  /** Behind all other requests: copies for a shadow. */
+  readonly background?: boolean;
+  /** Asked by the server itself, to see whether the model answers: no traffic. */
+  readonly internal?: boolean;
   /** When the answer is of no use any more, in monotonic milliseconds of the server's clock. */
   readonly deadlineMs?: number | undefined;
   /** Aborted when the client goes away. */
   readonly signal?: AbortSignal | undefined;
+  /** Told what happens to the request, and when. */
+  readonly observe?: PhaseSink | undefined;
 }
 
 /** Where the time of one answer went, in milliseconds. */
@@ -29,19 +41,18 @@ export interface InferenceAnswer {
   readonly outputs: Tensors;
   /** The version that computed it: a canary may have, where no version was named. */
   readonly version: number;
+  /** What that version was to the request: the split sent it there, or it was named. */
+  readonly role?: Role;
   /** Rows of the batch that it was computed in. */
   readonly batchRows: number;
   readonly phases: InferencePhases;
 }
 
 /** A model version as the protocol sees it. */
-export interface ServedVersion {
-  readonly name: string;
-  readonly version: number;
-  readonly digest: string;
+export interface ServedVersion extends DescribedModel {
   readonly ready: boolean;
-  readonly inputs: ReadonlyMap<string, ValueType>;
-  readonly outputs: ReadonlyMap<string, ValueType>;
+  /** What it has done since it was loaded; left out where it is not counted. */
+  counts?(): VersionCounts;
   /**
    * Asks the model.
    *

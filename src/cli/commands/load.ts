@@ -9,7 +9,7 @@ import { arrivals, expectedCount, type Pattern, segmentsOf } from "../../drill/l
 import { sendLoad } from "../../drill/load/load.ts";
 import { madeUpQuestion, type Question } from "../../drill/load/question.ts";
 import { loadReport } from "../../drill/load/report.ts";
-import type { TensorMetadata } from "../../wire/infer.ts";
+import type { TensorMetadata } from "../../wire/metadata.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
 import { wholeNumber } from "../options.ts";
 import { bar, LiveArea } from "../render/live.ts";

@@ -5,7 +5,7 @@ import { diagnostic } from "../../base/diagnostic.ts";
 import { SkipwayError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
 import { Random } from "../../base/random.ts";
-import type { TensorMetadata } from "../../wire/infer.ts";
+import type { TensorMetadata } from "../../wire/metadata.ts";
 
 /** The body of a request, with the headers that go with it. */
 export interface Question {
