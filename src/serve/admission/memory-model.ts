@@ -53,7 +53,7 @@ const SCALE_MAX = 3;
 /** Where no probe is large enough to tell; of 16 networks the largest was 1.25. */
 const SCALE_UNKNOWN = { likely: 1.05, admitted: 1.3 } as const;
 /** Planned bytes from which a slope stands out of all else that goes on in a process. */
-const SLOPE_BYTES = 12_582_912;
+export const SLOPE_BYTES = 12_582_912;
 /** Rows beyond which nobody asks. */
 const ROWS_MAX = 1_048_576;
 
