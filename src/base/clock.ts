@@ -14,7 +14,7 @@ export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
 };
 
-/** A time as ISO 8601 has it, in UTC. */
-export function isoTime(ms: number): string {
+/** A time since the epoch as text: UTC, in the form of RFC 3339. */
+export function timeText(ms: number): string {
   return new Date(ms).toISOString();
 }

@@ -9,6 +9,8 @@ export type FailureReason =
   | "queue-full"
   | "process-died"
   | "not-ready"
+  | "deadline"
+  | "memory"
   | "canceled"
   | "runtime";
 

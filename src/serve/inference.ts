@@ -1,15 +1,19 @@
 // What passes between the protocol (REST, gRPC) and what computes: one question with its answer, and the
 // view of a served version. Neither side knows the other's.
 
-import type { ValueType } from "../graph/graph.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import type { FailureReason } from "./errors.ts";
+import type { DescribedModel, VersionCounts } from "./extensions.ts";
 
 /** A question to a model. */
 export interface InferenceCall {
   readonly inputs: Tensors;
   /** Names of the outputs to compute; all if left out. */
   readonly outputs?: readonly string[] | undefined;
+  /** 1 is served first; 0 or left out is the default (schedule policy extension). */
+  readonly priority?: number | undefined;
+  /** What a client calls itself or its user: requests with one key go to one version of a split. */
+  readonly key?: string | undefined;
   /** When the answer is of no use any more, in monotonic milliseconds of the server's clock. */
   readonly deadlineMs?: number | undefined;
   /** Aborted when the client goes away. */
@@ -35,13 +39,10 @@ export interface InferenceAnswer {
 }
 
 /** A model version as the protocol sees it. */
-export interface ServedVersion {
-  readonly name: string;
-  readonly version: number;
-  readonly digest: string;
+export interface ServedVersion extends DescribedModel {
   readonly ready: boolean;
-  readonly inputs: ReadonlyMap<string, ValueType>;
-  readonly outputs: ReadonlyMap<string, ValueType>;
+  /** What it has done since it was loaded; left out where it is not counted. */
+  counts?(): VersionCounts;
   /**
    * Asks the model.
    *

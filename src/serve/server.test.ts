@@ -16,7 +16,7 @@ import {
 } from "../../test/models.ts";
 import { limits } from "../base/limits.ts";
 import { float32 } from "../graph/tensor.ts";
-import type { ChildSession } from "../runtime/child-process.ts";
+import type { ChildSession, ProcessExit } from "../runtime/child-process.ts";
 import { BodyReader } from "./http/body.ts";
 import { ModelHost } from "./model-host.ts";
 import { afterDeath, NO_FAILURES } from "./restart.ts";
@@ -221,10 +221,10 @@ describe("Open Inference Protocol", () => {
     two.destroy();
     await expect(gone).rejects.toMatchObject({ status: 400 });
     one.end("1234567");
-    expect(await whole).toBe("abc1234567");
+    expect(String(await whole)).toBe("abc1234567");
     const next = new PassThrough();
     next.end("0123456789");
-    expect(await reader.read(next)).toBe("0123456789");
+    expect(String(await reader.read(next))).toBe("0123456789");
     const large = reader.read(new PassThrough(), limits.requestBytesMax + 1);
     await expect(large).rejects.toMatchObject({ status: 413 });
   });
@@ -440,8 +440,8 @@ describe("restarts", () => {
     try {
       let loads = 0;
       let die = (): void => undefined;
-      const exited = new Promise<{ code: number; signal: null }>((resolve) => {
-        die = () => resolve({ code: 1, signal: null });
+      const exited = new Promise<ProcessExit>((resolve) => {
+        die = () => resolve({ code: 1, signal: null, cause: "exit", lastWords: "" });
       });
       const session: ChildSession = {
         pid: -1,
@@ -449,6 +449,8 @@ describe("restarts", () => {
         inputs: new Map(),
         outputs: new Map(),
         run: async () => new Map(),
+        runBatch: async () => [],
+        resetPeak: () => false,
         memory: async () => ({ residentBytes: 0, peakResidentBytes: 0 }),
         close: async () => undefined,
         [Symbol.asyncDispose]: async () => undefined,

@@ -7,6 +7,7 @@ import { type ChildRunner, childProcessRunner } from "../runtime/child-process.t
 import { Guard, type GuardStore } from "./auth/guard.ts";
 import { registerLogin } from "./auth/login.ts";
 import { portError } from "./errors.ts";
+import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
 import { buildApp } from "./http/app.ts";
 import { endpoint } from "./http/endpoint.ts";
 import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
@@ -39,10 +40,12 @@ export class ModelServer {
   readonly app: FastifyInstance;
   /** Who may come in; gRPC asks it too. */
   readonly guard: Guard;
-  readonly #tls: boolean;
+  readonly #certificates: Certificates | undefined;
   readonly #hosts = new Map<string, ModelHost>();
   readonly #runner: ChildRunner;
   readonly #drainMs: number;
+  readonly #source: GrpcSource;
+  #grpc: GrpcServer | undefined;
   readonly #listeners = new Set<() => void>();
   #draining = false;
 
@@ -50,15 +53,18 @@ export class ModelServer {
     this.#runner = options.runner ?? childProcessRunner();
     this.#drainMs = options.drainMs ?? DRAIN_MS;
     this.guard = new Guard(options.access);
-    this.#tls = options.certificates !== undefined;
+    this.#certificates = options.certificates;
     this.app = buildApp({ ...options, guard: this.guard });
     registerLogin(this.app, this.guard);
-    registerOip(this.app, {
+    this.#source = {
       version: options.version,
       find: (name, version) => this.#find(name, version),
       versionsOf: (name) => this.#named(name).map((host) => host.model.version),
+      all: () => [...this.#hosts.values()],
       ready: () => this.ready(),
-    });
+      onState: (listener) => this.onState(listener),
+    };
+    registerOip(this.app, this.#source);
     endpoint(this.app, "GET", "/metrics", async (request, reply) => {
       const format = formatFor(request.headers.accept);
       const families = serverMetrics([...this.#hosts.values()]);
@@ -100,21 +106,27 @@ export class ModelServer {
   }
 
   /**
-   * Starts to listen; returns the address.
+   * Starts to listen; returns the address. With a `grpcPort` (0 chooses a free one) over gRPC too.
    *
    * @throws SkipwayError `environment` when the port is in use, `usage` for a host that other machines
    * reach.
    */
-  async listen(options: ListenOptions): Promise<string> {
-    const { host = DEFAULT_HOST, port } = options;
+  async listen(options: ListenOptions & { readonly grpcPort?: number }): Promise<string> {
+    const { host = DEFAULT_HOST, port, grpcPort } = options;
     const admin = await this.guard.hasAdmin();
-    this.guard.open(reachOf(options, { tls: this.#tls, admin }));
+    this.guard.open(reachOf(options, { tls: this.#certificates !== undefined, admin }));
+    if (grpcPort !== undefined) this.#grpc = await this.#startGrpc({ ...options, port: grpcPort });
     try {
       const address = await this.app.listen({ host, port });
-      return this.#tls ? address.replace(/^http:/, "https:") : address;
+      return this.#certificates !== undefined ? address.replace(/^http:/, "https:") : address;
     } catch (cause) {
       throw portError(host, port, cause);
     }
+  }
+
+  /** Where gRPC listens. */
+  get grpcPort(): number | undefined {
+    return this.#grpc?.port;
   }
 
   /**
@@ -127,10 +139,26 @@ export class ModelServer {
     // A connection that becomes idle after the end has begun would be kept open for a minute.
     const timer = setInterval(() => this.app.server.closeIdleConnections(), IDLE_CHECK_MS);
     const deadline = setTimeout(() => this.app.server.closeAllConnections(), this.#drainMs);
-    await this.app.close();
+    await Promise.all([this.app.close(), this.#grpc?.stop(this.#drainMs)]);
     clearInterval(timer);
     clearTimeout(deadline);
     await Promise.all([...this.#hosts.values()].map((host) => host.stop()));
+  }
+
+  /** Behind the same guard, with the same certificates. */
+  #startGrpc(options: ListenOptions): Promise<GrpcServer> {
+    const secure = this.#certificates !== undefined;
+    return startGrpc(this.#source, {
+      ...options,
+      ...(this.#certificates === undefined ? {} : { certificates: this.#certificates }),
+      authorize: async (method, { header, peer }) => {
+        await this.guard.admitCall(method, {
+          authorization: header("authorization"),
+          peer,
+          secure,
+        });
+      },
+    });
   }
 
   #named(name: string): ModelHost[] {

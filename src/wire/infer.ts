@@ -6,23 +6,11 @@ import { limits } from "../base/limits.ts";
 import type { ValueType } from "../graph/graph.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { datatypeOf, dtypeOf } from "./datatype.ts";
-import { fitsJson, tensorFromJson, tensorToJson } from "./json-tensor.ts";
+import { ExactNumber, fitsJson, tensorFromJson, tensorToJson } from "./json-tensor.ts";
+import type { Parameters, ParameterValue, ParsedRequest, RequestedOutput } from "./request.ts";
 
 /** Characters of a name that an error repeats. */
 const NAME_SHOWN = 128;
-
-/** What a client asks for. */
-export interface InferRequest {
-  readonly id: string | undefined;
-  readonly inputs: ReadonlyMap<string, Tensor>;
-  /** Names of the outputs wanted; all if undefined. */
-  readonly outputs: readonly string[] | undefined;
-}
-
-/** A request, or all that is wrong with it. */
-export type ParsedRequest =
-  | { readonly request: InferRequest }
-  | { readonly faults: readonly Diagnostic[] };
 
 /**
  * Reads a request document. Types and shapes are checked against the model by the session; here it is
@@ -44,8 +32,9 @@ export function parseInferRequest(document: unknown): ParsedRequest {
     for (const [i, entry] of listed.entries()) readInput(entry, i, inputs, faults);
   }
   const outputs = readOutputs(body.get("outputs"), faults);
+  const parameters = readParameters(body.get("parameters"), "parameters", faults);
   if (faults.length > 0) return { faults };
-  return { request: { id: typeof id === "string" ? id : undefined, inputs, outputs } };
+  return { request: { id: typeof id === "string" ? id : undefined, inputs, outputs, parameters } };
 }
 
 function readInput(
@@ -79,7 +68,7 @@ function readInput(
   else inputs.set(name, value);
 }
 
-function readOutputs(listed: unknown, faults: Diagnostic[]): readonly string[] | undefined {
+function readOutputs(listed: unknown, faults: Diagnostic[]): RequestedOutput[] | undefined {
   if (listed === undefined) return undefined;
   if (!Array.isArray(listed)) {
     faults.push(fault("outputs", "is no array"));
@@ -89,15 +78,61 @@ function readOutputs(listed: unknown, faults: Diagnostic[]): readonly string[] |
     faults.push(tooMany("outputs", listed.length));
     return undefined;
   }
-  const names: string[] = [];
+  const found = new Map<string, RequestedOutput>();
   for (const [i, entry] of listed.entries()) {
-    const name = fieldsOf(entry)?.get("name");
+    const fields = fieldsOf(entry);
+    const name = fields?.get("name");
     if (typeof name !== "string") faults.push(fault(`outputs[${i}]`, "has no name"));
-    else if (names.includes(name)) {
-      faults.push(fault(`output "${name.slice(0, NAME_SHOWN)}"`, "is asked for twice"));
-    } else names.push(name);
+    else if (found.has(name)) faults.push(fault(outputCalled(name), "is asked for twice"));
+    else found.set(name, readOutput(name, fields?.get("parameters"), faults));
   }
-  return names.length === 0 ? undefined : names;
+  return found.size === 0 ? undefined : [...found.values()];
+}
+
+function readOutput(name: string, given: unknown, faults: Diagnostic[]): RequestedOutput {
+  const where = outputCalled(name);
+  const parameters = readParameters(given, where, faults);
+  const binary = parameters.get("binary_data");
+  if (binary !== undefined && typeof binary !== "boolean") {
+    faults.push(fault(where, "its binary_data is neither true nor false"));
+  }
+  const classification = parameters.get("classification");
+  if (
+    classification !== undefined &&
+    !(Number.isSafeInteger(classification) && Number(classification) > 0)
+  ) {
+    faults.push(fault(where, "its classification is no number of classes from 1 up"));
+  }
+  return {
+    name,
+    ...(typeof binary === "boolean" && { binary }),
+    ...(typeof classification === "number" && { classification }),
+  };
+}
+
+function outputCalled(name: string): string {
+  return `output "${name.slice(0, NAME_SHOWN)}"`;
+}
+
+/**
+ * Parameters of a request, an output, or a call of the repository: strings, numbers and truth values by name.
+ * Integers that doubles cannot hold are bigints.
+ */
+export function readParameters(given: unknown, where: string, faults: Diagnostic[]): Parameters {
+  const parameters = new Map<string, ParameterValue>();
+  if (given === undefined) return parameters;
+  const fields = fieldsOf(given);
+  if (fields === undefined) faults.push(fault(where, "the parameters are no JSON object"));
+  for (const [name, value] of fields ?? []) {
+    if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") {
+      parameters.set(name, value);
+    } else if (value instanceof ExactNumber) parameters.set(name, BigInt(value.text));
+    else {
+      const text = `the parameter "${name.slice(0, NAME_SHOWN)}" is no string, number or truth value`;
+      faults.push(fault(where, text));
+    }
+  }
+  return parameters;
 }
 
 /**
@@ -106,8 +141,9 @@ function readOutputs(listed: unknown, faults: Diagnostic[]): readonly string[] |
  */
 export function outputFaults(
   outputs: ReadonlyMap<string, ValueType>,
-  wanted: readonly string[] | undefined,
+  requested: readonly RequestedOutput[] | undefined,
 ): Diagnostic[] {
+  const wanted = requested?.map((one) => one.name);
   return [...outputs].flatMap(([name, { dtype }]) =>
     fitsJson(dtype) || wanted?.includes(name) === false
       ? []
@@ -156,22 +192,6 @@ export function encodeInferResponse(response: {
     ...(response.id === undefined ? {} : { id: response.id }),
   });
   return `${head.slice(0, -1)},"outputs":[${outputs.join(",")}]}`;
-}
-
-/** How metadata describes a tensor: unknown and symbolic dims are -1. */
-export interface TensorMetadata {
-  readonly name: string;
-  readonly datatype: string;
-  readonly shape: readonly number[];
-}
-
-/** Metadata of a model's inputs or outputs. */
-export function tensorMetadata(values: ReadonlyMap<string, ValueType>): TensorMetadata[] {
-  return [...values].map(([name, { dtype, shape }]) => ({
-    name,
-    datatype: datatypeOf(dtype),
-    shape: (shape ?? []).map((dim) => (typeof dim === "number" ? dim : -1)),
-  }));
 }
 
 function shapeOf(value: unknown): readonly number[] | undefined {

@@ -11,13 +11,7 @@ import {
   tensor,
 } from "../graph/tensor.ts";
 import { datatypeOf, dtypeOf } from "./datatype.ts";
-import {
-  answerFaults,
-  encodeInferResponse,
-  outputFaults,
-  parseInferRequest,
-  tensorMetadata,
-} from "./infer.ts";
+import { answerFaults, encodeInferResponse, outputFaults, parseInferRequest } from "./infer.ts";
 import { ExactNumber, tensorFromJson, tensorToJson } from "./json-tensor.ts";
 import { parseJson } from "./parse-json.ts";
 
@@ -185,7 +179,7 @@ describe("requests", () => {
       model_name: "m",
       parameters: {},
     });
-    expect(parsed).toMatchObject({ request: { id: "7", outputs: ["y"] } });
+    expect(parsed).toMatchObject({ request: { id: "7", outputs: [{ name: "y" }] } });
     if (!("request" in parsed)) return;
     expect([...float32Values(parsed.request.inputs.get("x") as Tensor)]).toEqual([1, 2, 3, 4]);
   });
@@ -255,7 +249,7 @@ describe("responses", () => {
       'output "half"',
       'output "text"',
     ]);
-    expect(outputFaults(outputs, ["y"])).toEqual([]);
+    expect(outputFaults(outputs, [{ name: "y" }])).toEqual([]);
     const count = limits.responseElementsMax;
     const zeros = (size: number) => tensor("bool", [size], new Uint8Array(size));
     expect(answerFaults(new Map([["y", zeros(count)]]))).toEqual([]);
@@ -266,9 +260,7 @@ describe("responses", () => {
     expect(answerFaults(two)).toMatchObject([{ id: "request/answer-too-large" }]);
   });
 
-  test("metadata: unknown and symbolic dims are -1", () => {
-    const types = new Map([["x", { dtype: "float16" as const, shape: ["N", 3, "?"] }]]);
-    expect(tensorMetadata(types)).toEqual([{ name: "x", datatype: "FP16", shape: [-1, 3, -1] }]);
+  test("names of types", () => {
     expect(dtypeOf("BF16")).toBe("bfloat16");
     expect(datatypeOf("int4")).toBe("INT4");
   });

@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { isoTime } from "../../base/clock.ts";
+import { timeText } from "../../base/clock.ts";
 import { tableLines } from "../../base/table.ts";
 import { AccessStore } from "../../registry/access.ts";
 import type { CommonOptions, Io } from "../io.ts";
@@ -51,7 +51,7 @@ async function list(io: Io, options: AuditOptions & { last: number }): Promise<v
     { title: "result" },
   ];
   const rows = entries.map(({ atMs, actor, action, result }) => [
-    isoTime(atMs),
+    timeText(atMs),
     actor,
     action,
     result,

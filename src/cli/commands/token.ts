@@ -3,7 +3,7 @@
 import { userInfo } from "node:os";
 import { resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import { isoTime } from "../../base/clock.ts";
+import { timeText } from "../../base/clock.ts";
 import { tableLines } from "../../base/table.ts";
 import { AccessStore } from "../../registry/access.ts";
 import { type Issued, ROLES, type Role, roleNamed, type TokenInfo } from "../../registry/tokens.ts";
@@ -158,5 +158,5 @@ function rowsOf(token: TokenInfo): string[][] {
 }
 
 function dateOf(ms: number): string {
-  return isoTime(ms).slice(0, 16).replace("T", " ");
+  return timeText(ms).slice(0, 16).replace("T", " ");
 }

@@ -8,7 +8,7 @@ import type { ModelVersion, Registry } from "../../registry/registry.ts";
 import type { ModelHost } from "../../serve/model-host.ts";
 import type { ModelServer } from "../../serve/server.ts";
 import { digits } from "../../train/data.ts";
-import { tensorMetadata } from "../../wire/infer.ts";
+import { tensorMetadata } from "../../wire/metadata.ts";
 
 /** A version with the host that serves it. */
 export interface Served {

@@ -5,7 +5,7 @@ import type { Readable } from "node:stream";
 import { limits } from "../../base/limits.ts";
 import { RequestError } from "../errors.ts";
 
-/** Reads bodies as text, and knows how many bytes it holds of those that are not whole yet. */
+/** Reads bodies, and knows how many bytes it holds of those that are not whole yet. */
 export class BodyReader {
   readonly #heldMax: number;
   #held = 0;
@@ -15,11 +15,11 @@ export class BodyReader {
   }
 
   /**
-   * The text of a body.
+   * The bytes of a body.
    *
    * @throws RequestError 413 for one that is too large, 503 where too many are on their way.
    */
-  read(body: Readable, declaredBytes = 0): Promise<string> {
+  read(body: Readable, declaredBytes = 0): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = [];
       let size = 0;
@@ -45,7 +45,7 @@ export class BodyReader {
         return;
       }
       body.on("data", take);
-      body.once("end", () => end(() => resolve(Buffer.concat(chunks).toString("utf8"))));
+      body.once("end", () => end(() => resolve(Buffer.concat(chunks))));
       body.once("error", (error) => end(() => reject(error)));
       body.once("close", () => end(() => reject(cutOff())));
     });

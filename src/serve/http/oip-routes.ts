@@ -6,42 +6,29 @@ import {
   encodeInferResponse,
   outputFaults,
   parseInferRequest,
-  tensorMetadata,
 } from "../../wire/infer.ts";
-import { parseJson } from "../../wire/parse-json.ts";
-import { RequestError, sentenceOf } from "../errors.ts";
+import { RequestError, requestErrorOf, sentenceOf } from "../errors.ts";
+import { modelMetadata, serverMetadata } from "../extensions.ts";
 import type { ServedVersion } from "../inference.ts";
 import { endpoint } from "./endpoint.ts";
-
-/** What the routes need of the server. */
-export interface OipSource {
-  readonly version: string;
-  /** The host of a model, the newest version if none is named. */
-  find(name: string, version: string | undefined): ServedVersion | undefined;
-  versionsOf(name: string): readonly number[];
-  ready(): boolean;
-}
-
-interface ModelParams {
-  readonly name: string;
-  readonly version?: string;
-}
+import { bytesOfBody, documentOf } from "./oip-body.ts";
+import { registerExtensions } from "./oip-extensions.ts";
+import { hostOf, MODEL_PATHS, type OipSource, paramsOf } from "./oip-source.ts";
 
 /** Adds the protocol's routes. */
 export function registerOip(app: FastifyInstance, source: OipSource): void {
-  const server = {
-    name: "skipway",
-    version: source.version,
-    extensions: ["parameters"],
-  };
+  const server = serverMetadata(source.version, { repository: source.repository !== undefined });
   for (const url of ["/v2", "/v2/"]) endpoint(app, "GET", url, async () => server);
   endpoint(app, "GET", "/v2/health/live", async () => ({ live: true }));
   endpoint(app, "GET", "/v2/health/ready", async (_request, reply) => {
     const ready = source.ready();
     await reply.code(ready ? 200 : 400).send(ready ? { ready } : { ready, error: "not ready" });
   });
-  for (const model of ["/v2/models/:name", "/v2/models/:name/versions/:version"]) {
-    endpoint(app, "GET", model, async (request) => metadataOf(source, paramsOf(request)));
+  for (const model of MODEL_PATHS) {
+    endpoint(app, "GET", model, async (request) => {
+      const host = hostOf(source, paramsOf(request));
+      return modelMetadata(host, source.versionsOf(host.name));
+    });
     endpoint(app, "GET", `${model}/ready`, async (request, reply) => {
       const { name } = paramsOf(request);
       const ready = hostOf(source, paramsOf(request)).ready;
@@ -50,30 +37,7 @@ export function registerOip(app: FastifyInstance, source: OipSource): void {
     });
     endpoint(app, "POST", `${model}/infer`, (request, reply) => infer(source, request, reply));
   }
-}
-
-function paramsOf(request: FastifyRequest): ModelParams {
-  // The route patterns above give these two names.
-  return request.params as ModelParams;
-}
-
-function hostOf(source: OipSource, { name, version }: ModelParams): ServedVersion {
-  const host = source.find(name, version);
-  if (host !== undefined) return host;
-  const what = version === undefined ? "" : ` in version "${version.slice(0, 128)}"`;
-  throw new RequestError(404, "invalid", `there is no model "${name.slice(0, 128)}"${what} here`);
-}
-
-function metadataOf(source: OipSource, params: ModelParams): Record<string, unknown> {
-  const host = hostOf(source, params);
-  return {
-    name: host.name,
-    versions: source.versionsOf(host.name).map(String),
-    platform: "onnx_onnxv1",
-    inputs: tensorMetadata(host.inputs),
-    outputs: tensorMetadata(host.outputs),
-    properties: { digest: host.digest },
-  };
+  registerExtensions(app, source);
 }
 
 async function infer(
@@ -89,7 +53,7 @@ async function infer(
   });
   const { outputs, version } = await host.infer({
     inputs: parsed.inputs,
-    outputs: parsed.outputs,
+    outputs: parsed.outputs?.map((one) => one.name),
     signal: aborted.signal,
   });
   const tooLarge = answerFaults(outputs);
@@ -111,13 +75,20 @@ function readRequest(host: ServedVersion, request: FastifyRequest) {
       "binary tensors are not taken here: send the tensors as JSON, without the header Inference-Header-Content-Length",
     );
   }
-  if (typeof request.body !== "string" || request.body === "") {
+  if (bytesOfBody(request).byteLength === 0) {
     return refuse(host, 'the body is empty; send {"inputs": […]} as JSON');
   }
-  const json = parseJson(request.body);
-  if ("fault" in json) return refuse(host, `the body is no JSON: ${json.fault}`);
-  const parsed = parseInferRequest(json.value);
+  const parsed = parseInferRequest(documentFor(host, request));
   if ("faults" in parsed) return refuse(host, sentenceOf(parsed.faults));
   const unsendable = outputFaults(host.outputs, parsed.request.outputs);
   return unsendable.length > 0 ? refuse(host, sentenceOf(unsendable)) : parsed.request;
+}
+
+function documentFor(host: ServedVersion, request: FastifyRequest): unknown {
+  try {
+    return documentOf(request);
+  } catch (error) {
+    host.countFailure(requestErrorOf(error).reason);
+    throw error;
+  }
 }

@@ -1,0 +1,46 @@
+// What the protocol's routes need of the server, and how a path names a model.
+
+import type { FastifyRequest } from "fastify";
+import { RequestError } from "../errors.ts";
+import type { Repository } from "../extensions.ts";
+import type { ServedVersion } from "../inference.ts";
+
+/** What the routes need of the server. */
+export interface OipSource {
+  /** Of skipway. */
+  readonly version: string;
+  /** A version of a model; where none is named, what answers for the name. */
+  find(name: string, version: string | undefined): ServedVersion | undefined;
+  versionsOf(name: string): readonly number[];
+  /** Every version of every model. */
+  all(): readonly ServedVersion[];
+  ready(): boolean;
+  /** What loads and unloads models; without it there are no such routes. */
+  readonly repository?: Repository | undefined;
+}
+
+/** The parameters of a path. */
+export interface ModelParams {
+  readonly name: string;
+  readonly version?: string | undefined;
+}
+
+/** The paths of a model: its name, decoded once, and perhaps a version. */
+export const MODEL_PATHS = ["/v2/models/:name", "/v2/models/:name/versions/:version"] as const;
+
+/** Characters of a name that an error repeats. */
+const NAME_SHOWN = 128;
+
+export function paramsOf(request: FastifyRequest): ModelParams {
+  // The route patterns above give these two names.
+  return request.params as ModelParams;
+}
+
+/** @throws RequestError 404 where there is no such model or version. */
+export function hostOf(source: OipSource, { name, version }: ModelParams): ServedVersion {
+  const host = source.find(name, version);
+  if (host !== undefined) return host;
+  const what = version === undefined ? "" : ` in version "${version.slice(0, NAME_SHOWN)}"`;
+  const text = `there is no model "${name.slice(0, NAME_SHOWN)}"${what} here`;
+  throw new RequestError(404, "invalid", text);
+}
