@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { limits } from "../../src/base/limits.ts";
+import { Random } from "../../src/base/random.ts";
+import { fuzzWire } from "./fuzz.ts";
 import { answerIn, GOOD, INFER, requestText, startTarget, type Target, Wire } from "./harness.ts";
 
 // What no well-behaved client sends, over a socket. Each is answered with an error in JSON that tells nothing
@@ -276,3 +278,10 @@ describe("patience", () => {
     await answersOthers();
   });
 });
+
+test("nearly right requests", async () => {
+  await using other = await startTarget();
+  const report = await fuzzWire(other, 1500, new Random(3));
+  expect(report.failures).toEqual([]);
+  expect(Object.keys(report.statuses)).toEqual(expect.arrayContaining(["200", "400", "404"]));
+}, 60_000);
