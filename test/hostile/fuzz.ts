@@ -134,19 +134,18 @@ export async function fuzzWire(target: Target, count: number, random: Random): P
   const pick = (): Buffer => right[random.integer(right.length)] ?? Buffer.alloc(1);
   const one = async (): Promise<void> => {
     const bytes = mutated(pick(), random, pick());
-    const from = systemClock.monotonicMs();
-    const wire = new Wire(target.port);
-    wire.socket.end(bytes);
-    const text = await wire.closed;
-    const ms = systemClock.monotonicMs() - from;
+    let { text, ms } = await timed(target, bytes);
+    // On a machine that does other work too, a pause is no hang: what hangs does so each time.
+    for (let again = 0; again < 3 && ms > HANG_MS; again++) {
+      ({ text, ms } = await timed(target, bytes));
+    }
     slowestMs = Math.max(slowestMs, ms);
     const status = /^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? "none";
     statuses[status] = (statuses[status] ?? 0) + 1;
-    const wrong = ms > HANG_MS || /HTTP\/1\.1 50[02]/.test(text);
-    if (wrong)
-      failures.push(
-        `${status} after ${Math.round(ms)} ms: ${JSON.stringify(bytes.toString("latin1").slice(0, 1000))}`,
-      );
+    if (ms > HANG_MS || /HTTP\/1\.1 50[02]/.test(text)) {
+      const shown = JSON.stringify(bytes.toString("latin1").slice(0, 1000));
+      failures.push(`${status} after ${Math.round(ms)} ms: ${shown}`);
+    }
   };
   const worker = async (): Promise<void> => {
     while (next < count && failures.length < FAILURES_SHOWN) {
@@ -157,6 +156,15 @@ export async function fuzzWire(target: Target, count: number, random: Random): P
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
   return { count: next, statuses, slowestMs, failures };
+}
+
+/** What a request that ends its side is answered, and in what time. */
+async function timed(target: Target, bytes: Buffer): Promise<{ text: string; ms: number }> {
+  const from = systemClock.monotonicMs();
+  const wire = new Wire(target.port);
+  wire.socket.end(bytes);
+  const text = await wire.closed;
+  return { text, ms: systemClock.monotonicMs() - from };
 }
 
 async function staysRight(target: Target, failures: string[]): Promise<void> {
