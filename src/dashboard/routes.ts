@@ -8,7 +8,7 @@ import { limits } from "../base/limits.ts";
 import { RequestError } from "../serve/errors.ts";
 import { endpoint } from "../serve/http/endpoint.ts";
 import { SECURITY_HEADERS } from "../serve/http/headers.ts";
-import type { ModelStats } from "../serve/model-host.ts";
+import type { ModelStats } from "../serve/version-host.ts";
 import type { ExampleDigits, Overview, StatsEvent } from "./api.ts";
 import { webFile } from "./files.ts";
 

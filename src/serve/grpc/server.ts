@@ -114,7 +114,7 @@ class RunningServer implements GrpcServer {
       socket.once("close", () => this.#sockets.delete(socket));
       injector.injectConnection(socket);
     });
-    this.#listener.maxConnections = limits.connectionsMax;
+    this.#listener.maxConnections = limits.grpcConnectionsMax;
   }
 
   get port(): number {

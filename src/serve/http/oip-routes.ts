@@ -10,7 +10,9 @@ import {
 import { RequestError, requestErrorOf, sentenceOf } from "../errors.ts";
 import { modelMetadata, serverMetadata } from "../extensions.ts";
 import type { ServedVersion } from "../inference.ts";
+import { inputsSummary } from "../tracing.ts";
 import { endpoint } from "./endpoint.ts";
+import { watchOf } from "./observed.ts";
 import { bytesOfBody, documentOf } from "./oip-body.ts";
 import { registerExtensions } from "./oip-extensions.ts";
 import { hostOf, MODEL_PATHS, type OipSource, paramsOf } from "./oip-source.ts";
@@ -46,7 +48,9 @@ async function infer(
   reply: FastifyReply,
 ): Promise<void> {
   const host = hostOf(source, paramsOf(request));
+  const watch = watchOf(request);
   const parsed = readRequest(host, request);
+  watch?.received(inputsSummary(parsed.inputs));
   const aborted = new AbortController();
   reply.raw.once("close", () => {
     if (!reply.raw.writableEnded) aborted.abort();
@@ -55,6 +59,7 @@ async function infer(
     inputs: parsed.inputs,
     outputs: parsed.outputs?.map((one) => one.name),
     signal: aborted.signal,
+    observe: watch,
   });
   const tooLarge = answerFaults(outputs);
   if (tooLarge.length > 0) refuse(host, sentenceOf(tooLarge));
