@@ -207,8 +207,6 @@ export class ModelServer {
     this.#process.close();
   }
 
-  /** Behind the same guard, with the same certificates. */
-
   /** Each request to a model is observed, whatever becomes of it. */
   #observer({ traces, log, clock = systemClock }: ServerOptions): RequestObserver {
     this.#metrics.watchTraces(this.#exporter);
