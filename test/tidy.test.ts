@@ -19,6 +19,7 @@ const RESERVED: readonly (readonly [RegExp, RegExp])[] = [
     /^src\/(onnx|wire)\/|^src\/(observe\/exposition|train\/tensorboard)/,
   ],
   [/^(fastify|@fastify\/)/, /^src\/(serve|dashboard)\//],
+  [/^@grpc\//, /^src\/serve\/grpc\//],
   [/^(libsql|kysely)$/, /^src\/registry\//],
   [/^commander$/, /^src\/cli\//],
   [/^(preact|uplot|@preact\/)/, /^web\//],

@@ -40,6 +40,18 @@ export const limits = {
   textCharsMax: 268_435_456,
   /** JSON request body: a 224x224x3 image as JSON is 3 MB; a batch of sixteen fits. */
   requestBytesMax: 67_108_864,
+  /** Request line and headers: what Node's parser takes by default, and twice what proxies do. */
+  headersBytesMax: 16_384,
+  /** Header fields: browsers behind two proxies send forty. */
+  headersCountMax: 100,
+  /** Path and query: two names of 128 characters, each written as escapes, and what is around them. */
+  requestTargetCharsMax: 2048,
+  /** Connections at a time: each takes some 10 KB, so these take the 100 MB that a small machine can spare. */
+  connectionsMax: 10_000,
+  /** Requests of one connection that have no answer yet. Usual clients send one and wait. */
+  pipelinedMax: 64,
+  /** Bytes of one stream of events that its reader has not taken: a minute of events of fifty models. */
+  unreadBytesMax: 1_048_576,
   /** Bytes of bodies that are on their way: eight of the largest, or thousands of usual ones. */
   bodiesBytesMax: 536_870_912,
   /** Nested arrays in a JSON tensor: as deep as the highest rank, and the request around it. */
@@ -57,12 +69,36 @@ export const limits = {
    */
   jsonObjectsMax: 24_576,
   /**
-   * Integers of a JSON request that JSON.parse would round, such as 64-bit hashes: each takes 8 µs of the
-   * server's one thread, so these take two seconds. The binary form carries any number of them.
+   * A JSON request without the data of its tensors: a kilobyte for each tensor that it may name. What is in it
+   * becomes objects; ten million fields took V8 half a minute.
    */
-  jsonLongIntegersMax: 250_000,
+  jsonOutlineBytesMax: 4_194_304,
+  /** Chunks of a body of unknown length: each costs some microseconds, whatever is in it. Triton's own bound. */
+  bodyChunksMax: 65_536,
+  /**
+   * How many times its size a compressed body may unfold to. Deflate reaches 1032; tensors of nothing but zeros do,
+   * others stay far below.
+   */
+  inflationMax: 200,
+  /** Up to here a body may unfold as it likes: a batch of a few images. */
+  inflationFreeBytes: 4_194_304,
+  /** A day: a request that would wait longer has no deadline. */
+  requestTimeoutMsMax: 86_400_000,
+  /**
+   * Fields of a gRPC request, those of its tensors counted: each takes 50 ns of the server's one thread however
+   * short it is, so these take 50 ms. Tensors in raw form have one field, whatever their size.
+   */
+  requestFieldsMax: 1_048_576,
+  /** Requests of one gRPC stream that are on their way; beyond, the stream is not read. */
+  streamRequestsMax: 64,
+  /** Calls on one gRPC connection at once; clients wait with the next ones (HTTP/2, MAX_CONCURRENT_STREAMS). */
+  grpcStreamsMax: 256,
+  /** gRPC connections: a client has one, a busy one some. Each has buffers of its own. */
+  grpcConnectionsMax: 1024,
   /** Requests waiting for one model process. Beyond it a client is told to come back. */
   queueRequestsMax: 256,
+  /** Rows waiting for one model process: sixteen for each request that may. */
+  queueRowsMax: 4096,
   /** Bytes of tensors waiting for one model process. */
   queueBytesMax: 268_435_456,
   /**
@@ -74,10 +110,16 @@ export const limits = {
   metricLabelCharsMax: 128,
   /** Input shapes of one model version that are counted apart; others are one. */
   metricShapesMax: 16,
-  /** Requests of one load test: each leaves some twenty bytes behind, and sorting them must not take long. */
-  loadRequestsMax: 20_000_000,
   /** Inputs of a request that is copied to a shadow: comparing larger answers would take the server's time. */
   shadowBytesMax: 8_388_608,
+  /** Strings of one tensor: in the model's process each becomes an object, of 24 bytes and more. */
+  stringElementsMax: 1_048_576,
+  /** Requests of one load test: each leaves some twenty bytes behind, and sorting them must not take long. */
+  loadRequestsMax: 20_000_000,
+  /** Input shapes of one model whose run times are remembered: some KB each, and clients make shapes up. */
+  batcherBucketsMax: 256,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
+  /** Its header: descriptions of 10,000 tensors with long names, as models with all their weights as inputs have. */
+  frameHeaderBytesMax: 16_777_216,
 } as const;

@@ -30,10 +30,22 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     { load: async () => (await import("./commands/gradient.ts")).addGradient, stopsItself: false },
   ],
   [
+    "check",
+    { load: async () => (await import("./commands/check.ts")).addCheck, stopsItself: true },
+  ],
+  [
     "registry",
     { load: async () => (await import("./commands/registry.ts")).addRegistry, stopsItself: false },
   ],
   ["load", { load: async () => (await import("./commands/load.ts")).addLoad, stopsItself: true }],
+  [
+    "token",
+    { load: async () => (await import("./commands/token.ts")).addToken, stopsItself: false },
+  ],
+  [
+    "audit",
+    { load: async () => (await import("./commands/audit.ts")).addAudit, stopsItself: false },
+  ],
   [
     "doctor",
     { load: async () => (await import("./commands/doctor.ts")).addDoctor, stopsItself: false },

@@ -1,56 +1,143 @@
-// How the server and a model's process talk: frames of a JSON header and the bytes of tensors, over a
-// pipe. Plain data, bounded before it is allocated; nothing in a frame can be executed.
+// How the server and a model's process talk: frames of a JSON header and the bytes of tensors. Plain data, bounded
+// before it is allocated; nothing in a frame can be executed, and what does not add up is no frame.
 
-import { assert } from "../base/assert.ts";
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import { type DType, dtypeBytes } from "../graph/dtype.ts";
-import { copyBytes, type Tensor, tensor } from "../graph/tensor.ts";
+import { type DType, dtypeBytes, isDType } from "../graph/dtype.ts";
+import { elementCount } from "../graph/shape.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import type { Tensors } from "./runner.ts";
 
-/** u32 length of the header, u32 of the body, little-endian. */
-const PREFIX_BYTES = 8;
+/**
+ * Little-endian: u32 MAGIC, u32 number of the question, u32 bytes of the header, u32 bytes of the body, f64
+ * milliseconds. What differs from run to run stands here, so that headers repeat and are made and read once.
+ */
+export const PREFIX_BYTES = 24;
+/** "SKW1". What is no frame (a library that writes where it should not) is seen at once. */
+const MAGIC = 0x31574b53;
 /** Tensors start on multiples of this, so that they can be viewed where they lie. */
 const ALIGNMENT = 8;
+/** Frames up to this are written as one piece: cheaper than a list of pieces (docs/design/process.md). */
+const ONE_PIECE_BYTES = 8192;
+
+const PADDING = new Uint8Array(ALIGNMENT);
 
 /** A header, and the tensors that came with it. */
 export interface Frame {
+  /** The number of the question that this is, or answers. */
+  readonly id: number;
   readonly header: Readonly<Record<string, unknown>>;
   readonly tensors: Tensors;
+  /** How long the work took, in answers. */
+  readonly computeMs: number;
 }
 
-interface Entry {
+/** A frame to be sent. */
+export interface Sent {
+  readonly id: number;
+  readonly header: Readonly<Record<string, unknown>>;
+  readonly parts?: readonly Part[];
+  readonly computeMs?: number;
+}
+
+/** A tensor to be sent, its bytes in pieces: those of a batch are written one after another, and arrive as one. */
+export interface Part {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
-  readonly offset: number;
+  readonly pieces: readonly Uint8Array[];
 }
 
-/** A frame as chunks to write; the bytes of the tensors are not copied. */
-export function encodeFrame(
-  header: Readonly<Record<string, unknown>>,
-  tensors: Tensors,
-): Uint8Array[] {
-  const entries: Entry[] = [];
-  const body: Uint8Array[] = [];
-  let offset = 0;
-  for (const [name, value] of tensors) {
-    const { bytes } = value.data;
-    entries.push({ name, dtype: value.dtype, shape: value.shape, offset });
-    const padding = (ALIGNMENT - (bytes.byteLength % ALIGNMENT)) % ALIGNMENT;
-    body.push(bytes);
-    if (padding > 0) body.push(new Uint8Array(padding));
-    offset += bytes.byteLength + padding;
+/** Tensors as parts of one piece each. */
+export function partsOf(tensors: Tensors): Part[] {
+  return Array.from(tensors, ([name, { dtype, shape, data }]) => ({
+    name,
+    dtype,
+    shape,
+    pieces: [data.bytes],
+  }));
+}
+
+/** Makes frames of one stream. A header like the one before is not made again. */
+export class FrameEncoder {
+  #headerText = "";
+  #entries: readonly Entry[] = [];
+  #header: Buffer = Buffer.alloc(0);
+
+  /**
+   * A frame as pieces to write. The bytes of large tensors are not copied.
+   *
+   * @throws SkipwayError `input` when the frame would be too large.
+   */
+  encode({ id, header, parts = NO_PARTS, computeMs = 0 }: Sent): Uint8Array[] {
+    let bodyBytes = 0;
+    for (const part of parts) bodyBytes += padded(lengthOf(part.pieces));
+    const encoded = this.#headerOf(JSON.stringify(header), parts);
+    if (bodyBytes + encoded.byteLength > limits.frameBytesMax) throw tooLarge(bodyBytes);
+    const whole = bodyBytes <= ONE_PIECE_BYTES;
+    const bodyAt = PREFIX_BYTES + encoded.byteLength;
+    const head = Buffer.allocUnsafe(bodyAt + (whole ? bodyBytes : 0));
+    head.writeUInt32LE(MAGIC, 0);
+    head.writeUInt32LE(id, 4);
+    head.writeUInt32LE(encoded.byteLength, 8);
+    head.writeUInt32LE(bodyBytes, 12);
+    head.writeDoubleLE(computeMs, 16);
+    head.set(encoded, PREFIX_BYTES);
+    const pieces: Uint8Array[] = [head];
+    let at = bodyAt;
+    for (const part of parts) {
+      const length = lengthOf(part.pieces);
+      for (const piece of [...part.pieces, PADDING.subarray(0, padded(length) - length)]) {
+        if (whole) head.set(piece, at);
+        else if (piece.byteLength > 0) pieces.push(piece);
+        at += piece.byteLength;
+      }
+    }
+    return pieces;
   }
-  const text = Buffer.from(JSON.stringify({ header, entries }));
-  if (offset + text.byteLength > limits.frameBytesMax) {
-    throw tooLarge(offset);
+
+  #headerOf(text: string, parts: readonly Part[]): Buffer {
+    if (text === this.#headerText && alike(this.#entries, parts)) return this.#header;
+    const entries = parts.map(({ name, dtype, shape, pieces }): Entry => {
+      return [name, dtype, shape, lengthOf(pieces)];
+    });
+    const whole = JSON.stringify({ ...JSON.parse(text), tensors: entries });
+    const bytes = Buffer.byteLength(whole);
+    const encoded = Buffer.alloc(padded(bytes), " ");
+    encoded.write(whole);
+    this.#headerText = text;
+    this.#entries = entries;
+    this.#header = encoded;
+    return encoded;
   }
-  const prefix = Buffer.alloc(PREFIX_BYTES);
-  prefix.writeUInt32LE(text.byteLength, 0);
-  prefix.writeUInt32LE(offset, 4);
-  return [prefix, text, ...body];
+}
+
+const NO_PARTS: readonly Part[] = [];
+
+function lengthOf(pieces: readonly Uint8Array[]): number {
+  let length = 0;
+  for (const piece of pieces) length += piece.byteLength;
+  return length;
+}
+
+function alike(entries: readonly Entry[], parts: readonly Part[]): boolean {
+  if (entries.length !== parts.length) return false;
+  for (let i = 0; i < parts.length; i++) {
+    const [part, entry] = [parts[i], entries[i]];
+    if (part === undefined || entry === undefined) return false;
+    const [name, dtype, shape, bytes] = entry;
+    if (part.name !== name || part.dtype !== dtype || lengthOf(part.pieces) !== bytes) return false;
+    if (part.shape.length !== shape.length) return false;
+    for (let axis = 0; axis < shape.length; axis++) {
+      if (part.shape[axis] !== shape[axis]) return false;
+    }
+  }
+  return true;
+}
+
+function padded(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 }
 
 function tooLarge(bytes: number): SkipwayError {
@@ -65,11 +152,106 @@ function tooLarge(bytes: number): SkipwayError {
   ]);
 }
 
-/** Puts frames together from the chunks of a stream. */
+/** What the prefix of a frame says. */
+export interface Prefix {
+  readonly id: number;
+  readonly computeMs: number;
+  readonly headerBytes: number;
+  readonly bodyBytes: number;
+}
+
+/** @throws SkipwayError `input` for anything but the start of a frame of an accepted size. */
+export function readPrefix(bytes: Buffer): Prefix {
+  const [magic, id] = [bytes.readUInt32LE(0), bytes.readUInt32LE(4)];
+  const [headerBytes, bodyBytes] = [bytes.readUInt32LE(8), bytes.readUInt32LE(12)];
+  const sound = magic === MAGIC && headerBytes > 0 && headerBytes % ALIGNMENT === 0;
+  if (!sound || headerBytes > limits.frameHeaderBytesMax) throw broken("begins as no frame does");
+  if (headerBytes + bodyBytes > limits.frameBytesMax) {
+    throw broken(`says that it has ${headerBytes} + ${bodyBytes} bytes`);
+  }
+  return { id, headerBytes, bodyBytes, computeMs: bytes.readDoubleLE(16) };
+}
+
+/** Name, type, shape and bytes of a tensor, in the order in which they lie in the body. */
+type Entry = readonly [name: string, dtype: DType, shape: readonly number[], bytes: number];
+
+/** Reads frames of one stream. A header like the one before is not read again. */
+export class FrameParser {
+  #bytes: Buffer = Buffer.alloc(0);
+  #header: Readonly<Record<string, unknown>> = {};
+  #entries: readonly Entry[] = [];
+
+  /**
+   * The frame in `content`, header and body; its tensors are views.
+   *
+   * @throws SkipwayError `input` where the parts do not add up.
+   */
+  parse({ id, headerBytes, computeMs }: Prefix, content: Buffer): Frame {
+    this.#readHeader(content.subarray(0, headerBytes));
+    const tensors = new Map<string, Tensor>();
+    let at = headerBytes;
+    for (const [name, dtype, shape, length] of this.#entries) {
+      if (at + length > content.byteLength) throw broken("ends inside of a tensor");
+      const bytes = new Uint8Array(content.buffer, content.byteOffset + at, length);
+      // As `tensor` makes it; that sizes agree was seen when the header was read.
+      tensors.set(name, { dtype, shape, data: { kind: "bytes", bytes } });
+      at += padded(length);
+    }
+    return { id, header: this.#header, tensors, computeMs };
+  }
+
+  #readHeader(bytes: Buffer): void {
+    if (bytes.equals(this.#bytes)) return;
+    const header = parseHeader(bytes.toString("utf8"));
+    this.#entries = entriesOf(header["tensors"]);
+    this.#header = header;
+    // A copy: the memory of a channel is used again.
+    this.#bytes = Buffer.from(bytes);
+  }
+}
+
+function parseHeader(text: string): Record<string, unknown> {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (typeof parsed === "object" && parsed !== null) return { ...parsed };
+  } catch {
+    // Told below, as any other header that is none.
+  }
+  throw broken("has a broken header");
+}
+
+function entriesOf(listed: unknown): readonly Entry[] {
+  if (!Array.isArray(listed)) throw broken("lists no tensors");
+  return listed.map((entry: unknown) => {
+    if (!Array.isArray(entry)) throw broken("has a tensor without a description");
+    const [name, dtype, shape, bytes]: unknown[] = entry;
+    const sizes: unknown[] = Array.isArray(shape) ? shape : [undefined];
+    if (typeof name !== "string" || typeof dtype !== "string" || !isDType(dtype)) {
+      throw broken("has a tensor without name or type");
+    }
+    if (!isSize(bytes) || !sizes.every(isSize)) throw broken(`has no sizes for "${name}"`);
+    const count = elementCount(sizes) ?? Number.NaN;
+    if (dtype !== "string" && bytes !== dtypeBytes(dtype, count)) {
+      throw broken(`has ${bytes} bytes for "${name}", ${dtype}[${sizes.join(",")}]`);
+    }
+    return [name, dtype, sizes, bytes] as const;
+  });
+}
+
+function isSize(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function broken(how: string): SkipwayError {
+  return new SkipwayError("input", `what comes out of the pipe ${how}: it is not accepted`);
+}
+
+/** Puts frames together from the chunks of a stream: each byte is copied once, to where it stays. */
 export class FrameReader {
-  readonly #prefix: Buffer = Buffer.alloc(PREFIX_BYTES);
-  #prefixFilled = 0;
-  #content: Buffer | undefined;
+  readonly #parser = new FrameParser();
+  readonly #prefixBytes: Buffer = Buffer.alloc(PREFIX_BYTES);
+  #prefix: Prefix | undefined;
+  #content: Buffer = Buffer.alloc(0);
   #filled = 0;
 
   /**
@@ -81,57 +263,22 @@ export class FrameReader {
     const frames: Frame[] = [];
     let at = 0;
     while (at < chunk.byteLength) {
-      if (this.#content === undefined) {
-        const part = chunk.subarray(at, at + PREFIX_BYTES - this.#prefixFilled);
-        this.#prefix.set(part, this.#prefixFilled);
-        this.#prefixFilled += part.byteLength;
-        at += part.byteLength;
-        if (this.#prefixFilled === PREFIX_BYTES) this.#begin();
-        continue;
+      const target = this.#prefix === undefined ? this.#prefixBytes : this.#content;
+      const length = Math.min(target.byteLength - this.#filled, chunk.byteLength - at);
+      target.set(chunk.subarray(at, at + length), this.#filled);
+      this.#filled += length;
+      at += length;
+      if (this.#filled < target.byteLength) continue;
+      this.#filled = 0;
+      if (this.#prefix === undefined) {
+        this.#prefix = readPrefix(this.#prefixBytes);
+        // Memory of its own, aligned: answers are views of it.
+        this.#content = Buffer.allocUnsafeSlow(this.#prefix.headerBytes + this.#prefix.bodyBytes);
+      } else {
+        frames.push(this.#parser.parse(this.#prefix, this.#content));
+        this.#prefix = undefined;
       }
-      const part = chunk.subarray(at, at + this.#content.byteLength - this.#filled);
-      this.#content.set(part, this.#filled);
-      this.#filled += part.byteLength;
-      at += part.byteLength;
-      if (this.#filled === this.#content.byteLength) frames.push(this.#end(this.#content));
     }
     return frames;
   }
-
-  #begin(): void {
-    const header = this.#prefix.readUInt32LE(0);
-    const body = this.#prefix.readUInt32LE(4);
-    if (header === 0 || header + body > limits.frameBytesMax) {
-      throw new SkipwayError("input", `a frame of ${header} + ${body} bytes is not accepted`);
-    }
-    this.#content = Buffer.allocUnsafeSlow(header + body);
-    this.#filled = 0;
-  }
-
-  #end(content: Buffer): Frame {
-    const headerBytes = this.#prefix.readUInt32LE(0);
-    this.#content = undefined;
-    this.#prefixFilled = 0;
-    return parseFrame(content.subarray(0, headerBytes), content.subarray(headerBytes));
-  }
-}
-
-function parseFrame(text: Uint8Array, body: Uint8Array): Frame {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(Buffer.from(text).toString("utf8"));
-  } catch (cause) {
-    throw new SkipwayError("input", "a frame has a broken header", { cause });
-  }
-  // Both ends of the pipe are this file; the sizes that matter are checked by `tensor` below.
-  const { header, entries } = parsed as { header: Record<string, unknown>; entries: Entry[] };
-  assert(Array.isArray(entries), "a frame lists its tensors");
-  const aligned = body.byteOffset % ALIGNMENT === 0 ? body : copyBytes(body);
-  const tensors = new Map<string, Tensor>();
-  for (const { name, dtype, shape, offset } of entries) {
-    const count = shape.reduce((a, b) => a * b, 1);
-    const bytes = aligned.subarray(offset, offset + dtypeBytes(dtype, count));
-    tensors.set(name, tensor(dtype, shape, bytes));
-  }
-  return { header, tensors };
 }

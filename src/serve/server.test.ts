@@ -174,7 +174,7 @@ describe("Open Inference Protocol", () => {
     expect(wrong.headers.get("allow")).toBe("POST");
   });
 
-  test("any content type, or none, is read as JSON; binary tensors are refused with the reason", async () => {
+  test("any content type, or none, is read as JSON", async () => {
     const { at } = await start();
     const url = `${at}/v2/models/affine/infer`;
     for (const type of [
@@ -185,11 +185,6 @@ describe("Open Inference Protocol", () => {
     ]) {
       expect((await post(url, body, { "content-type": type })).status).toBe(200);
     }
-    const binary = await post(url, body, { "inference-header-content-length": "10" });
-    expect(binary).toMatchObject({
-      status: 400,
-      json: { error: expect.stringContaining("as JSON") },
-    });
   });
 
   test("a body beyond the limit is refused without being kept", async () => {
@@ -224,7 +219,9 @@ describe("Open Inference Protocol", () => {
     const next = new PassThrough();
     next.end("0123456789");
     expect(String(await reader.read(next))).toBe("0123456789");
-    const large = reader.read(new PassThrough(), limits.requestBytesMax + 1);
+    const large = reader.read(new PassThrough(), {
+      "content-length": String(limits.requestBytesMax + 1),
+    });
     await expect(large).rejects.toMatchObject({ status: 413 });
   });
 

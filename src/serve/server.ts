@@ -1,6 +1,7 @@
 // The server: one HTTP port for the protocol, the metrics, the control and whatever else is registered on the
 // same app; behind it the fleet, one process for each version.
 
+import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { OtlpExporter } from "../observe/otlp-exporter.ts";
@@ -8,27 +9,26 @@ import type { TraceSettings } from "../observe/otlp-options.ts";
 import { ProcessWatch } from "../observe/process-metrics.ts";
 import type { Sampling } from "../observe/trace.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
+import { Guard, type GuardStore } from "./auth/guard.ts";
+import { registerLogin } from "./auth/login.ts";
+import { Batcher } from "./batcher/batcher.ts";
 import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
-import { fifo } from "./fifo.ts";
 import { Fleet, type FleetParts } from "./fleet.ts";
-import { buildApp, refuseForeignHosts } from "./http/app.ts";
+import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
+import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
+import { buildApp } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
-import { DEFAULT_HOST, type ListenOptions, refuseRemote } from "./http/listen.ts";
+import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
 import { registerMetrics } from "./http/metrics-route.ts";
-import { observeRequests } from "./http/observed.ts";
+import type { HttpTimes } from "./http/node-server.ts";
 import { registerOip } from "./http/oip-routes.ts";
+import type { Certificates } from "./http/tls.ts";
 import { ServerMetrics } from "./metrics.ts";
 import type { LogMode } from "./request-log.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
 import { RequestObserver } from "./tracing.ts";
-import {
-  HOST_DEFAULTS,
-  type HostSettings,
-  type ModelStats,
-  type ServedModel,
-  VersionHost,
-} from "./version-host.ts";
+import { VersionHost } from "./version-host.ts";
 import { readingsOf } from "./version-readings.ts";
 
 /** How a server is set up. */
@@ -42,6 +42,10 @@ export interface ServerOptions {
   readonly settings?: Partial<HostSettings>;
   /** How long requests under way may take once the server, or their version, stops. Default 8 seconds. */
   readonly drainMs?: number;
+  /** Tokens and the audit log. Without them nobody can be let in from other machines. */
+  readonly access?: GuardStore;
+  readonly certificates?: Certificates;
+  readonly times?: Partial<HttpTimes>;
   /** Where traces go and which are kept. Default: nowhere. */
   readonly traces?: TraceSettings;
   /** Which requests are logged, and where to. Default: none. */
@@ -60,38 +64,44 @@ export class ModelServer {
   /** The HTTP application; routes may be added before `listen`. */
   readonly app: FastifyInstance;
   readonly fleet: Fleet;
+  /** Who may come in; gRPC asks it too. */
+  readonly guard: Guard;
+  readonly #tls: boolean;
   readonly #process: ProcessWatch;
   readonly #metrics: ServerMetrics;
   readonly #exporter: OtlpExporter | undefined;
   readonly #given: GivenModels = new GivenModels();
   readonly #drainMs: number;
+  readonly #source: GrpcSource;
+  #grpc: GrpcServer | undefined;
   readonly #listeners = new Set<() => void>();
   #poll: NodeJS.Timeout | undefined;
   #draining = false;
 
   constructor(options: ServerOptions) {
     this.#drainMs = options.drainMs ?? DRAIN_MS;
-    const { clock = systemClock, source = this.#given } = options;
+    const { clock = systemClock, source = this.#given, traces } = options;
     this.#process = new ProcessWatch(clock);
     this.#metrics = new ServerMetrics(clock, this.#process);
     this.fleet = fleetOf(options, { source, metrics: this.#metrics, drainMs: this.#drainMs });
-    this.#metrics.watch(() =>
-      this.fleet.hosts().map((host) => ({
-        key: this.fleet.keyOf(host),
-        readings: readingsOf(host),
-      })),
-    );
+    this.#exporter = traces?.otlp && new OtlpExporter(traces.otlp);
+    const observer = this.#observer(options);
     this.fleet.onState(() => this.#notify());
-    this.app = buildApp();
-    this.#exporter = this.#observe(options);
-    registerOip(this.app, {
+    this.guard = new Guard(options.access);
+    this.#tls = options.certificates !== undefined;
+    this.app = buildApp({ ...options, guard: this.guard, observer });
+    registerLogin(this.app, this.guard);
+    this.#source = {
       version: options.version,
       find: (name, version) => this.fleet.find(name, version),
       versionsOf: (name) => this.fleet.versionsOf(name),
       all: () => this.fleet.hosts(),
       ready: () => this.ready(),
       repository: repositoryOf(this.fleet),
-    });
+      onState: (listener) => this.onState(listener),
+      observer,
+    };
+    registerOip(this.app, this.#source);
     registerControl(this.app, this.fleet);
     registerMetrics(this.app, this.#metrics);
   }
@@ -141,20 +151,29 @@ export class ModelServer {
   }
 
   /**
-   * Starts to listen; returns the address.
+   * Starts to listen; returns the address. With a `grpcPort` (0 chooses a free one) over gRPC too.
    *
    * @throws SkipwayError `environment` when the port is in use, `usage` for a host that other machines
    * reach.
    */
-  async listen(options: ListenOptions): Promise<string> {
-    const { host = DEFAULT_HOST, port, allowRemote = false } = options;
-    refuseRemote(options);
-    if (!allowRemote) refuseForeignHosts(this.app);
+  async listen(options: ListenOptions & { readonly grpcPort?: number }): Promise<string> {
+    const { host = DEFAULT_HOST, port, grpcPort } = options;
+    const admin = await this.guard.hasAdmin();
+    this.guard.open(reachOf(options, { tls: this.#tls, admin }));
+    if (grpcPort !== undefined) {
+      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort });
+    }
     try {
-      return await this.app.listen({ host, port });
+      const address = await this.app.listen({ host, port });
+      return this.#tls ? address.replace(/^http:/, "https:") : address;
     } catch (cause) {
       throw portError(host, port, cause);
     }
+  }
+
+  /** Where gRPC listens. */
+  get grpcPort(): number | undefined {
+    return this.#grpc?.port;
   }
 
   /**
@@ -171,7 +190,7 @@ export class ModelServer {
     // A connection that becomes idle after the end has begun would be kept open for a minute.
     const timer = setInterval(() => this.app.server.closeIdleConnections(), IDLE_CHECK_MS);
     const deadline = setTimeout(() => this.app.server.closeAllConnections(), this.#drainMs);
-    await this.app.close();
+    await Promise.all([this.app.close(), this.#grpc?.stop(this.#drainMs)]);
     clearInterval(timer);
     clearTimeout(deadline);
     await this.fleet.stop();
@@ -179,23 +198,24 @@ export class ModelServer {
     this.#process.close();
   }
 
-  /** Each request to a model is observed, whatever becomes of it. */
-  #observe({ traces, log, clock = systemClock }: ServerOptions): OtlpExporter | undefined {
-    const exporter = traces?.otlp && new OtlpExporter(traces.otlp);
-    this.#metrics.watchTraces(exporter);
-    const observer = new RequestObserver({
+  /** Each request to a model is observed, whatever becomes of it; the state of all is asked at each scrape. */
+  #observer({ traces, log, clock = systemClock }: ServerOptions): RequestObserver {
+    const { fleet } = this;
+    this.#metrics.watchTraces(this.#exporter);
+    this.#metrics.watch(() =>
+      fleet.hosts().map((host) => ({ key: fleet.keyOf(host), readings: readingsOf(host) })),
+    );
+    return new RequestObserver({
       metrics: this.#metrics,
       resolve: (name, version) => {
-        const found = this.fleet.find(name, version);
-        return found && this.fleet.keyOf(found);
+        const found = fleet.find(name, version);
+        return found && fleet.keyOf(found);
       },
       sampling: traces?.sampling ?? UNTRACED,
-      exporter,
+      exporter: this.#exporter,
       log,
       clock,
     });
-    observeRequests(this.app, observer);
-    return exporter;
   }
 
   #notify(): void {
@@ -212,15 +232,26 @@ function fleetOf(
   return new Fleet({
     ...parts,
     clock,
-    uniform: () => Math.random(),
+    // Who can tell what comes next could choose the version that answers.
+    uniform: () => randomInt(2 ** 47) / 2 ** 47,
     host: (model, around) =>
       new VersionHost(model, {
         ...around,
         runner,
         clock,
         settings,
-        decider: ({ maxBatchRows }) => fifo(maxBatchRows),
+        decider: batcherFor,
       }),
+  });
+}
+
+function batcherFor({ maxBatchRows, maxQueueDelayMs, queue }: HostSettings): Batcher {
+  return new Batcher({
+    maxBatchRows,
+    maxQueueDelayMs,
+    queueRequestsMax: queue.requests,
+    queueRowsMax: queue.rows,
+    queueBytesMax: queue.bytes,
   });
 }
 

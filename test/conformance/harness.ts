@@ -40,6 +40,8 @@ export interface ConformanceServer {
   readonly server: ModelServer;
   /** `http://127.0.0.1:PORT`. */
   readonly at: string;
+  /** `127.0.0.1:PORT`. */
+  readonly grpcAt: string;
   stop(): Promise<void>;
 }
 
@@ -65,10 +67,11 @@ export async function startConformance(): Promise<ConformanceServer> {
       serve("half", 1, halfModel()),
       serve("slow", 1, slowModel(40)),
     ]);
-    const at = await server.listen({ port: 0 });
+    const at = await server.listen({ port: 0, grpcPort: 0 });
     return {
       server,
       at,
+      grpcAt: `127.0.0.1:${server.grpcPort}`,
       stop: async () => {
         await server.stop();
         await rm(folder, { recursive: true });

@@ -1,9 +1,21 @@
-// Reading the bodies of requests. Each is bounded, and so are all that are on their way together: many
-// clients that send large bodies slowly would take the server's memory.
+// Reading the bodies of requests. Each is bounded, compressed or not, and so are all that are on their way
+// together: many clients that send large bodies slowly would take the server's memory.
 
-import type { Readable } from "node:stream";
+import type { IncomingHttpHeaders } from "node:http";
+import type { Readable, Transform } from "node:stream";
+import { createGunzip, createInflate } from "node:zlib";
 import { limits } from "../../base/limits.ts";
 import { RequestError } from "../errors.ts";
+
+/** What of the headers says how a body comes. */
+export type BodyHeaders = Pick<
+  IncomingHttpHeaders,
+  "content-length" | "content-encoding" | "transfer-encoding"
+>;
+
+/** Small chunks are put together in groups: one object of Node for each would take far more than its bytes. */
+const GROUP = 256;
+const INFLATE_CHUNK_BYTES = 65_536;
 
 /** Reads bodies, and knows how many bytes it holds of those that are not whole yet. */
 export class BodyReader {
@@ -15,51 +27,182 @@ export class BodyReader {
   }
 
   /**
-   * The bytes of a body.
+   * The bytes of a body, unfolded if it is compressed.
    *
-   * @throws RequestError 413 for one that is too large, 503 where too many are on their way.
+   * @throws RequestError 413 for one that is too large or unfolds to too much, 415 for an encoding that is not
+   * known, 400 for one that is broken, 503 where too many are on their way.
    */
-  read(body: Readable, declaredBytes = 0): Promise<Buffer> {
+  async read(body: Readable, headers: BodyHeaders = {}): Promise<Buffer> {
+    const declared = Number(headers["content-length"] ?? 0);
+    const encoding = encodingOf(headers["content-encoding"]);
+    const refusal =
+      encoding instanceof RequestError ? encoding : (sizeRefusal(declared) ?? this.#heldRefusal());
+    if (refusal !== undefined || encoding instanceof RequestError) {
+      body.resume();
+      throw refusal;
+    }
+    const chunked = headers["transfer-encoding"] !== undefined;
     return new Promise((resolve, reject) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      const take = (chunk: Buffer): void => {
-        size += chunk.byteLength;
-        this.#held += chunk.byteLength;
-        chunks.push(chunk);
-        const refusal = this.#refusal(size);
-        if (refusal !== undefined) end(() => reject(refusal));
-      };
-      // Once; what still comes is let go.
-      const end = (settle: () => void): void => {
-        body.off("data", take);
-        body.resume();
-        this.#held -= size;
-        size = 0;
-        settle();
-        chunks.length = 0;
-      };
-      const refusal = this.#refusal(declaredBytes);
-      if (refusal !== undefined) {
-        end(() => reject(refusal));
-        return;
-      }
-      body.on("data", take);
-      body.once("end", () => end(() => resolve(Buffer.concat(chunks))));
-      body.once("error", (error) => end(() => reject(error)));
-      body.once("close", () => end(() => reject(cutOff())));
+      const arrival = new Arrival({
+        body,
+        inflate: encoding === "gzip" ? createGunzip(OPTIONS) : encoding && createInflate(OPTIONS),
+        chunksMax: chunked ? limits.bodyChunksMax : Number.POSITIVE_INFINITY,
+        hold: (bytes) => {
+          this.#held += bytes;
+          return bytes > 0 ? this.#heldRefusal() : undefined;
+        },
+        settle: (result) => (result instanceof Error ? reject(result) : resolve(result)),
+      });
+      arrival.begin();
     });
   }
 
-  #refusal(size: number): RequestError | undefined {
-    if (size > limits.requestBytesMax) {
-      const text = `the body is larger than ${limits.requestBytesMax} bytes; send fewer rows in one request`;
-      return new RequestError(413, "invalid", text);
-    }
+  #heldRefusal(): RequestError | undefined {
     if (this.#held <= this.#heldMax) return undefined;
     const text = `${this.#held} bytes of other requests are on their way already`;
     return new RequestError(503, "queue-full", text, { retryAfterSeconds: 1 });
   }
+}
+
+const OPTIONS = { chunkSize: INFLATE_CHUNK_BYTES };
+
+/** How a body is compressed; undefined if it is not. */
+function encodingOf(header: string | undefined): "gzip" | "deflate" | undefined | RequestError {
+  const named = (header ?? "")
+    .split(",")
+    .map((one) => one.trim().toLowerCase())
+    .filter((one) => one !== "" && one !== "identity");
+  const [only] = named;
+  if (only === undefined) return undefined;
+  if (named.length === 1 && (only === "gzip" || only === "x-gzip")) return "gzip";
+  if (named.length === 1 && only === "deflate") return "deflate";
+  const text = `the content encoding "${named.join(", ").slice(0, 64)}" is not taken: send the body as it is, or with gzip or deflate once`;
+  return new RequestError(415, "invalid", text);
+}
+
+function sizeRefusal(size: number): RequestError | undefined {
+  if (size <= limits.requestBytesMax) return undefined;
+  const text = `the body is larger than ${limits.requestBytesMax} bytes; send fewer rows in one request`;
+  return new RequestError(413, "invalid", text);
+}
+
+interface ArrivalOptions {
+  readonly body: Readable;
+  readonly inflate: Transform | undefined;
+  readonly chunksMax: number;
+  /** Counts bytes that are held, or no longer; says whether that is too much. */
+  readonly hold: (bytes: number) => RequestError | undefined;
+  readonly settle: (result: Buffer | Error) => void;
+}
+
+/** One body on its way. */
+class Arrival {
+  readonly #options: ArrivalOptions;
+  readonly #parts: Buffer[] = [];
+  #group: Buffer[] = [];
+  #chunks = 0;
+  #sent = 0;
+  #size = 0;
+  #settled = false;
+  readonly #count = (chunk: Buffer): void => this.#counted(chunk);
+  readonly #take = (chunk: Buffer): void => this.#taken(chunk);
+
+  constructor(options: ArrivalOptions) {
+    this.#options = options;
+  }
+
+  begin(): void {
+    const { body, inflate } = this.#options;
+    body.on("data", this.#count);
+    body.once("error", (error) => this.#end(error));
+    body.once("close", () => {
+      if (!body.readableEnded) this.#end(cutOff());
+    });
+    if (inflate === undefined) {
+      body.on("data", this.#take);
+      body.once("end", () => this.#end(this.#whole()));
+      return;
+    }
+    inflate.on("data", this.#take);
+    inflate.once("error", () => this.#end(broken()));
+    inflate.once("end", () => this.#end(this.#leftOver() ? broken() : this.#whole()));
+    body.pipe(inflate);
+  }
+
+  /** What was sent. */
+  #counted(chunk: Buffer): void {
+    this.#sent += chunk.byteLength;
+    this.#chunks++;
+    const { chunksMax } = this.#options;
+    if (this.#chunks > chunksMax) {
+      const text = `the body comes in more than ${chunksMax} chunks; send fewer and larger ones`;
+      this.#end(new RequestError(413, "invalid", text));
+    } else if (this.#options.inflate !== undefined) {
+      const refusal = sizeRefusal(this.#sent);
+      if (refusal !== undefined) this.#end(refusal);
+    }
+  }
+
+  /** What it is. */
+  #taken(chunk: Buffer): void {
+    if (this.#settled) return;
+    this.#size += chunk.byteLength;
+    this.#group.push(chunk);
+    if (this.#group.length === GROUP) this.#closeGroup();
+    const refusal =
+      this.#options.hold(chunk.byteLength) ?? sizeRefusal(this.#size) ?? this.#ratioRefusal();
+    if (refusal !== undefined) this.#end(refusal);
+  }
+
+  #closeGroup(): void {
+    this.#parts.push(Buffer.concat(this.#group));
+    this.#group = [];
+  }
+
+  #ratioRefusal(): RequestError | undefined {
+    if (this.#options.inflate === undefined || this.#size <= limits.inflationFreeBytes) return;
+    if (this.#size <= this.#sent * limits.inflationMax) return;
+    const text = `the body unfolds to more than ${limits.inflationMax} times its size; send it as it is`;
+    return new RequestError(413, "invalid", text);
+  }
+
+  /** Whether something follows the compressed data. */
+  #leftOver(): boolean {
+    const { inflate } = this.#options;
+    return (
+      inflate !== undefined && "bytesWritten" in inflate && inflate.bytesWritten !== this.#sent
+    );
+  }
+
+  #whole(): Buffer {
+    const [only] = this.#group;
+    if (this.#parts.length === 0 && this.#group.length === 1 && only !== undefined) return only;
+    return Buffer.concat([...this.#parts, ...this.#group]);
+  }
+
+  /** Once; what still comes is let go. */
+  #end(result: Buffer | Error): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    const { body, inflate, hold, settle } = this.#options;
+    body.off("data", this.#take);
+    body.off("data", this.#count);
+    if (inflate !== undefined) {
+      body.unpipe(inflate);
+      inflate.destroy();
+    }
+    body.resume();
+    hold(-this.#size);
+    settle(result);
+    this.#parts.length = 0;
+    this.#group = [];
+  }
+}
+
+function broken(): RequestError {
+  const text =
+    "the body is not what its content encoding says: it is broken, cut off or followed by more";
+  return new RequestError(400, "invalid", text);
 }
 
 function cutOff(): RequestError {

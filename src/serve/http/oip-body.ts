@@ -3,7 +3,7 @@
 
 import { isUtf8 } from "node:buffer";
 import type { FastifyRequest } from "fastify";
-import { parseJson } from "../../wire/parse-json.ts";
+import { parseJson } from "../../wire/json-outline.ts";
 import { RequestError } from "../errors.ts";
 
 /** The bytes of a body; none if there is no body. */
@@ -20,7 +20,7 @@ export function documentOf(request: FastifyRequest): unknown {
   const bytes = bytesOfBody(request);
   if (bytes.byteLength === 0) return {};
   if (!isUtf8(bytes)) throw new RequestError(400, "invalid", "the body is no UTF-8 text");
-  const json = parseJson(bytes.toString("utf8"));
+  const json = parseJson(bytes);
   if ("fault" in json) {
     throw new RequestError(400, "invalid", `the body is no JSON: ${json.fault}`);
   }

@@ -2,7 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Diagnostic } from "../../base/diagnostic.ts";
-import { readParameters } from "../../wire/infer.ts";
+import { readParameters } from "../../wire/fields.ts";
 import type { Parameters } from "../../wire/request.ts";
 import { RequestError, sentenceOf } from "../errors.ts";
 import {
@@ -17,7 +17,7 @@ import {
 import type { ServedVersion } from "../inference.ts";
 import { endpoint } from "./endpoint.ts";
 import { documentOf } from "./oip-body.ts";
-import { hostOf, MODEL_PATHS, type OipSource, paramsOf } from "./oip-source.ts";
+import { hostOf, MODEL_PATHS, type ModelParams, type OipSource, paramsOf } from "./oip-source.ts";
 
 /** Adds the routes of the extensions; those of the repository where there is one. */
 export function registerExtensions(app: FastifyInstance, source: OipSource): void {
@@ -27,11 +27,7 @@ export function registerExtensions(app: FastifyInstance, source: OipSource): voi
       return modelConfiguration(host, source.versionsOf(host.name));
     });
     endpoint(app, "GET", `${path}/stats`, async (request) => {
-      const { name, version } = paramsOf(request);
-      if (version !== undefined) return statisticsOf([hostOf(source, { name, version })]);
-      const all = source.versionsOf(name).map((one) => source.find(name, String(one)));
-      const found = all.filter((one) => one !== undefined);
-      return statisticsOf(found.length === 0 ? [hostOf(source, { name })] : found);
+      return statisticsOf(versionsAsked(source, paramsOf(request)));
     });
   }
   endpoint(app, "GET", "/v2/models/stats", async () => statisticsOf(source.all()));
@@ -41,7 +37,19 @@ export function registerExtensions(app: FastifyInstance, source: OipSource): voi
   if (source.repository !== undefined) registerRepository(app, source.repository);
 }
 
-function statisticsOf(hosts: readonly ServedVersion[]): { model_stats: ModelStatistics[] } {
+/** The version that is named, or all of the model. @throws RequestError 404 where there is none. */
+export function versionsAsked(
+  source: OipSource,
+  { name, version }: ModelParams,
+): readonly ServedVersion[] {
+  if (version !== undefined) return [hostOf(source, { name, version })];
+  const all = source.versionsOf(name).map((one) => source.find(name, String(one)));
+  const found = all.filter((one) => one !== undefined);
+  return found.length === 0 ? [hostOf(source, { name })] : found;
+}
+
+/** The statistics of versions, of those that count. */
+export function statisticsOf(hosts: readonly ServedVersion[]): { model_stats: ModelStatistics[] } {
   return {
     model_stats: hosts.flatMap((host) => {
       const counts = host.counts?.();

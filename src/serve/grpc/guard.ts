@@ -1,0 +1,94 @@
+// What stands between a connection and the methods: whether a call may be made, asked before its message is read,
+// and how long the message may take to arrive.
+
+import type { Metadata, ServerInterceptor } from "@grpc/grpc-js";
+import { RequestError } from "../errors.ts";
+import { headerOf } from "./call.ts";
+import { type GrpcStatus, statusOf } from "./status.ts";
+
+/** What the library is once loaded. */
+export type Grpc = typeof import("@grpc/grpc-js");
+
+/** The metadata of a call, for whoever decides whether it may be made. */
+export interface CallMetadata {
+  /** Of several values the first; undefined for binary ones. */
+  header(name: string): string | undefined;
+  /** Address and port of the client. */
+  readonly peer: string;
+  /** The `:authority` that the client named. */
+  readonly host: string;
+  /** Whether the connection is encrypted. */
+  readonly secure: boolean;
+}
+
+/**
+ * Decides whether a method (`/service/Method`) may be called; may take its time.
+ *
+ * @throws RequestError 401 or 403, or rejects with it.
+ */
+export type Authorize = (method: string, call: CallMetadata) => unknown;
+
+/** A client whose message is not whole after this holds memory for nothing: as over HTTP. */
+const RECEIVE_TIMEOUT_MS = 60_000;
+
+/** What the guard goes by. */
+interface GuardOptions {
+  readonly authorize: Authorize | undefined;
+  readonly secure: boolean;
+}
+
+/** Looks at every call before its message is read, and waits for the message only so long. */
+export function guard(grpc: Grpc, { authorize, secure }: GuardOptions): ServerInterceptor {
+  return ({ path, requestStream }, call) => {
+    let timer: NodeJS.Timeout | undefined;
+    const refuse = (error: unknown): void => {
+      const { code, details, metadata } = failure(grpc, statusOf(error));
+      call.sendStatus({ code, details, metadata });
+    };
+    const admit = async (metadata: Metadata): Promise<void> => {
+      const header = (name: string): string | undefined => headerOf(metadata, name);
+      await authorize?.(path, { header, peer: call.getPeer(), host: call.getHost(), secure });
+    };
+    const read = (metadata: Metadata, accept: (metadata: Metadata) => void): void => {
+      if (!requestStream) timer = setTimeout(() => refuse(tooSlow()), RECEIVE_TIMEOUT_MS);
+      accept(metadata);
+    };
+    return new grpc.ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, accept) => {
+            if (authorize === undefined) read(metadata, accept);
+            else admit(metadata).then(() => read(metadata, accept), refuse);
+          },
+          onReceiveMessage: (message, accept) => {
+            clearTimeout(timer);
+            accept(message);
+          },
+          onCancel: () => clearTimeout(timer),
+        }),
+      sendStatus: (status, send) => {
+        clearTimeout(timer);
+        send(status);
+      },
+    });
+  };
+}
+
+function tooSlow(): RequestError {
+  return new RequestError(408, "invalid", "the request took too long to arrive");
+}
+
+/** A status on its way to a client, as the library wants it: an error with more fields. */
+type Failure = Error & {
+  readonly code: number;
+  readonly details: string;
+  readonly metadata: Metadata;
+};
+
+/** What ends a call with a status. */
+export function failure(grpc: Grpc, { code, details, pushbackMs }: GrpcStatus): Failure {
+  const metadata = new grpc.Metadata();
+  // What retrying clients obey (gRFC A6, "Pushback"): a negative number ends their tries.
+  if (pushbackMs !== undefined) metadata.set("grpc-retry-pushback-ms", String(pushbackMs));
+  return Object.assign(new Error(details), { code, details, metadata });
+}

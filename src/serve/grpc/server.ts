@@ -1,0 +1,234 @@
+// The gRPC server: receives calls with @grpc/grpc-js, bounds what a client may send, and hands bytes to the methods.
+// The library is loaded when a server starts, so that others do not pay for it.
+
+import { createServer, type Server as NetServer, type Socket } from "node:net";
+import { createServer as createTlsServer, type TlsOptions } from "node:tls";
+import type {
+  Server,
+  ServerDuplexStream,
+  ServerUnaryCall,
+  ServerWritableStream,
+  sendUnaryData,
+} from "@grpc/grpc-js";
+import { type Clock, systemClock } from "../../base/clock.ts";
+import { limits } from "../../base/limits.ts";
+import { readNamed } from "../../wire/grpc-messages.ts";
+import { portError, RequestError } from "../errors.ts";
+import { DEFAULT_HOST } from "../http/listen.ts";
+import type { OipSource } from "../http/oip-source.ts";
+import { CallContext, type ReceivedCall, type UnaryMethod } from "./call.ts";
+import { type Authorize, failure, type Grpc, guard } from "./guard.ts";
+import { HEALTH_SERVICE, Health } from "./health.ts";
+import { INFERENCE_SERVICE, unaryMethods } from "./methods.ts";
+import { statusOf } from "./status.ts";
+import { InferStream } from "./stream.ts";
+
+/** What gRPC needs of the server. */
+export interface GrpcSource extends OipSource {
+  /** Calls back whenever the state of a model changes; gives a function that ends it. */
+  onState(listener: () => void): () => void;
+}
+
+/** How a gRPC server is set up. */
+export interface GrpcServerOptions {
+  /** Default 127.0.0.1. Whether other machines may be let in is decided by who starts the server. */
+  readonly host?: string;
+  /** 0 chooses a free one. */
+  readonly port: number;
+  /** Without them connections are plain. */
+  readonly tls?: GrpcCertificates;
+  /**
+   * Asked before the message of a call is read; throws RequestError 401 or 403 for a call that may not be
+   * made.
+   */
+  readonly authorize?: Authorize;
+  readonly clock?: Clock;
+}
+
+/** Certificates that may be renewed while the server runs. */
+export interface GrpcCertificates {
+  current(): TlsOptions;
+  onRenewed(listener: (context: TlsOptions) => void): void;
+}
+
+/** A server that listens. */
+export interface GrpcServer {
+  readonly port: number;
+  /**
+   * Stops: not serving at once, no new calls, what is under way finishes, and after `graceMs` the rest
+   * is cut off.
+   */
+  stop(graceMs: number): Promise<void>;
+}
+
+/**
+ * Starts to listen.
+ *
+ * @throws SkipwayError `environment` when the port is in use.
+ */
+export async function startGrpc(
+  source: GrpcSource,
+  options: GrpcServerOptions,
+): Promise<GrpcServer> {
+  const grpc = await import("@grpc/grpc-js");
+  const running = new RunningServer(grpc, source, options);
+  await running.listen();
+  return running;
+}
+
+class RunningServer implements GrpcServer {
+  readonly #grpc: Grpc;
+  readonly #source: GrpcSource;
+  readonly #clock: Clock;
+  readonly #options: GrpcServerOptions;
+  readonly #server: Server;
+  readonly #health: Health;
+  readonly #streams = new Set<InferStream>();
+  readonly #sockets = new Set<Socket>();
+  readonly #listener: NetServer;
+  readonly #unsubscribe: () => void;
+
+  constructor(grpc: Grpc, source: GrpcSource, options: GrpcServerOptions) {
+    this.#grpc = grpc;
+    this.#source = source;
+    this.#clock = options.clock ?? systemClock;
+    this.#options = options;
+    this.#health = new Health(() => source.ready());
+    this.#unsubscribe = source.onState(() => this.#health.refresh());
+    this.#server = new grpc.Server({
+      ...SERVER_OPTIONS,
+      interceptors: [
+        guard(grpc, { authorize: options.authorize, secure: options.tls !== undefined }),
+      ],
+    });
+    this.#addMethods();
+    const plain = grpc.ServerCredentials.createInsecure();
+    const injector = this.#server.createConnectionInjector(plain);
+    this.#listener = listenerFor(options.tls, (socket) => injector.injectConnection(socket));
+    this.#listener.maxConnections = limits.grpcConnectionsMax;
+    this.#listener.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once("close", () => this.#sockets.delete(socket));
+      // What goes wrong with a connection ends it, and nothing else.
+      socket.on("error", () => socket.destroy());
+    });
+  }
+
+  get port(): number {
+    const address = this.#listener.address();
+    return typeof address === "object" && address !== null ? address.port : 0;
+  }
+
+  async listen(): Promise<void> {
+    const { host = DEFAULT_HOST, port } = this.#options;
+    await new Promise<void>((resolve, reject) => {
+      this.#listener.once("error", (cause) => reject(portError(host, port, cause)));
+      this.#listener.listen({ host, port }, resolve);
+    });
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    this.#unsubscribe();
+    this.#health.stop();
+    const text = "the server is shutting down";
+    const stopping = new RequestError(503, "not-ready", text, { retryAfterSeconds: 1 });
+    for (const stream of this.#streams) stream.end(failure(this.#grpc, statusOf(stopping)));
+    const closed = new Promise<void>((resolve) => this.#listener.close(() => resolve()));
+    const timer = setTimeout(() => {
+      this.#server.forceShutdown();
+      for (const socket of this.#sockets) socket.destroy();
+    }, graceMs);
+    await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    // Connections that never said anything are no sessions yet.
+    for (const socket of this.#sockets) socket.destroySoon();
+    await closed;
+    clearTimeout(timer);
+  }
+
+  #addMethods(): void {
+    for (const [path, method] of unaryMethods(this.#source)) this.#addUnary(path, method);
+    this.#addUnary(`/${HEALTH_SERVICE}/Check`, ({ message }) =>
+      this.#health.check(readNamed(message).name),
+    );
+    this.#server.register(
+      `/${HEALTH_SERVICE}/Watch`,
+      (call: ServerWritableStream<Buffer, Buffer>) => this.#watch(call),
+      asIs,
+      asIs,
+      "serverStream",
+    );
+    this.#server.register(
+      `/${INFERENCE_SERVICE}/ModelStreamInfer`,
+      (call: ServerDuplexStream<Buffer, Buffer>) => {
+        const stream = new InferStream(this.#source, call, this.#contextOf(call));
+        this.#streams.add(stream);
+        call.once("close", () => this.#streams.delete(stream));
+      },
+      asIs,
+      asIs,
+      "bidi",
+    );
+  }
+
+  #addUnary(path: string, method: UnaryMethod): void {
+    const handle = async (
+      call: ServerUnaryCall<Buffer, Buffer>,
+      answer: sendUnaryData<Buffer>,
+    ): Promise<void> => {
+      try {
+        const context = Object.assign(this.#contextOf(call), { message: call.request });
+        answer(null, await method(context));
+      } catch (error) {
+        answer(failure(this.#grpc, statusOf(error)));
+      }
+    };
+    this.#server.register(path, handle, asIs, asIs, "unary");
+  }
+
+  #watch(call: ServerWritableStream<Buffer, Buffer>): void {
+    const watcher = {
+      write: (message: Buffer): void => void call.write(message),
+      end: (): void => void call.end(),
+    };
+    try {
+      this.#health.watch(readNamed(call.request).name, watcher);
+    } catch (error) {
+      call.emit("error", failure(this.#grpc, statusOf(error)));
+    }
+    call.once("close", () => this.#health.unwatch(watcher));
+    call.once("cancelled", () => this.#health.unwatch(watcher));
+  }
+
+  #contextOf(call: ReceivedCall): CallContext {
+    return new CallContext(call, this.#clock);
+  }
+}
+
+/**
+ * What a client may do to a connection. A message has the bound of a body over HTTP. Pings find clients that are gone
+ * without a word; flood of pings, settings and resets end the connection (nghttp2's own bounds).
+ */
+const SERVER_OPTIONS = {
+  "grpc.max_receive_message_length": limits.requestBytesMax,
+  "grpc.max_send_message_length": -1,
+  "grpc.max_concurrent_streams": limits.grpcStreamsMax,
+  "grpc.keepalive_time_ms": 60_000,
+  "grpc.keepalive_timeout_ms": 20_000,
+  "grpc.enable_channelz": 0,
+};
+
+/**
+ * The server below: TLS ends here, so that certificates are renewed as those of HTTP are.
+ */
+function listenerFor(tls: GrpcCertificates | undefined, take: (socket: Socket) => void): NetServer {
+  if (tls === undefined) return createServer({ noDelay: true }, take);
+  const options = { noDelay: true, ALPNProtocols: ["h2"], minVersion: "TLSv1.2" } as const;
+  const server = createTlsServer({ ...options, ...tls.current() }, take);
+  tls.onRenewed((context) => server.setSecureContext(context));
+  return server;
+}
+
+/** Messages pass as bytes: the methods read and write them. */
+function asIs(message: Buffer): Buffer {
+  return message;
+}
