@@ -19,10 +19,11 @@ import type {
   Surroundings,
 } from "./batcher/types.ts";
 import type { Counters } from "./counters.ts";
-import { CLIENT_CLOSED, RequestError, requestErrorOf } from "./errors.ts";
+import { CLIENT_CLOSED, idOf, RequestError, requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import type { VersionMetrics } from "./metrics.ts";
 import { type Question, questionOf } from "./question.ts";
+import { tellPhases } from "./tracing.ts";
 
 /** What decides which requests run together and when. */
 export interface Decider {
@@ -400,7 +401,7 @@ export class Engine {
     for (const [i, one] of running.members.entries()) {
       if (!this.#pending.has(one.request.id)) continue;
       const queueMs = running.sentMs - one.request.arrivedMs;
-      tellPhases(one, running, { beganMs: now - tookMs, endMs: now });
+      tellPhases(one.call.observe, { ...running, queueMs, tookMs, inferMs, endMs: now });
       one.resolve({
         outputs: present(answers[i], "an answer for each member"),
         version,
@@ -460,18 +461,6 @@ export class Engine {
   }
 }
 
-/** When a request waited, when its batch waited for the one before it, and when it ran. */
-function tellPhases(
-  { call: { observe }, request }: Pending,
-  { batch, rows, sentMs }: Running,
-  run: { readonly beganMs: number; readonly endMs: number },
-): void {
-  observe?.phase("queue", request.arrivedMs, sentMs);
-  observe?.phase("batch", sentMs, run.beganMs);
-  observe?.phase("infer", run.beganMs, run.endMs);
-  observe?.batched({ id: batch, rows });
-}
-
 /** The status and the label of each refusal. */
 const REFUSALS = {
   "queue-full": [429, "queue-full"],
@@ -491,10 +480,6 @@ function endedBy(signal: AbortSignal | undefined): RequestError {
 function isDeath(error: unknown): boolean {
   const id = idOf(error);
   return id === "runtime/process-died" || id === "runtime/closed";
-}
-
-function idOf(error: unknown): string | undefined {
-  return error instanceof SkipwayError ? error.diagnostics[0]?.id : undefined;
 }
 
 /** The answers, and the milliseconds inside the model. */

@@ -85,16 +85,12 @@ export class ModelServer {
 
   constructor(options: ServerOptions) {
     this.#drainMs = options.drainMs ?? DRAIN_MS;
-    const { clock = systemClock, source = this.#given } = options;
+    const { clock = systemClock, source = this.#given, traces } = options;
     this.#process = new ProcessWatch(clock);
     this.#metrics = new ServerMetrics(clock, this.#process);
     this.fleet = fleetOf(options, { source, metrics: this.#metrics, drainMs: this.#drainMs });
-    this.#metrics.watch(() =>
-      this.fleet.hosts().map((host) => ({
-        key: this.fleet.keyOf(host),
-        readings: readingsOf(host),
-      })),
-    );
+    this.#exporter = traces?.otlp && new OtlpExporter(traces.otlp);
+    const observer = this.#observer(options);
     this.fleet.onState(() => this.#notify());
     this.#exporter = options.traces?.otlp && new OtlpExporter(options.traces.otlp);
     this.guard = new Guard(options.access);
@@ -109,6 +105,7 @@ export class ModelServer {
       ready: () => this.ready(),
       repository: repositoryOf(this.fleet),
       onState: (listener) => this.onState(listener),
+      observer,
     };
     registerOip(this.app, this.#source);
     registerControl(this.app, this.fleet);
@@ -213,8 +210,8 @@ export class ModelServer {
     return new RequestObserver({
       metrics: this.#metrics,
       resolve: (name, version) => {
-        const found = this.fleet.find(name, version);
-        return found && this.fleet.keyOf(found);
+        const found = fleet.find(name, version);
+        return found && fleet.keyOf(found);
       },
       sampling: traces?.sampling ?? UNTRACED,
       exporter: this.#exporter,

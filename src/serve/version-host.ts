@@ -220,8 +220,9 @@ export class VersionHost implements ServedVersion {
   stats(): ModelStats {
     const recent = this.counters.recent.total();
     const quantile = (p: number): number | null => recent.quantile(p).value ?? null;
-    const processes = this.processes();
-    const pid = processes.find((one) => one.serves)?.pid;
+    const pids = new Map([...this.#held].map(([id, { session }]) => [id, session?.pid]));
+    const serving = this.#life.serving;
+    const pid = serving === undefined ? undefined : pids.get(serving);
     const load = this.engine.load();
     return {
       model: this.name,
@@ -242,7 +243,7 @@ export class VersionHost implements ServedVersion {
       restarts: [...this.#restarts.values()].reduce((a, b) => a + b, 0),
       restartsByCause: Object.fromEntries(this.#restarts),
       pid,
-      sparePid: processes.find((one) => !one.serves)?.pid,
+      sparePid: [...pids].find(([id]) => id !== serving)?.[1],
       memory: pid === undefined ? undefined : memoryOf(pid),
     };
   }
