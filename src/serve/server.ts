@@ -89,13 +89,18 @@ export class ModelServer {
     this.#process = new ProcessWatch(clock);
     this.#metrics = new ServerMetrics(clock, this.#process);
     this.fleet = fleetOf(options, { source, metrics: this.#metrics, drainMs: this.#drainMs });
+    this.#metrics.watch(() =>
+      this.fleet.hosts().map((host) => ({
+        key: this.fleet.keyOf(host),
+        readings: readingsOf(host),
+      })),
+    );
     this.#exporter = traces?.otlp && new OtlpExporter(traces.otlp);
     const observer = this.#observer(options);
     this.fleet.onState(() => this.#notify());
-    this.#exporter = options.traces?.otlp && new OtlpExporter(options.traces.otlp);
     this.guard = new Guard(options.access);
     this.#certificates = options.certificates;
-    this.app = buildApp({ ...options, guard: this.guard, observer: this.#observer(options) });
+    this.app = buildApp({ ...options, guard: this.guard, observer });
     registerLogin(this.app, this.guard);
     this.#source = {
       version: options.version,
@@ -210,8 +215,8 @@ export class ModelServer {
     return new RequestObserver({
       metrics: this.#metrics,
       resolve: (name, version) => {
-        const found = fleet.find(name, version);
-        return found && fleet.keyOf(found);
+        const found = this.fleet.find(name, version);
+        return found && this.fleet.keyOf(found);
       },
       sampling: traces?.sampling ?? UNTRACED,
       exporter: this.#exporter,

@@ -220,9 +220,8 @@ export class VersionHost implements ServedVersion {
   stats(): ModelStats {
     const recent = this.counters.recent.total();
     const quantile = (p: number): number | null => recent.quantile(p).value ?? null;
-    const pids = new Map([...this.#held].map(([id, { session }]) => [id, session?.pid]));
-    const serving = this.#life.serving;
-    const pid = serving === undefined ? undefined : pids.get(serving);
+    const processes = this.processes();
+    const pid = processes.find((one) => one.serves)?.pid;
     const load = this.engine.load();
     return {
       model: this.name,
@@ -243,7 +242,7 @@ export class VersionHost implements ServedVersion {
       restarts: [...this.#restarts.values()].reduce((a, b) => a + b, 0),
       restartsByCause: Object.fromEntries(this.#restarts),
       pid,
-      sparePid: [...pids].find(([id]) => id !== serving)?.[1],
+      sparePid: processes.find((one) => !one.serves)?.pid,
       memory: pid === undefined ? undefined : memoryOf(pid),
     };
   }

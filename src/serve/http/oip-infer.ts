@@ -27,10 +27,8 @@ export async function answerInference(
   const arrivedMs = clock.monotonicMs() - reply.elapsedTime;
   const asked = readRequest(host, request);
   const watch = watchOf(request);
-  watch?.received(inputsSummary(asked.inputs));
   const call = callOf(host, asked, request, arrivedMs);
-  const observe = watchOf(request);
-  observe?.received({ ...inputsSummary(asked.inputs), deadlineMs: call.deadlineMs });
+  watch?.received({ ...inputsSummary(asked.inputs), deadlineMs: call.deadlineMs });
   const ended = new AbortController();
   const timer = endAt(call.deadlineMs, clock, ended);
   reply.raw.once("close", () => {
