@@ -152,7 +152,7 @@ async function serverWith(options: Partial<ConstructorParameters<typeof ModelSer
     kill: () => undefined,
     resetPeak: () => false,
     memory: async () => ({ residentBytes: 0, peakResidentBytes: 0 }),
-    close: async () => exit({ code: 0, signal: null, cause: "exit", lastWords: "" }),
+    close: async () => exit(ENDED),
     [Symbol.asyncDispose]: async () => undefined,
   };
   const runner = { name: "here", load: async () => session };

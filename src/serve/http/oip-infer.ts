@@ -25,8 +25,8 @@ export async function answerInference(
   clock: Clock = systemClock,
 ): Promise<void> {
   const arrivedMs = clock.monotonicMs() - reply.elapsedTime;
-  const asked = readRequest(host, request);
   const watch = watchOf(request);
+  const asked = readRequest(host, request);
   const call = callOf(host, asked, request, arrivedMs);
   watch?.received({ ...inputsSummary(asked.inputs), deadlineMs: call.deadlineMs });
   const ended = new AbortController();
