@@ -2,11 +2,13 @@
 // reported here and asserted nowhere.
 
 import { cpus, totalmem } from "node:os";
+import { admission } from "./admission.bench.ts";
 import { build } from "./build.bench.ts";
 import { census } from "./census.bench.ts";
 import { conditional } from "./conditional.bench.ts";
 import { hop } from "./hop.bench.ts";
 import { memory } from "./memory.bench.ts";
+import { metrics } from "./metrics.bench.ts";
 import { picture } from "./picture.bench.ts";
 import { read } from "./read.bench.ts";
 import { startup } from "./startup.bench.ts";
@@ -30,11 +32,13 @@ export interface Bench {
 }
 
 const BENCHES: Readonly<Record<string, Bench>> = {
+  admission,
   build,
   census,
   conditional,
   hop,
   memory,
+  metrics,
   picture,
   read,
   startup,

@@ -157,14 +157,15 @@ export function slowToLoadModel(): Uint8Array {
   return encodeModel(modelOf(b.finish("slow_to_load", OPSETS)));
 }
 
-/** A hundred megabytes from one number. */
-export function wideModel(): Uint8Array {
+/** One number as often as is asked for; without a number that is an input. */
+export function expandModel(count?: number): Uint8Array {
   const b = new GraphBuilder();
   b.input("x", "float32", [1]);
-  b.initializer("to", int64([1], [25_000_000]));
+  if (count === undefined) b.input("to", "int64", [1]);
+  else b.initializer("to", int64([1], [count]));
   b.emit("Expand", ["x", "to"], { outputs: ["y"] });
-  b.output({ name: "y", dtype: "float32", shape: [25_000_000] });
-  return encodeModel(modelOf(b.finish("wide", OPSETS)));
+  b.output({ name: "y", dtype: "float32", shape: ["N"] });
+  return encodeModel(modelOf(b.finish("expand", OPSETS)));
 }
 
 /** A small convolution over digits `[N, 1, 8, 8]`, scores `[N, 10]`. */

@@ -122,7 +122,7 @@ describe("a model from elsewhere", () => {
   test("goes through census, check, register and serve under its file's name", async () => {
     const file = join(root, "my model (1).onnx");
     await writeFile(file, tinyClassifier());
-    const running = new Running(["up", file, "--data", data, "--port", "0"]);
+    const running = new Running(["up", file, "--data", data, "--port", "0", "--grace", "0"]);
     const at = await address(running);
     expect(
       (

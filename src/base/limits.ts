@@ -47,7 +47,7 @@ export const limits = {
   /** Path and query: two names of 128 characters, each written as escapes, and what is around them. */
   requestTargetCharsMax: 2048,
   /** Connections at a time: each takes some 10 KB, so these take the 100 MB that a small machine can spare. */
-  connectionsMax: 10_000,
+  httpConnectionsMax: 10_000,
   /** Requests of one connection that have no answer yet. Usual clients send one and wait. */
   pipelinedMax: 64,
   /** Bytes of one stream of events that its reader has not taken: a minute of events of fifty models. */
@@ -92,13 +92,17 @@ export const limits = {
   /** Requests of one gRPC stream that are on their way; beyond, the stream is not read. */
   streamRequestsMax: 64,
   /** Calls on one gRPC connection at once; clients wait with the next ones (HTTP/2, MAX_CONCURRENT_STREAMS). */
-  connectionStreamsMax: 256,
+  grpcStreamsMax: 256,
   /** gRPC connections: a client has one, a busy one some. Each has buffers of its own. */
   grpcConnectionsMax: 1024,
   /** Requests waiting for one model process. Beyond it a client is told to come back. */
   queueRequestsMax: 256,
+  /** Rows waiting for one model process: sixteen for each request that may. */
+  queueRowsMax: 4096,
   /** Bytes of tensors waiting for one model process. */
   queueBytesMax: 268_435_456,
+  /** Inputs of a request that is copied to a shadow: comparing larger answers would take the server's time. */
+  shadowBytesMax: 8_388_608,
   /** Strings of one tensor: in the model's process each becomes an object, of 24 bytes and more. */
   stringElementsMax: 1_048_576,
   /**
@@ -112,8 +116,8 @@ export const limits = {
   metricShapesMax: 16,
   /** Requests of one load test: each leaves some twenty bytes behind, and sorting them must not take long. */
   loadRequestsMax: 20_000_000,
-  /** Inputs of a request that is copied to a shadow: comparing larger answers would take the server's time. */
-  shadowBytesMax: 8_388_608,
+  /** Input shapes of one model whose run times are remembered: some KB each, and clients make shapes up. */
+  batcherBucketsMax: 256,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
   /** Its header: descriptions of 10,000 tensors with long names, as models with all their weights as inputs have. */

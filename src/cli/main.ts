@@ -37,6 +37,10 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     "registry",
     { load: async () => (await import("./commands/registry.ts")).addRegistry, stopsItself: false },
   ],
+  [
+    "serve",
+    { load: async () => (await import("./commands/serve.ts")).addServe, stopsItself: true },
+  ],
   ["load", { load: async () => (await import("./commands/load.ts")).addLoad, stopsItself: true }],
   [
     "token",
@@ -73,12 +77,12 @@ async function buildProgram(io: Io, entries: readonly Entry[]): Promise<Command>
   return program;
 }
 
-/** Ctrl-C and SIGTERM end what runs; a second one ends it at once. */
+/** Ctrl-C and SIGTERM end what runs, with the signal's name as the reason; a second one ends it at once. */
 function interruptSignal(): AbortSignal {
   const controller = new AbortController();
-  const stop = (): void => {
+  const stop = (signal: NodeJS.Signals): void => {
     if (controller.signal.aborted) process.exit(EXIT.interrupted);
-    controller.abort();
+    controller.abort(signal);
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);

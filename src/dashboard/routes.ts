@@ -4,9 +4,11 @@ import { existsSync } from "node:fs";
 import fastifyStatic from "@fastify/static";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { limits } from "../base/limits.ts";
 import { RequestError } from "../serve/errors.ts";
+import type { ModelStats } from "../serve/hosting.ts";
 import { endpoint } from "../serve/http/endpoint.ts";
-import type { ModelStats } from "../serve/version-host.ts";
+import { SECURITY_HEADERS } from "../serve/http/headers.ts";
 import type { ExampleDigits, Overview, StatsEvent } from "./api.ts";
 import { webFile } from "./files.ts";
 
@@ -76,7 +78,11 @@ function registerEvents(app: FastifyInstance, source: DashboardSource, clock: Cl
   const send = (replies: Iterable<FastifyReply>): void => {
     const event: StatsEvent = { atMs: clock.nowMs(), models: source.stats() };
     const text = `event: stats\ndata: ${JSON.stringify(event)}\n\n`;
-    for (const reply of replies) reply.raw.write(text);
+    for (const { raw } of replies) {
+      // Whoever does not take what was sent before gets no more: it would pile up here.
+      if (raw.writableLength > limits.unreadBytesMax) raw.destroy();
+      else raw.write(text);
+    }
   };
   const unsubscribe = source.onState(() => send(open));
   const timer = setInterval(() => send(open), TICK_MS).unref();
@@ -93,9 +99,8 @@ function registerEvents(app: FastifyInstance, source: DashboardSource, clock: Cl
     }
     reply.hijack();
     reply.raw.writeHead(200, {
+      ...SECURITY_HEADERS,
       "content-type": "text/event-stream; charset=utf-8",
-      "cache-control": "no-store",
-      "x-content-type-options": "nosniff",
     });
     open.add(reply);
     request.raw.once("close", () => open.delete(reply));

@@ -1,15 +1,17 @@
 // The process of one model: it loads the model, then answers frames on its descriptor until the other
 // end closes. Signals of a terminal are the parent's business; without a parent it leaves.
 
+import { writeFileSync } from "node:fs";
 import { systemClock } from "../base/clock.ts";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import { endWithParent } from "../base/parent-watch.ts";
 import type { ChildSessionOptions } from "./child-process.ts";
 import { FrameChannel } from "./frame-channel.ts";
-import { encodeFrame, type Frame, type Part, partsOf } from "./frames.ts";
+import { type Frame, partsOf, type Sent } from "./frames.ts";
+import { Garbage } from "./garbage.ts";
 import { processMemory } from "./memory-probe.ts";
-import { loadBinding } from "./ort.ts";
+import { loadBindingAlone } from "./ort.ts";
 import { OrtSession } from "./ort-session.ts";
 import type { ModelSource } from "./runner.ts";
 import { verified } from "./verified-model.ts";
@@ -17,16 +19,18 @@ import { verified } from "./verified-model.ts";
 process.on("SIGINT", () => undefined);
 process.on("SIGTERM", () => undefined);
 process.on("SIGHUP", () => undefined);
-endWithParent(Number(process.argv[2]));
+preferAsVictim();
 
 /** Runs after which the event loop has a turn: what V8 has put off (memory to free) is done there. */
 const RUNS_PER_TURN = 64;
 
 const channel = new FrameChannel(3);
 let session: OrtSession | undefined;
+const garbage = new Garbage();
 let runs = 0;
+let watching = false;
 
-type Answer = readonly [header: Readonly<Record<string, unknown>>, parts?: readonly Part[]];
+type Answer = Omit<Sent, "id">;
 
 /** A run computes at once; a promise is for what waits for files. */
 function answerOf(frame: Frame): Answer | Promise<Answer> {
@@ -36,9 +40,9 @@ function answerOf(frame: Frame): Answer | Promise<Answer> {
     case "load":
       return load(frame);
     case "prepare":
-      return loadBinding().then(() => [{ kind: "prepared" }]);
+      return loadBindingAlone().then(() => ({ header: { kind: "prepared" } }));
     case "memory":
-      return [{ kind: "memory", memory: processMemory() }];
+      return { header: { kind: "memory", memory: processMemory() } };
     default:
       throw new SkipwayError("internal", "skipway defect: a question of an unknown kind");
   }
@@ -50,10 +54,11 @@ function run({ header, tensors }: Frame): Answer {
   const from = systemClock.monotonicMs();
   const found = session.run(tensors, Array.isArray(outputs) ? outputs.map(String) : undefined);
   const computeMs = systemClock.monotonicMs() - from;
-  return [{ kind: "result", computeMs }, partsOf(found)];
+  return { header: { kind: "result" }, parts: partsOf(found), computeMs };
 }
 
 async function load({ header, tensors }: Frame): Promise<Answer> {
+  watchParent();
   const bytes = tensors.get("model")?.data.bytes;
   const source: ModelSource =
     bytes === undefined
@@ -62,9 +67,28 @@ async function load({ header, tensors }: Frame): Promise<Answer> {
   // Made by our own parent, whose side of this is typed.
   const options = (header["options"] ?? {}) as ChildSessionOptions;
   const files = await verified(source, options.digest);
-  session = await OrtSession.open(source, options);
+  session = await OrtSession.open(source, options, loadBindingAlone);
   await files.recheck();
-  return [{ kind: "loaded", inputs: [...session.inputs], outputs: [...session.outputs] }];
+  const ends = { inputs: [...session.inputs], outputs: [...session.outputs] };
+  return { header: { kind: "loaded", ...ends } };
+}
+
+/**
+ * A read that waits sees the end of the parent by itself; what loads or computes does not. So the watch, which takes
+ * as long to start as the runtime, is not there before the first model.
+ */
+function watchParent(): void {
+  if (!watching) endWithParent(Number(process.argv[2]));
+  watching = true;
+}
+
+/** Where memory ends, the system shall kill a model and not the server: each may raise its own score. */
+function preferAsVictim(): void {
+  try {
+    writeFileSync("/proc/self/oom_score_adj", "500");
+  } catch {
+    // Not on this system.
+  }
 }
 
 function failed(error: unknown): Answer {
@@ -80,16 +104,7 @@ function failed(error: unknown): Answer {
             text: messageOf(error),
           }),
         ];
-  return [{ kind: "failed", code: known ? error.code : "environment", diagnostics }];
-}
-
-function encoded(id: number, answer: Answer): Uint8Array[] {
-  try {
-    return encodeFrame(id, ...answer);
-  } catch (error) {
-    // An answer that is too large for a frame.
-    return encodeFrame(id, ...failed(error));
-  }
+  return { header: { kind: "failed", code: known ? error.code : "environment", diagnostics } };
 }
 
 /** The next question; after a broken frame nothing can be read any more: say why, and leave. */
@@ -104,16 +119,18 @@ function nextFrame(): Frame {
   return process.exit(0);
 }
 
-function reply(pieces: readonly Uint8Array[]): void {
+function reply(id: number, answer: Answer): void {
   try {
-    channel.write(pieces);
-  } catch {
-    // Nobody reads any more.
-    process.exit(0);
+    channel.write({ id, ...answer });
+  } catch (error) {
+    // An answer that is too large for a frame is told; else nobody reads any more.
+    if (error instanceof SkipwayError) channel.write({ id, ...failed(error) });
+    else process.exit(0);
   }
 }
 
-for (;;) {
+/** Answers one question, in a function of its own: nothing refers to its tensors once it is over. */
+async function serveOne(): Promise<void> {
   const frame = nextFrame();
   let answer: Answer;
   try {
@@ -123,6 +140,18 @@ for (;;) {
   } catch (error) {
     answer = failed(error);
   }
-  reply(encoded(frame.id, answer));
-  if (++runs % RUNS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
+  reply(frame.id, answer);
+  garbage.add(
+    frame.tensors,
+    (answer.parts ?? []).flatMap(({ pieces }) => pieces),
+  );
+  if (frame.header["kind"] === "prepare") watchParent();
+}
+
+for (;;) {
+  await serveOne();
+  const collected = garbage.collect();
+  // Of buffers that native code made, the memory is given back in a turn of the event loop.
+  if (++runs % RUNS_PER_TURN === 0 || collected)
+    await new Promise((resolve) => setImmediate(resolve));
 }

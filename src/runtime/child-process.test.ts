@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,13 +7,13 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { idsOf } from "../../test/contracts/runner.ts";
 import {
   affineModel,
+  expandModel,
   identityModel,
   pairModel,
   slowModel,
   slowToLoadModel,
-  wideModel,
 } from "../../test/models.ts";
-import { float32, float32Values, type Tensor, tensor } from "../graph/tensor.ts";
+import { float32, float32Values, int64, type Tensor, tensor } from "../graph/tensor.ts";
 import { childProcessRunner } from "./child-process.ts";
 import { memoryOf } from "./memory-probe.ts";
 import { childEnvironment } from "./model-process.ts";
@@ -142,6 +143,23 @@ describe("a model in a process of its own", () => {
     for (const session of sessions) await session.close();
   });
 
+  test("a run that finds no memory fails alone", async () => {
+    await using session = await childProcessRunner().load({ bytes: expandModel() });
+    const to = (count: number) =>
+      new Map([
+        ["x", float32([1], [7])],
+        ["to", int64([1], [count])],
+      ]);
+    // Four terabytes.
+    expect(await idsOf(session.run(to(2 ** 40)))).toEqual(["runtime/out-of-memory"]);
+    expect((await session.run(to(3))).get("y")).toEqual(float32([3], [7, 7, 7]));
+  });
+
+  test("is what the system kills first where memory ends", async () => {
+    await using session = await childProcessRunner().load({ bytes: affineModel() });
+    expect(readFileSync(`/proc/${session.pid}/oom_score_adj`, "utf8")).toBe("500\n");
+  });
+
   test("says what its process holds, and forgets the peak when it is told to", async () => {
     await using session = await childProcessRunner().load({ bytes: identityModel("uint8", ["N"]) });
     const bytes = 60_000_000;
@@ -180,7 +198,7 @@ describe("a parent that is killed leaves no orphan", () => {
     ["idle", affineModel()],
     ["busy", slowModel(ENDLESS)],
     ["loading", slowToLoadModel()],
-    ["full", wideModel()],
+    ["full", expandModel(25_000_000)],
     ["spare", affineModel()],
   ])("%s", async (work, bytes) => {
     const { parent, pid } = await started(work, bytes);
@@ -197,6 +215,7 @@ describe("what a process has around it", () => {
     const own = { PATH: "/bin", LC_ALL: "C", OMP_NUM_THREADS: "2", AWS_SECRET_ACCESS_KEY: "s" };
     expect(childEnvironment({ ...own, SKIPWAY_TOKEN: "t", LD_LIBRARY_PATH: "/l" })).toEqual({
       MALLOC_TRIM_THRESHOLD_: "131072",
+      GLIBC_TUNABLES: "glibc.malloc.hugetlb=1",
       PATH: "/bin",
       LC_ALL: "C",
       OMP_NUM_THREADS: "2",
@@ -204,6 +223,7 @@ describe("what a process has around it", () => {
     });
     expect(childEnvironment({ MALLOC_TRIM_THRESHOLD_: "1" })).toEqual({
       MALLOC_TRIM_THRESHOLD_: "1",
+      GLIBC_TUNABLES: "glibc.malloc.hugetlb=1",
     });
   });
 });

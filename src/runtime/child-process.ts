@@ -51,6 +51,8 @@ export interface ChildSession extends Session {
   runBatch(members: readonly Tensors[], options?: ChildRunOptions): Promise<Tensors[]>;
   /** Sets the peak of `memory` to what is held now; false where the system does not allow it. */
   resetPeak(): boolean;
+  /** Ends the process now, whatever it does. */
+  kill(): void;
 }
 
 /** A runner that starts one process for each model. */
@@ -203,8 +205,8 @@ class ChildProcessSession implements ChildSession {
     const work = this.#submit({ kind: "run", ...(outputs && { outputs }) }, parts, signal);
     this.#wanted.add(work);
     try {
-      const { header, tensors } = await work;
-      options.onComputed?.(Number(header["computeMs"]));
+      const { computeMs, tensors } = await work;
+      options.onComputed?.(computeMs);
       return tensors;
     } finally {
       this.#wanted.delete(work);
@@ -268,6 +270,11 @@ class ChildProcessSession implements ChildSession {
 
   resetPeak(): boolean {
     return resetPeakOf(this.pid);
+  }
+
+  kill(): void {
+    this.#closed = true;
+    this.#process.kill();
   }
 
   async close(): Promise<void> {

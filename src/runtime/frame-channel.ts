@@ -2,16 +2,25 @@
 // nothing else to do meanwhile, and a call that blocks wakes up sooner than an event loop (docs/design/process.md).
 
 import { readSync, writevSync } from "node:fs";
-import { type Frame, PREFIX_BYTES, parseFrame, readPrefix } from "./frames.ts";
+import {
+  type Frame,
+  FrameEncoder,
+  FrameParser,
+  PREFIX_BYTES,
+  readPrefix,
+  type Sent,
+} from "./frames.ts";
 
 /** What one read may take ahead; a small frame comes whole in one call. */
 const STAGE_BYTES = 65_536;
 /** Memory for content up to this is kept from frame to frame: fresh pages are what takes time in 602 KB. */
-const KEPT_BYTES = 4_194_304;
+export const KEPT_BYTES = 4_194_304;
 
 /** A blocking channel of frames. */
 export class FrameChannel {
   readonly #fd: number;
+  readonly #parser = new FrameParser();
+  readonly #encoder = new FrameEncoder();
   readonly #stage: Buffer = Buffer.allocUnsafeSlow(STAGE_BYTES);
   #kept: Buffer = Buffer.alloc(0);
   #start = 0;
@@ -41,12 +50,16 @@ export class FrameChannel {
       if (got === 0) return undefined;
       at += got;
     }
-    return parseFrame(prefix, content);
+    return this.#parser.parse(prefix, content);
   }
 
-  /** Writes all pieces; returns when the system has taken them. */
-  write(pieces: readonly Uint8Array[]): void {
-    let rest = pieces.slice();
+  /**
+   * Writes a frame; returns when the system has taken all of it.
+   *
+   * @throws SkipwayError `input` when it would be too large; nothing is written then.
+   */
+  write(frame: Sent): void {
+    let rest = this.#encoder.encode(frame);
     while (rest.length > 0) {
       let written = writevSync(this.#fd, rest);
       let done = 0;

@@ -8,7 +8,15 @@ import { limits } from "../base/limits.ts";
 import { stringTensor } from "../graph/string-tensor.ts";
 import { type Tensor, tensor } from "../graph/tensor.ts";
 import { FrameChannel } from "./frame-channel.ts";
-import { encodeFrame, type Frame, FrameReader, partsOf, readPrefix } from "./frames.ts";
+import {
+  type Frame,
+  FrameEncoder,
+  FrameReader,
+  type Part,
+  PREFIX_BYTES,
+  partsOf,
+  readPrefix,
+} from "./frames.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "skipway-frames-"));
 const file = join(folder, "frames");
@@ -36,12 +44,26 @@ const tensors = fc
     { maxKeys: 3 },
   )
   .map((found) => new Map(Object.entries(found)));
-const messages = fc.array(tensors, { minLength: 1, maxLength: 4 });
+/** Some of them twice, and in between with their axes in another order: as many bytes, another header. */
+const messages = fc
+  .array(fc.tuple(tensors, fc.boolean()), { minLength: 1, maxLength: 4 })
+  .map((list) =>
+    list.flatMap(([found, again]) => (again ? [found, turned(found), found] : [found])),
+  );
 
-function plain({ id, header, tensors: found }: Frame) {
+function turned(found: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> {
+  return new Map(
+    [...found].map(([name, value]) => [name, { ...value, shape: value.shape.toReversed() }]),
+  );
+}
+
+function encodeFrame(id: number, header: Frame["header"], parts: readonly Part[] = []) {
+  return new FrameEncoder().encode({ id, header, parts });
+}
+
+function plain({ id, header, computeMs, tensors: found }: Frame) {
   return {
-    id,
-    note: header["note"],
+    ...{ id, computeMs, note: header["note"] },
     tensors: [...found].map(([name, { dtype, shape, data }]) => ({
       ...{ name, dtype, shape, aligned: data.bytes.byteOffset % 8 === 0 },
       bytes: Buffer.from(data.bytes).toString("latin1"),
@@ -50,15 +72,18 @@ function plain({ id, header, tensors: found }: Frame) {
 }
 
 function streamOf(sent: readonly Frame[]): Buffer {
+  const encoder = new FrameEncoder();
   return Buffer.concat(
-    sent.flatMap(({ id, header, tensors: found }) => encodeFrame(id, header, partsOf(found))),
+    sent.flatMap((one) => encoder.encode({ ...one, parts: partsOf(one.tensors) })),
   );
 }
 
 function framed(list: readonly ReadonlyMap<string, Tensor>[]): Frame[] {
   return list.map((found, i) => ({
     id: i + 4_000_000_000,
-    header: { note: `é ${"x".repeat(i)}` },
+    // Like the one before, or another.
+    header: { note: `é ${"x".repeat(i >> 2)}` },
+    computeMs: i / 3,
     tensors: found,
   }));
 }
@@ -87,9 +112,7 @@ describe("frames", () => {
         const sent = framed(list);
         const out = openSync(file, "w");
         const writer = new FrameChannel(out);
-        for (const one of sent) {
-          writer.write(encodeFrame(one.id, one.header, partsOf(one.tensors)));
-        }
+        for (const one of sent) writer.write({ ...one, parts: partsOf(one.tensors) });
         closeSync(out);
         expect(Buffer.compare(readFileSync(file), streamOf(sent))).toBe(0);
         const from = openSync(file, "r");
@@ -151,9 +174,9 @@ describe("frames", () => {
         const headerBytes = Math.ceil(text.byteLength / 8) * 8;
         const head = Buffer.concat(
           [frame[0]?.subarray(0, 16) ?? Buffer.of(), text],
-          16 + headerBytes,
+          PREFIX_BYTES + headerBytes,
         );
-        head.fill(" ", 16 + text.byteLength);
+        head.fill(" ", PREFIX_BYTES + text.byteLength);
         head.writeUInt32LE(headerBytes, 8);
         try {
           const [got] = new FrameReader().push(head);
@@ -166,7 +189,7 @@ describe("frames", () => {
       }),
       { numRuns: 500 },
     );
-    writeFileSync(file, Buffer.concat(encodeFrame(1, {})).subarray(0, 17));
+    writeFileSync(file, Buffer.concat(encodeFrame(1, {})).subarray(0, PREFIX_BYTES + 1));
     const from = openSync(file, "r");
     expect(new FrameChannel(from).read()).toBeUndefined();
     closeSync(from);

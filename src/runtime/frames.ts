@@ -6,11 +6,14 @@ import { SkipwayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { type DType, dtypeBytes, isDType } from "../graph/dtype.ts";
 import { elementCount } from "../graph/shape.ts";
-import { type Tensor, tensor } from "../graph/tensor.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import type { Tensors } from "./runner.ts";
 
-/** u32 each, little-endian: MAGIC, number of the question, bytes of the header, bytes of the body. */
-export const PREFIX_BYTES = 16;
+/**
+ * Little-endian: u32 MAGIC, u32 number of the question, u32 bytes of the header, u32 bytes of the body, f64
+ * milliseconds. What differs from run to run stands here, so that headers repeat and are made and read once.
+ */
+export const PREFIX_BYTES = 24;
 /** "SKW1". What is no frame (a library that writes where it should not) is seen at once. */
 const MAGIC = 0x31574b53;
 /** Tensors start on multiples of this, so that they can be viewed where they lie. */
@@ -26,6 +29,16 @@ export interface Frame {
   readonly id: number;
   readonly header: Readonly<Record<string, unknown>>;
   readonly tensors: Tensors;
+  /** How long the work took, in answers. */
+  readonly computeMs: number;
+}
+
+/** A frame to be sent. */
+export interface Sent {
+  readonly id: number;
+  readonly header: Readonly<Record<string, unknown>>;
+  readonly parts?: readonly Part[];
+  readonly computeMs?: number;
 }
 
 /** A tensor to be sent, its bytes in pieces: those of a batch are written one after another, and arrive as one. */
@@ -46,50 +59,85 @@ export function partsOf(tensors: Tensors): Part[] {
   }));
 }
 
-/**
- * A frame as pieces to write. The bytes of large tensors are not copied.
- *
- * @throws SkipwayError `input` when the frame would be too large.
- */
-export function encodeFrame(
-  id: number,
-  header: Readonly<Record<string, unknown>>,
-  parts: readonly Part[] = [],
-): Uint8Array[] {
-  const body: Uint8Array[] = [];
-  const entries: Entry[] = [];
-  let bodyBytes = 0;
-  for (const { name, dtype, shape, pieces } of parts) {
-    const length = pieces.reduce((sum, piece) => sum + piece.byteLength, 0);
-    entries.push([name, dtype, shape, length]);
-    body.push(...pieces.filter((piece) => piece.byteLength > 0));
-    const padding = paddingOf(length);
-    if (padding > 0) body.push(PADDING.subarray(0, padding));
-    bodyBytes += length + padding;
+/** Makes frames of one stream. A header like the one before is not made again. */
+export class FrameEncoder {
+  #headerText = "";
+  #entries: readonly Entry[] = [];
+  #header: Buffer = Buffer.alloc(0);
+
+  /**
+   * A frame as pieces to write. The bytes of large tensors are not copied.
+   *
+   * @throws SkipwayError `input` when the frame would be too large.
+   */
+  encode({ id, header, parts = NO_PARTS, computeMs = 0 }: Sent): Uint8Array[] {
+    let bodyBytes = 0;
+    for (const part of parts) bodyBytes += padded(lengthOf(part.pieces));
+    const encoded = this.#headerOf(JSON.stringify(header), parts);
+    if (bodyBytes + encoded.byteLength > limits.frameBytesMax) throw tooLarge(bodyBytes);
+    const whole = bodyBytes <= ONE_PIECE_BYTES;
+    const bodyAt = PREFIX_BYTES + encoded.byteLength;
+    const head = Buffer.allocUnsafe(bodyAt + (whole ? bodyBytes : 0));
+    head.writeUInt32LE(MAGIC, 0);
+    head.writeUInt32LE(id, 4);
+    head.writeUInt32LE(encoded.byteLength, 8);
+    head.writeUInt32LE(bodyBytes, 12);
+    head.writeDoubleLE(computeMs, 16);
+    head.set(encoded, PREFIX_BYTES);
+    const pieces: Uint8Array[] = [head];
+    let at = bodyAt;
+    for (const part of parts) {
+      const length = lengthOf(part.pieces);
+      for (const piece of [...part.pieces, PADDING.subarray(0, padded(length) - length)]) {
+        if (whole) head.set(piece, at);
+        else if (piece.byteLength > 0) pieces.push(piece);
+        at += piece.byteLength;
+      }
+    }
+    return pieces;
   }
-  const text = JSON.stringify({ ...header, tensors: entries });
-  const textBytes = Buffer.byteLength(text);
-  const headerBytes = textBytes + paddingOf(textBytes);
-  if (bodyBytes + headerBytes > limits.frameBytesMax) throw tooLarge(bodyBytes);
-  const whole = bodyBytes <= ONE_PIECE_BYTES;
-  const head = Buffer.allocUnsafe(PREFIX_BYTES + headerBytes + (whole ? bodyBytes : 0));
-  head.writeUInt32LE(MAGIC, 0);
-  head.writeUInt32LE(id, 4);
-  head.writeUInt32LE(headerBytes, 8);
-  head.writeUInt32LE(bodyBytes, 12);
-  head.write(text, PREFIX_BYTES);
-  head.fill(" ", PREFIX_BYTES + textBytes, PREFIX_BYTES + headerBytes);
-  if (!whole) return [head, ...body];
-  let at = PREFIX_BYTES + headerBytes;
-  for (const piece of body) {
-    head.set(piece, at);
-    at += piece.byteLength;
+
+  #headerOf(text: string, parts: readonly Part[]): Buffer {
+    if (text === this.#headerText && alike(this.#entries, parts)) return this.#header;
+    const entries = parts.map(({ name, dtype, shape, pieces }): Entry => {
+      return [name, dtype, shape, lengthOf(pieces)];
+    });
+    const whole = JSON.stringify({ ...JSON.parse(text), tensors: entries });
+    const bytes = Buffer.byteLength(whole);
+    const encoded = Buffer.alloc(padded(bytes), " ");
+    encoded.write(whole);
+    this.#headerText = text;
+    this.#entries = entries;
+    this.#header = encoded;
+    return encoded;
   }
-  return [head];
 }
 
-function paddingOf(bytes: number): number {
-  return (ALIGNMENT - (bytes % ALIGNMENT)) % ALIGNMENT;
+const NO_PARTS: readonly Part[] = [];
+
+function lengthOf(pieces: readonly Uint8Array[]): number {
+  let length = 0;
+  for (const piece of pieces) length += piece.byteLength;
+  return length;
+}
+
+function alike(entries: readonly Entry[], parts: readonly Part[]): boolean {
+  if (entries.length !== parts.length) return false;
+  for (let i = 0; i < parts.length; i++) {
+    const [part, entry] = [parts[i], entries[i]];
+    if (part === undefined || entry === undefined) return false;
+    const [name, dtype, shape, bytes] = entry;
+    if (part.name !== name || part.dtype !== dtype || lengthOf(part.pieces) !== bytes) return false;
+    if (part.shape.length !== shape.length) return false;
+    for (let axis = 0; axis < shape.length; axis++) {
+      if (part.shape[axis] !== shape[axis]) return false;
+    }
+  }
+  return true;
+}
+
+function padded(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 }
 
 function tooLarge(bytes: number): SkipwayError {
@@ -107,6 +155,7 @@ function tooLarge(bytes: number): SkipwayError {
 /** What the prefix of a frame says. */
 export interface Prefix {
   readonly id: number;
+  readonly computeMs: number;
   readonly headerBytes: number;
   readonly bodyBytes: number;
 }
@@ -120,30 +169,45 @@ export function readPrefix(bytes: Buffer): Prefix {
   if (headerBytes + bodyBytes > limits.frameBytesMax) {
     throw broken(`says that it has ${headerBytes} + ${bodyBytes} bytes`);
   }
-  return { id, headerBytes, bodyBytes };
+  return { id, headerBytes, bodyBytes, computeMs: bytes.readDoubleLE(16) };
 }
 
 /** Name, type, shape and bytes of a tensor, in the order in which they lie in the body. */
 type Entry = readonly [name: string, dtype: DType, shape: readonly number[], bytes: number];
 
-/**
- * The frame in `content`, header and body; its tensors are views.
- *
- * @throws SkipwayError `input` where the parts do not add up.
- */
-export function parseFrame({ id, headerBytes }: Prefix, content: Buffer): Frame {
-  const header = parseHeader(content.toString("utf8", 0, headerBytes));
-  const tensors = new Map<string, Tensor>();
-  let at = headerBytes;
-  for (const entry of entriesOf(header["tensors"])) {
-    const [name, dtype, shape, length] = entry;
-    const end = at + length;
-    if (end > content.byteLength) throw broken("ends inside of a tensor");
-    const bytes = new Uint8Array(content.buffer, content.byteOffset + at, length);
-    tensors.set(name, tensor(dtype, shape, bytes));
-    at = end + paddingOf(length);
+/** Reads frames of one stream. A header like the one before is not read again. */
+export class FrameParser {
+  #bytes: Buffer = Buffer.alloc(0);
+  #header: Readonly<Record<string, unknown>> = {};
+  #entries: readonly Entry[] = [];
+
+  /**
+   * The frame in `content`, header and body; its tensors are views.
+   *
+   * @throws SkipwayError `input` where the parts do not add up.
+   */
+  parse({ id, headerBytes, computeMs }: Prefix, content: Buffer): Frame {
+    this.#readHeader(content.subarray(0, headerBytes));
+    const tensors = new Map<string, Tensor>();
+    let at = headerBytes;
+    for (const [name, dtype, shape, length] of this.#entries) {
+      if (at + length > content.byteLength) throw broken("ends inside of a tensor");
+      const bytes = new Uint8Array(content.buffer, content.byteOffset + at, length);
+      // As `tensor` makes it; that sizes agree was seen when the header was read.
+      tensors.set(name, { dtype, shape, data: { kind: "bytes", bytes } });
+      at += padded(length);
+    }
+    return { id, header: this.#header, tensors, computeMs };
   }
-  return { id, header, tensors };
+
+  #readHeader(bytes: Buffer): void {
+    if (bytes.equals(this.#bytes)) return;
+    const header = parseHeader(bytes.toString("utf8"));
+    this.#entries = entriesOf(header["tensors"]);
+    this.#header = header;
+    // A copy: the memory of a channel is used again.
+    this.#bytes = Buffer.from(bytes);
+  }
 }
 
 function parseHeader(text: string): Record<string, unknown> {
@@ -184,6 +248,7 @@ function broken(how: string): SkipwayError {
 
 /** Puts frames together from the chunks of a stream: each byte is copied once, to where it stays. */
 export class FrameReader {
+  readonly #parser = new FrameParser();
   readonly #prefixBytes: Buffer = Buffer.alloc(PREFIX_BYTES);
   #prefix: Prefix | undefined;
   #content: Buffer = Buffer.alloc(0);
@@ -210,7 +275,7 @@ export class FrameReader {
         // Memory of its own, aligned: answers are views of it.
         this.#content = Buffer.allocUnsafeSlow(this.#prefix.headerBytes + this.#prefix.bodyBytes);
       } else {
-        frames.push(parseFrame(this.#prefix, this.#content));
+        frames.push(this.#parser.parse(this.#prefix, this.#content));
         this.#prefix = undefined;
       }
     }

@@ -3,6 +3,7 @@
 
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { KEPT_BYTES } from "./frame-channel.ts";
 import type { Tensors } from "./runner.ts";
 
 /** Bytes that are over at most before they are collected. */
@@ -23,18 +24,20 @@ export class Garbage {
     setFlagsFromString("--no-expose-gc");
   }
 
-  /** A run with these inputs and outputs is over, and nobody holds them any more. */
-  add(inputs: Tensors, outputs: Tensors): void {
-    // Inputs come in chunks of the pipe, and are put together in one buffer.
-    this.#bytes += 2 * sizeOf(inputs) + sizeOf(outputs);
-    if (this.#bytes < GARBAGE_BYTES) return;
-    this.#bytes = 0;
-    setImmediate(() => this.#collect({ type: "minor" }));
+  /** A run is over that had these inputs and this answer. */
+  add(inputs: Tensors, answer: readonly Uint8Array[]): void {
+    let bytes = 0;
+    for (const { data } of inputs.values()) bytes += data.bytes.byteLength;
+    // The channel keeps memory for smaller questions.
+    if (bytes > KEPT_BYTES) this.#bytes += bytes;
+    for (const piece of answer) this.#bytes += piece.byteLength;
   }
-}
 
-function sizeOf(tensors: Tensors): number {
-  let total = 0;
-  for (const { data } of tensors.values()) total += data.bytes.byteLength;
-  return total;
+  /** Collects if that is worth it. By now nobody refers to what is over. */
+  collect(): boolean {
+    if (this.#bytes < GARBAGE_BYTES) return false;
+    this.#bytes = 0;
+    this.#collect({ type: "minor" });
+    return true;
+  }
 }

@@ -13,11 +13,15 @@ import type { Tensors } from "./runner.ts";
 export interface MadeUpSizes {
   /** Along axis 0, where that has no number. Default 1. */
   readonly rows?: number;
-  /** Of every other dim without a number: a length, or height and width. Default 64, which halves often enough. */
+  /** Of every other dim without a number: a length, or height and width. Default 64. */
   readonly size?: number;
 }
 
-/** Halves of 64 five times are still two: what U-shaped networks and pyramids need. */
+/**
+ * Sizes worth a try, one after the other, where a model fails: 64 is still two after five halvings, as
+ * networks with levels need; 16 is no more than the places that a small transformer knows; 256 is an image.
+ */
+export const MADE_UP_SIZES: readonly number[] = [64, 16, 256];
 const SIZE = 64;
 
 const INTEGERS = {
@@ -122,7 +126,12 @@ function repeated(tile: Uint8Array, length: number): Uint8Array {
 }
 
 /** Failures that are the made-up inputs' fault, or the way's: sizes inside, answers that cannot be sent. */
-const INCONCLUSIVE = new Set(["runtime/failed", "runtime/too-large", "runtime/dtype"]);
+const INCONCLUSIVE = new Set([
+  "runtime/failed",
+  "runtime/out-of-memory",
+  "runtime/too-large",
+  "runtime/dtype",
+]);
 
 /** Whether a run on made-up inputs failed in a way that says nothing about the model. */
 export function inconclusive(error: unknown): boolean {

@@ -19,15 +19,16 @@ import type {
   Surroundings,
 } from "./batcher/types.ts";
 import type { Counters } from "./counters.ts";
-import { givenUp, RequestError, requestErrorOf } from "./errors.ts";
+import { CLIENT_CLOSED, idOf, RequestError, requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import type { VersionMetrics } from "./metrics.ts";
 import { type Question, questionOf } from "./question.ts";
+import { tellPhases } from "./tracing.ts";
 
 /** What decides which requests run together and when. */
 export interface Decider {
   step(event: BatcherEvent, around: Surroundings): readonly BatcherAction[];
-  load(): BatcherLoad;
+  load(nowMs: number): BatcherLoad;
 }
 
 /** The model behind an engine, as its process tells it. */
@@ -134,7 +135,7 @@ export class Engine {
 
   /** What waits and what runs. */
   load(): BatcherLoad {
-    return this.#options.decider.load();
+    return this.#options.decider.load(this.#clock.monotonicMs());
   }
 
   /** How long the oldest request that no process has yet waits. Milliseconds. */
@@ -215,9 +216,9 @@ export class Engine {
       };
       call.observe?.phase("admit", fromMs, request.arrivedMs);
       const cancel = (): void => {
+        // Also one that runs already: nobody waits for its answer any more.
+        this.#fail(pending, endedBy(signal));
         this.#step({ kind: "cancel", id: request.id });
-        // One that runs already: nobody waits for its answer any more.
-        this.#fail(pending, givenUp(signal));
       };
       const settle = (): void => {
         signal?.removeEventListener("abort", cancel);
@@ -273,7 +274,7 @@ export class Engine {
   }
 
   #refusal({ inputs, outputs, signal }: InferenceCall): RequestError | undefined {
-    if (signal?.aborted) return givenUp(signal);
+    if (signal?.aborted) return endedBy(signal);
     const down = this.#slots.size === 0;
     const waited = this.#clock.monotonicMs() - this.#downSinceMs;
     if (this.#closed || (down && waited > this.#patienceMs)) return this.#unavailable();
@@ -312,7 +313,7 @@ export class Engine {
   /** Puts a request that has not been computed back into the queue. */
   #again(pending: Pending, batchable: boolean): void {
     if (pending.call.signal?.aborted) {
-      this.#fail(pending, givenUp(pending.call.signal));
+      this.#fail(pending, endedBy(pending.call.signal));
       return;
     }
     if (this.#closed) {
@@ -352,10 +353,6 @@ export class Engine {
   #refuse({ id, reason, text, retryAfterMs }: Refusal): void {
     const pending = this.#pending.get(id);
     if (pending === undefined) return;
-    if (reason === "canceled") {
-      pending.reject(givenUp(pending.call.signal));
-      return;
-    }
     const [status, label] = REFUSALS[reason];
     const retry =
       retryAfterMs === undefined
@@ -381,7 +378,7 @@ export class Engine {
     const known = this.#forms.get(bucket);
     if (known !== undefined) this.#options.memory?.begin(batch, known.form, rows, slot);
     compute(session, members).then(
-      (answers) => this.#finished(running, answers),
+      ({ answers, inferMs }) => this.#finished(running, answers, inferMs),
       (error: unknown) => this.#failed(running, error),
     );
   }
@@ -391,7 +388,7 @@ export class Engine {
     this.#options.memory?.end(batch);
   }
 
-  #finished(running: Running, answers: readonly Tensors[]): void {
+  #finished(running: Running, answers: readonly Tensors[], inferMs: number | undefined): void {
     if (!this.#running.has(running.batch)) return;
     const now = this.#clock.monotonicMs();
     const slot = this.#slots.get(running.slot);
@@ -404,7 +401,7 @@ export class Engine {
     for (const [i, one] of running.members.entries()) {
       if (!this.#pending.has(one.request.id)) continue;
       const queueMs = running.sentMs - one.request.arrivedMs;
-      tellPhases(one, running, { beganMs: now - tookMs, endMs: now });
+      tellPhases(one.call.observe, { ...running, queueMs, tookMs, inferMs, endMs: now });
       one.resolve({
         outputs: present(answers[i], "an answer for each member"),
         version,
@@ -415,7 +412,13 @@ export class Engine {
     }
     // Questions of the server's own are no traffic.
     if (running.members.every((one) => one.call.internal === true)) return;
-    counters.ran({ rows: running.rows, inputMs: 0, inferMs: tookMs, outputMs: 0 });
+    const inside = Math.min(tookMs, inferMs ?? tookMs);
+    counters.ran({
+      rows: running.rows,
+      inputMs: tookMs - inside,
+      inferMs: inside,
+      outputMs: this.#clock.monotonicMs() - now,
+    });
     this.#options.metrics?.().batch({ rows: running.rows, startMs: now - tookMs, endMs: now });
   }
 
@@ -431,6 +434,7 @@ export class Engine {
     this.#forget(running);
     if (slot !== undefined) this.#step({ kind: "failed", batch: running.batch });
     const alone = running.members.length === 1;
+    if (idOf(error) === "runtime/not-batchable") this.#model = { ...this.#model, batched: false };
     for (const one of running.members) {
       // One bad request must not fail the others of its batch: each gets its own run.
       if (alone) this.#fail(one, requestErrorOf(error, one.call.signal));
@@ -457,39 +461,45 @@ export class Engine {
   }
 }
 
-/** When a request waited, when its batch waited for the one before it, and when it ran. */
-function tellPhases(
-  { call: { observe }, request }: Pending,
-  { batch, rows, sentMs }: Running,
-  run: { readonly beganMs: number; readonly endMs: number },
-): void {
-  observe?.phase("queue", request.arrivedMs, sentMs);
-  observe?.phase("batch", sentMs, run.beganMs);
-  observe?.phase("infer", run.beganMs, run.endMs);
-  observe?.batched({ id: batch, rows });
-}
-
 /** The status and the label of each refusal. */
 const REFUSALS = {
   "queue-full": [429, "queue-full"],
   deadline: [504, "deadline"],
   "memory-never": [507, "memory"],
   "memory-later": [503, "memory"],
+  canceled: [CLIENT_CLOSED, "canceled"],
 } as const;
 
+/** A client that went away, or what else ended the request, such as its deadline. */
+function endedBy(signal: AbortSignal | undefined): RequestError {
+  const reason: unknown = signal?.reason;
+  if (reason instanceof RequestError) return reason;
+  return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
+}
+
 function isDeath(error: unknown): boolean {
-  if (!(error instanceof SkipwayError)) return false;
-  const id = error.diagnostics[0]?.id;
+  const id = idOf(error);
   return id === "runtime/process-died" || id === "runtime/closed";
 }
 
+/** The answers, and the milliseconds inside the model. */
 async function compute(
   session: ChildSession,
   members: readonly Pending[],
-): Promise<readonly Tensors[]> {
+): Promise<{ answers: readonly Tensors[]; inferMs: number | undefined }> {
   const [first] = members;
   const { call } = present(first, "batches have members");
-  const options = call.outputs === undefined ? {} : { outputs: call.outputs };
-  if (members.length === 1) return [await session.run(call.inputs, options)];
-  return Promise.all(members.map((one) => session.run(one.call.inputs, options)));
+  let inferMs: number | undefined;
+  const onComputed = (ms: number): void => {
+    inferMs = ms;
+  };
+  const options = { onComputed, ...(call.outputs !== undefined && { outputs: call.outputs }) };
+  const answers =
+    members.length === 1
+      ? [await session.run(call.inputs, options)]
+      : await session.runBatch(
+          members.map((one) => one.call.inputs),
+          options,
+        );
+  return { answers, inferMs };
 }

@@ -50,17 +50,14 @@ export function sentenceOf(diagnostics: readonly Diagnostic[]): string {
   return [...faults, ...fixes].join(" ");
 }
 
-/** Why a request was given up: who does it says so; a client that goes away says nothing. */
-export function givenUp(signal: AbortSignal | undefined): RequestError {
-  const reason: unknown = signal?.reason;
-  if (reason instanceof RequestError) return reason;
-  return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
-}
-
 /** What a failure of the model's session means for the request. */
 export function requestErrorOf(error: unknown, signal?: AbortSignal): RequestError {
   if (error instanceof RequestError) return error;
-  if (signal?.aborted) return givenUp(signal);
+  if (signal?.aborted) {
+    // Who gives up says why; a client that goes away says nothing.
+    if (signal.reason instanceof RequestError) return signal.reason;
+    return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
+  }
   if (error instanceof SkipwayError) {
     const [first] = error.diagnostics;
     const text = error.diagnostics.length > 0 ? sentenceOf(error.diagnostics) : error.message;
@@ -93,4 +90,9 @@ export function portError(host: string, port: number, cause: unknown): SkipwayEr
     cause,
     diagnostics: [found],
   });
+}
+
+/** The id of an error's first finding. */
+export function idOf(error: unknown): string | undefined {
+  return error instanceof SkipwayError ? error.diagnostics[0]?.id : undefined;
 }

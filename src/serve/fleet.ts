@@ -6,17 +6,22 @@ import { messageOf, SkipwayError } from "../base/errors.ts";
 import { Counters } from "./counters.ts";
 import { RequestError } from "./errors.ts";
 import type { IndexRow } from "./extensions.ts";
+import type { ModelStats, ServedModel } from "./hosting.ts";
 import type { ServedVersion } from "./inference.ts";
+import type { Invariance } from "./invariance.ts";
 import type { ServerMetrics, VersionKey, VersionMetrics } from "./metrics.ts";
 import { RoutedModel } from "./routed-model.ts";
 import { roleOf, splitFaults, type TrafficSplit } from "./router.ts";
 import { Shadow } from "./shadow.ts";
 import type { ModelSource } from "./sources.ts";
-import type { ModelStats, ServedModel, VersionHost } from "./version-host.ts";
+import type { VersionHost } from "./version-host.ts";
 
 /** What a fleet gives each of its hosts. */
 export interface HostSurroundings {
+  /** Of those before it. */
   readonly counters: Counters;
+  /** Found out before, of the same file. */
+  readonly invariance: Invariance | undefined;
   readonly metrics: (() => VersionMetrics) | undefined;
   readonly onState: () => void;
 }
@@ -57,6 +62,8 @@ interface Slot extends FleetEntry {
   readonly stamps: Map<number, string | undefined>;
   /** They go on counting when a version is loaded again. */
   readonly counters: Map<number, Counters>;
+  /** Whether requests may share runs, by the digest of the file. */
+  readonly invariance: Map<string, Invariance>;
   /** The end of the last change: changes of one name come one after another. */
   turn: Promise<unknown>;
   /** Ends the load that is under way. */
@@ -155,14 +162,16 @@ export class Fleet {
    * @throws SkipwayError when a version does not load; what was served goes on.
    * @throws RequestError 404 for a name that the source does not have.
    */
-  load(name: string): Promise<void> {
-    const slot = this.#slots.get(name) ?? this.#slot(name);
+  async load(name: string): Promise<void> {
+    // Names that nobody has leave nothing behind.
+    if (!this.#slots.has(name) && (await this.#parts.source.wanted(name)) === undefined) {
+      throw unknownModel(name);
+    }
+    const slot = this.#slot(name);
     slot.next ??= this.#inTurn(slot, (one) => {
       one.next = undefined;
       one.unloaded = false;
       return this.#bring(one, true);
-    }).finally(() => {
-      if (slot.hosts.size === 0 && slot.failed.size === 0) this.#slots.delete(name);
     });
     return slot.next;
   }
@@ -258,6 +267,7 @@ export class Fleet {
       failed: new Map(),
       stamps: new Map(),
       counters: new Map(),
+      invariance: new Map(),
       turn: Promise.resolve(),
       abort: new AbortController(),
       next: undefined,
@@ -325,9 +335,10 @@ export class Fleet {
     const counters = slot.counters.get(model.version) ?? new Counters(this.#parts.clock);
     slot.counters.set(model.version, counters);
     const onState = (): void => this.#notify();
+    const invariance = slot.invariance.get(model.digest);
     const { metrics: all } = this.#parts;
     const metrics = all && (() => all.version(this.keyOf(model)));
-    const host = this.#parts.host(model, { counters, metrics, onState });
+    const host = this.#parts.host(model, { counters, invariance, metrics, onState });
     const { signal } = slot.abort;
     const stop = (): void => void host.stop();
     slot.loading.add(host);
@@ -338,6 +349,7 @@ export class Fleet {
         await host.stop();
         throw new SkipwayError("interrupted", `the load of ${model.name} was stopped`);
       }
+      if (host.invariance !== undefined) slot.invariance.set(model.digest, host.invariance);
       return host;
     } finally {
       signal.removeEventListener("abort", stop);

@@ -16,6 +16,7 @@ import {
 } from "../../test/models.ts";
 import { limits } from "../base/limits.ts";
 import { float32 } from "../graph/tensor.ts";
+import type { HostSettings } from "./hosting.ts";
 import { BodyReader } from "./http/body.ts";
 import { afterDeath, NO_FAILURES } from "./restart.ts";
 import { ModelServer } from "./server.ts";
@@ -45,9 +46,13 @@ afterAll(() => rm(folder, { recursive: true }));
 async function start(
   name = "affine",
   versions = [1],
+  settings: Partial<HostSettings> = {},
 ): Promise<{ server: ModelServer; at: string }> {
   // No probe in between: what the model does is counted.
-  const server = new ModelServer({ version: "1.2.3", settings: { probeEveryMs: 1e6 } });
+  const server = new ModelServer({
+    version: "1.2.3",
+    settings: { probeEveryMs: 1e6, ...settings },
+  });
   servers.push(server);
   for (const version of versions) {
     await server.serve({ name, version, path: join(folder, name), digest: `sha256:${version}` });
@@ -329,6 +334,8 @@ describe("bad luck", () => {
     setTimeout(() => gone.abort(), 100);
     await expect(second).rejects.toThrow();
     expect((await first).status).toBe(200);
+    // It may be at the process already: then its run goes on for nobody.
+    while (server.stats()[0]?.inFlight !== 0) await new Promise((r) => setTimeout(r, 10));
     expect(server.stats()[0]).toMatchObject({
       requests: 1,
       failures: { canceled: 1 },
@@ -338,7 +345,8 @@ describe("bad luck", () => {
   });
 
   test("too many waiting requests are refused at once, the others are answered", async () => {
-    const { at, server } = await start("slow");
+    const queue = { requests: 8, rows: 100, bytes: 1e6 };
+    const { at, server } = await start("slow", [1], { queue, maxBatchRows: 1 });
     const inputs = [{ name: "x", shape: [1], datatype: "FP32", data: [1] }];
     const gone = new AbortController();
     let refused = 0;
@@ -352,13 +360,14 @@ describe("bad luck", () => {
           if (status === 429) refused++;
         })
         .catch(() => {});
-    const flying = Array.from({ length: 1 + limits.queueRequestsMax + 5 }, send);
-    // Not before the five have their answer: an abort would cut it off.
+    // Eight wait, one or two are at the process.
+    const flying = Array.from({ length: 8 + 2 + 5 }, send);
+    // Not before these have their answer: an abort would cut it off.
     while (refused < 5) await new Promise((r) => setTimeout(r, 10));
     gone.abort();
     await Promise.all(flying);
-    expect(refused).toBe(5);
-    expect(server.stats()[0]?.failures["queue-full"]).toBe(5);
+    expect(refused).toBeLessThanOrEqual(7);
+    expect(server.stats()[0]?.failures["queue-full"]).toBe(refused);
   });
 
   test("stop finishes what is under way and then refuses", async () => {

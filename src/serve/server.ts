@@ -1,6 +1,7 @@
 // The server: one HTTP port for the protocol, the metrics, the control and whatever else is registered on the
 // same app; behind it the fleet, one process for each version.
 
+import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { OtlpExporter } from "../observe/otlp-exporter.ts";
@@ -10,11 +11,17 @@ import type { Sampling } from "../observe/trace.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
 import { Guard, type GuardStore } from "./auth/guard.ts";
 import { registerLogin } from "./auth/login.ts";
+import { Batcher } from "./batcher/batcher.ts";
 import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
-import { fifo } from "./fifo.ts";
 import { Fleet, type FleetParts } from "./fleet.ts";
-import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
+import {
+  type GrpcServer,
+  type GrpcServerOptions,
+  type GrpcSource,
+  startGrpc,
+} from "./grpc/server.ts";
+import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
 import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
@@ -26,13 +33,7 @@ import { ServerMetrics } from "./metrics.ts";
 import type { LogMode } from "./request-log.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
 import { RequestObserver } from "./tracing.ts";
-import {
-  HOST_DEFAULTS,
-  type HostSettings,
-  type ModelStats,
-  type ServedModel,
-  VersionHost,
-} from "./version-host.ts";
+import { VersionHost } from "./version-host.ts";
 import { readingsOf } from "./version-readings.ts";
 
 /** How a server is set up. */
@@ -69,7 +70,7 @@ export class ModelServer {
   readonly app: FastifyInstance;
   /** Who may come in; gRPC asks it too. */
   readonly guard: Guard;
-  readonly #tls: boolean;
+  readonly #certificates: Certificates | undefined;
   readonly fleet: Fleet;
   readonly #process: ProcessWatch;
   readonly #metrics: ServerMetrics;
@@ -84,7 +85,7 @@ export class ModelServer {
 
   constructor(options: ServerOptions) {
     this.#drainMs = options.drainMs ?? DRAIN_MS;
-    const { clock = systemClock, source = this.#given } = options;
+    const { clock = systemClock, source = this.#given, traces } = options;
     this.#process = new ProcessWatch(clock);
     this.#metrics = new ServerMetrics(clock, this.#process);
     this.fleet = fleetOf(options, { source, metrics: this.#metrics, drainMs: this.#drainMs });
@@ -94,11 +95,12 @@ export class ModelServer {
         readings: readingsOf(host),
       })),
     );
+    this.#exporter = traces?.otlp && new OtlpExporter(traces.otlp);
+    const observer = this.#observer(options);
     this.fleet.onState(() => this.#notify());
-    this.#exporter = options.traces?.otlp && new OtlpExporter(options.traces.otlp);
     this.guard = new Guard(options.access);
-    this.#tls = options.certificates !== undefined;
-    this.app = buildApp({ ...options, guard: this.guard, observer: this.#observer(options) });
+    this.#certificates = options.certificates;
+    this.app = buildApp({ ...options, guard: this.guard, observer });
     registerLogin(this.app, this.guard);
     this.#source = {
       version: options.version,
@@ -108,6 +110,7 @@ export class ModelServer {
       ready: () => this.ready(),
       repository: repositoryOf(this.fleet),
       onState: (listener) => this.onState(listener),
+      observer,
     };
     registerOip(this.app, this.#source);
     registerControl(this.app, this.fleet);
@@ -167,13 +170,13 @@ export class ModelServer {
   async listen(options: ListenOptions & { readonly grpcPort?: number }): Promise<string> {
     const { host = DEFAULT_HOST, port, grpcPort } = options;
     const admin = await this.guard.hasAdmin();
-    this.guard.open(reachOf(options, { tls: this.#tls, admin }));
+    this.guard.open(reachOf(options, { tls: this.#certificates !== undefined, admin }));
     if (grpcPort !== undefined) {
-      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort });
+      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort, ...this.#grpcAccess() });
     }
     try {
       const address = await this.app.listen({ host, port });
-      return this.#tls ? address.replace(/^http:/, "https:") : address;
+      return this.#certificates !== undefined ? address.replace(/^http:/, "https:") : address;
     } catch (cause) {
       throw portError(host, port, cause);
     }
@@ -222,6 +225,15 @@ export class ModelServer {
     });
   }
 
+  /** gRPC goes through the same door as HTTP. */
+  #grpcAccess(): Pick<GrpcServerOptions, "tls" | "authorize"> {
+    return {
+      ...(this.#certificates !== undefined && { tls: this.#certificates }),
+      authorize: (method, { header, peer, secure }) =>
+        this.guard.admitCall(method, { authorization: header("authorization"), peer, secure }),
+    };
+  }
+
   #notify(): void {
     for (const listener of this.#listeners) listener();
   }
@@ -236,15 +248,26 @@ function fleetOf(
   return new Fleet({
     ...parts,
     clock,
-    uniform: () => Math.random(),
+    // Who can tell what comes next could choose the version that answers.
+    uniform: () => randomInt(2 ** 47) / 2 ** 47,
     host: (model, around) =>
       new VersionHost(model, {
         ...around,
         runner,
         clock,
         settings,
-        decider: ({ maxBatchRows }) => fifo(maxBatchRows),
+        decider: batcherFor,
       }),
+  });
+}
+
+function batcherFor({ maxBatchRows, maxQueueDelayMs, queue }: HostSettings): Batcher {
+  return new Batcher({
+    maxBatchRows,
+    maxQueueDelayMs,
+    queueRequestsMax: queue.requests,
+    queueRowsMax: queue.rows,
+    queueBytesMax: queue.bytes,
   });
 }
 

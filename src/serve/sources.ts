@@ -7,7 +7,7 @@ import { stat } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
-import type { ServedModel } from "./version-host.ts";
+import type { ServedModel } from "./hosting.ts";
 
 /** The versions of one name that ought to be served. */
 export interface WantedModel {

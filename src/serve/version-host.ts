@@ -5,15 +5,18 @@ import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
+import { isDigest } from "../registry/digest.ts";
 import type { ChildRunner, ChildSession } from "../runtime/child-process.ts";
 import { memoryOf } from "../runtime/memory-probe.ts";
-import type { MemoryReading, Tensors } from "../runtime/runner.ts";
+import type { Tensors } from "../runtime/runner.ts";
 import { causeOf, isBusy, wrongAnswer } from "./causes.ts";
 import { Counters, WINDOW_MS } from "./counters.ts";
 import { type Decider, Engine, type EngineMemory } from "./engine.ts";
 import { type FailureReason, requestErrorOf } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
+import type { HostSettings, ModelStats, ServedModel } from "./hosting.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
+import { batchInvariance, type Invariance } from "./invariance.ts";
 import { askKnown, type KnownAnswer, recordAnswer } from "./known-answer.ts";
 import {
   ABSENT,
@@ -30,42 +33,6 @@ import {
 
 import type { VersionMetrics } from "./metrics.ts";
 
-/** What is to be served. */
-export interface ServedModel {
-  readonly name: string;
-  readonly version: number;
-  readonly path: string;
-  readonly digest: string;
-  /** A question with its known answer: asked after every load, and now and then. */
-  readonly probe?: { readonly inputs: Tensors; readonly outputs: Tensors };
-}
-
-/** How a version is kept. Times in milliseconds. */
-export interface HostSettings {
-  /** Threads that compute inside one run. */
-  readonly threads: number;
-  /** Keep a second process loaded, which takes over at once. */
-  readonly spare: boolean;
-  /** How often the model is asked its known question. */
-  readonly probeEveryMs: number;
-  /** How long a run or a probe may take before its process is replaced; ten times what it is expected to take where that is longer. */
-  readonly stuckAfterMs: number;
-  /** How long a load may take. */
-  readonly loadLimitMs: number;
-  /** Rows of one batch; 1 keeps requests apart. */
-  readonly maxBatchRows: number;
-}
-
-/** Settings where nothing else is said. A process that hangs is found within two periods of the probe. */
-export const HOST_DEFAULTS: HostSettings = {
-  threads: 1,
-  spare: false,
-  probeEveryMs: 5000,
-  stuckAfterMs: 4500,
-  loadLimitMs: 600_000,
-  maxBatchRows: 32,
-};
-
 /** What a version needs of its surroundings. */
 export interface HostParts {
   readonly runner: ChildRunner;
@@ -73,39 +40,13 @@ export interface HostParts {
   readonly settings: HostSettings;
   readonly decider: (settings: HostSettings) => Decider;
   readonly memory?: EngineMemory | undefined;
+  /** Found out before, of the same file. */
+  readonly invariance?: Invariance | undefined;
   /** Of the host that this one follows: a version goes on counting when it is loaded again. */
   readonly counters?: Counters | undefined;
   /** Counts what its processes do; asked anew each time. */
   readonly metrics?: (() => VersionMetrics) | undefined;
   readonly onState?: () => void;
-}
-
-/** What a model has done and does. */
-export interface ModelStats {
-  readonly model: string;
-  readonly version: number;
-  readonly state: Phase;
-  /** Why it is not ready. */
-  readonly reason: string | undefined;
-  /** Requests answered by the model. */
-  readonly requests: number;
-  readonly failures: Readonly<Partial<Record<FailureReason, number>>>;
-  readonly ratePerSecond: number;
-  readonly latency: {
-    readonly windowSeconds: number;
-    readonly n: number;
-    /** null: too few requests in the window to know. */
-    readonly p50Ms: number | null;
-    readonly p99Ms: number | null;
-  };
-  readonly queued: number;
-  readonly inFlight: number;
-  readonly restarts: number;
-  readonly restartsByCause: Readonly<Partial<Record<CauseKind, number>>>;
-  readonly pid: number | undefined;
-  /** Of the spare, where one is kept. */
-  readonly sparePid: number | undefined;
-  readonly memory: MemoryReading | undefined;
 }
 
 interface Held {
@@ -115,6 +56,8 @@ interface Held {
   askedMs: number | undefined;
 }
 
+/** For all runs of the comparison that decides whether requests share runs, about. */
+const INVARIANCE_MS = 1000;
 /** How long a process that finishes its last run may take. */
 const CLOSE_MS = 10_000;
 
@@ -129,17 +72,20 @@ export class VersionHost implements ServedVersion {
   readonly #changed = new Set<() => void>();
   #life: LifeState = ABSENT;
   #known: KnownAnswer | undefined;
+  #invariance: Invariance | undefined;
   /** Whether the first process has been warmed: what is learned then is kept. */
   #learned = false;
   #error: unknown;
   #wake: NodeJS.Timeout | undefined;
   #check: NodeJS.Timeout | undefined;
   #asking = false;
+  #lookedMs = Number.NEGATIVE_INFINITY;
 
   constructor(model: ServedModel, parts: HostParts) {
     this.model = model;
     this.#parts = parts;
     this.#known = model.probe;
+    this.#invariance = parts.invariance;
     this.counters = parts.counters ?? new Counters(parts.clock);
     this.engine = new Engine({
       version: model.version,
@@ -192,6 +138,7 @@ export class VersionHost implements ServedVersion {
   async start(): Promise<void> {
     this.#tell({ kind: "serve" });
     const { probeEveryMs } = this.#parts.settings;
+    this.#lookedMs = this.#parts.clock.monotonicMs();
     this.#check = setInterval(() => this.#lookAfter(), probeEveryMs);
     this.#check.unref();
     await this.#until(() => !["loading", "warming", "probing"].includes(this.phase));
@@ -223,9 +170,15 @@ export class VersionHost implements ServedVersion {
     }
   }
 
+  /** Why its requests are put together, or are not. */
+  get invariance(): Invariance | undefined {
+    return this.#invariance;
+  }
+
   get batching(): BatchingSettings | undefined {
     if (!this.engine.model.batched) return undefined;
-    return { rowsMax: this.#parts.settings.maxBatchRows, delayMaxUs: 0 };
+    const { maxBatchRows, maxQueueDelayMs } = this.#parts.settings;
+    return { rowsMax: maxBatchRows, delayMaxUs: 1000 * maxQueueDelayMs };
   }
 
   counts(): VersionCounts {
@@ -354,10 +307,14 @@ export class VersionHost implements ServedVersion {
     const { runner, settings } = this.#parts;
     const timer = setTimeout(() => held.abort.abort(), settings.loadLimitMs);
     try {
-      const { signal } = held.abort;
+      const { digest, path } = this.model;
       const session = await runner.load(
-        { path: this.model.path },
-        { threads: settings.threads, signal },
+        { path },
+        {
+          threads: settings.threads,
+          signal: held.abort.signal,
+          ...(isDigest(digest) && { digest }),
+        },
       );
       held.session = session;
       void session.exited.then((exit) => {
@@ -407,7 +364,12 @@ export class VersionHost implements ServedVersion {
       return;
     }
     this.#known ??= await recordAnswer(session.inputs, (inputs) => session.run(inputs));
-    this.engine.setModel({ inputs: session.inputs, outputs: session.outputs, batched: false });
+    const { inputs, outputs } = session;
+    const { clock, settings } = this.#parts;
+    if (settings.maxBatchRows > 1) {
+      this.#invariance ??= await batchInvariance(session, { clock, timeMs: INVARIANCE_MS });
+    }
+    this.engine.setModel({ inputs, outputs, batched: this.#invariance?.invariant === true });
     this.#learned = true;
   }
 
@@ -418,7 +380,12 @@ export class VersionHost implements ServedVersion {
 
   /** Now and then: whether the processes still answer, and rightly. */
   #lookAfter(): void {
-    const { stuckAfterMs } = this.#parts.settings;
+    const { stuckAfterMs, probeEveryMs } = this.#parts.settings;
+    const now = this.#parts.clock.monotonicMs();
+    const late = now - this.#lookedMs > 1.5 * probeEveryMs;
+    this.#lookedMs = now;
+    // This process was held up itself, or the machine slept: answers may lie here unread.
+    if (late) return;
     const stuck = this.engine.stuckSlot(stuckAfterMs);
     if (stuck !== undefined) {
       this.#stuck(Number(stuck));
@@ -484,13 +451,7 @@ export class VersionHost implements ServedVersion {
 
 function kill({ session, abort }: Held): void {
   abort.abort();
-  if (session === undefined || session.pid <= 0) return;
-  try {
-    // A stopped process takes no other signal, and does not close its end of the pipe.
-    process.kill(session.pid, "SIGKILL");
-  } catch {
-    // It has just ended by itself.
-  }
+  session?.kill();
 }
 
 async function close(held: Held): Promise<void> {

@@ -5,6 +5,7 @@
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { DType } from "../graph/dtype.ts";
 import { bytesOf, copyBytes, type Tensor } from "../graph/tensor.ts";
+import { bytesElements, bytesOfElements } from "./bytes-tensor.ts";
 import { expectForm, type FieldWalk } from "./grpc-reader.ts";
 
 /** The field that holds the elements of a type, and how they stand there. */
@@ -100,7 +101,9 @@ export function contentsToBytes(
   if (contents === undefined) return `${dtype} elements travel in raw_input_contents alone`;
   const found = spansOf(walk, messages, contents);
   if (typeof found === "string") return found;
-  if (contents === BYTES) return strings(found, count);
+  if (contents === BYTES) {
+    return found.length === count ? bytesOfElements(found) : miscount(count, found.length, BYTES);
+  }
   if (contents === FP32 || contents === FP64) return floats(contents, found, count);
   const elements = countVarints(found);
   if (elements !== count) return miscount(count, elements, contents);
@@ -215,21 +218,6 @@ function integers64(spans: readonly Uint8Array[], count: number): Uint8Array | s
   return bytesOf(halves);
 }
 
-/** Each element becomes its length as u32 and its bytes. */
-function strings(elements: readonly Uint8Array[], count: number): Uint8Array | string {
-  if (elements.length !== count) return miscount(count, elements.length, BYTES);
-  const length = elements.reduce((sum, one) => sum + 4 + one.byteLength, 0);
-  const bytes = new Uint8Array(length);
-  const view = new DataView(bytes.buffer);
-  let at = 0;
-  for (const element of elements) {
-    view.setUint32(at, element.byteLength, true);
-    bytes.set(element, at + 4);
-    at += 4 + element.byteLength;
-  }
-  return bytes;
-}
-
 /** The message of typed contents for a tensor whose type has them. */
 export function contentsOf(value: Tensor): Uint8Array {
   const { dtype } = value;
@@ -238,7 +226,7 @@ export function contentsOf(value: Tensor): Uint8Array {
   const { bytes } = value.data;
   if (contents === undefined || bytes.byteLength === 0) return writer.finish();
   if (contents === BYTES) {
-    for (const element of elementsOf(bytes))
+    for (const element of bytesElements(bytes))
       writer.tag(BYTES.field, WireType.LengthDelimited).bytes(element);
     return writer.finish();
   }
@@ -252,14 +240,4 @@ export function contentsOf(value: Tensor): Uint8Array {
     for (const one of new ARRAYS[dtype as Narrow](buffer as ArrayBuffer)) writer.int32(one);
   } else for (const one of new ARRAYS[dtype as Narrow](buffer as ArrayBuffer)) writer.uint32(one);
   return writer.join().finish();
-}
-
-/** The elements of a string tensor, from the bytes of its protocol form. */
-function* elementsOf(bytes: Uint8Array): Generator<Uint8Array> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 0; at < bytes.byteLength; ) {
-    const end = at + 4 + view.getUint32(at, true);
-    yield bytes.subarray(at + 4, end);
-    at = end;
-  }
 }

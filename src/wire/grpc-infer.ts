@@ -3,19 +3,18 @@
 // of several hundred, and raw tensors stay views of the message.
 
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
-import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
+import type { Diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import { type DType, dtypeBytes } from "../graph/dtype.ts";
+import type { DType } from "../graph/dtype.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { bytesFault } from "./bytes-tensor.ts";
-import { datatypeOf, dtypeOf } from "./datatype.ts";
+import { tensorFromBytes } from "./binary.ts";
+import { dtypeOf } from "./datatype.ts";
+import { called, requestFault, tooManyTensors } from "./fault.ts";
 import { contentsToBytes } from "./grpc-contents.ts";
 import { bytesField, expectForm, FieldWalk, MalformedMessage, stringField } from "./grpc-reader.ts";
+import { shapeFault } from "./json-data.ts";
 import type { Parameters, ParameterValue, ParsedRequest, RequestedOutput } from "./request.ts";
-
-/** Characters of a name that an error repeats. */
-const NAME_SHOWN = 128;
 
 /** A request with the model that it is for. */
 export interface GrpcInferRequest {
@@ -75,10 +74,11 @@ class Decoder {
         request: { id, inputs, outputs: outputs.length > 0 ? outputs : undefined, parameters },
       };
     } catch (error) {
-      if (error instanceof MalformedMessage) return { faults: [fault("request", error.message)] };
+      if (error instanceof MalformedMessage)
+        return { faults: [requestFault("request", error.message)] };
       // What is left is the protobuf reader's word for bytes that are no message, or a defect of ours.
       if (error instanceof SkipwayError || error instanceof TypeError) throw error;
-      return { faults: [fault("request", "is no ModelInferRequest message")] };
+      return { faults: [requestFault("request", "is no ModelInferRequest message")] };
     }
   }
 
@@ -100,8 +100,7 @@ class Decoder {
     });
     for (const [i, count] of counts.entries()) {
       if (count <= limits.requestTensorsMax) continue;
-      const text = `lists ${count}; at most ${limits.requestTensorsMax} may be named`;
-      this.#fault(LISTS[i] ?? "request", text);
+      this.#faults.push(tooManyTensors(LISTS[i] ?? "request", count));
     }
   }
 
@@ -117,7 +116,7 @@ class Decoder {
     for (const [i, message] of messages.entries()) {
       const head = this.#readHead(message, i);
       if (head === undefined) continue;
-      const where = `input "${head.name.slice(0, NAME_SHOWN)}"`;
+      const where = called("input", head.name);
       if (inputs.has(head.name)) this.#fault(where, "is given twice");
       const value = this.#tensorOf(head, raws[i]);
       if (typeof value === "string") this.#fault(where, value);
@@ -144,7 +143,7 @@ class Decoder {
       this.#fault(`inputs[${position}]`, "has no name");
       return undefined;
     }
-    const where = `input "${name.slice(0, NAME_SHOWN)}"`;
+    const where = called("input", name);
     const dtype = dtypeOf(datatype);
     if (dtype === undefined) {
       this.#fault(where, "has no datatype such as FP32, or one that is not known");
@@ -158,23 +157,15 @@ class Decoder {
   }
 
   #tensorOf({ dtype, shape, contents }: Head, raw: Uint8Array | undefined): Tensor | string {
-    const count = shape.reduce((a, b) => a * b, 1);
-    const least = dtype === "string" ? count * BYTES_LENGTH : dtypeBytes(dtype, count);
-    if (!Number.isSafeInteger(count) || least > limits.requestBytesMax) {
-      return `its shape [${shape.join(",")}] has more elements than a request may carry`;
-    }
     if (raw === undefined) {
+      const fault = shapeFault(dtype, shape);
+      if (fault !== undefined) return fault;
+      const count = shape.reduce((a, b) => a * b, 1);
       const bytes = contentsToBytes(this.#walk, { dtype, count, messages: contents });
       return typeof bytes === "string" ? bytes : { dtype, shape, data: { kind: "bytes", bytes } };
     }
     if (contents.length > 0) return "has contents beside raw_input_contents: give one of both";
-    if (dtype === "string") {
-      const wrong = bytesFault(raw, count);
-      if (wrong !== undefined) return wrong;
-    } else if (raw.byteLength !== least) {
-      return `its raw contents have ${raw.byteLength} bytes; ${datatypeOf(dtype)} of shape [${shape.join(",")}] has ${least}`;
-    }
-    return { dtype, shape, data: { kind: "bytes", bytes: raw } };
+    return tensorFromBytes(dtype, shape, raw);
   }
 
   #readOutputs(): RequestedOutput[] {
@@ -188,7 +179,7 @@ class Decoder {
         else return false;
         return true;
       });
-      const where = name === "" ? `outputs[${i}]` : `output "${name.slice(0, NAME_SHOWN)}"`;
+      const where = name === "" ? `outputs[${i}]` : called("output", name);
       if (name === "") this.#fault(where, "has no name");
       else if (found.has(name)) this.#fault(where, "is asked for twice");
       const parameters = this.#readParameters(entries, where);
@@ -247,15 +238,12 @@ class Decoder {
   }
 
   #fault(where: string, text: string): void {
-    this.#faults.push(fault(where, text));
+    this.#faults.push(requestFault(where, text));
   }
 }
 
 /** The lists of a ModelInferRequest, in the order of their fields from 4 on. */
 const LISTS = ["parameters", "inputs", "outputs", "raw_input_contents"];
-
-/** The length before each element of a BYTES tensor. */
-const BYTES_LENGTH = 4;
 
 const PARAMETER_FORMS: Readonly<Record<number, WireType>> = {
   1: WireType.Varint,
@@ -295,14 +283,4 @@ function withDim(shape: readonly number[] | undefined, from: BinaryReader): numb
   const size = Number(from.int64());
   const fits = Number.isSafeInteger(size) && size >= 0 && (shape?.length ?? 0) < limits.rankMax;
   return fits && shape !== undefined ? [...shape, size] : undefined;
-}
-
-function fault(where: string, text: string): Diagnostic {
-  return diagnostic({
-    id: "request/invalid",
-    severity: "error",
-    where,
-    text,
-    fix: "See the model's metadata for names, datatypes and shapes.",
-  });
 }

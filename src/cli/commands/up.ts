@@ -9,8 +9,9 @@ import { formatSeconds } from "../../base/format.ts";
 import type { TrainingRecord } from "../../dashboard/api.ts";
 import { registerDashboard } from "../../dashboard/routes.ts";
 import { codeCommit } from "../../registry/commit.ts";
-import { type CheckReport, decodeGolden } from "../../registry/gate.ts";
+import type { CheckReport } from "../../registry/gate.ts";
 import { damagedVersion, type ModelVersion, Registry } from "../../registry/registry.ts";
+import { registrySource } from "../../serve/registry-source.ts";
 import { ModelServer } from "../../serve/server.ts";
 import { digits } from "../../train/data.ts";
 import { STARTER_EPOCHS } from "../../train/starter.ts";
@@ -24,19 +25,27 @@ import {
   type ProtectionOptions,
 } from "../protection.ts";
 import { styled } from "../render/style.ts";
+import {
+  addServing,
+  grpcPortOf,
+  hostSettings,
+  type ServingOptions,
+  untilStopped,
+} from "../serving.ts";
 import { type Released, release, showCensus, showRegistered, showReport } from "../up/release.ts";
 import { dashboardSource } from "../up/source.ts";
 import { trainTwins } from "../up/twins.ts";
 import { packageRoot, packageVersion } from "../version.ts";
 
-interface UpOptions extends CommonOptions, ProtectionOptions {
+interface UpOptions extends CommonOptions, ProtectionOptions, ServingOptions {
   readonly data: string;
-  readonly port: number;
   readonly once?: boolean;
   readonly seed: number;
   readonly epochs: number;
 }
 
+/** Between two looks at where `stable` points. */
+const FOLLOW_MS = 1000;
 /** The starter model's name in the registry. */
 const STARTER = "digits";
 /** Share of the holdout digits that a starter must get right: any less and the training went wrong. */
@@ -51,9 +60,8 @@ export function addUp(program: Command, io: Io): void {
       "[model]",
       "an ONNX file; without one the starter model, trained now if there is none",
     )
-    .option("--data <dir>", "skipway's own folder", ".skipway")
-    .option("--port <number>", "HTTP port", wholeNumber(0, 65_535), 8080);
-  addProtection(command)
+    .option("--data <dir>", "skipway's own folder", ".skipway");
+  addServing(addProtection(command))
     .option("--once", "do all but stay up")
     .option("--seed <number>", "seed of a training", wholeNumber(0, 4_294_967_295), 1)
     .option("--epochs <number>", "epochs of a training", wholeNumber(1, 1000), STARTER_EPOCHS)
@@ -75,7 +83,13 @@ export async function up(given: Io, model: string | undefined, options: UpOption
     model === undefined
       ? await starterModel(io, registry, folder, options)
       : await givenModel(io, registry, folder, model);
-  const server = new ModelServer({ version: packageVersion(), ...protection });
+  const server = new ModelServer({
+    version: packageVersion(),
+    source: registrySource(registry, { only: [ready.version.model] }),
+    settings: hostSettings(options),
+    ...protection,
+  });
+  let stopped = false;
   try {
     const address = await startServing(io, { registry, server, ready, options });
     io.err(`Ready in ${formatSeconds((systemClock.monotonicMs() - started) / 1000)}.\n`);
@@ -85,11 +99,12 @@ export async function up(given: Io, model: string | undefined, options: UpOption
     }
     io.err(`\n  ${styled("bold", address, io.color)}  dashboard\n`);
     io.err(`  ${address}/v2/models/${ready.version.model}  Open Inference Protocol\n`);
+    if (server.grpcPort !== undefined) io.err(`  ${options.host}:${server.grpcPort}  gRPC\n`);
     io.err("\nCtrl-C stops it.\n");
-    await untilAborted(io.signal);
-    io.err("\nStopping: requests under way are finished.\n");
+    await untilStopped(io, server, options);
+    stopped = true;
   } finally {
-    await server.stop();
+    if (!stopped) await server.stop();
   }
 }
 
@@ -182,26 +197,23 @@ async function startServing(
 ): Promise<string> {
   const { registry, server, ready, options } = parts;
   const { version } = ready;
-  const golden = await registry.attachment(version, "golden");
   io.err(
     `${styled("bold", "Serve", io.color)}  ${version.model} version ${version.version} in a process of its own\n`,
   );
-  const host = await server.serve({
-    name: version.model,
-    version: version.version,
-    path: await registry.modelPath(version),
-    digest: version.digest,
-    ...(golden === undefined ? {} : { probe: decodeGolden(golden) }),
-  });
+  await server.fleet.load(version.model);
   await registerDashboard(
     server.app,
     dashboardSource(registry, server, {
-      served: [{ version, host }],
       version: packageVersion(),
       startedMs: systemClock.nowMs(),
     }),
   );
-  return server.listen(listenOptions(options, portOf(options)));
+  const { once = false } = options;
+  if (!once) await server.follow(FOLLOW_MS);
+  return server.listen({
+    ...listenOptions(options, portOf(options)),
+    ...(!once && grpcPortOf(options)),
+  });
 }
 
 /** A run that does not stay up needs no particular port. */
@@ -236,9 +248,4 @@ function document(ready: Ready): Record<string, unknown> {
     census: { counts: census.counts },
     check: report,
   };
-}
-
-function untilAborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((done) => signal.addEventListener("abort", () => done(), { once: true }));
 }

@@ -10,60 +10,61 @@ import type { VersionHost } from "../../serve/version-host.ts";
 import { digits } from "../../train/data.ts";
 import { tensorMetadata } from "../../wire/metadata.ts";
 
-/** A version with the host that serves it. */
-export interface Served {
-  readonly version: ModelVersion;
-  readonly host: VersionHost;
-}
-
 /** Digits of each class that the page offers. */
 const PER_CLASS = 2;
 
-/** The dashboard's view of what is served. */
+/** The dashboard's view of what is served; without a store, of files that nothing else is known of. */
 export function dashboardSource(
-  registry: Registry,
+  registry: Registry | undefined,
   server: ModelServer,
-  about: { served: readonly Served[]; version: string; startedMs: number },
+  about: { version: string; startedMs: number },
 ): DashboardSource {
-  const find = (name: string, version: number): Served | undefined =>
-    about.served.find((one) => one.version.model === name && one.version.version === version);
-  const text = async (served: Served | undefined, role: string): Promise<string | undefined> => {
-    const bytes = served && (await registry.attachment(served.version, role));
+  const text = async (name: string, version: number, role: string): Promise<string | undefined> => {
+    const found = await registry?.version(name, version);
+    const bytes = found && (await registry?.attachment(found, role));
     return bytes && Buffer.from(bytes).toString("utf8");
   };
   return {
     overview: async () => ({
       server: { version: about.version, startedMs: about.startedMs },
-      models: await Promise.all(about.served.map((one) => cardOf(registry, one))),
+      models: await Promise.all(server.fleet.hosts().map((one) => cardOf(registry, one))),
     }),
-    picture: (name, version) => text(find(name, version), "picture"),
-    pictureData: (name, version) => text(find(name, version), "picture-data"),
-    training: (name, version) => text(find(name, version), "training"),
+    picture: (name, version) => text(name, version, "picture"),
+    pictureData: (name, version) => text(name, version, "picture-data"),
+    training: (name, version) => text(name, version, "training"),
     examples,
     stats: () => server.stats(),
     onState: (listener) => server.onState(listener),
   };
 }
 
-async function cardOf(registry: Registry, { version, host }: Served): Promise<ModelCard> {
+async function cardOf(registry: Registry | undefined, host: VersionHost): Promise<ModelCard> {
+  const inputs = tensorMetadata(host.inputs);
+  const served = {
+    name: host.name,
+    version: host.version,
+    digest: host.digest,
+    inputs,
+    outputs: tensorMetadata(host.outputs),
+    digits: inputs.length === 1 && inputs[0]?.shape.join() === "-1,1,8,8",
+  };
+  const version = await registry?.version(host.name, host.version);
+  if (registry === undefined || version === undefined) {
+    const nothing = { aliases: [], bytes: 0, createdMs: 0, metrics: {}, skips: 0, check: [] };
+    return { ...served, ...nothing, trained: false };
+  }
   const aliases = await registry.aliases(version.model);
   const census = await read<Census>(registry, version, "census");
   const check = await read<CheckReport>(registry, version, "check");
-  const inputs = tensorMetadata(host.inputs);
   return {
-    name: version.model,
-    version: version.version,
-    digest: version.digest,
+    ...served,
     aliases: [...aliases].filter(([, at]) => at === version.version).map(([alias]) => alias),
     bytes: version.bytes,
     createdMs: version.createdMs,
     metrics: version.metadata.metrics,
-    inputs,
-    outputs: tensorMetadata(host.outputs),
     skips: census?.counts.total ?? 0,
     check: check?.rules ?? [],
     trained: version.attachments["training"] !== undefined,
-    digits: inputs.length === 1 && inputs[0]?.shape.join() === "-1,1,8,8",
   };
 }
 

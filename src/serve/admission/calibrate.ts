@@ -4,10 +4,10 @@
 import type { Clock } from "../../base/clock.ts";
 import { Random } from "../../base/random.ts";
 import { GARBAGE_BYTES } from "../../runtime/garbage.ts";
-import { inconclusive, madeUpInputs } from "../../runtime/made-up.ts";
+import { inconclusive, MADE_UP_SIZES, madeUpInputs } from "../../runtime/made-up.ts";
 import type { MemoryReading, Session, Tensors } from "../../runtime/runner.ts";
 import type { InputShapes } from "./batch-axis.ts";
-import type { Calibration, Probe } from "./memory-model.ts";
+import { type Calibration, type Probe, SLOPE_BYTES } from "./memory-model.ts";
 import type { RunPlanner } from "./planned.ts";
 
 /** A process in which a model has just been loaded, and that answers nobody else yet. */
@@ -23,7 +23,7 @@ export interface CalibrationOptions {
   readonly clock: Clock;
   /** What the process may hold meanwhile: what the ledger has for it. */
   readonly budgetBytes: number;
-  /** For the larger run. Default 2,000 ms. */
+  /** For the larger run; four times that until it shows a slope. Default 2,000 ms. */
   readonly timeMs?: number;
 }
 
@@ -32,6 +32,8 @@ const RUNS = 2;
 /** What the larger probe is to take beyond the smaller: three times what else goes on in a process. */
 const WIDE_BYTES = 25_165_824;
 const ROWS_MAX = 256;
+/** A slope is worth so many times the time: without it all that follows is a guess, on a busy machine, too. */
+const PATIENCE = 4;
 
 /** What a run of one probe was. */
 interface Measured {
@@ -50,20 +52,18 @@ export async function calibrate(
   planner: RunPlanner,
   options: CalibrationOptions,
 ): Promise<Calibration> {
-  const first = await measured(subject, 1, options.clock);
-  if (first === undefined) {
-    const { residentBytes } = await subject.memory();
-    return { residentBytes, probes: [] };
+  const { residentBytes } = await subject.memory();
+  let one: Measured | undefined;
+  let size = 0;
+  for (size of MADE_UP_SIZES) {
+    one = await measured(subject, { rows: 1, size, residentBytes }, options.clock);
+    if (one !== undefined) break;
   }
-  const { residentBytes, ...one } = first;
+  if (one === undefined) return { residentBytes, probes: [] };
   const rows = largerRows(planner, one, residentBytes, options);
-  const more = rows > 1 ? await measured(subject, rows, options.clock) : undefined;
-  const probes = [one.probe];
-  if (more !== undefined) {
-    // Both from where the process stood before it ran at all.
-    const before = more.residentBytes - residentBytes;
-    probes.push({ ...more.probe, growthBytes: more.probe.growthBytes + before });
-  }
+  const more =
+    rows > 1 ? await measured(subject, { rows, size, residentBytes }, options.clock) : undefined;
+  const probes = more === undefined ? [one.probe] : [one.probe, more.probe];
   return { residentBytes, probes: probes.filter(({ growthBytes }) => growthBytes >= 0) };
 }
 
@@ -85,7 +85,8 @@ function largerRows(
   let chosen = 1;
   for (let rows = 2; rows <= ROWS_MAX; rows *= 2) {
     const planned = at(rows) ?? base + (rows - 1) * probe.growthBytes;
-    const slow = RUNS * rows * tookMs > timeMs;
+    const tellsSlope = (at(chosen) ?? 0) - base >= SLOPE_BYTES;
+    const slow = RUNS * rows * tookMs > (tellsSlope ? timeMs : PATIENCE * timeMs);
     // Half as much again for what no plan knows.
     const large = residentBytes + 1.5 * planned + 4 * GARBAGE_BYTES > budgetBytes;
     if (slow || large) break;
@@ -97,11 +98,12 @@ function largerRows(
 
 async function measured(
   subject: Subject,
-  rows: number,
+  { rows, size, residentBytes }: { rows: number; size: number; residentBytes: number },
   clock: Clock,
-): Promise<(Measured & { readonly residentBytes: number }) | undefined> {
+): Promise<Measured | undefined> {
   const random = new Random(rows);
-  const inputs = madeUpInputs(subject.session.inputs, () => random.uniform(), { rows });
+  const sizes = { rows, size };
+  const inputs = madeUpInputs(subject.session.inputs, () => random.uniform(), sizes);
   if (inputs === undefined) return undefined;
   const reset = await subject.resetPeak();
   const before = await subject.memory();
@@ -119,9 +121,9 @@ async function measured(
   const after = await subject.memory();
   // A mark that stands from loading says nothing, unless the run went beyond it.
   const seen = reset || after.peakResidentBytes > before.peakResidentBytes;
-  const growthBytes = seen ? after.peakResidentBytes - before.residentBytes : -1;
-  const probe = { shapes: shapesOf(inputs), growthBytes };
-  return { probe, tookMs, residentBytes: before.residentBytes };
+  // Counted from where the process stood before it ran at all.
+  const growthBytes = seen ? after.peakResidentBytes - residentBytes : -1;
+  return { probe: { shapes: shapesOf(inputs), growthBytes }, tookMs };
 }
 
 function shapesOf(inputs: Tensors): InputShapes {

@@ -119,7 +119,7 @@ export interface BatcherOptions {
   readonly leadMs?: number;
   /** How long a request waits for memory that others hold. Default 10,000. */
   readonly memoryPatienceMs?: number;
-  /** Share of runs that end before the time that deadlines are decided by. Default 0.995. */
+  /** Share of runs that end before the time that deadlines are decided by. Default 0.998. */
   readonly deadlineQuantile?: number;
 }
 

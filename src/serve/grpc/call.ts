@@ -9,6 +9,10 @@ export interface GrpcCall {
   readonly message: Uint8Array;
   /** Chosen by the client (`x-request-id`), or by us. */
   readonly requestId: string;
+  /** Of the server. */
+  readonly clock: Clock;
+  /** When it came, in monotonic milliseconds of the server's clock. */
+  readonly arrivedMs: number;
   /** When the client stops waiting, in monotonic milliseconds of the server's clock. */
   readonly deadlineMs: number | undefined;
   /** The client's metadata of a name, such as `traceparent`; the first value of several. */
@@ -32,6 +36,8 @@ const REQUEST_ID_MAX = 128;
 
 /** What a method sees of a call beside its message; what few ask for is made when it is asked for. */
 export class CallContext implements Omit<GrpcCall, "message"> {
+  readonly clock: Clock;
+  readonly arrivedMs: number;
   readonly deadlineMs: number | undefined;
   readonly #call: ReceivedCall;
   #requestId: string | undefined;
@@ -39,9 +45,11 @@ export class CallContext implements Omit<GrpcCall, "message"> {
 
   constructor(call: ReceivedCall, clock: Clock) {
     this.#call = call;
+    this.clock = clock;
+    this.arrivedMs = clock.monotonicMs();
     const deadline = Number(call.getDeadline());
     this.deadlineMs = Number.isFinite(deadline)
-      ? clock.monotonicMs() + deadline - clock.nowMs()
+      ? this.arrivedMs + deadline - clock.nowMs()
       : undefined;
   }
 

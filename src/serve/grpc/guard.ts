@@ -17,42 +17,48 @@ export interface CallMetadata {
   readonly peer: string;
   /** The `:authority` that the client named. */
   readonly host: string;
+  /** Whether the connection is encrypted. */
+  readonly secure: boolean;
 }
 
 /**
- * Decides whether a method (`/service/Method`) may be called.
+ * Decides whether a method (`/service/Method`) may be called; may take its time.
  *
- * @throws RequestError 401 or 403.
+ * @throws RequestError 401 or 403, or rejects with it.
  */
-export type Authorize = (method: string, call: CallMetadata) => void;
+export type Authorize = (method: string, call: CallMetadata) => unknown;
 
 /** A client whose message is not whole after this holds memory for nothing: as over HTTP. */
 const RECEIVE_TIMEOUT_MS = 60_000;
 
+/** What the guard goes by. */
+interface GuardOptions {
+  readonly authorize: Authorize | undefined;
+  readonly secure: boolean;
+}
+
 /** Looks at every call before its message is read, and waits for the message only so long. */
-export function guard(grpc: Grpc, authorize: Authorize | undefined): ServerInterceptor {
+export function guard(grpc: Grpc, { authorize, secure }: GuardOptions): ServerInterceptor {
   return ({ path, requestStream }, call) => {
     let timer: NodeJS.Timeout | undefined;
     const refuse = (error: unknown): void => {
       const { code, details, metadata } = failure(grpc, statusOf(error));
       call.sendStatus({ code, details, metadata });
     };
+    const admit = async (metadata: Metadata): Promise<void> => {
+      const header = (name: string): string | undefined => headerOf(metadata, name);
+      await authorize?.(path, { header, peer: call.getPeer(), host: call.getHost(), secure });
+    };
+    const read = (metadata: Metadata, accept: (metadata: Metadata) => void): void => {
+      if (!requestStream) timer = setTimeout(() => refuse(tooSlow()), RECEIVE_TIMEOUT_MS);
+      accept(metadata);
+    };
     return new grpc.ServerInterceptingCall(call, {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, accept) => {
-            try {
-              authorize?.(path, {
-                header: (name) => headerOf(metadata, name),
-                peer: call.getPeer(),
-                host: call.getHost(),
-              });
-            } catch (error) {
-              refuse(error);
-              return;
-            }
-            if (!requestStream) timer = setTimeout(() => refuse(tooSlow()), RECEIVE_TIMEOUT_MS);
-            accept(metadata);
+            if (authorize === undefined) read(metadata, accept);
+            else admit(metadata).then(() => read(metadata, accept), refuse);
           },
           onReceiveMessage: (message, accept) => {
             clearTimeout(timer);

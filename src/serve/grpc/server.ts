@@ -2,9 +2,9 @@
 // The library is loaded when a server starts, so that others do not pay for it.
 
 import { createServer, type Server as NetServer, type Socket } from "node:net";
+import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import type {
   Server,
-  ServerCredentials,
   ServerDuplexStream,
   ServerUnaryCall,
   ServerWritableStream,
@@ -31,12 +31,12 @@ export interface GrpcSource extends OipSource {
 
 /** How a gRPC server is set up. */
 export interface GrpcServerOptions {
-  /** Default 127.0.0.1. */
+  /** Default 127.0.0.1. Whether other machines may be let in is decided by who starts the server. */
   readonly host?: string;
   /** 0 chooses a free one. */
   readonly port: number;
-  /** PEM texts; without them the connection is plain. */
-  readonly tls?: GrpcTls;
+  /** Without them connections are plain. */
+  readonly tls?: GrpcCertificates;
   /**
    * Asked before the message of a call is read; throws RequestError 401 or 403 for a call that may not be
    * made.
@@ -45,12 +45,10 @@ export interface GrpcServerOptions {
   readonly clock?: Clock;
 }
 
-/** Certificates of a server. */
-export interface GrpcTls {
-  readonly cert: Buffer;
-  readonly key: Buffer;
-  /** Of clients: with it, a client must have a certificate of this authority. */
-  readonly clientCa?: Buffer;
+/** Certificates that may be renewed while the server runs. */
+export interface GrpcCertificates {
+  current(): TlsOptions;
+  onRenewed(listener: (context: TlsOptions) => void): void;
 }
 
 /** A server that listens. */
@@ -66,7 +64,7 @@ export interface GrpcServer {
 /**
  * Starts to listen.
  *
- * @throws SkipwayError `environment` when the port is in use, `usage` for a host that other machines reach.
+ * @throws SkipwayError `environment` when the port is in use.
  */
 export async function startGrpc(
   source: GrpcSource,
@@ -81,8 +79,8 @@ export async function startGrpc(
 class RunningServer implements GrpcServer {
   readonly #grpc: Grpc;
   readonly #source: GrpcSource;
-  readonly #options: GrpcServerOptions;
   readonly #clock: Clock;
+  readonly #options: GrpcServerOptions;
   readonly #server: Server;
   readonly #health: Health;
   readonly #streams = new Set<InferStream>();
@@ -93,22 +91,27 @@ class RunningServer implements GrpcServer {
   constructor(grpc: Grpc, source: GrpcSource, options: GrpcServerOptions) {
     this.#grpc = grpc;
     this.#source = source;
-    this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#options = options;
     this.#health = new Health(() => source.ready());
     this.#unsubscribe = source.onState(() => this.#health.refresh());
     this.#server = new grpc.Server({
       ...SERVER_OPTIONS,
-      interceptors: [guard(grpc, options.authorize)],
+      interceptors: [
+        guard(grpc, { authorize: options.authorize, secure: options.tls !== undefined }),
+      ],
     });
     this.#addMethods();
-    const injector = this.#server.createConnectionInjector(credentialsOf(grpc, options.tls));
-    this.#listener = createServer({ noDelay: true }, (socket) => {
+    const plain = grpc.ServerCredentials.createInsecure();
+    const injector = this.#server.createConnectionInjector(plain);
+    this.#listener = listenerFor(options.tls, (socket) => injector.injectConnection(socket));
+    this.#listener.maxConnections = limits.grpcConnectionsMax;
+    this.#listener.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
       socket.once("close", () => this.#sockets.delete(socket));
-      injector.injectConnection(socket);
+      // What goes wrong with a connection ends it, and nothing else.
+      socket.on("error", () => socket.destroy());
     });
-    this.#listener.maxConnections = limits.grpcConnectionsMax;
   }
 
   get port(): number {
@@ -208,17 +211,21 @@ class RunningServer implements GrpcServer {
 const SERVER_OPTIONS = {
   "grpc.max_receive_message_length": limits.requestBytesMax,
   "grpc.max_send_message_length": -1,
-  "grpc.max_concurrent_streams": limits.connectionStreamsMax,
+  "grpc.max_concurrent_streams": limits.grpcStreamsMax,
   "grpc.keepalive_time_ms": 60_000,
   "grpc.keepalive_timeout_ms": 20_000,
   "grpc.enable_channelz": 0,
 };
 
-function credentialsOf(grpc: Grpc, tls: GrpcTls | undefined): ServerCredentials {
-  if (tls === undefined) return grpc.ServerCredentials.createInsecure();
-  const { cert, key, clientCa } = tls;
-  const pair = { cert_chain: cert, private_key: key };
-  return grpc.ServerCredentials.createSsl(clientCa ?? null, [pair], clientCa !== undefined);
+/**
+ * The server below: TLS ends here, so that certificates are renewed as those of HTTP are.
+ */
+function listenerFor(tls: GrpcCertificates | undefined, take: (socket: Socket) => void): NetServer {
+  if (tls === undefined) return createServer({ noDelay: true }, take);
+  const options = { noDelay: true, ALPNProtocols: ["h2"], minVersion: "TLSv1.2" } as const;
+  const server = createTlsServer({ ...options, ...tls.current() }, take);
+  tls.onRenewed((context) => server.setSecureContext(context));
+  return server;
 }
 
 /** Messages pass as bytes: the methods read and write them. */

@@ -3,7 +3,6 @@
 
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { limits } from "../../base/limits.ts";
@@ -40,7 +39,10 @@ export function buildApp({ guard, certificates, times, observer }: AppOptions): 
     genReqId: requestId,
     routerOptions: { maxParamLength: 256 },
     // Addresses that the router cannot read: answered like every other error.
-    frameworkErrors: (error, request, reply) => void answerError(error, request, reply),
+    frameworkErrors: (error, request, reply) => {
+      reply.headers(SECURITY_HEADERS);
+      void answerError(error, request, reply);
+    },
     // Connections that are idle must not hold up the end of the server.
     forceCloseConnections: "idle",
   });
@@ -64,7 +66,6 @@ export function buildApp({ guard, certificates, times, observer }: AppOptions): 
     if (expected && declaredBytes(request) <= limits.requestBytesMax) reply.raw.writeContinue();
     return payload;
   });
-  limitPipelining(app);
   writeDown(app, guard);
   app.setNotFoundHandler(async (request, reply) => {
     const error = redacted(`there is nothing at ${request.url.slice(0, 256)}`);
@@ -140,20 +141,6 @@ async function letIn(guard: Guard, request: FastifyRequest): Promise<void> {
 
 function isSecure(request: FastifyRequest): boolean {
   return "encrypted" in request.socket && request.socket.encrypted === true;
-}
-
-/** A connection may not ask for more than so many answers at once. */
-function limitPipelining(app: FastifyInstance): void {
-  const open = new WeakMap<Socket, number>();
-  app.addHook("onRequest", async (request, reply) => {
-    const { socket } = request.raw;
-    const count = (open.get(socket) ?? 0) + 1;
-    open.set(socket, count);
-    reply.raw.once("close", () => open.set(socket, (open.get(socket) ?? 1) - 1));
-    if (count <= limits.pipelinedMax) return;
-    const text = `more than ${limits.pipelinedMax} requests of this connection wait for an answer`;
-    throw new RequestError(429, "queue-full", text, { retryAfterSeconds: 1 });
-  });
 }
 
 /** What changes state is written down before its answer goes out: who sees the answer finds the entry. */

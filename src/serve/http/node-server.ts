@@ -6,6 +6,7 @@ import https from "node:https";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { limits } from "../../base/limits.ts";
+import { answerHalfClosed } from "./half-close.ts";
 import { SECURITY_HEADERS } from "./headers.ts";
 import type { Certificates } from "./tls.ts";
 
@@ -37,13 +38,15 @@ type Listener = (request: http.IncomingMessage, response: http.ServerResponse) =
 
 /** A server for an application's requests; over TLS where there are certificates. */
 export function nodeServer(
-  listener: Listener,
+  handle: Listener,
   times: HttpTimes,
   certificates?: Certificates,
 ): http.Server {
+  const listener = limited(handle);
   const options: http.ServerOptions = {
     insecureHTTPParser: false,
-    requireHostHeader: true,
+    // Asked for where it can be answered in our words.
+    requireHostHeader: false,
     maxHeaderSize: limits.headersBytesMax,
     headersTimeout: times.headersMs,
     requestTimeout: times.requestMs,
@@ -58,18 +61,38 @@ export function nodeServer(
   if (certificates !== undefined && server instanceof https.Server) certificates.renew(server);
   // The parser drops what is above this number without a word; ours is checked where it can be answered.
   server.maxHeadersCount = 0;
-  server.maxConnections = limits.connectionsMax;
+  server.maxConnections = limits.httpConnectionsMax;
   server.on("checkContinue", listener);
   server.on("checkExpectation", (_request, response: http.ServerResponse) => {
-    response.writeHead(417, { ...JSON_HEADERS, connection: "close" });
-    response.end(errorBody("only the expectation 100-continue is known here"));
+    endWith(response, 417, "only the expectation 100-continue is known here");
   });
   server.on("connect", (_request, socket: Duplex) => {
     socket.on("error", () => socket.destroy());
     socket.end(bareAnswer(405, "this is no proxy"));
   });
   endStalled(server, times.stalledMs);
+  if (certificates === undefined) answerHalfClosed(server);
   return server;
+}
+
+/** A connection may wait for so many answers at once. One that asks for more is ended after those. */
+function limited(handle: Listener): Listener {
+  const open = new WeakMap<Socket, number>();
+  const ended = new WeakSet<Socket>();
+  return (request, response) => {
+    const { socket } = request;
+    if (ended.has(socket)) return;
+    const count = open.get(socket) ?? 0;
+    if (count >= limits.pipelinedMax) {
+      ended.add(socket);
+      const text = `more than ${limits.pipelinedMax} requests of this connection wait for an answer`;
+      endWith(response, 429, text);
+      return;
+    }
+    open.set(socket, count + 1);
+    response.once("close", () => open.set(socket, (open.get(socket) ?? 1) - 1));
+    handle(request, response);
+  };
 }
 
 /** A client that takes nothing of its answer holds it in memory; one that waits for an answer does not. */
@@ -85,10 +108,9 @@ const CLIENT_ERRORS: ReadonlyMap<string, readonly [number, string]> = new Map([
   ["ERR_HTTP_REQUEST_TIMEOUT", [408, "the request took too long to arrive"]],
 ]);
 
-/** Answers what is no HTTP. Where an answer is on its way already, nothing can be put beside it. */
+/** Answers what is no HTTP, where no answer to something else would be taken for it. */
 export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
-  const busy = "_httpMessage" in socket && socket._httpMessage != null;
-  if (error.code === "ECONNRESET" || !socket.writable || busy) {
+  if (error.code === "ECONNRESET" || !socket.writable || !mayAnswer(socket)) {
     socket.destroy();
     return;
   }
@@ -98,7 +120,20 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
   socket.destroySoon();
 }
 
+/** Whether the next answer on a connection is to the request that is wrong: no other waits for its own. */
+function mayAnswer(socket: Socket): boolean {
+  const next = "_httpMessage" in socket ? socket._httpMessage : undefined;
+  if (!(next instanceof http.ServerResponse)) return true;
+  return !next.headersSent && !next.req.complete;
+}
+
 const JSON_HEADERS = { "content-type": "application/json; charset=utf-8", ...SECURITY_HEADERS };
+
+function endWith(response: http.ServerResponse, status: number, text: string): void {
+  const body = errorBody(text);
+  const headers = { ...JSON_HEADERS, connection: "close", "content-length": body.length };
+  response.writeHead(status, headers).end(body);
+}
 
 function bareAnswer(status: number, text: string): string {
   const body = errorBody(text);

@@ -27,8 +27,8 @@ export async function answerInference(
   const arrivedMs = clock.monotonicMs() - reply.elapsedTime;
   const watch = watchOf(request);
   const asked = readRequest(host, request);
-  watch?.received(inputsSummary(asked.inputs));
   const call = callOf(host, asked, request, arrivedMs);
+  watch?.received({ ...inputsSummary(asked.inputs), deadlineMs: call.deadlineMs });
   const ended = new AbortController();
   const timer = endAt(call.deadlineMs, clock, ended);
   reply.raw.once("close", () => {
@@ -95,7 +95,7 @@ function callOf(
 }
 
 /** Ends a request at its deadline, wherever it is then. */
-function endAt(
+export function endAt(
   deadlineMs: number | undefined,
   clock: Clock,
   ended: AbortController,

@@ -5,7 +5,7 @@ import { limits } from "../../base/limits.ts";
 
 /** A fault, with the status that it is answered with. */
 export interface HttpFault {
-  readonly status: 400 | 414 | 431 | 501;
+  readonly status: 400 | 414 | 431 | 501 | 505;
   readonly text: string;
 }
 
@@ -13,6 +13,7 @@ export interface HttpFault {
 export interface RawRequest {
   readonly method?: string | undefined;
   readonly url?: string | undefined;
+  readonly httpVersion: string;
   /** Names and values in turn, as they came. */
   readonly rawHeaders: readonly string[];
 }
@@ -27,17 +28,17 @@ const ONCE: ReadonlySet<string> = new Set([
 ]);
 
 /** The first fault of a request; undefined for one that may be looked at. */
-export function httpFault({
-  method = "",
-  url = "",
-  rawHeaders,
-}: RawRequest): HttpFault | undefined {
+export function httpFault(request: RawRequest): HttpFault | undefined {
+  const { method = "", url = "", httpVersion, rawHeaders } = request;
+  if (httpVersion !== "1.1" && httpVersion !== "1.0") {
+    return { status: 505, text: "this version of HTTP is not known here" };
+  }
   if (!METHODS.has(method)) return { status: 501, text: "this method is not known here" };
-  return targetFault(url) ?? headersFault(rawHeaders);
+  return targetFault(url) ?? headersFault(rawHeaders, httpVersion);
 }
 
 /** Two of one header are refused where the header decides something. */
-function headersFault(rawHeaders: readonly string[]): HttpFault | undefined {
+function headersFault(rawHeaders: readonly string[], version: string): HttpFault | undefined {
   if (rawHeaders.length > 2 * limits.headersCountMax) {
     return { status: 431, text: `there are more than ${limits.headersCountMax} headers` };
   }
@@ -48,13 +49,16 @@ function headersFault(rawHeaders: readonly string[]): HttpFault | undefined {
     if (seen.has(name)) return { status: 400, text: `the header ${name} stands there twice` };
     seen.add(name);
   }
+  if (version === "1.1" && !seen.has("host")) {
+    return { status: 400, text: "the header Host is missing" };
+  }
   return undefined;
 }
 
 /**
  * Only the form that clients send to a server itself (RFC 9112, 3.2.1): a name in the target would stand
- * beside the one in Host. Escapes are read once, by the router; those that a second reading, or a file
- * system, would take for something else are refused.
+ * beside the one in Host. Escapes are read once, by the router, into names that are looked up
+ * and never become paths.
  */
 function targetFault(url: string): HttpFault | undefined {
   if (url.length > limits.requestTargetCharsMax) {
@@ -68,7 +72,7 @@ function targetFault(url: string): HttpFault | undefined {
   const path = end < 0 ? url : url.slice(0, end);
   // Node hands bytes on as they came; an address is ASCII (RFC 3986).
   const plain = /^[!-~]*$/.test(url) && !url.includes("\\") && !path.includes("//");
-  const escapes = !/%(?![0-9a-f]{2})/i.test(path) && !/%(?:[01][0-9a-f]|7f|5c|25)/i.test(path);
+  const escapes = !/%(?![0-9a-f]{2})/i.test(path);
   const dots = /(?:^|\/)(?:\.|%2e){1,2}(?:$|\/)/i.test(path);
   if (plain && escapes && !dots) return undefined;
   return { status: 400, text: "the address is not in its normal form" };

@@ -1,0 +1,177 @@
+// `skipway serve [MODEL…]`: the Open Inference Protocol server, for files or for what is registered.
+
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { systemClock } from "../../base/clock.ts";
+import { diagnostic } from "../../base/diagnostic.ts";
+import { SkipwayError } from "../../base/errors.ts";
+import { formatSeconds } from "../../base/format.ts";
+import { printable } from "../../base/printable.ts";
+import { registerDashboard } from "../../dashboard/routes.ts";
+import type { Registry } from "../../registry/registry.ts";
+import { registrySource, type VersionPolicy } from "../../serve/registry-source.ts";
+import { ModelServer } from "../../serve/server.ts";
+import { fileSource, type ModelSource } from "../../serve/sources.ts";
+import { type CommonOptions, type Io, quietIo } from "../io.ts";
+import { readModelFile } from "../model-file.ts";
+import { wholeNumber } from "../options.ts";
+import {
+  addProtection,
+  listenOptions,
+  openProtection,
+  type ProtectionOptions,
+} from "../protection.ts";
+import { styled } from "../render/style.ts";
+import {
+  addServing,
+  grpcPortOf,
+  hostSettings,
+  type ServingOptions,
+  untilStopped,
+} from "../serving.ts";
+import { openStored } from "../stored.ts";
+import { dashboardSource } from "../up/source.ts";
+import { packageVersion } from "../version.ts";
+
+interface ServeOptions extends CommonOptions, ProtectionOptions, ServingOptions {
+  readonly data: string;
+  readonly versions: VersionPolicy;
+  readonly poll: number;
+}
+
+/** Adds the command. */
+export function addServe(program: Command, io: Io): void {
+  const command = program
+    .command("serve")
+    .description("Open Inference Protocol server, REST and gRPC")
+    .argument(
+      "[model...]",
+      "ONNX files, each served as version 1 under its base name; without one, whatever is registered",
+    )
+    .option("--data <dir>", "skipway's own folder", ".skipway")
+    .option("--versions <which>", "of each registered model: stable or all", readPolicy, "stable")
+    .option(
+      "--poll <seconds>",
+      "between two looks at the store or the files; 0: none",
+      wholeNumber(0, 3600),
+      1,
+    );
+  addServing(addProtection(command))
+    .option("--json", "print one JSON document once it listens")
+    .option("--quiet", "no progress")
+    .addHelpText("after", "\nExample:\n  $ skipway serve model.onnx --port 9000 --max-batch 16\n")
+    .action((models: readonly string[], options: ServeOptions) => serve(io, models, options));
+}
+
+async function serve(given: Io, models: readonly string[], options: ServeOptions): Promise<void> {
+  const io = options.quiet === true ? quietIo(given) : given;
+  const started = systemClock.monotonicMs();
+  const folder = resolve(options.data);
+  await using store = models.length > 0 ? undefined : await openStored(folder);
+  const source = store === undefined ? await filesOf(models) : storeOf(store, options);
+  await using protection = await openProtection(io, options, { folder, port: options.port });
+  const server = new ModelServer({
+    version: packageVersion(),
+    source,
+    settings: hostSettings(options),
+    ...protection,
+  });
+  let stopped = false;
+  try {
+    await registerDashboard(
+      server.app,
+      dashboardSource(store, server, {
+        version: packageVersion(),
+        startedMs: systemClock.nowMs(),
+      }),
+    );
+    // Live while models are loaded: whoever looks at /v2/health/ready sees how far they are.
+    const address = await server.listen({
+      ...listenOptions(options, options.port),
+      ...grpcPortOf(options),
+    });
+    await loadAll(io, server, options);
+    io.err(`Ready in ${formatSeconds((systemClock.monotonicMs() - started) / 1000)}.\n`);
+    io.err(`\n  ${styled("bold", address, io.color)}  Open Inference Protocol\n`);
+    if (server.grpcPort !== undefined) io.err(`  ${options.host}:${server.grpcPort}  gRPC\n`);
+    io.err("\nCtrl-C stops it.\n");
+    if (options.json === true) given.out(`${JSON.stringify(document(server, address), null, 2)}\n`);
+    await untilStopped(io, server, options);
+    stopped = true;
+  } finally {
+    if (!stopped) await server.stop();
+  }
+}
+
+/** @throws SkipwayError of the first that does not load, where none does. */
+async function loadAll(io: Io, server: ModelServer, { poll }: ServeOptions): Promise<void> {
+  const following = server.follow(1000 * poll);
+  const interrupted = new Promise<void>((done) => {
+    io.signal.addEventListener("abort", () => done(), { once: true });
+  });
+  await Promise.race([following, interrupted]);
+  for (const { name, version, state, reason } of server.fleet.index()) {
+    const what = `${printable(name)} version ${version}`;
+    if (state === "READY") io.err(`${styled("bold", "Serve", io.color)}  ${what}\n`);
+    else io.err(`${styled("bold", "Not served", io.color)}  ${what}: ${reason}\n`);
+  }
+  if (server.fleet.hosts().length > 0 || io.signal.aborted) return;
+  const failed = server.fleet.index().find(({ reason }) => reason !== "");
+  throw SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "serve/nothing-loads",
+      severity: "error",
+      where: failed === undefined ? "the store" : `${failed.name} version ${failed.version}`,
+      text: failed?.reason ?? "there is no model in it",
+      fix: "Look at the model with skipway census and skipway lint, or register one: skipway registry push FILE.",
+    }),
+  ]);
+}
+
+function storeOf(registry: Registry, { versions }: ServeOptions): ModelSource {
+  return registrySource(registry, { versions });
+}
+
+async function filesOf(paths: readonly string[]): Promise<ModelSource> {
+  const files = new Map<string, string>();
+  for (const path of paths) {
+    const { name, absolute } = await readModelFile(path);
+    const before = files.get(name);
+    if (before !== undefined) throw sameName(name, path);
+    files.set(name, absolute);
+  }
+  return fileSource(files);
+}
+
+function sameName(name: string, path: string): SkipwayError {
+  return SkipwayError.fromDiagnostics("usage", [
+    diagnostic({
+      id: "serve/same-name",
+      severity: "error",
+      where: printable(path),
+      text: `another file is served as "${name}" already`,
+      fix: "Rename one of the files, or register both as versions of one model.",
+    }),
+  ]);
+}
+
+function document(server: ModelServer, address: string): Record<string, unknown> {
+  const { grpcPort } = server;
+  return {
+    schema: "skipway.serve/1",
+    address,
+    ...(grpcPort !== undefined && { grpcPort }),
+    models: server.fleet.hosts().map(({ name, version, digest, batching, invariance }) => ({
+      name,
+      version,
+      digest,
+      batched: batching !== undefined,
+      ...(invariance !== undefined && { batchReason: invariance.reason }),
+    })),
+  };
+}
+
+function readPolicy(text: string): VersionPolicy {
+  if (text === "stable" || text === "all") return text;
+  throw new SkipwayError("usage", `--versions is stable or all, not "${printable(text)}"`);
+}

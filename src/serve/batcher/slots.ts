@@ -1,0 +1,149 @@
+// The processes that run batches: what each runs now, what has been handed to it already, and when it
+// is expected to be free.
+
+import { present } from "../../base/assert.ts";
+import type { BatchRequest } from "./types.ts";
+
+/** A batch with a process. */
+export interface Running {
+  readonly batch: number;
+  readonly requests: readonly BatchRequest[];
+  readonly bucket: string;
+  readonly elementsPerRow: number;
+  readonly rows: number;
+  readonly handedMs: number;
+  /** When it began, or is expected to. */
+  beginMs: number;
+  /** The process was idle when it came. */
+  readonly first: boolean;
+  readonly meanMs: number;
+  readonly spreadMs: number;
+  /** Requests whose clients still wait. */
+  live: number;
+}
+
+/** When a process can begin another batch, and how much later that may turn out. */
+export interface FreeAt {
+  readonly atMs: number;
+  readonly spreadMs: number;
+}
+
+/** One process. */
+export interface Slot {
+  readonly id: string;
+  /** At most two: one that runs, and one that begins when it ends. */
+  readonly batches: Running[];
+}
+
+/** One runs, one is in the process's hands when that one ends. */
+const DEPTH = 2;
+/** The way to a process and back follows its newest runs as run times do. */
+const HOP_SHARE = 1 / 32;
+/** A way that takes longer than this is a pause of the machine. */
+const HOP_MAX_MS = 5;
+
+/** All processes of one model version. */
+export class Slots {
+  #slots: Slot[] = [];
+  readonly #byBatch = new Map<number, Slot>();
+  readonly #byRequest = new Map<number, Running>();
+  #hopMs = 0;
+
+  /** Batches that were handed over and have not ended. */
+  get running(): number {
+    return this.#byBatch.size;
+  }
+
+  get count(): number {
+    return this.#slots.length;
+  }
+
+  /** Milliseconds between a run and the news of it: frames and threads. */
+  get hopMs(): number {
+    return this.#hopMs;
+  }
+
+  /** The processes that there are now; those that stay keep their batches. */
+  set(ids: readonly string[]): void {
+    const known = new Map(this.#slots.map((slot) => [slot.id, slot]));
+    this.#slots = ids.map((id) => known.get(id) ?? { id, batches: [] });
+    for (const id of ids) known.delete(id);
+    for (const lost of known.values()) for (const running of lost.batches) this.#drop(running);
+  }
+
+  start(slot: Slot, running: Running): void {
+    slot.batches.push(running);
+    this.#byBatch.set(running.batch, slot);
+    for (const request of running.requests) this.#byRequest.set(request.id, running);
+  }
+
+  /** Takes a batch back that has ended; undefined for one of a process that is gone. */
+  end(batch: number, nowMs: number, tookMs: number | undefined): Running | undefined {
+    const slot = this.#byBatch.get(batch);
+    if (slot === undefined) return undefined;
+    const at = slot.batches.findIndex((one) => one.batch === batch);
+    const running = present(slot.batches[at], "a batch is with the process it was handed to");
+    slot.batches.splice(at, 1);
+    this.#drop(running);
+    if (running.first && tookMs !== undefined) this.#learnHop(nowMs - running.handedMs - tookMs);
+    const next = slot.batches[0];
+    if (next !== undefined) next.beginMs = nowMs;
+    return running;
+  }
+
+  /** A client of a running request went away. @returns its batch if nobody waits for that any more. */
+  leave(id: number): Running | undefined {
+    const running = this.#byRequest.get(id);
+    if (running === undefined) return undefined;
+    this.#byRequest.delete(id);
+    running.live--;
+    return running.live === 0 ? running : undefined;
+  }
+
+  has(id: number): boolean {
+    return this.#byRequest.has(id);
+  }
+
+  /** When a process could begin another batch, its runs taking `factor` of what is expected. */
+  freeAt(slot: Slot, nowMs: number, factor = 1): FreeAt {
+    const [first, second] = slot.batches;
+    if (first === undefined) return { atMs: nowMs, spreadMs: 0 };
+    const hop = first.first ? this.#hopMs : 0;
+    const end = Math.max(nowMs, first.beginMs + first.meanMs * factor + hop);
+    if (second === undefined) return { atMs: end, spreadMs: first.spreadMs };
+    const spreadMs = Math.hypot(first.spreadMs, second.spreadMs);
+    return { atMs: end + second.meanMs * factor, spreadMs };
+  }
+
+  /** When any process could begin another batch; now if there is none, since nothing is known then. */
+  soonest(nowMs: number): FreeAt {
+    let best: FreeAt | undefined;
+    for (const slot of this.#slots) {
+      const free = this.freeAt(slot, nowMs);
+      if (best === undefined || free.atMs < best.atMs) best = free;
+    }
+    return best ?? { atMs: nowMs, spreadMs: 0 };
+  }
+
+  /** The process with room that is free first. */
+  open(nowMs: number): Slot | undefined {
+    let best: Slot | undefined;
+    let bestMs = Number.POSITIVE_INFINITY;
+    for (const slot of this.#slots) {
+      if (slot.batches.length >= DEPTH) continue;
+      const { atMs } = this.freeAt(slot, nowMs);
+      if (atMs < bestMs) [best, bestMs] = [slot, atMs];
+    }
+    return best;
+  }
+
+  #drop(running: Running): void {
+    this.#byBatch.delete(running.batch);
+    for (const request of running.requests) this.#byRequest.delete(request.id);
+  }
+
+  #learnHop(ms: number): void {
+    const seen = Math.min(HOP_MAX_MS, Math.max(0, ms));
+    this.#hopMs += (seen - this.#hopMs) * HOP_SHARE;
+  }
+}

@@ -1,0 +1,345 @@
+import { describe, expect, onTestFinished, test } from "vitest";
+import { systemClock } from "../base/clock.ts";
+import { Random } from "../base/random.ts";
+import { float32, float32Values } from "../graph/tensor.ts";
+import { Batcher } from "./batcher/batcher.ts";
+import { RequestError } from "./errors.ts";
+import { Fleet } from "./fleet.ts";
+import { HOST_DEFAULTS, type HostSettings, type ServedModel } from "./hosting.ts";
+import type { InferenceCall } from "./inference.ts";
+import { type Script, ScriptedRunner } from "./scripted-runner.test-helper.ts";
+import { GivenModels } from "./sources.ts";
+import { VersionHost } from "./version-host.ts";
+
+// The life of models with processes that do as they are told.
+
+function model(version = 1, name = "m"): ServedModel {
+  return { name, version, path: `${name}${version}`, digest: `digest-${name}${version}` };
+}
+
+function batcher({ maxBatchRows, queue }: HostSettings): Batcher {
+  const { requests, rows, bytes } = queue;
+  return new Batcher({
+    maxBatchRows,
+    queueRequestsMax: requests,
+    queueRowsMax: rows,
+    queueBytesMax: bytes,
+  });
+}
+
+function setUp(settings: Partial<HostSettings> = {}) {
+  const runner = new ScriptedRunner();
+  const source = new GivenModels();
+  const random = new Random(7);
+  const fleet = new Fleet({
+    source,
+    clock: systemClock,
+    drainMs: 2000,
+    uniform: () => random.uniform(),
+    host: (served, around) =>
+      new VersionHost(served, {
+        ...around,
+        runner,
+        clock: systemClock,
+        settings: { ...HOST_DEFAULTS, probeEveryMs: 20, stuckAfterMs: 18, ...settings },
+        decider: batcher,
+      }),
+  });
+  onTestFinished(async () => {
+    await fleet.stop();
+    expect(runner.alive.length).toBe(0);
+  });
+  const serve = async (...models: ServedModel[]): Promise<void> => {
+    for (const one of models) {
+      source.add(one);
+      await fleet.add(one);
+    }
+  };
+  const ask = async (
+    options: Partial<InferenceCall> & { name?: string; version?: string; x?: number } = {},
+  ) => {
+    const { name = "m", version, x = 3, ...call } = options;
+    const found = fleet.find(name, version);
+    if (found === undefined) throw new RequestError(404, "invalid", "no such model");
+    const answer = await found.infer({ inputs: new Map([["x", float32([1, 1], [x])]]), ...call });
+    const y = answer.outputs.get("y");
+    return { y: y === undefined ? Number.NaN : float32Values(y)[0], version: answer.version };
+  };
+  return { runner, source, fleet, serve, ask };
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 2));
+}
+
+/** Requests one after another until it is told to stop; every failure is kept. */
+function traffic(ask: () => Promise<unknown>, at = 4) {
+  const failures: unknown[] = [];
+  let answered = 0;
+  let on = true;
+  const loops = Array.from({ length: at }, async () => {
+    while (on) {
+      await ask().then(
+        () => answered++,
+        (error: unknown) => failures.push(error),
+      );
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+  });
+  return {
+    failures,
+    stop: async () => {
+      on = false;
+      await Promise.all(loops);
+      return answered;
+    },
+  };
+}
+
+describe("the life of models", () => {
+  test("versions side by side; the newest answers where none is named", async () => {
+    const { runner, serve, ask, fleet } = setUp();
+    runner.scripts.set("m2", { gain: 5 });
+    await serve(model(1), model(2));
+    expect(await ask()).toEqual({ y: 15, version: 2 });
+    expect(await ask({ version: "1" })).toEqual({ y: 6, version: 1 });
+    expect(fleet.find("m", "3")).toBeUndefined();
+    expect(fleet.find("m", "01")).toBeUndefined();
+    expect(fleet.find("n")).toBeUndefined();
+    expect(fleet.index()).toEqual([
+      { name: "m", version: "1", state: "READY", reason: "" },
+      { name: "m", version: "2", state: "READY", reason: "" },
+    ]);
+    // A new version does not load its siblings again.
+    expect(runner.processes.map(({ path }) => path)).toEqual(["m1", "m2"]);
+  });
+
+  test("two hundred reloads under load: no request fails, no process is left", async () => {
+    const { runner, serve, ask, fleet } = setUp({ probeEveryMs: 1e6 });
+    runner.scripts.set("m1", { runMs: 1 });
+    await serve(model());
+    const load = traffic(ask);
+    for (let i = 0; i < 200; i++) await fleet.load("m");
+    const answered = await load.stop();
+    expect(load.failures).toEqual([]);
+    expect(answered).toBeGreaterThan(200);
+    expect(runner.processes.length).toBe(201);
+    await until(() => runner.alive.length === 1);
+    // The count of a version goes on through its reloads.
+    expect(fleet.stats()[0]?.requests).toBe(answered);
+  });
+
+  test("a reload that fails keeps what was served, and says why", async () => {
+    const { runner, serve, ask, fleet } = setUp();
+    await serve(model());
+    runner.scripts.set("m1", { load: "fails" });
+    await expect(fleet.load("m")).rejects.toThrow("broken");
+    expect((await ask()).y).toBe(6);
+    expect(fleet.index()[0]).toMatchObject({
+      state: "READY",
+      reason: expect.stringContaining("broken"),
+    });
+    expect(fleet.ready()).toBe(true);
+    runner.scripts.set("m1", {});
+    await fleet.load("m");
+    expect(fleet.index()[0]?.reason).toBe("");
+  });
+
+  test("a load that hangs ends with an unload; the name can be loaded again", async () => {
+    const { runner, source, ask, fleet } = setUp();
+    source.add(model());
+    runner.scripts.set("m1", { load: "hangs" });
+    const loading = fleet.load("m");
+    loading.catch(() => undefined);
+    await until(() => runner.processes.length > 0);
+    expect(fleet.index()).toEqual([{ name: "m", version: "1", state: "LOADING", reason: "" }]);
+    await fleet.unload("m");
+    await expect(loading).rejects.toThrow();
+    expect(runner.alive.length).toBe(0);
+    await fleet.sync();
+    expect(fleet.index()).toEqual([
+      { name: "m", version: "", state: "UNAVAILABLE", reason: "unloaded" },
+    ]);
+    runner.scripts.set("m1", {});
+    await fleet.load("m");
+    expect((await ask()).y).toBe(6);
+  });
+
+  test("loads, unloads and requests all at once: in the end there is one process or none", async () => {
+    const { runner, serve, ask, fleet } = setUp({ probeEveryMs: 1e6 });
+    await serve(model());
+    const load = traffic(() => ask());
+    const random = new Random(3);
+    const changes: Promise<unknown>[] = [];
+    for (let i = 0; i < 60; i++) {
+      const change = random.uniform() < 0.6 ? fleet.load("m") : fleet.unload("m");
+      changes.push(change.catch(() => undefined));
+      if (random.uniform() < 0.3) await new Promise((resolve) => setTimeout(resolve, 3));
+    }
+    await Promise.all(changes);
+    await load.stop();
+    // A request of a model that is away is refused; none fails in another way.
+    const statuses = load.failures.map((one) => (one instanceof RequestError ? one.status : one));
+    expect(new Set(statuses)).toEqual(
+      new Set(statuses.filter((one) => one === 404 || one === 503)),
+    );
+    await fleet.load("m");
+    await until(() => runner.alive.length === 1);
+    expect((await ask()).y).toBe(6);
+    await fleet.unload("m");
+    expect(runner.alive.length).toBe(0);
+    await expect(fleet.load("n")).rejects.toMatchObject({ status: 404 });
+  });
+
+  test("the source is followed: a new stable version, an old one that goes, a bad one that is not tried twice", async () => {
+    const { runner, ask, fleet } = setUp();
+    let wanted = { stable: 1, versions: [1] };
+    const followed = new Fleet({
+      source: {
+        names: async () => ["m"],
+        wanted: async () => wanted,
+        stamp: async (_name, version) => String(version),
+        version: async (_name, version) => model(version),
+      },
+      clock: systemClock,
+      drainMs: 1000,
+      uniform: () => 0,
+      host: (served, around) =>
+        new VersionHost(served, {
+          ...around,
+          runner,
+          clock: systemClock,
+          settings: HOST_DEFAULTS,
+          decider: batcher,
+        }),
+    });
+    onTestFinished(() => followed.stop());
+    expect(ask).toBeDefined();
+    expect(fleet.ready()).toBe(false);
+    await followed.sync();
+    await followed.sync();
+    expect(runner.processes).toHaveLength(1);
+    wanted = { stable: 2, versions: [2] };
+    await followed.sync();
+    await until(() => runner.alive.length === 1);
+    expect(followed.versionsOf("m")).toEqual([2]);
+    expect(followed.entry("m")?.split).toEqual({ stable: 2, share: 0 });
+    runner.scripts.set("m3", { load: "fails" });
+    wanted = { stable: 3, versions: [3] };
+    await followed.sync();
+    await followed.sync();
+    expect(runner.processes.filter(({ path }) => path === "m3")).toHaveLength(1);
+    expect(followed.ready()).toBe(true);
+    expect(followed.index()).toMatchObject([
+      { version: "2", state: "READY" },
+      { version: "3", state: "UNAVAILABLE", reason: expect.stringContaining("broken") },
+    ]);
+  });
+});
+
+describe("processes that go wrong", () => {
+  test.each<[string, Partial<Script>, string]>([
+    ["hangs", { run: "hangs" }, "stuck"],
+    ["answers wrongly", { gain: 2.5 }, "wrong-answer"],
+    ["always fails", { run: "fails" }, "wrong-answer"],
+  ])("one that %s is not ready, and is replaced with the cause", async (_what, change, cause) => {
+    const { runner, serve, ask, fleet } = setUp();
+    await serve(model());
+    const [first] = runner.processes;
+    const seen: string[] = [];
+    fleet.onState(() => seen.push(fleet.stats()[0]?.state ?? ""));
+    Object.assign(first?.script ?? {}, change);
+    await until(() => runner.processes.length === 2 && fleet.ready());
+    expect(seen).toContain("restarting");
+    expect(first?.alive).toBe(false);
+    expect((await ask()).y).toBe(6);
+    expect(fleet.stats()[0]).toMatchObject({ restarts: 1, restartsByCause: { [cause]: 1 } });
+  });
+
+  test("what was sent is lost with its process, what waited is answered by the next", async () => {
+    const { runner, serve, ask, fleet } = setUp({ probeEveryMs: 1e6 });
+    runner.scripts.set("m1", { runMs: 30 });
+    await serve(model());
+    const all = Array.from({ length: 5 }, () =>
+      ask().then(
+        () => 200,
+        (e: RequestError) => e.status,
+      ),
+    );
+    await until(() => (runner.processes[0]?.runs.length ?? 0) > 1);
+    runner.processes[0]?.die("out-of-memory");
+    const statuses = await Promise.all(all);
+    expect(statuses.filter((one) => one === 503)).toHaveLength(1);
+    expect(statuses.filter((one) => one === 200)).toHaveLength(4);
+    expect(fleet.stats()[0]?.restartsByCause).toEqual({ "out-of-memory": 1 });
+  });
+
+  test("a spare takes over at once: only what was under way is lost", async () => {
+    const { runner, serve, ask, fleet } = setUp({ spare: true });
+    await serve(model());
+    await until(() => fleet.stats()[0]?.sparePid !== undefined && runner.alive.length === 2);
+    await until(() => runner.processes[1]?.runs.length !== 0);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    runner.scripts.set("m1", { load: "hangs" });
+    runner.processes[0]?.die();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    expect(fleet.ready()).toBe(true);
+    expect((await ask()).y).toBe(6);
+    expect(fleet.stats()[0]?.pid).toBe(2);
+    expect(runner.most).toBeLessThanOrEqual(3);
+  });
+
+  test("a stop does not wait for the pause before the next start", async () => {
+    const { runner, serve, fleet } = setUp();
+    await serve(model());
+    runner.scripts.set("m1", { load: "fails" });
+    runner.processes[0]?.die();
+    await until(() => runner.processes.length >= 4);
+    await fleet.stop();
+    expect(runner.alive.length).toBe(0);
+  });
+});
+
+describe("the split", () => {
+  test("shares the requests, keeps keys, and never picks what is not ready", async () => {
+    const { runner, serve, ask, fleet } = setUp();
+    await serve(model(1), model(2));
+    fleet.setSplit("m", { stable: 1, candidate: 2, share: 0.5 });
+    const versions = await Promise.all(Array.from({ length: 200 }, () => ask()));
+    const candidates = versions.filter(({ version }) => version === 2).length;
+    expect(candidates).toBeGreaterThan(60);
+    expect(candidates).toBeLessThan(140);
+    const keyed = await Promise.all(Array.from({ length: 20 }, () => ask({ key: "one user" })));
+    expect(new Set(keyed.map(({ version }) => version)).size).toBe(1);
+    runner.scripts.set("m2", { load: "hangs" });
+    runner.processes.find(({ path }) => path === "m2")?.die();
+    await until(() => !(fleet.entry("m")?.hosts.get(2)?.ready ?? true));
+    const after = await Promise.all(Array.from({ length: 50 }, () => ask()));
+    expect(new Set(after.map(({ version }) => version))).toEqual(new Set([1]));
+    expect(() => fleet.setSplit("m", { stable: 1, candidate: 2, share: 0.5 })).toThrow("not ready");
+    expect(() => fleet.setSplit("m", { stable: 9, share: 0 })).toThrow("9 is not loaded");
+    expect(() => fleet.setSplit("n", { stable: 1, share: 0 })).toThrow("no model");
+  });
+
+  test("a shadow is asked in idle moments and compared; one that hangs or dies moves nothing", async () => {
+    const { runner, serve, ask, fleet } = setUp({ probeEveryMs: 1e6 });
+    runner.scripts.set("m2", { gain: 2.5 });
+    await serve(model(1), model(2));
+    fleet.setSplit("m", { stable: 1, share: 0, shadow: 2 });
+    const report = () => fleet.entry("m")?.shadow.report();
+    for (let i = 0; i < 20 && report()?.compared !== 5; i++) {
+      expect(await ask()).toEqual({ y: 6, version: 1 });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    expect(report()).toMatchObject({ version: 2, outputs: { y: { maxAbs: 1.5, top1Flips: 0 } } });
+    expect(report()?.outputs["y"]?.maxRel).toBeCloseTo(0.2);
+    const shadowed = runner.processes.find(({ path }) => path === "m2");
+    Object.assign(shadowed?.script ?? {}, { run: "hangs" });
+    const before = report()?.dropped ?? 0;
+    for (let i = 0; i < 20; i++) expect((await ask()).y).toBe(6);
+    await until(() => (report()?.dropped ?? 0) > before);
+    shadowed?.die();
+    for (let i = 0; i < 20; i++) expect((await ask()).y).toBe(6);
+    expect(fleet.stats().find(({ version }) => version === 2)?.requests).toBe(0);
+  });
+});

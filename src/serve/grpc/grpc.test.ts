@@ -1,0 +1,546 @@
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { ClientDuplexStream, ClientUnaryCall } from "@grpc/grpc-js";
+import { afterEach, describe, expect, test } from "vitest";
+import { GrpcClient } from "../../../test/conformance/grpc.ts";
+import { limits } from "../../base/limits.ts";
+import { HealthCheckResponseSchema } from "../../wire/proto/health_pb.js";
+import {
+  ModelInferRequestSchema,
+  ModelStreamInferResponseSchema,
+} from "../../wire/proto/oip_pb.js";
+import type { Parameters } from "../../wire/request.ts";
+import { type FailureReason, RequestError } from "../errors.ts";
+import type { InferenceCall, ServedVersion } from "../inference.ts";
+import { type GrpcServer, type GrpcServerOptions, type GrpcSource, startGrpc } from "./server.ts";
+import { CODE, statusOf } from "./status.ts";
+
+// The gRPC server over real connections, before a model that answers as the test says.
+
+class FakeSource implements GrpcSource {
+  readonly version = "1.2.3";
+  readonly asked: InferenceCall[] = [];
+  readonly failures: FailureReason[] = [];
+  readonly changes: [string, string, Parameters][] = [];
+  isReady = true;
+  respond: (call: InferenceCall) => Promise<void> = async () => undefined;
+  readonly #listeners = new Set<() => void>();
+
+  readonly model: ServedVersion = {
+    name: "m",
+    version: 7,
+    digest: "sha256:0",
+    ready: true,
+    inputs: new Map([["x", { dtype: "float32", shape: ["N"] }]]),
+    outputs: new Map([["x", { dtype: "float32", shape: ["N"] }]]),
+    infer: async (call) => {
+      this.asked.push(call);
+      await this.respond(call);
+      const phases = { queueMs: 0, computeMs: 0 };
+      return { outputs: call.inputs, version: 7, batchRows: 1, phases };
+    },
+    countFailure: (reason) => this.failures.push(reason),
+  };
+
+  readonly repository = {
+    index: () => [
+      { name: "m", version: "7", state: "READY", reason: "" } as const,
+      { name: "n", version: "", state: "UNAVAILABLE", reason: "unloaded" } as const,
+    ],
+    load: async (name: string, parameters: Parameters): Promise<void> => {
+      if (name === "none") throw new RequestError(404, "invalid", "no such model");
+      this.changes.push(["load", name, parameters]);
+    },
+    unload: async (name: string, parameters: Parameters): Promise<void> => {
+      this.changes.push(["unload", name, parameters]);
+    },
+  };
+
+  find(name: string): ServedVersion | undefined {
+    return name === "m" ? this.model : undefined;
+  }
+  versionsOf(): readonly number[] {
+    return [7];
+  }
+  all(): readonly ServedVersion[] {
+    return [this.model];
+  }
+  ready(): boolean {
+    return this.isReady;
+  }
+  onState(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+  setReady(ready: boolean): void {
+    this.isReady = ready;
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+const running: { stop(): Promise<void> | void }[] = [];
+afterEach(async () => {
+  for (const one of running.splice(0).reverse()) await one.stop();
+});
+
+async function start(options: Partial<GrpcServerOptions> = {}) {
+  const source = new FakeSource();
+  const server = await startGrpc(source, { port: 0, ...options });
+  running.push({ stop: () => server.stop(0) });
+  return { source, server, client: clientOf(server) };
+}
+
+function clientOf(server: GrpcServer, options = {}): GrpcClient {
+  const client = new GrpcClient(`127.0.0.1:${server.port}`, options);
+  running.push({ stop: () => client.close() });
+  return client;
+}
+
+const values = [1, 2];
+const infer = {
+  modelName: "m",
+  id: "5",
+  inputs: [{ name: "x", datatype: "FP32", shape: [2n], contents: { fp32Contents: values } }],
+};
+const inferBytes = (fields: object = {}): Buffer =>
+  Buffer.from(
+    toBinary(ModelInferRequestSchema, create(ModelInferRequestSchema, { ...infer, ...fields })),
+  );
+const INFER = { method: "ModelInfer", message: infer };
+
+/** A model that does not answer until it is let. */
+function held(source: FakeSource): () => void {
+  let letGo: () => void = () => undefined;
+  const until = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  source.respond = () => until;
+  return letGo;
+}
+
+/** The status with which a stream ends. */
+function endOf(stream: ClientDuplexStream<Buffer, Buffer>): Promise<number> {
+  stream.on("error", () => undefined);
+  stream.on("data", () => undefined);
+  return new Promise((resolve) => {
+    stream.on("status", ({ code }) => resolve(code));
+  });
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+describe("codes", () => {
+  test.each<[number, number, number | undefined]>([
+    [400, CODE.INVALID_ARGUMENT, undefined],
+    [401, CODE.UNAUTHENTICATED, undefined],
+    [403, CODE.PERMISSION_DENIED, undefined],
+    [404, CODE.NOT_FOUND, undefined],
+    [413, CODE.RESOURCE_EXHAUSTED, -1],
+    [429, CODE.RESOURCE_EXHAUSTED, 2000],
+    [499, CODE.CANCELLED, undefined],
+    [500, CODE.INTERNAL, undefined],
+    [501, CODE.UNIMPLEMENTED, undefined],
+    [503, CODE.UNAVAILABLE, 2000],
+    [504, CODE.DEADLINE_EXCEEDED, undefined],
+    [507, CODE.RESOURCE_EXHAUSTED, -1],
+  ])("status %d of HTTP is code %d", async (status, code, pushback) => {
+    const { source, client } = await start();
+    const retry = status === 429 || status === 503 ? { retryAfterSeconds: 2 } : {};
+    source.respond = async () => {
+      throw new RequestError(status, "runtime", "why é", retry);
+    };
+    const answer = await client.call(INFER);
+    expect(answer).toMatchObject({ code, details: "why é" });
+    expect(answer.trailers.get("grpc-retry-pushback-ms")).toBe(pushback?.toString());
+  });
+
+  test("what is no refusal of ours is not told", async () => {
+    const { source, client } = await start();
+    source.respond = async () => {
+      throw new Error("/etc/secret");
+    };
+    expect(await client.call(INFER)).toMatchObject({
+      code: CODE.INTERNAL,
+      details: "internal error",
+    });
+  });
+
+  test("details fit into trailers, whatever they are", async () => {
+    const long = statusOf(new RequestError(400, "invalid", "é".repeat(5000))).details;
+    expect(Buffer.byteLength(long)).toBeLessThan(2100);
+    expect(long).toMatch(/^é+…$/);
+    const { source, client } = await start();
+    source.respond = async () => {
+      throw new RequestError(400, "invalid", "lone \ud800 half,\nline");
+    };
+    expect((await client.call(INFER)).details).toBe("lone \ufffd half,\nline");
+  });
+
+  test("a faulty request counts as a failure of its model", async () => {
+    const { source, client } = await start();
+    await client.call({ method: "ModelInfer", message: { modelName: "m" } });
+    expect(source.failures).toEqual(["invalid"]);
+    expect(source.asked).toEqual([]);
+  });
+});
+
+describe("deadlines and cancellation", () => {
+  test("the deadline of a call reaches the model; without one there is none", async () => {
+    const clock = { nowMs: () => Date.now(), monotonicMs: () => 1_000_000 };
+    const { source, client } = await start({ clock });
+    await client.call({ ...INFER, options: { deadline: Date.now() + 60_000 } });
+    await client.call(INFER);
+    const [first, second] = source.asked.map((call) => call.deadlineMs);
+    expect(first).toBeGreaterThan(1_000_000);
+    expect(first).toBeLessThanOrEqual(1_060_000);
+    expect(second).toBeUndefined();
+  });
+
+  test("a deadline that passes is told, and the model hears of it", async () => {
+    const { source, client } = await start();
+    const letGo = held(source);
+    const answer = await client.call({ ...INFER, options: { deadline: Date.now() + 50 } });
+    expect(answer.code).toBe(CODE.DEADLINE_EXCEEDED);
+    await until(() => source.asked[0]?.signal?.aborted === true);
+    letGo();
+  });
+
+  test("a client that cancels, or goes away, is heard of", async () => {
+    const { source, client, server } = await start();
+    const letGo = held(source);
+    const calls: ClientUnaryCall[] = [];
+    const answer = client.call(INFER, (call) => calls.push(call));
+    await until(() => source.asked.length === 1);
+    calls[0]?.cancel();
+    expect((await answer).code).toBe(CODE.CANCELLED);
+    await until(() => source.asked[0]?.signal?.aborted === true);
+    const other = clientOf(server);
+    const lost = other.call(INFER);
+    await until(() => source.asked.length === 2);
+    other.close();
+    letGo();
+    await lost;
+  });
+});
+
+describe("streams", () => {
+  test("many on their way, answers in the order of the requests, errors within the stream", async () => {
+    const { source, client } = await start();
+    const free: (() => void)[] = [];
+    source.respond = () => new Promise((resolve) => free.push(resolve));
+    const stream = client.stream("ModelStreamInfer");
+    const answers: unknown[] = [];
+    stream.on("data", (bytes: Buffer) => {
+      const { errorMessage, inferResponse } = fromBinary(ModelStreamInferResponseSchema, bytes);
+      answers.push([inferResponse?.id, errorMessage]);
+    });
+    for (const id of ["a", "b", "c"]) stream.write(inferBytes({ id }));
+    stream.write(inferBytes({ id: "d", modelName: "none" }));
+    stream.write(inferBytes({ id: "e", inputs: [] }));
+    stream.write(Buffer.of(1, 2, 3));
+    stream.write(inferBytes({ id: "f" }));
+    stream.end();
+    await until(() => free.length === 4);
+    // The last is ready first, and waits for those before it.
+    for (const done of free.toReversed()) done();
+    const [status] = (await once(stream, "status")) as [{ code: number }];
+    expect(status.code).toBe(0);
+    expect(answers).toEqual([
+      ["a", ""],
+      ["b", ""],
+      ["c", ""],
+      ["d", 'there is no model "none" here'],
+      ["e", expect.stringMatching(/^inputs: there are none/)],
+      ["", expect.stringMatching(/./)],
+      ["f", ""],
+    ]);
+  });
+
+  test("a stream is not read further than so many requests on their way", async () => {
+    const { source, client } = await start();
+    const free: (() => void)[] = [];
+    source.respond = () => new Promise((resolve) => free.push(resolve));
+    const stream = client.stream("ModelStreamInfer");
+    let answers = 0;
+    stream.on("data", () => answers++);
+    const count = limits.streamRequestsMax * 3;
+    for (let i = 0; i < count; i++) stream.write(inferBytes());
+    stream.end();
+    await until(() => free.length === limits.streamRequestsMax);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(free.length).toBe(limits.streamRequestsMax);
+    const pump = setInterval(() => {
+      for (const done of free.splice(0)) done();
+    }, 1);
+    await once(stream, "status");
+    clearInterval(pump);
+    expect(answers).toBe(count);
+  });
+
+  test("a client that cancels its stream is heard of", async () => {
+    const { source, client } = await start();
+    const letGo = held(source);
+    const stream = client.stream("ModelStreamInfer");
+    stream.on("error", () => undefined);
+    stream.write(inferBytes());
+    await until(() => source.asked.length === 1);
+    stream.cancel();
+    await until(() => source.asked[0]?.signal?.aborted === true);
+    letGo();
+  });
+});
+
+describe("health", () => {
+  const CHECK = "/grpc.health.v1.Health/Check";
+  const asked = (service: string): Buffer =>
+    Buffer.concat([Buffer.of(10, service.length), Buffer.from(service)]);
+  const statusIn = (bytes: Buffer | undefined): number =>
+    fromBinary(HealthCheckResponseSchema, bytes ?? Buffer.alloc(0)).status;
+
+  test("is asked once", async () => {
+    const { source, client } = await start();
+    const check = (service: string) => client.call({ method: CHECK, message: asked(service) });
+    for (const service of ["", "inference.GRPCInferenceService"]) {
+      expect(statusIn((await check(service)).bytes)).toBe(1);
+    }
+    source.isReady = false;
+    expect(statusIn((await check("")).bytes)).toBe(2);
+    expect((await check("other")).code).toBe(CODE.NOT_FOUND);
+  });
+
+  test("is watched: each change once, and the end", async () => {
+    const { source, client, server } = await start();
+    const found: number[] = [];
+    const watch = client.watch("/grpc.health.v1.Health/Watch", asked(""));
+    watch.on("data", (bytes: Buffer) => found.push(statusIn(bytes)));
+    const unknown = client.watch("/grpc.health.v1.Health/Watch", asked("other"));
+    const [first] = (await once(unknown, "data")) as [Buffer];
+    expect(statusIn(first)).toBe(3);
+    unknown.on("error", () => undefined);
+    unknown.cancel();
+    await until(() => found.length === 1);
+    source.setReady(true);
+    source.setReady(false);
+    source.setReady(true);
+    await until(() => found.length === 3);
+    const ended = once(watch, "end");
+    await server.stop(1000);
+    await ended;
+    expect(found).toEqual([1, 2, 1, 2]);
+  });
+});
+
+describe("the repository", () => {
+  const load = (...fields: [number, string][]): Buffer =>
+    Buffer.concat(
+      fields.map(([field, text]) =>
+        Buffer.concat([Buffer.of((field << 3) | 2, text.length), Buffer.from(text)]),
+      ),
+    );
+  const OIP = "/inference.GRPCInferenceService";
+  const MLSERVER = "/inference.model_repository.ModelRepositoryService";
+
+  test.each([OIP, MLSERVER])("the index of %s", async (service) => {
+    const { client } = await start();
+    const all = await client.call({ method: `${service}/RepositoryIndex` });
+    expect(all.bytes?.toString()).toMatch(/READY.*UNAVAILABLE.*unloaded/s);
+    const ready = await client.call({
+      method: `${service}/RepositoryIndex`,
+      message: Buffer.of(16, 1),
+    });
+    expect(ready.bytes?.toString()).not.toMatch(/UNAVAILABLE/);
+  });
+
+  test.each<[string, string, Buffer, string, Buffer]>([
+    ["Triton", OIP, load([2, "m"]), "m", Buffer.alloc(0)],
+    ["Triton with a repository", OIP, load([1, "r"], [2, "m"]), "m", Buffer.alloc(0)],
+    ["KServe", OIP, load([1, "m"]), "m", Buffer.concat([load([1, "m"]), Buffer.of(16, 1)])],
+    ["MLServer", MLSERVER, load([2, "m"]), "m", Buffer.alloc(0)],
+  ])("loads and unloads in the words of %s", async (_who, service, message, model, answer) => {
+    const { source, client } = await start();
+    for (const act of ["Load", "Unload"]) {
+      const found = await client.call({ method: `${service}/RepositoryModel${act}`, message });
+      expect(found.code).toBe(0);
+      expect(found.bytes).toEqual(answer);
+    }
+    expect(source.changes.map(([act, name]) => [act, name])).toEqual([
+      ["load", model],
+      ["unload", model],
+    ]);
+  });
+
+  test("refuses what a request may not bring, and what is not there", async () => {
+    const { source, client } = await start();
+    const method = `${OIP}/RepositoryModelLoad`;
+    const parameters = (key: string, value: object) => ({
+      modelName: "m",
+      parameters: { [key]: { parameterChoice: value } },
+    });
+    const ask = (message: Record<string, unknown>) =>
+      client.call({ method: "RepositoryModelLoad", message });
+    expect(await ask(parameters("config", { case: "stringParam", value: "{}" }))).toMatchObject({
+      code: 3,
+      details: /configuration/,
+    });
+    const file = { case: "bytesParam", value: new Uint8Array(1_000_000) };
+    expect(await ask(parameters("file:1/model.onnx", file))).toMatchObject({
+      code: 3,
+      details: /not uploaded/,
+    });
+    expect(await client.call({ method, message: load([2, "none"]) })).toMatchObject({ code: 5 });
+    expect(await client.call({ method })).toMatchObject({ code: 3, details: /model_name/ });
+    expect(source.changes).toEqual([]);
+    const flag = { case: "boolParam", value: true };
+    expect((await ask(parameters("unload_dependents", flag))).code).toBe(0);
+    expect(source.changes[0]?.[2]).toEqual(new Map([["unload_dependents", true]]));
+  });
+});
+
+describe("who may call", () => {
+  test("is decided for every method, before its message is read", async () => {
+    const seen: string[] = [];
+    const { source, client } = await start({
+      authorize: async (method, { header, peer, host, secure }) => {
+        seen.push(method);
+        expect([peer, host, secure]).toEqual([
+          expect.stringMatching(/^127/),
+          expect.stringMatching(/^127/),
+          false,
+        ]);
+        const token = header("authorization");
+        if (token === undefined) throw new RequestError(401, "invalid", "a token is needed");
+        if (token !== "Bearer right") throw new RequestError(403, "invalid", "not with this one");
+      },
+    });
+    expect(await client.call(INFER)).toMatchObject({
+      code: CODE.UNAUTHENTICATED,
+      details: "a token is needed",
+    });
+    expect(
+      await client.call({ ...INFER, metadata: { authorization: "Bearer wrong" } }),
+    ).toMatchObject({ code: CODE.PERMISSION_DENIED });
+    expect(source.asked).toEqual([]);
+    expect(
+      await client.call({ ...INFER, metadata: { authorization: "Bearer right" } }),
+    ).toMatchObject({ code: 0 });
+    expect(await endOf(client.stream("ModelStreamInfer"))).toBe(CODE.UNAUTHENTICATED);
+    expect(seen).toEqual([
+      ...Array(3).fill("/inference.GRPCInferenceService/ModelInfer"),
+      "/inference.GRPCInferenceService/ModelStreamInfer",
+    ]);
+  });
+});
+
+describe("messages", () => {
+  test.each([
+    ["gzip", 2],
+    ["deflate", 1],
+  ])("compressed by %s are read", async (_name, algorithm) => {
+    const { source, server } = await start();
+    const client = clientOf(server, { "grpc.default_compression_algorithm": algorithm });
+    expect((await client.call(INFER)).code).toBe(0);
+    expect([...(source.asked[0]?.inputs.keys() ?? [])]).toEqual(["x"]);
+  });
+
+  test("that grow beyond the limit when decompressed are refused", async () => {
+    const { server, source } = await start();
+    const client = clientOf(server, { "grpc.default_compression_algorithm": 2 });
+    const bomb = Buffer.alloc(limits.requestBytesMax + 1);
+    expect(await client.call({ method: "ModelInfer", message: bomb })).toMatchObject({
+      code: CODE.RESOURCE_EXHAUSTED,
+    });
+    expect(source.asked).toEqual([]);
+  });
+});
+
+describe("connections", () => {
+  async function raw(server: GrpcServer): Promise<Socket> {
+    const socket = connect(server.port, "127.0.0.1");
+    socket.on("error", () => undefined);
+    running.push({ stop: () => void socket.destroy() });
+    await once(socket, "connect");
+    return socket;
+  }
+
+  test.each<[string, string | Buffer]>([
+    ["HTTP/1.1", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"],
+    ["noise", Buffer.from("\x16\x03\x01noise that is no HTTP/2 at all, of some length")],
+    [
+      "a preface and a frame of 16 MB",
+      Buffer.concat([
+        Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        Buffer.of(255, 255, 255, 0, 0, 0, 0, 0, 1),
+      ]),
+    ],
+  ])("that speak %s are ended; others go on", async (_what, bytes) => {
+    const { server, client } = await start();
+    const socket = await raw(server);
+    const closed = once(socket, "close");
+    socket.resume();
+    socket.write(bytes);
+    await closed;
+    expect((await client.call({ method: "ServerLive" })).code).toBe(0);
+  });
+
+  test("that flood with pings and settings are ended or served; others go on", async () => {
+    const { server, client } = await start();
+    const frame = (type: number, payload: Buffer): Buffer =>
+      Buffer.concat([Buffer.of(0, 0, payload.length, type, 0, 0, 0, 0, 0), payload]);
+    for (const flood of [frame(6, Buffer.alloc(8)), frame(4, Buffer.alloc(0))]) {
+      const socket = await raw(server);
+      socket.write(
+        Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(4, Buffer.alloc(0))]),
+      );
+      socket.write(Buffer.concat(Array(50_000).fill(flood)));
+    }
+    expect((await client.call({ method: "ServerLive" })).code).toBe(0);
+  });
+
+  test("that send metadata of 800 KB are ended; others go on", async () => {
+    const { client, source, server } = await start();
+    const entries = Array.from({ length: 100 }, (_, i) => [`x-${i}`, "a".repeat(8000)]);
+    const answer = await clientOf(server).call({ ...INFER, metadata: Object.fromEntries(entries) });
+    expect(answer.code).not.toBe(0);
+    expect(source.asked).toEqual([]);
+    expect((await client.call(INFER)).code).toBe(0);
+  });
+});
+
+describe("the end", () => {
+  test("what is under way is answered, new calls are refused, streams are told", async () => {
+    const { source, client, server } = await start();
+    const letGo = held(source);
+    const answer = client.call(INFER);
+    const stream = client.stream("ModelStreamInfer");
+    const told = endOf(stream);
+    stream.write(inferBytes());
+    await until(() => source.asked.length === 2);
+    const stopped = server.stop(10_000);
+    const late = clientOf(server).call(INFER);
+    expect((await late).code).toBe(CODE.UNAVAILABLE);
+    letGo();
+    expect((await answer).code).toBe(0);
+    expect(await told).toBe(CODE.UNAVAILABLE);
+    await stopped;
+  });
+
+  test("what takes longer than the grace is cut off", async () => {
+    const { source, client, server } = await start();
+    const letGo = held(source);
+    const answer = client.call(INFER);
+    await until(() => source.asked.length === 1);
+    connect(server.port, "127.0.0.1").on("error", () => undefined);
+    await server.stop(20);
+    expect([CODE.CANCELLED, CODE.UNAVAILABLE]).toContain((await answer).code);
+    letGo();
+  });
+
+  test("a port that is taken is told", async () => {
+    const { server } = await start();
+    const again = startGrpc(new FakeSource(), { port: server.port });
+    await expect(again).rejects.toMatchObject({ code: "environment" });
+  });
+});
