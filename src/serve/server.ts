@@ -45,7 +45,10 @@ export class ModelServer {
     this.#source = {
       version: options.version,
       find: (name, version) => this.#find(name, version),
-      versionsOf: (name) => this.#named(name).map((host) => host.model.version),
+      versionsOf: (name) =>
+        this.#named(name)
+          .map((host) => host.model.version)
+          .sort((a, b) => a - b),
       all: () => [...this.#hosts.values()],
       ready: () => this.ready(),
       onState: (listener) => this.onState(listener),
