@@ -5,6 +5,7 @@ import { cpus, totalmem } from "node:os";
 import { build } from "./build.bench.ts";
 import { census } from "./census.bench.ts";
 import { conditional } from "./conditional.bench.ts";
+import { hop } from "./hop.bench.ts";
 import { memory } from "./memory.bench.ts";
 import { picture } from "./picture.bench.ts";
 import { read } from "./read.bench.ts";
@@ -32,6 +33,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   build,
   census,
   conditional,
+  hop,
   memory,
   picture,
   read,

@@ -2,9 +2,9 @@
 
 import { GraphBuilder } from "../src/graph/build.ts";
 import type { DType } from "../src/graph/dtype.ts";
-import { int, ints } from "../src/graph/graph.ts";
+import { type Graph, int, ints } from "../src/graph/graph.ts";
 import type { Shape } from "../src/graph/shape.ts";
-import { float32, int64 } from "../src/graph/tensor.ts";
+import { float32, int64, tensor } from "../src/graph/tensor.ts";
 import { modelOf } from "../src/onnx/onnx-model.ts";
 import { encodeModel } from "../src/onnx/write.ts";
 
@@ -42,6 +42,33 @@ export function identityModel(dtype: DType, shape: Shape, input = "x"): Uint8Arr
   b.emit("Identity", [input], { outputs: ["y"] });
   b.output({ name: "y", dtype, shape });
   return encodeModel(modelOf(b.finish("identity", OPSETS)));
+}
+
+/** bfloat16 as it is, out of the body of an If that captures it, and made of float32. */
+export function bfloat16Model(): Uint8Array {
+  const body = (): Graph => {
+    const inner = new GraphBuilder();
+    inner.emit("Identity", ["x"], { outputs: ["inner"] });
+    inner.output({ name: "inner", dtype: "bfloat16", shape: ["N"] });
+    return inner.finish("body", OPSETS);
+  };
+  const b = new GraphBuilder();
+  b.input("x", "bfloat16", ["N"]);
+  b.input("f", "float32", ["N"]);
+  b.initializer("yes", tensor("bool", [], Uint8Array.of(1)));
+  b.emit("Identity", ["x"], { outputs: ["same"] });
+  b.emit("If", ["yes"], {
+    outputs: ["captured"],
+    attributes: {
+      then_branch: { kind: "graph", value: body() },
+      else_branch: { kind: "graph", value: body() },
+    },
+  });
+  b.emit("Cast", ["f"], { outputs: ["rounded"], attributes: { to: int(16) } });
+  for (const name of ["same", "captured", "rounded"]) {
+    b.output({ name, dtype: "bfloat16", shape: ["N"] });
+  }
+  return encodeModel(modelOf(b.finish("bfloat16", OPSETS)));
 }
 
 /** Two inputs that share a symbol. */
@@ -112,6 +139,32 @@ export function slowModel(rounds?: number): Uint8Array {
   b.emit("ReduceMean", ["h"], { outputs: ["y"], attributes: { keepdims: int(0) } });
   b.output({ name: "y", dtype: "float32", shape: [] });
   return encodeModel(modelOf(b.finish("slow", OPSETS)));
+}
+
+/** Takes half a minute to load: the runtime multiplies constants beforehand. */
+export function slowToLoadModel(): Uint8Array {
+  const size = 700;
+  const b = new GraphBuilder();
+  b.input("x", "float32", ["N"]);
+  b.initializer("h0", float32([size, size], new Float32Array(size * size).fill(1 / size)));
+  const rounds = 1500;
+  for (let i = 0; i < rounds; i++) {
+    b.emit("MatMul", [`h${i}`, `h${i}`], { outputs: [`h${i + 1}`] });
+  }
+  b.emit("ReduceMean", [`h${rounds}`], { outputs: ["m"], attributes: { keepdims: int(0) } });
+  b.emit("Add", ["x", "m"], { outputs: ["y"] });
+  b.output({ name: "y", dtype: "float32", shape: ["N"] });
+  return encodeModel(modelOf(b.finish("slow_to_load", OPSETS)));
+}
+
+/** A hundred megabytes from one number. */
+export function wideModel(): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("x", "float32", [1]);
+  b.initializer("to", int64([1], [25_000_000]));
+  b.emit("Expand", ["x", "to"], { outputs: ["y"] });
+  b.output({ name: "y", dtype: "float32", shape: [25_000_000] });
+  return encodeModel(modelOf(b.finish("wide", OPSETS)));
 }
 
 /** A small convolution over digits `[N, 1, 8, 8]`, scores `[N, 10]`. */

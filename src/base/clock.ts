@@ -13,3 +13,8 @@ export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),
 };
+
+/** A time since the epoch as text: UTC, in the form of RFC 3339. */
+export function timeText(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -87,6 +87,12 @@ export const limits = {
   queueRequestsMax: 256,
   /** Bytes of tensors waiting for one model process. */
   queueBytesMax: 268_435_456,
+  /** Strings of one tensor: in the model's process each becomes an object, of 24 bytes and more. */
+  stringElementsMax: 1_048_576,
+  /** Requests of one load test: each leaves some twenty bytes behind, and sorting them must not take long. */
+  loadRequestsMax: 20_000_000,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
+  /** Its header: descriptions of 10,000 tensors with long names, as models with all their weights as inputs have. */
+  frameHeaderBytesMax: 16_777_216,
 } as const;

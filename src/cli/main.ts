@@ -30,6 +30,15 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     { load: async () => (await import("./commands/gradient.ts")).addGradient, stopsItself: false },
   ],
   [
+    "check",
+    { load: async () => (await import("./commands/check.ts")).addCheck, stopsItself: true },
+  ],
+  [
+    "registry",
+    { load: async () => (await import("./commands/registry.ts")).addRegistry, stopsItself: false },
+  ],
+  ["load", { load: async () => (await import("./commands/load.ts")).addLoad, stopsItself: true }],
+  [
     "doctor",
     { load: async () => (await import("./commands/doctor.ts")).addDoctor, stopsItself: false },
   ],

@@ -39,11 +39,14 @@ export interface Tensor extends TensorRef {
   readonly data: { readonly kind: "bytes"; readonly bytes: Uint8Array };
 }
 
-/** Makes a tensor of bytes; asserts that the size agrees with dtype and shape. */
+/**
+ * Makes a tensor of bytes; asserts that the size agrees with dtype and shape. Strings have any size
+ * (string-tensor.ts).
+ */
 export function tensor(dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor {
   const count = present(elementCount(shape), "tensor shapes are static");
   assert(
-    bytes.byteLength === dtypeBytes(dtype, count),
+    dtype === "string" || bytes.byteLength === dtypeBytes(dtype, count),
     `tensor of ${dtype}[${shape.join(",")}] needs ${dtypeBytes(dtype, count)} bytes, got ${bytes.byteLength}`,
   );
   return { dtype, shape, data: { kind: "bytes", bytes } };

@@ -21,7 +21,7 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 const fresh = (): string => join(root, `r${made++}`);
 const bytes = (text: string): Uint8Array => Buffer.from(text);
 const metadata = { createdBy: "test", metrics: { accuracy: 0.97 }, seed: 1 };
-const by = { actor: "test", reason: "because" };
+const by = { actor: "test", reason: "because", override: true };
 
 describe("registry", () => {
   test("keeps what it was given", async () => {
@@ -50,6 +50,34 @@ describe("registry", () => {
       "answers",
     );
     expect(await registry.attachment(version, "none")).toBeUndefined();
+  });
+
+  test("moves no alias to a version that did not pass its last check, unless told to", async () => {
+    await using registry = await Registry.open(fresh());
+    const { version } = await registry.push("m", bytes("one"), { metadata });
+    const plain = { actor: "test", reason: "release" };
+    const move = (more = {}) => registry.setAlias("m", "stable", 1, { ...plain, ...more });
+    const check = (passed: boolean) =>
+      registry.recordCheck(version, { actor: "ci", passed, report: bytes(`{"passed":${passed}}`) });
+    expect(await idsOf(move())).toEqual(["registry/not-passed"]);
+    await check(true);
+    await check(false);
+    expect(await idsOf(move())).toEqual(["registry/not-passed"]);
+    await move({ override: true });
+    expect(await registry.aliasEvents("m", "stable")).toMatchObject([
+      { version: 1, actor: "test", reason: "override: release" },
+    ]);
+    await check(true);
+    const last = await registry.lastCheck(version);
+    expect(last).toMatchObject({ actor: "ci", passed: true });
+    if (last === undefined) throw new Error("there was a check");
+    expect(Buffer.from(await registry.checkReport(last)).toString()).toBe('{"passed":true}');
+    await registry.push("m", bytes("two"), { metadata });
+    expect(await idsOf(registry.setAlias("m", "stable", 2, plain))).toEqual([
+      "registry/not-passed",
+    ]);
+    await registry.setAlias("m", "canary", 1, plain);
+    expect(await registry.aliasEvents("m", "canary")).toMatchObject([{ reason: "release" }]);
   });
 
   test("does what a plain model of it does, for any order of calls", async () => {

@@ -44,6 +44,23 @@ export interface AliasEvent {
   readonly reason: string;
 }
 
+/** One release check of a version. */
+export interface StoredCheck {
+  readonly atMs: number;
+  readonly actor: string;
+  readonly passed: boolean;
+  /** Digest of the report, as JSON. */
+  readonly report: Digest;
+}
+
+/** Who moves an alias, and why. */
+export interface AliasMove {
+  readonly actor: string;
+  readonly reason: string;
+  /** Moves it to a version that no check has passed. The event says so, with the reason. */
+  readonly override?: boolean;
+}
+
 /** What comes with a file that is registered. */
 export interface PushOptions {
   readonly metadata: VersionMetadata;
@@ -127,21 +144,62 @@ export class Registry implements AsyncDisposable {
     });
   }
 
-  /** Points an alias to a version; no event if it points there already. */
-  async setAlias(
-    model: string,
-    alias: string,
-    version: number,
-    by: { actor: string; reason: string },
-  ): Promise<void> {
+  /**
+   * Points an alias to a version; no event if it points there already.
+   *
+   * @throws SkipwayError `check` where the last release check of the version did not pass, or there was
+   * none, unless the move overrides that.
+   */
+  async setAlias(model: string, alias: string, version: number, by: AliasMove): Promise<void> {
     checkName("alias", alias);
-    if ((await this.version(model, version)) === undefined) throw unknownVersion(model, version);
+    const target = await this.version(model, version);
+    if (target === undefined) throw unknownVersion(model, version);
+    const check = await this.lastCheck(target);
+    if (check?.passed !== true && by.override !== true) throw notPassed(target, check);
+    const { actor } = by;
+    const reason = check?.passed === true ? by.reason : `override: ${by.reason}`;
     await this.#write(async (db) => {
       const now = await lastEvent(db, model, alias);
       if (now?.version === version) return;
-      const event = { model, alias, version, at_ms: this.#clock.nowMs(), ...by };
+      const event = { model, alias, version, at_ms: this.#clock.nowMs(), actor, reason };
       await db.insertInto("alias_events").values(event).execute();
     });
+  }
+
+  /** Keeps the report of a release check beside its version. */
+  async recordCheck(
+    { model, version }: ModelVersion,
+    check: { readonly actor: string; readonly passed: boolean; readonly report: Uint8Array },
+  ): Promise<void> {
+    const report = await this.#blobs.write(check.report);
+    const { actor } = check;
+    await this.#write(async (db) => {
+      const row = { model, version, at_ms: this.#clock.nowMs(), actor, report };
+      await db
+        .insertInto("checks")
+        .values({ ...row, passed: Number(check.passed) })
+        .execute();
+    });
+  }
+
+  /** The last release check of a version. */
+  async lastCheck({ model, version }: ModelVersion): Promise<StoredCheck | undefined> {
+    const row = await this.#db
+      .selectFrom("checks")
+      .selectAll()
+      .where("model", "=", model)
+      .where("version", "=", version)
+      .orderBy("id", "desc")
+      .executeTakeFirst();
+    if (row === undefined) return undefined;
+    if (!isDigest(row.report)) throw damagedVersion({ model, version }, "its check has no digest");
+    const { at_ms: atMs, actor, report } = row;
+    return { atMs, actor, passed: row.passed === 1, report };
+  }
+
+  /** The report of a check, whole. */
+  checkReport(check: StoredCheck): Promise<Uint8Array> {
+    return this.#blobs.read(check.report);
   }
 
   /** The version that an alias points to. */
@@ -340,6 +398,21 @@ function checkName(kind: string, name: string): void {
       where: `${kind} "${name.slice(0, 64)}"`,
       text: "is no name: letters, digits, dot, hyphen and underscore, at most 128, no dot in front",
       fix: "Rename the file, or choose another name.",
+    }),
+  ]);
+}
+
+function notPassed({ model, version }: ModelVersion, check: StoredCheck | undefined): SkipwayError {
+  return SkipwayError.fromDiagnostics("check", [
+    diagnostic({
+      id: "registry/not-passed",
+      severity: "error",
+      where: `${model} version ${version}`,
+      text:
+        check === undefined
+          ? "has not been through a release check, so no alias is moved to it"
+          : "did not pass its last release check, so no alias is moved to it",
+      fix: `Run: skipway check ${model}@${version}. To move the alias all the same, give --override "reason": it is logged.`,
     }),
   ]);
 }

@@ -30,8 +30,22 @@ export interface AliasEventTable {
   reason: string;
 }
 
+/** One release check of a version; the last one counts. */
+export interface CheckTable {
+  id: Generated<number>;
+  model: string;
+  version: number;
+  at_ms: number;
+  actor: string;
+  /** 0 or 1. */
+  passed: number;
+  /** Digest of the report. */
+  report: string;
+}
+
 /** The tables. */
 export interface Tables {
+  checks: CheckTable;
   versions: VersionTable;
   alias_events: AliasEventTable;
 }
@@ -65,6 +79,25 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .createIndex("alias_events_by_alias")
         .on("alias_events")
         .columns(["model", "alias", "id"])
+        .execute();
+    },
+  },
+  "2-checks": {
+    async up(db: Kysely<Tables>) {
+      await db.schema
+        .createTable("checks")
+        .addColumn("id", "integer", (column) => column.primaryKey().autoIncrement())
+        .addColumn("model", "text", (column) => column.notNull())
+        .addColumn("version", "integer", (column) => column.notNull())
+        .addColumn("at_ms", "integer", (column) => column.notNull())
+        .addColumn("actor", "text", (column) => column.notNull())
+        .addColumn("passed", "integer", (column) => column.notNull())
+        .addColumn("report", "text", (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createIndex("checks_by_version")
+        .on("checks")
+        .columns(["model", "version", "id"])
         .execute();
     },
   },

@@ -1,61 +1,73 @@
-// The process of one model: it loads the model, then answers frames on its standard input until the
-// pipe closes. Signals of a terminal are the parent's business; without a parent it leaves.
+// The process of one model: it loads the model, then answers frames on its descriptor until the other
+// end closes. Signals of a terminal are the parent's business; without a parent it leaves.
 
+import { systemClock } from "../base/clock.ts";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import { endWithParent } from "../base/parent-watch.ts";
-import { encodeFrame, type Frame, FrameReader } from "./frames.ts";
-import { inProcessRunner } from "./in-process.ts";
-import type { ModelSource, Session, SessionOptions, Tensors } from "./runner.ts";
+import type { ChildSessionOptions } from "./child-process.ts";
+import { FrameChannel } from "./frame-channel.ts";
+import { encodeFrame, type Frame, type Part, partsOf } from "./frames.ts";
+import { processMemory } from "./memory-probe.ts";
+import { loadBinding } from "./ort.ts";
+import { OrtSession } from "./ort-session.ts";
+import type { ModelSource } from "./runner.ts";
+import { verified } from "./verified-model.ts";
 
 process.on("SIGINT", () => undefined);
 process.on("SIGTERM", () => undefined);
 process.on("SIGHUP", () => undefined);
-endWithParent();
+endWithParent(Number(process.argv[2]));
 
-let session: Session | undefined;
+/** Runs after which the event loop has a turn: what V8 has put off (memory to free) is done there. */
+const RUNS_PER_TURN = 64;
 
-function send(header: Record<string, unknown>, tensors: Tensors = new Map()): void {
-  const chunks = encodeFrame(header, tensors);
-  process.stdout.cork();
-  for (const chunk of chunks) process.stdout.write(chunk);
-  process.stdout.uncork();
-}
+const channel = new FrameChannel(3);
+let session: OrtSession | undefined;
+let runs = 0;
 
-async function handle({ header, tensors }: Frame): Promise<void> {
-  switch (header["kind"]) {
-    case "load": {
-      const bytes = tensors.get("model")?.data.bytes;
-      const source: ModelSource =
-        bytes === undefined
-          ? { path: String(header["path"]) }
-          : { bytes, name: String(header["name"] ?? "model") };
-      session = await inProcessRunner().load(source, optionsOf(header["options"]));
-      send({ kind: "loaded", inputs: [...session.inputs], outputs: [...session.outputs] });
-      return;
-    }
-    case "run": {
-      if (session === undefined) throw new SkipwayError("internal", "run before load");
-      const outputs = header["outputs"];
-      const wanted = Array.isArray(outputs) ? { outputs: outputs.map(String) } : {};
-      send({ kind: "result" }, await session.run(tensors, wanted));
-      return;
-    }
+type Answer = readonly [header: Readonly<Record<string, unknown>>, parts?: readonly Part[]];
+
+/** A run computes at once; a promise is for what waits for files. */
+function answerOf(frame: Frame): Answer | Promise<Answer> {
+  switch (frame.header["kind"]) {
+    case "run":
+      return run(frame);
+    case "load":
+      return load(frame);
+    case "prepare":
+      return loadBinding().then(() => [{ kind: "prepared" }]);
     case "memory":
-      send({ kind: "memory", memory: await session?.memory() });
-      return;
+      return [{ kind: "memory", memory: processMemory() }];
     default:
-      process.exit(0);
+      throw new SkipwayError("internal", "skipway defect: a question of an unknown kind");
   }
 }
 
-function optionsOf(value: unknown): SessionOptions {
-  const fields = new Map(Object.entries(value ?? {}));
-  const threads = Number(fields.get("threads") ?? 1);
-  return { threads, memoryPattern: fields.get("memoryPattern") !== false };
+function run({ header, tensors }: Frame): Answer {
+  if (session === undefined) throw new SkipwayError("internal", "run before load");
+  const outputs = header["outputs"];
+  const from = systemClock.monotonicMs();
+  const found = session.run(tensors, Array.isArray(outputs) ? outputs.map(String) : undefined);
+  const computeMs = systemClock.monotonicMs() - from;
+  return [{ kind: "result", computeMs }, partsOf(found)];
 }
 
-function failed(error: unknown): void {
+async function load({ header, tensors }: Frame): Promise<Answer> {
+  const bytes = tensors.get("model")?.data.bytes;
+  const source: ModelSource =
+    bytes === undefined
+      ? { path: String(header["path"]) }
+      : { bytes, name: String(header["name"] ?? "model") };
+  // Made by our own parent, whose side of this is typed.
+  const options = (header["options"] ?? {}) as ChildSessionOptions;
+  const files = await verified(source, options.digest);
+  session = await OrtSession.open(source, options);
+  await files.recheck();
+  return [{ kind: "loaded", inputs: [...session.inputs], outputs: [...session.outputs] }];
+}
+
+function failed(error: unknown): Answer {
   const known = error instanceof SkipwayError;
   const diagnostics: readonly Diagnostic[] =
     known && error.diagnostics.length > 0
@@ -68,26 +80,49 @@ function failed(error: unknown): void {
             text: messageOf(error),
           }),
         ];
-  send({ kind: "failed", code: known ? error.code : "environment", diagnostics });
+  return [{ kind: "failed", code: known ? error.code : "environment", diagnostics }];
 }
 
-const reader = new FrameReader();
-
-/** After a broken frame nothing on the pipe can be read any more: say why, and leave. */
-function framesOf(chunk: Uint8Array): readonly Frame[] {
+function encoded(id: number, answer: Answer): Uint8Array[] {
   try {
-    return reader.push(chunk);
+    return encodeFrame(id, ...answer);
+  } catch (error) {
+    // An answer that is too large for a frame.
+    return encodeFrame(id, ...failed(error));
+  }
+}
+
+/** The next question; after a broken frame nothing can be read any more: say why, and leave. */
+function nextFrame(): Frame {
+  try {
+    const frame = channel.read();
+    if (frame !== undefined) return frame;
   } catch (error) {
     process.stderr.write(`${messageOf(error)}\n`);
     process.exit(1);
   }
+  return process.exit(0);
 }
 
-// One after another: the runtime computes on this thread anyway, and answers keep their order.
-let last: Promise<void> = Promise.resolve();
-process.stdin.on("data", (chunk: Uint8Array) => {
-  for (const frame of framesOf(chunk)) last = last.then(() => handle(frame)).catch(failed);
-});
-process.stdin.on("end", () => process.exit(0));
-process.stdin.on("error", () => process.exit(0));
-process.stdout.on("error", () => process.exit(0));
+function reply(pieces: readonly Uint8Array[]): void {
+  try {
+    channel.write(pieces);
+  } catch {
+    // Nobody reads any more.
+    process.exit(0);
+  }
+}
+
+for (;;) {
+  const frame = nextFrame();
+  let answer: Answer;
+  try {
+    const found = answerOf(frame);
+    // No turn of the event loop between a question and its answer where none is needed.
+    answer = found instanceof Promise ? await found : found;
+  } catch (error) {
+    answer = failed(error);
+  }
+  reply(encoded(frame.id, answer));
+  if (++runs % RUNS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
+}

@@ -2,17 +2,15 @@
 // there; killing it is the one safe way to stop a run (DESIGN section 4), and ending it gives all
 // memory back.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { present } from "../base/assert.ts";
-import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
-import { builtEntry } from "../base/entry.ts";
-import { type ErrorCode, messageOf, SkipwayError } from "../base/errors.ts";
+import { SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
-import { tensor } from "../graph/tensor.ts";
+import { joinMembers, splitByRows } from "./batch.ts";
 import { closedSession } from "./closed.ts";
 import { checkFeeds, checkFetches } from "./feeds.ts";
-import { encodeFrame, type Frame, FrameReader } from "./frames.ts";
-import { memoryOf } from "./memory-probe.ts";
+import { type Frame, type Part, partsOf } from "./frames.ts";
+import { memoryOf, proportionalBytesOf, resetPeakOf } from "./memory-probe.ts";
+import { ModelProcess } from "./model-process.ts";
+import type { ProcessExit } from "./process-exit.ts";
 import type {
   MemoryReading,
   ModelSource,
@@ -23,10 +21,18 @@ import type {
   Tensors,
 } from "./runner.ts";
 
-/** How a process ended. */
-export interface ProcessExit {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
+export type { ProcessExit } from "./process-exit.ts";
+
+/** How a model is loaded into a process of its own. */
+export interface ChildSessionOptions extends SessionOptions {
+  /** `sha256:…` of the model's file. The process looks at the bytes before the runtime does, and refuses others. */
+  readonly digest?: string;
+}
+
+/** What one call of a session in a process may be told. */
+export interface ChildRunOptions extends RunOptions {
+  /** Called before the answer is given: milliseconds that the runtime computed. */
+  readonly onComputed?: (computeMs: number) => void;
 }
 
 /** A session whose model lives in a process of its own. */
@@ -34,144 +40,126 @@ export interface ChildSession extends Session {
   readonly pid: number;
   /** Settles when the process is gone, for whatever reason. */
   readonly exited: Promise<ProcessExit>;
+  run(feeds: Tensors, options?: ChildRunOptions): Promise<Tensors>;
+  /**
+   * Computes many requests in one run, joined along the first axis of all inputs, and gives each its rows of the
+   * outputs, as views of one answer.
+   *
+   * @throws SkipwayError as `run`; `input` with `runtime/not-batchable` where the model or the members cannot be
+   * joined: each may still be run alone.
+   */
+  runBatch(members: readonly Tensors[], options?: ChildRunOptions): Promise<Tensors[]>;
+  /** Sets the peak of `memory` to what is held now; false where the system does not allow it. */
+  resetPeak(): boolean;
 }
 
 /** A runner that starts one process for each model. */
 export interface ChildRunner extends Runner {
-  load(model: ModelSource, options?: SessionOptions): Promise<ChildSession>;
+  load(model: ModelSource, options?: ChildSessionOptions): Promise<ChildSession>;
 }
 
-/** How long a process that was asked to end may take. */
-const GRACE_MS = 2000;
-/** Last words of a process that are kept for its obituary. */
-const STDERR_CHARS_MAX = 4096;
-
-/** Runs each model in a child process. */
-export function childProcessRunner(): ChildRunner {
-  return { name: "child-process", load };
+/** A runner that can have a process ready before a model comes. */
+export interface SpareRunner extends ChildRunner {
+  /** Waits until there is a process with the runtime in it and no model; the next `load` takes it. */
+  prepare(): Promise<void>;
+  /** Ends the process that waits, if there is one. Sessions are closed by who loaded them. */
+  close(): Promise<void>;
 }
 
-async function load(model: ModelSource, options: SessionOptions = {}): Promise<ChildSession> {
-  const child = new ModelProcess();
-  const abort = (): void => child.kill();
-  options.signal?.addEventListener("abort", abort, { once: true });
-  try {
-    const bytes = "bytes" in model ? model.bytes : undefined;
-    const { threads = 1, memoryPattern = true } = options;
-    const header = {
-      kind: "load",
-      options: { threads, memoryPattern },
-      ...("path" in model ? { path: model.path } : { name: model.name }),
-    };
-    const sent: Tensors = new Map(
-      bytes === undefined ? [] : [["model", tensor("uint8", [bytes.byteLength], bytes)]],
-    );
-    const loaded = await child.ask(header, sent);
-    return new ChildProcessSession(child, loaded);
-  } catch (error) {
-    child.kill();
+/**
+ * Runs each model in a child process.
+ *
+ * @param options `spare`: after each load, the process of the next one is made ready.
+ */
+export function childProcessRunner(options: { readonly spare?: boolean } = {}): SpareRunner {
+  return new ProcessRunner(options.spare ?? false);
+}
+
+class ProcessRunner implements SpareRunner {
+  readonly name = "child-process";
+  readonly #keepsSpare: boolean;
+  #spare: { readonly child: ModelProcess; readonly ready: Promise<unknown> } | undefined;
+
+  constructor(keepsSpare: boolean) {
+    this.#keepsSpare = keepsSpare;
+  }
+
+  async load(model: ModelSource, options: ChildSessionOptions = {}): Promise<ChildSession> {
     options.signal?.throwIfAborted();
-    throw error;
-  } finally {
-    options.signal?.removeEventListener("abort", abort);
-  }
-}
-
-interface Waiting {
-  resolve(frame: Frame): void;
-  reject(error: unknown): void;
-}
-
-/** The process and the pipe to it. One question is under way at a time; answers come in order. */
-class ModelProcess {
-  readonly exited: Promise<ProcessExit>;
-  readonly #process: ChildProcess;
-  readonly #reader: FrameReader = new FrameReader();
-  readonly #waiting: Waiting[] = [];
-  #gone: SkipwayError | undefined;
-  #stderr = "";
-
-  constructor() {
-    this.#process = spawn(process.execPath, [builtEntry(import.meta.url, "./child-main.js")], {
-      stdio: ["pipe", "pipe", "pipe"],
-      // glibc keeps freed memory unless told when to give it back (measured: 186 MB against 85 MB).
-      env: { ...process.env, MALLOC_TRIM_THRESHOLD_: "131072" },
-    });
-    this.exited = new Promise((resolve) => {
-      // "close" comes after "exit": only then all answers and last words have been read.
-      this.#process.once("close", (code, signal) => {
-        this.#end(died({ code, signal }, this.#stderr));
-        resolve({ code, signal });
-      });
-      this.#process.once("error", (cause) => {
-        this.#end(notStarted(cause));
-        resolve({ code: null, signal: null });
-      });
-    });
-    this.#process.stdout?.on("data", (chunk: Uint8Array) => this.#receive(chunk));
-    this.#process.stderr?.on("data", (chunk: Buffer) => {
-      this.#stderr = (this.#stderr + chunk.toString("utf8")).slice(-STDERR_CHARS_MAX);
-    });
-    // A write to a process that has just died: its exit is reported by the event above.
-    this.#process.stdin?.on("error", () => undefined);
-  }
-
-  get pid(): number {
-    return this.#process.pid ?? -1;
-  }
-
-  /** Sends a question; the answer, or the reason why there is none. */
-  ask(header: Record<string, unknown>, tensors: Tensors): Promise<Frame> {
-    return new Promise((resolve, reject) => {
-      if (this.#gone !== undefined) {
-        reject(this.#gone);
-        return;
-      }
-      const chunks = encodeFrame(header, tensors);
-      this.#waiting.push({ resolve, reject });
-      this.#process.stdin?.cork();
-      for (const chunk of chunks) this.#process.stdin?.write(chunk);
-      this.#process.stdin?.uncork();
-    });
-  }
-
-  kill(): void {
-    this.#process.kill("SIGKILL");
-  }
-
-  /** Ends the process: closes the pipe, and kills it if it does not leave or still computes. */
-  async close(): Promise<void> {
-    this.#process.stdin?.end();
-    if (this.#waiting.length > 0) this.kill();
-    const timer = setTimeout(() => this.kill(), GRACE_MS);
-    await this.exited;
-    clearTimeout(timer);
-  }
-
-  #receive(chunk: Uint8Array): void {
+    const child = this.#taken() ?? new ModelProcess();
+    const abort = (): void => child.kill();
+    options.signal?.addEventListener("abort", abort, { once: true });
     try {
-      for (const frame of this.#reader.push(chunk)) {
-        const waiting = present(this.#waiting.shift(), "an answer without a question");
-        if (frame.header["kind"] === "failed") waiting.reject(failure(frame.header));
-        else waiting.resolve(frame);
-      }
-    } catch {
-      // What comes out of the pipe is no answer: the process is not to be trusted any more.
-      this.kill();
+      const loaded = await child.ask(...questionOf(model, options));
+      return new ChildProcessSession(child, loaded);
+    } catch (error) {
+      child.kill();
+      options.signal?.throwIfAborted();
+      throw error;
+    } finally {
+      options.signal?.removeEventListener("abort", abort);
+      // A spare that does not start is no fault of this model; the next load starts its own.
+      if (this.#keepsSpare) this.prepare().catch(() => undefined);
     }
   }
 
-  #end(reason: SkipwayError): void {
-    this.#gone ??= reason;
-    for (const waiting of this.#waiting.splice(0)) waiting.reject(reason);
+  async prepare(): Promise<void> {
+    if (this.#spare === undefined || this.#spare.child.isGone) {
+      const child = new ModelProcess();
+      child.keepsParent(false);
+      this.#spare = { child, ready: child.ask({ kind: "prepare" }) };
+    }
+    await this.#spare.ready;
   }
+
+  async close(): Promise<void> {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    spare?.child.kill();
+    await spare?.child.exited;
+  }
+
+  #taken(): ModelProcess | undefined {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    if (spare === undefined || spare.child.isGone) return undefined;
+    spare.ready.catch(() => undefined);
+    spare.child.keepsParent(true);
+    return spare.child;
+  }
+}
+
+function questionOf(
+  model: ModelSource,
+  options: ChildSessionOptions,
+): [Record<string, unknown>, Part[]] {
+  const { signal: _, ...settings } = options;
+  if ("path" in model) return [{ kind: "load", options: settings, path: model.path }, []];
+  const { bytes, name } = model;
+  return [
+    { kind: "load", options: settings, ...(name !== undefined && { name }) },
+    [{ name: "model", dtype: "uint8", shape: [bytes.byteLength], pieces: [bytes] }],
+  ];
+}
+
+/**
+ * Runs that the process has been sent: one that it computes, and the next, so that it never waits for us. Those
+ * behind wait here, where they can still be given up.
+ */
+const SENT_MAX = 2;
+
+interface Job {
+  readonly header: Readonly<Record<string, unknown>>;
+  readonly parts: readonly Part[];
+  settle(answer: Frame | undefined, error?: unknown): void;
 }
 
 class ChildProcessSession implements ChildSession {
   readonly inputs: ReadonlyMap<string, ValueType>;
   readonly outputs: ReadonlyMap<string, ValueType>;
   readonly #process: ModelProcess;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #queue: Job[] = [];
+  #sent = 0;
   /** What callers still wait for. A run that was given up leaves this set, and may go on alone. */
   readonly #wanted: Set<Promise<unknown>> = new Set();
   #closed = false;
@@ -190,36 +178,96 @@ class ChildProcessSession implements ChildSession {
     return this.#process.exited;
   }
 
-  async run(feeds: Tensors, options: RunOptions = {}): Promise<Tensors> {
-    options.signal?.throwIfAborted();
+  async run(feeds: Tensors, options: ChildRunOptions = {}): Promise<Tensors> {
+    this.#check([feeds], options);
+    return this.#answer(partsOf(feeds), options);
+  }
+
+  async runBatch(members: readonly Tensors[], options: ChildRunOptions = {}): Promise<Tensors[]> {
+    this.#check(members, options);
+    if (members.length === 0) return [];
+    const { parts, rows } = joinMembers(this.inputs, members);
+    return splitByRows(await this.#answer(parts, options), rows);
+  }
+
+  #check(members: readonly Tensors[], { signal, outputs }: RunOptions): void {
+    signal?.throwIfAborted();
     if (this.#closed) throw closedSession();
-    const faults = [
-      ...checkFeeds(this.inputs, feeds),
-      ...checkFetches(this.outputs, options.outputs),
-    ];
+    const faults = checkFetches(this.outputs, outputs);
+    for (const feeds of members) faults.unshift(...checkFeeds(this.inputs, feeds));
     if (faults.length > 0) throw SkipwayError.fromDiagnostics("input", faults);
-    const { outputs } = options;
-    const turn = this.#last.then(() => {
-      // One that was given up while it waited never reaches the process.
-      options.signal?.throwIfAborted();
-      return this.#process.ask({ kind: "run", ...(outputs && { outputs }) }, feeds);
-    });
-    this.#last = turn.catch(() => undefined);
-    const answer = abortable(turn, options.signal);
-    this.#wanted.add(answer);
+  }
+
+  async #answer(parts: readonly Part[], options: ChildRunOptions): Promise<Tensors> {
+    const { outputs, signal } = options;
+    const work = this.#submit({ kind: "run", ...(outputs && { outputs }) }, parts, signal);
+    this.#wanted.add(work);
     try {
-      return (await answer).tensors;
+      const { header, tensors } = await work;
+      options.onComputed?.(Number(header["computeMs"]));
+      return tensors;
     } finally {
-      this.#wanted.delete(answer);
+      this.#wanted.delete(work);
+    }
+  }
+
+  #submit(
+    header: Readonly<Record<string, unknown>>,
+    parts: readonly Part[],
+    signal: AbortSignal | undefined,
+  ): Promise<Frame> {
+    return new Promise((resolve, reject) => {
+      const job: Job = {
+        header,
+        parts,
+        settle: (answer, error) => {
+          signal?.removeEventListener("abort", giveUp);
+          if (answer === undefined) reject(error);
+          else resolve(answer);
+        },
+      };
+      const giveUp = (): void => {
+        const place = this.#queue.indexOf(job);
+        // One that still waits here never reaches the process.
+        if (place >= 0) this.#queue.splice(place, 1);
+        reject(signal?.reason);
+      };
+      signal?.addEventListener("abort", giveUp, { once: true });
+      this.#queue.push(job);
+      this.#send();
+    });
+  }
+
+  #send(): void {
+    while (this.#sent < SENT_MAX) {
+      const job = this.#queue.shift();
+      if (job === undefined) return;
+      this.#sent++;
+      const done = (answer: Frame | undefined, error?: unknown): void => {
+        this.#sent--;
+        // The next one first: the process shall not wait while callers read their answers.
+        this.#send();
+        job.settle(answer, error);
+      };
+      this.#process.ask(job.header, job.parts).then(done, (error: unknown) => {
+        done(undefined, error);
+      });
     }
   }
 
   async memory(): Promise<MemoryReading> {
     // The operating system answers at once, also while the process computes.
     const known = memoryOf(this.pid);
-    if (known !== undefined) return known;
-    const answer = await this.#process.ask({ kind: "memory" }, new Map());
+    if (known !== undefined) {
+      const proportionalBytes = proportionalBytesOf(this.pid);
+      return { ...known, ...(proportionalBytes !== undefined && { proportionalBytes }) };
+    }
+    const answer = await this.#process.ask({ kind: "memory" });
     return answer.header["memory"] as MemoryReading;
+  }
+
+  resetPeak(): boolean {
+    return resetPeakOf(this.pid);
   }
 
   async close(): Promise<void> {
@@ -231,46 +279,4 @@ class ChildProcessSession implements ChildSession {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-}
-
-/** The promise, or the abort, whichever comes first. */
-function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work;
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
-}
-
-function failure(header: Frame["header"]): SkipwayError {
-  // Made by child-main.ts from a SkipwayError.
-  const code = header["code"] as ErrorCode;
-  const diagnostics = header["diagnostics"] as readonly Diagnostic[];
-  return SkipwayError.fromDiagnostics(code, diagnostics);
-}
-
-function died(exit: ProcessExit, stderr: string): SkipwayError {
-  const how = exit.signal === null ? `with exit code ${exit.code}` : `by signal ${exit.signal}`;
-  const words = stderr.trim().split("\n").at(-1) ?? "";
-  const found = diagnostic({
-    id: "runtime/process-died",
-    severity: "error",
-    where: "model process",
-    text: `the process of the model ended ${how}`,
-    notes: words === "" ? [] : [words],
-    fix: "Send the request again in a moment; if it was killed for memory, use smaller batches.",
-  });
-  return SkipwayError.fromDiagnostics("environment", [found]);
-}
-
-function notStarted(cause: Error): SkipwayError {
-  const found = diagnostic({
-    id: "runtime/process-not-started",
-    severity: "error",
-    where: "model process",
-    text: `the process of the model could not be started: ${messageOf(cause)}`,
-    fix: "Check the limits on processes and memory of this machine (ulimit -a).",
-  });
-  return new SkipwayError("environment", found.text, { cause, diagnostics: [found] });
 }

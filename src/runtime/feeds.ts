@@ -1,9 +1,12 @@
 // Whether what is fed to a model fits it. Checked before the runtime sees it: the runtime ignores names
 // that it does not know, and says little about the rest.
 
+import { isUtf8 } from "node:buffer";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
+import { limits } from "../base/limits.ts";
 import type { ValueType } from "../graph/graph.ts";
-import { formatShape, UNKNOWN_DIM } from "../graph/shape.ts";
+import { elementCount, formatShape, UNKNOWN_DIM } from "../graph/shape.ts";
+import { visitStrings } from "../graph/string-tensor.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { Tensors } from "./runner.ts";
 
@@ -51,7 +54,7 @@ function checkOne(
   const wanted = `the model expects ${formatType(expected)}`;
   if (value.dtype !== expected.dtype) {
     found.push(fault("input/dtype", name, `has type ${value.dtype}; ${wanted}`));
-  }
+  } else if (value.dtype === "string") found.push(...checkStrings(name, value));
   const { shape } = expected;
   if (shape === undefined) return found;
   const given = formatShape(value.shape);
@@ -74,6 +77,26 @@ function checkOne(
     sizes.set(dim, size);
   }
   return found;
+}
+
+/** The runtime has text, and its binding ends a text at NUL: what would change on its way is refused. */
+function checkStrings(name: string, value: Tensor): Diagnostic[] {
+  const count = elementCount(value.shape) ?? 0;
+  if (count > limits.stringElementsMax) {
+    const text = `has ${count} strings; at most ${limits.stringElementsMax} are accepted`;
+    return [fault("input/data", name, text)];
+  }
+  let broken: string | undefined;
+  const sound = visitStrings(value, (bytes, index) => {
+    if (broken !== undefined) return;
+    if (!isUtf8(bytes)) broken = `is no UTF-8 (element ${index})`;
+    else if (bytes.includes(0)) broken = `has a NUL in it (element ${index})`;
+  });
+  if (!sound) {
+    const text = `has lengths that do not add up to the ${count} strings of its shape`;
+    return [fault("input/data", name, text)];
+  }
+  return broken === undefined ? [] : [fault("input/text", name, `has text that ${broken}`)];
 }
 
 /** Names that an error lists, and characters that it repeats of one that somebody sent. */

@@ -1,6 +1,6 @@
 // How much memory processes hold and may hold, as the operating system says.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import type { MemoryReading } from "./runner.ts";
 
@@ -18,16 +18,56 @@ export function memoryOf(pid: number): MemoryReading | undefined {
   return statusOf(String(pid));
 }
 
-/** VmRSS and VmHWM of proc(5). */
+/** VmRSS, VmHWM and RssAnon of proc(5). */
 function statusOf(pid: string): MemoryReading | undefined {
   const text = read(`/proc/${pid}/status`);
-  const field = (name: string): number | undefined => {
-    const found = text?.match(new RegExp(`^${name}:\\s+(\\d+) kB`, "m"))?.[1];
-    return found === undefined ? undefined : Number(found) * 1024;
-  };
-  const [now, peak] = [field("VmRSS"), field("VmHWM")];
+  const [now, peak] = [fieldOf(text, "VmRSS"), fieldOf(text, "VmHWM")];
   if (now === undefined || peak === undefined) return undefined;
-  return { residentBytes: now, peakResidentBytes: peak };
+  const anonymousBytes = fieldOf(text, "RssAnon");
+  return {
+    residentBytes: now,
+    peakResidentBytes: peak,
+    ...(anonymousBytes !== undefined && { anonymousBytes }),
+  };
+}
+
+/**
+ * Resident bytes with shared pages divided among those who share them. It walks all mappings: some hundred
+ * microseconds, where `memoryOf` takes thirty.
+ */
+export function proportionalBytesOf(pid: number): number | undefined {
+  return fieldOf(read(`/proc/${pid}/smaps_rollup`), "Pss");
+}
+
+function fieldOf(text: string | undefined, name: string): number | undefined {
+  const found = text?.match(new RegExp(`^${name}:\\s+(\\d+) kB`, "m"))?.[1];
+  return found === undefined ? undefined : Number(found) * 1024;
+}
+
+/** Sets the high-water mark of a process to what it holds now; false where the system does not allow it. */
+export function resetPeakOf(pid: number): boolean {
+  try {
+    // proc(5): 5 resets VmHWM.
+    writeFileSync(`/proc/${pid}/clear_refs`, "5");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * How many processes of our control group the system's out-of-memory killer has ended; undefined where it does
+ * not say.
+ */
+export function outOfMemoryKills(): number | undefined {
+  for (const file of limitFilesOf(read("/proc/self/cgroup") ?? "").reverse()) {
+    const events = file
+      .replace(/memory\.max$/, "memory.events")
+      .replace(/memory\.limit_in_bytes$/, "memory.oom_control");
+    const found = read(events)?.match(/^oom_kill (\d+)$/m)?.[1];
+    if (found !== undefined) return Number(found);
+  }
+  return undefined;
 }
 
 /** Bytes that this process may use: the limit of its control group if it has one, else the machine's. */

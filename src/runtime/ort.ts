@@ -34,6 +34,52 @@ export function loadOrt(): Promise<Ort> {
   return loading;
 }
 
+/** A tensor at the binding: what an `ort.Tensor` is made of. */
+export interface BindingTensor {
+  readonly type: string;
+  readonly data: ArrayBufferView | string[];
+  readonly dims: readonly number[];
+  readonly location: "cpu";
+}
+
+/** An input or output of a model; `type` is a code of ONNX, a size of -1 has a symbol or none. */
+export interface BindingMetadata {
+  readonly name: string;
+  readonly isTensor: boolean;
+  readonly symbolicDimensions: readonly string[];
+  readonly shape: readonly number[];
+  readonly type: number;
+}
+
+/** A session of the runtime whose calls compute at once, on the calling thread. */
+export interface BindingSession {
+  readonly inputMetadata: readonly BindingMetadata[];
+  readonly outputMetadata: readonly BindingMetadata[];
+  loadModel(path: string, options: object): void;
+  loadModel(bytes: ArrayBufferLike, offset: number, length: number, options: object): void;
+  run(
+    feeds: Readonly<Record<string, BindingTensor>>,
+    fetches: Readonly<Record<string, null>>,
+    options: object,
+  ): Record<string, BindingTensor>;
+  dispose(): void;
+}
+
+/**
+ * Makes empty sessions. The package's own `InferenceSession` wraps each run in a promise and a turn of the event
+ * loop, and refuses bfloat16 at the ends of a model; what it wraps is the same library. The version is pinned,
+ * and the contract tests run on it.
+ *
+ * @throws SkipwayError `environment` as `loadOrt`.
+ */
+export async function loadBinding(): Promise<new () => BindingSession> {
+  await loadOrt();
+  const { binding, initOrt } = await import("onnxruntime-node/dist/binding.js");
+  initOrt();
+  // Their types are of tensor classes; at run time plain objects with the same fields are taken.
+  return binding.InferenceSession as unknown as new () => BindingSession;
+}
+
 /** What the installed runtime can do. */
 export interface RuntimeInfo {
   readonly version: string;

@@ -19,6 +19,20 @@ export interface SessionOptions {
   readonly threads?: number;
   /** Reuse one plan of memory from run to run; off costs nothing and saves memory for training. */
   readonly memoryPattern?: boolean;
+  /** Keep freed blocks for later runs. Off, memory goes back after each run, which is slower. Default on. */
+  readonly arena?: boolean;
+  /** Threads of the runtime wait busily for work for a moment. Off saves processor time on shared cores. Default on. */
+  readonly spinning?: boolean;
+  /**
+   * Lay weights out anew for this processor. Off, weights in files beside the model are mapped and shared between
+   * processes, and large batches are slower. Default on.
+   */
+  readonly prepacking?: boolean;
+  /**
+   * Compute with numbers below the smallest normal one. Off, they count as 0, which can be much faster. The first
+   * session of a process sets it for the whole process. Default on.
+   */
+  readonly denormals?: boolean;
   /**
    * Where to write the model as the runtime rewrites it: with fused ops of its own, but nothing that fits
    * this machine alone. Only in this process.
@@ -42,6 +56,10 @@ export interface RunOptions {
 export interface MemoryReading {
   readonly residentBytes: number;
   readonly peakResidentBytes: number;
+  /** Of the resident ones, those that no file backs: heap, weights that were copied. Where the system tells. */
+  readonly anonymousBytes?: number;
+  /** Resident bytes with shared pages divided among those who share them (PSS). Where the system tells. */
+  readonly proportionalBytes?: number;
 }
 
 /** Tensors by name. */

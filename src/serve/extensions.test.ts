@@ -21,7 +21,7 @@ const model: DescribedModel = {
 
 describe("descriptions of the protocol", () => {
   test("metadata: unknown and symbolic dims are -1, the batch dim stands in it", () => {
-    expect(modelMetadata(model, [1, 2])).toEqual({
+    expect(modelMetadata(model, [2, 1])).toEqual({
       name: "m",
       versions: ["1", "2"],
       platform: "onnx_onnxv1",

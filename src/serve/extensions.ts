@@ -65,7 +65,7 @@ export interface ModelMetadata {
 export function modelMetadata(model: DescribedModel, versions: readonly number[]): ModelMetadata {
   return {
     name: model.name,
-    versions: versions.map(String),
+    versions: versions.toSorted((a, b) => a - b).map(String),
     platform: "onnx_onnxv1",
     inputs: tensorMetadata(model.inputs),
     outputs: tensorMetadata(model.outputs),
@@ -121,7 +121,7 @@ export function modelConfiguration(
     name: model.name,
     platform: "onnxruntime_onnx",
     backend: "onnxruntime",
-    version_policy: { specific: { versions } },
+    version_policy: { specific: { versions: versions.toSorted((a, b) => a - b) } },
     max_batch_size: batched ? (model.batching?.rowsMax ?? 0) : 0,
     input: [...model.inputs].map((one) => ({ ...tensor(one), optional: false })),
     output: [...model.outputs].map(tensor),

@@ -16,7 +16,7 @@ import {
 } from "../../test/models.ts";
 import { limits } from "../base/limits.ts";
 import { float32 } from "../graph/tensor.ts";
-import type { ChildSession } from "../runtime/child-process.ts";
+import type { ChildSession, ProcessExit } from "../runtime/child-process.ts";
 import { BodyReader } from "./http/body.ts";
 import { ModelHost } from "./model-host.ts";
 import { afterDeath, NO_FAILURES } from "./restart.ts";
@@ -437,8 +437,8 @@ describe("restarts", () => {
     try {
       let loads = 0;
       let die = (): void => undefined;
-      const exited = new Promise<{ code: number; signal: null }>((resolve) => {
-        die = () => resolve({ code: 1, signal: null });
+      const exited = new Promise<ProcessExit>((resolve) => {
+        die = () => resolve({ code: 1, signal: null, cause: "exit", lastWords: "" });
       });
       const session: ChildSession = {
         pid: -1,
@@ -446,6 +446,8 @@ describe("restarts", () => {
         inputs: new Map(),
         outputs: new Map(),
         run: async () => new Map(),
+        runBatch: async () => [],
+        resetPeak: () => false,
         memory: async () => ({ residentBytes: 0, peakResidentBytes: 0 }),
         close: async () => undefined,
         [Symbol.asyncDispose]: async () => undefined,

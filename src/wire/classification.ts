@@ -1,8 +1,8 @@
 // The classification extension: of an output the K largest elements of each row, as the strings "value:index".
 
 import { type DType, dtypeBytes } from "../graph/dtype.ts";
+import { stringTensor } from "../graph/string-tensor.ts";
 import { numbersOf, type Tensor } from "../graph/tensor.ts";
-import { bytesOfElements } from "./bytes-tensor.ts";
 
 const CLASSIFIED: ReadonlySet<DType> = new Set<DType>([
   ...(["float16", "bfloat16", "float32", "float64"] as const),
@@ -25,16 +25,14 @@ export function classified(value: Tensor, classes: number): Tensor {
   const order = numbers.map((one) => (Number.isNaN(one) ? Number.NEGATIVE_INFINITY : one));
   const each = shape.slice(shape.length > 1 ? 1 : 0).reduce((a, b) => a * b, 1);
   const count = Math.min(classes, each);
-  const elements: Uint8Array[] = [];
+  const elements: string[] = [];
   for (let row = 0; row < rows; row++) {
     const from = row * each;
     for (const index of largest(order.subarray(from, from + each), count)) {
-      elements.push(Buffer.from(`${shortest(numbers[from + index] ?? 0, value.dtype)}:${index}`));
+      elements.push(`${shortest(numbers[from + index] ?? 0, value.dtype)}:${index}`);
     }
   }
-  const bytes = bytesOfElements(elements);
-  const found = shape.length > 1 ? [rows, count] : [count];
-  return { dtype: "string", shape: found, data: { kind: "bytes", bytes } };
+  return stringTensor(shape.length > 1 ? [rows, count] : [count], elements);
 }
 
 /** Indices of the largest. The K-th largest value is found first, so that K alone are put in order by index. */

@@ -4,12 +4,12 @@ import { limits } from "../base/limits.ts";
 import { type DType, dtypeBytes } from "../graph/dtype.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { float32, float32Values, type Tensor, tensor } from "../graph/tensor.ts";
-import { bytesElements, bytesOfElements } from "./bytes-tensor.ts";
 import { classified } from "./classification.ts";
 import { datatypeOf, dtypeOf } from "./datatype.ts";
 import { parseInferRequest } from "./infer.ts";
 import type { InferRequest, ParsedRequest } from "./request.ts";
 import { encodeInferResponse, outputFaults } from "./response.ts";
+import { bytesElements, bytesOfElements } from "./strings.test-helper.ts";
 
 const NO_INPUTS = new Map<string, ValueType>();
 

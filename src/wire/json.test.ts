@@ -3,10 +3,11 @@ import { describe, expect, test } from "vitest";
 import { limits } from "../base/limits.ts";
 import type { DType } from "../graph/dtype.ts";
 import { bytesOf, float32, type Tensor, tensor } from "../graph/tensor.ts";
-import { bytesElements, bytesFault, bytesOfElements } from "./bytes-tensor.ts";
+import { bytesFault } from "./bytes-tensor.ts";
 import { tensorFromJson } from "./json-data.ts";
 import { outlineOf, parseJson } from "./json-outline.ts";
 import { JsonWriter } from "./json-write.ts";
+import { bytesElements, bytesOfElements } from "./strings.test-helper.ts";
 
 // Judged by JSON.parse and by the platform's own reading of numbers.
 

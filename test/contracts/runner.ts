@@ -4,18 +4,40 @@ import { describe, expect, test } from "vitest";
 import { SkipwayError } from "../../src/base/errors.ts";
 import type { DType } from "../../src/graph/dtype.ts";
 import { dtypeBytes } from "../../src/graph/dtype.ts";
-import { float32, float32Values, int64, type Tensor, tensor } from "../../src/graph/tensor.ts";
-import type { Runner, Tensors } from "../../src/runtime/runner.ts";
-import { affineModel, brittleModel, identityModel, pairModel, unknownOpModel } from "../models.ts";
+import { stringTensor } from "../../src/graph/string-tensor.ts";
+import {
+  bytesOf,
+  float32,
+  float32Values,
+  int64,
+  type Tensor,
+  tensor,
+} from "../../src/graph/tensor.ts";
+import type { Runner, SessionOptions, Tensors } from "../../src/runtime/runner.ts";
+import {
+  affineModel,
+  bfloat16Model,
+  brittleModel,
+  identityModel,
+  pairModel,
+  unknownOpModel,
+} from "../models.ts";
 
 const DTYPES: readonly DType[] = [
-  ...(["float32", "float64", "float16", "bool"] as const),
+  ...(["float32", "float64", "float16", "bfloat16", "bool"] as const),
   ...(["int8", "int16", "int32", "int64"] as const),
   ...(["uint8", "uint16", "uint32", "uint64"] as const),
 ];
 
 function x(...values: number[]): Tensors {
   return new Map([["x", float32([values.length / 3, 3], values)]]);
+}
+
+/** The upper half of a float32's bits, rounded to the nearest, ties to even. */
+function nearestBfloat16(bits: number): number {
+  const half = bits >>> 16;
+  const rest = bits & 0xffff;
+  return rest > 0x8000 || (rest === 0x8000 && half % 2 === 1) ? half + 1 : half;
 }
 
 /** Ids of the findings that a promise is rejected with. */
@@ -58,6 +80,60 @@ export function runnerContract(name: string, open: () => Runner): void {
       const found = await session.run(new Map([["x", tensor(dtype, [5], bytes)]]));
       expect(found.get("y")?.dtype).toBe(dtype);
       expect(Buffer.from(found.get("y")?.data.bytes ?? [])).toEqual(Buffer.from(bytes));
+    });
+
+    test("carries strings, whatever is in them but NUL", async () => {
+      await using session = await open().load({ bytes: identityModel("string", ["N"]) });
+      const sent = stringTensor([5], ["", "a", "\u{1f600} é", "\ufeffmark", "x".repeat(70_000)]);
+      const found = await session.run(new Map([["x", sent]]));
+      expect(found.get("y")?.shape).toEqual([5]);
+      expect(found.get("y")?.dtype).toBe("string");
+      expect(Buffer.compare(found.get("y")?.data.bytes ?? Buffer.of(), sent.data.bytes)).toBe(0);
+      const one = (bytes: readonly number[], shape: readonly number[] = [1]): Tensors =>
+        new Map([
+          ["x", { dtype: "string", shape, data: { kind: "bytes", bytes: Uint8Array.from(bytes) } }],
+        ]);
+      // Not UTF-8, a NUL (the binding would end the text there), and lengths that do not add up.
+      expect(await idsOf(session.run(one([1, 0, 0, 0, 0xff])))).toEqual(["input/text"]);
+      expect(await idsOf(session.run(one([1, 0, 0, 0, 0])))).toEqual(["input/text"]);
+      expect(await idsOf(session.run(one([2, 0, 0, 0, 65])))).toEqual(["input/data"]);
+      expect(await idsOf(session.run(one([1, 0, 0, 0, 65], [2])))).toEqual(["input/data"]);
+      expect((await session.run(one([1, 0, 0, 0, 65]))).size).toBe(1);
+    });
+
+    test("bfloat16 goes in and out as its bits, and is rounded to the nearest by the runtime", async () => {
+      await using session = await open().load({ bytes: bfloat16Model() });
+      expect(session.inputs.get("x")).toEqual({ dtype: "bfloat16", shape: ["N"] });
+      expect(session.outputs.get("rounded")?.dtype).toBe("bfloat16");
+      const bits = Uint16Array.of(0x3f80, 0xbf80, 0x7f80, 0x0001, 0x4049);
+      const full = Float32Array.of(1 / 3, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -1e-40, 3.4e38);
+      const found = await session.run(
+        new Map([
+          ["x", tensor("bfloat16", [5], bytesOf(bits))],
+          ["f", float32([5], full)],
+        ]),
+      );
+      const words = (name: string) => Buffer.from(found.get(name)?.data.bytes ?? []);
+      expect(words("same")).toEqual(Buffer.from(bytesOf(bits)));
+      expect(words("captured")).toEqual(Buffer.from(bytesOf(bits)));
+      const nearest = Uint16Array.from(new Uint32Array(full.buffer), nearestBfloat16);
+      expect(words("rounded")).toEqual(Buffer.from(bytesOf(nearest)));
+    });
+
+    test("refuses a model whose ends are of a type that JavaScript cannot hold", async () => {
+      const bytes = identityModel("float8e4m3fn", ["N"]);
+      expect(await idsOf(open().load({ bytes }))).toEqual(["runtime/dtype"]);
+    });
+
+    test.each<SessionOptions>([
+      { arena: false, memoryPattern: false },
+      { threads: 2, spinning: false },
+      { prepacking: false },
+    ])("computes the same with the settings %j", async (settings) => {
+      await using session = await open().load({ bytes: affineModel() }, settings);
+      expect([...float32Values((await session.run(x(1, 2, 3))).get("y") as Tensor)]).toEqual([
+        3, 5, 7,
+      ]);
     });
 
     test("takes bytes that are not aligned", async () => {

@@ -11,6 +11,7 @@ import { captures, indexOf, typeOf } from "../../graph/query.ts";
 import { isStatic, normalizeAxis } from "../../graph/shape.ts";
 import { scanParts } from "../../ops/control.ts";
 import { valueBytes } from "../../ops/rules.ts";
+import { patternBytes } from "./pattern.ts";
 import { workspaceBytes } from "./workspace.ts";
 
 /** What one run takes beside the weights. */
@@ -59,11 +60,30 @@ interface Buffer {
   /** Reads still to come, of all values that lie in it. */
   reads: number;
   free: boolean;
+  /** Handed to the caller: never part of a block. */
+  readonly output: boolean;
 }
 
-/** What ONNX Runtime takes for one run of a graph whose batch is bound, idioms apart. */
-export function runtimeMemory(graph: Graph): RuntimeMemory {
-  const peak = planned(graph, new Set());
+/** How the runtime is set up. */
+export interface RuntimeOptions {
+  /**
+   * From the second run of the same shapes on, all buffers but the outputs lie in one block, which is there
+   * for the whole run. Default false.
+   */
+  readonly pattern?: boolean;
+}
+
+/**
+ * What ONNX Runtime takes for one run of a graph whose batch is bound, idioms apart; with a memory pattern, the
+ * first run of these shapes or a later one, whichever takes more.
+ */
+export function runtimeMemory(
+  graph: Graph,
+  { pattern = false }: RuntimeOptions = {},
+): RuntimeMemory {
+  const first = planned(graph, new Set());
+  const later = pattern ? planned(graph, new Set(), true) : first;
+  const peak = later.peakBytes > first.peakBytes ? later : first;
   // The binding copies the outputs into JavaScript's own memory before it lets go of them.
   const names = (values: Graph["inputs"]): ValueName[] => values.map(({ name }) => name);
   const inputs = names(graph.inputs).filter((name) => !graph.initializers.has(name));
@@ -74,25 +94,30 @@ export function runtimeMemory(graph: Graph): RuntimeMemory {
 }
 
 /** The same for a body too, of which some values lie in buffers of the node around it. */
-function planned(graph: Graph, elsewhere: ReadonlySet<ValueName>): RuntimeMemory {
+function planned(graph: Graph, elsewhere: ReadonlySet<ValueName>, pattern = false): RuntimeMemory {
   const nodes = runtimeOrder(graph);
   const plan = new Plan(graph, nodes, elsewhere);
   nodes.forEach((node, step) => {
     plan.step(node, step);
   });
+  const own = plan.buffers.filter(({ output }) => !output);
+  const block = pattern ? patternBytes(own) : 0;
+  const apart = pattern ? plan.buffers.filter(({ output }) => output) : plan.buffers;
   const change = new Float64Array(nodes.length + 1);
   const taken = new Float64Array(nodes.length + 1);
-  for (const { bytes, from, until } of plan.buffers) {
+  for (const { bytes, from, until } of apart) {
     change[from] = (change[from] ?? 0) + bytes;
     change[until + 1] = (change[until + 1] ?? 0) - bytes;
     taken[from] = (taken[from] ?? 0) + bytes;
   }
   // The caller holds its inputs until the run is over.
   const inputs = graph.inputs.map(({ name }) => name).filter((name) => !elsewhere.has(name));
-  let held = bytesOf(
-    graph,
-    inputs.filter((name) => !graph.initializers.has(name)),
-  );
+  let held =
+    block +
+    bytesOf(
+      graph,
+      inputs.filter((name) => !graph.initializers.has(name)),
+    );
   let peak = { peakBytes: held, peakNode: "" };
   nodes.forEach((node, step) => {
     held += change[step] ?? 0;
@@ -247,6 +272,7 @@ class Plan {
         until: this.#last,
         reads,
         free: false,
+        output: true,
       });
       return;
     }
@@ -265,7 +291,7 @@ class Plan {
       return;
     }
     const bytes = valueBytes(type) ?? 0;
-    this.#take(name, { bytes, key, from: step, until: step, reads, free: false });
+    this.#take(name, { bytes, key, from: step, until: step, reads, free: false, output: false });
   }
 
   #take(name: ValueName, buffer: Buffer): void {

@@ -1,19 +1,13 @@
 // `skipway up`: the main job. A model (the starter, trained now if there is none, or a given file) goes
 // through census, check and registration, and is served with its dashboard.
 
-import { basename, extname, resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import type { Command } from "commander";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { systemClock } from "../../base/clock.ts";
-import { diagnostic } from "../../base/diagnostic.ts";
-import { SkipwayError } from "../../base/errors.ts";
 import { formatSeconds } from "../../base/format.ts";
 import type { TrainingRecord } from "../../dashboard/api.ts";
 import { registerDashboard } from "../../dashboard/routes.ts";
-import { externalLocations } from "../../onnx/external-data.ts";
-import type { Model } from "../../onnx/model.ts";
-import { readBounded, readModel } from "../../onnx/read.ts";
-import { absentWeights } from "../../onnx/weights.ts";
 import { codeCommit } from "../../registry/commit.ts";
 import { type CheckReport, decodeGolden } from "../../registry/gate.ts";
 import { damagedVersion, type ModelVersion, Registry } from "../../registry/registry.ts";
@@ -22,6 +16,7 @@ import { ModelServer } from "../../serve/server.ts";
 import { digits } from "../../train/data.ts";
 import { STARTER_EPOCHS } from "../../train/starter.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
+import { readModelFile } from "../model-file.ts";
 import { wholeNumber } from "../options.ts";
 import { styled } from "../render/style.ts";
 import { type Released, release, showCensus, showRegistered, showReport } from "../up/release.ts";
@@ -162,16 +157,13 @@ async function givenModel(
   folder: string,
   path: string,
 ): Promise<Ready> {
-  const absolute = resolve(path);
-  // Read once: a pipe gives its bytes only once, and a file may change.
-  const file = await readBounded(absolute);
-  refuseIncomplete(readModel(file, { path: absolute }), path);
+  const { name, file, absolute } = await readModelFile(path);
   io.err(`${styled("bold", "Model", io.color)}  ${path}\n`);
   const released = await release(
     io,
     registry,
     {
-      name: modelName(path),
+      name,
       file,
       path: absolute,
       metadata: { createdBy: "skipway up", metrics: {}, notes: [`from ${basename(path)}`] },
@@ -179,29 +171,6 @@ async function givenModel(
     folder,
   );
   return { ...released, training: undefined };
-}
-
-/** The file's base name, with what cannot stand in an address replaced. */
-function modelName(path: string): string {
-  const name = basename(path, extname(path)).replaceAll(/[^A-Za-z0-9._-]+/g, "-");
-  return name.replace(/^[.-]+/, "").slice(0, 128) || "model";
-}
-
-/** A model that is to be served must be all there, in one file. */
-function refuseIncomplete(model: Model, path: string): void {
-  const absent = absentWeights(model);
-  if (absent.length > 0) throw weightsAbsent(path, absent);
-  const locations = externalLocations(model);
-  if (locations.length === 0) return;
-  throw SkipwayError.fromDiagnostics("input", [
-    diagnostic({
-      id: "registry/external-data",
-      severity: "error",
-      where: path,
-      text: `keeps tensors in other files (${locations.slice(0, 3).join(", ")}), and the registry takes models of one file so far`,
-      fix: "Save the model as one file: onnx.save(onnx.load(path), out), for models below 2 GB.",
-    }),
-  ]);
 }
 
 async function startServing(
@@ -269,16 +238,4 @@ function document(ready: Ready): Record<string, unknown> {
 function untilAborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((done) => signal.addEventListener("abort", () => done(), { once: true }));
-}
-
-function weightsAbsent(path: string, absent: readonly string[]): SkipwayError {
-  return SkipwayError.fromDiagnostics("input", [
-    diagnostic({
-      id: "onnx/weights-absent",
-      severity: "error",
-      where: path,
-      text: `was exported without the values of its weights (${absent.length} of them, such as "${absent[0]}"), so it cannot run`,
-      fix: "Export it with its weights (export_params=True). `skipway census` reads it as it is.",
-    }),
-  ]);
 }

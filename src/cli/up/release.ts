@@ -5,7 +5,7 @@ import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { census } from "../../analysis/census.ts";
 import { drawPicture } from "../../analysis/draw.ts";
-import { pictureOf } from "../../analysis/picture/picture.ts";
+import { type Picture, pictureOf } from "../../analysis/picture/picture.ts";
 import type { Census } from "../../analysis/skips/skip.ts";
 import { diagnostic } from "../../base/diagnostic.ts";
 import { SkipwayError } from "../../base/errors.ts";
@@ -78,10 +78,8 @@ export async function release(
   io.err(`  picture: ${svg}\n`);
   const { report, golden } = await check(io, candidate, shaped);
   const attachments = new Map([
-    ["picture", Buffer.from(drawPicture(picture))],
-    ["picture-data", Buffer.from(JSON.stringify(picture))],
-    ["census", Buffer.from(JSON.stringify(found))],
-    ["check", Buffer.from(JSON.stringify(report))],
+    ...censusAttachments(found, picture),
+    ["check", checkDocument(report)],
   ]);
   if (golden !== undefined) attachments.set("golden", Buffer.from(encodeGolden(golden)));
   if (candidate.training !== undefined) {
@@ -92,12 +90,28 @@ export async function release(
   if (!report.passed) throw failedCheck(candidate, report);
   const { name, file, metadata } = candidate;
   const { version, created } = await registry.push(name, file, { metadata, attachments });
+  const stored = { actor: "skipway up", passed: report.passed, report: checkDocument(report) };
+  await registry.recordCheck(version, stored);
   await registry.setAlias(name, "stable", version.version, {
     actor: "skipway up",
     reason: "passed the release checks",
   });
   showRegistered(io, version, created);
   return { version, created, census: found, report };
+}
+
+/** What the pages show of a version's skips. */
+export function censusAttachments(found: Census, picture: Picture): Map<string, Uint8Array> {
+  return new Map([
+    ["picture", Buffer.from(drawPicture(picture))],
+    ["picture-data", Buffer.from(JSON.stringify(picture))],
+    ["census", Buffer.from(JSON.stringify(found))],
+  ]);
+}
+
+/** A report as it is stored. */
+function checkDocument(report: CheckReport): Uint8Array {
+  return Buffer.from(JSON.stringify(report));
 }
 
 /** Prints the census. */

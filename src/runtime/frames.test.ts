@@ -1,0 +1,178 @@
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterAll, describe, expect, test } from "vitest";
+import { SkipwayError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import { stringTensor } from "../graph/string-tensor.ts";
+import { type Tensor, tensor } from "../graph/tensor.ts";
+import { FrameChannel } from "./frame-channel.ts";
+import { encodeFrame, type Frame, FrameReader, partsOf, readPrefix } from "./frames.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "skipway-frames-"));
+const file = join(folder, "frames");
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const numbers = fc
+  .tuple(fc.constantFrom("uint8", "float32", "int64"), fc.array(fc.nat(3), { maxLength: 3 }))
+  .map(([dtype, shape]): Tensor => {
+    const width = dtype === "uint8" ? 1 : dtype === "float32" ? 4 : 8;
+    const count = shape.reduce((a, b) => a * b, 1);
+    const bytes = Uint8Array.from({ length: width * count }, (_, i) => i % 251);
+    return tensor(dtype as "uint8", shape, bytes);
+  });
+const strings = fc
+  .array(fc.string({ unit: "grapheme" }), { maxLength: 4 })
+  .map((values) => stringTensor([values.length], values));
+/** Beyond what is written as one piece, and now and then beyond what the channel stages and keeps. */
+const large = fc
+  .constantFrom(9_000, 70_000, 5_000_000)
+  .map((count) => tensor("uint8", [count], new Uint8Array(count).fill(count % 255)));
+const tensors = fc
+  .dictionary(
+    fc.string(),
+    fc.oneof({ weight: 9, arbitrary: numbers }, strings, { weight: 1, arbitrary: large }),
+    { maxKeys: 3 },
+  )
+  .map((found) => new Map(Object.entries(found)));
+const messages = fc.array(tensors, { minLength: 1, maxLength: 4 });
+
+function plain({ id, header, tensors: found }: Frame) {
+  return {
+    id,
+    note: header["note"],
+    tensors: [...found].map(([name, { dtype, shape, data }]) => ({
+      ...{ name, dtype, shape, aligned: data.bytes.byteOffset % 8 === 0 },
+      bytes: Buffer.from(data.bytes).toString("latin1"),
+    })),
+  };
+}
+
+function streamOf(sent: readonly Frame[]): Buffer {
+  return Buffer.concat(
+    sent.flatMap(({ id, header, tensors: found }) => encodeFrame(id, header, partsOf(found))),
+  );
+}
+
+function framed(list: readonly ReadonlyMap<string, Tensor>[]): Frame[] {
+  return list.map((found, i) => ({
+    id: i + 4_000_000_000,
+    header: { note: `é ${"x".repeat(i)}` },
+    tensors: found,
+  }));
+}
+
+describe("frames", () => {
+  test("come out as they went in, however the stream is cut", () => {
+    fc.assert(
+      fc.property(messages, fc.integer({ min: 1, max: 40 }), (list, piece) => {
+        const sent = framed(list);
+        const stream = streamOf(sent);
+        const step = stream.byteLength > 100_000 ? piece * 1000 : piece;
+        const reader = new FrameReader();
+        const got: Frame[] = [];
+        for (let at = 0; at < stream.length; at += step) {
+          got.push(...reader.push(stream.subarray(at, at + step)));
+        }
+        expect(got.map(plain)).toEqual(sent.map(plain).map(aligned));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test("come through a channel as they went in, each valid until the next", () => {
+    fc.assert(
+      fc.property(messages, (list) => {
+        const sent = framed(list);
+        const out = openSync(file, "w");
+        const writer = new FrameChannel(out);
+        for (const one of sent) {
+          writer.write(encodeFrame(one.id, one.header, partsOf(one.tensors)));
+        }
+        closeSync(out);
+        expect(Buffer.compare(readFileSync(file), streamOf(sent))).toBe(0);
+        const from = openSync(file, "r");
+        const channel = new FrameChannel(from);
+        const got = sent.map(() => plain(channel.read() as Frame));
+        expect(got).toEqual(sent.map(plain).map(aligned));
+        expect(channel.read()).toBeUndefined();
+        closeSync(from);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test("pieces of a tensor arrive as one", () => {
+    const pieces = [Uint8Array.of(1, 2), new Uint8Array(), Uint8Array.of(3)];
+    const part = { name: "x", dtype: "uint8" as const, shape: [3], pieces };
+    const [frame] = new FrameReader().push(Buffer.concat(encodeFrame(1, {}, [part])));
+    expect([...(frame?.tensors.get("x")?.data.bytes ?? [])]).toEqual([1, 2, 3]);
+  });
+
+  test("sizes beyond the limits are refused before anything is allocated for them", () => {
+    const frame = Buffer.concat(encodeFrame(1, { kind: "run" }));
+    const changed = (at: number, value: number): Buffer => {
+      const bytes = Buffer.from(frame);
+      bytes.writeUInt32LE(value, at);
+      return bytes;
+    };
+    expect(readPrefix(frame).id).toBe(1);
+    for (const [at, value] of [
+      [0, 0],
+      [8, 0],
+      [8, 15],
+      [8, limits.frameHeaderBytesMax + 8],
+      [12, limits.frameBytesMax],
+    ] as const) {
+      expect(() => new FrameReader().push(changed(at, value)), `${at}`).toThrow(/not accepted/);
+    }
+    const heap = { name: "x", dtype: "uint8" as const, shape: [limits.frameBytesMax] };
+    const pieces = Array.from({ length: 512 }, () => new Uint8Array(1_048_576));
+    expect(() => encodeFrame(1, {}, [{ ...heap, pieces: [...pieces, ...pieces] }])).toThrow(
+      /at most/,
+    );
+  });
+
+  test("a header of any other form is refused as such, whatever stands in it", () => {
+    const entry = fc.oneof(
+      fc.tuple(
+        fc.constantFrom("x", 1, null),
+        fc.constantFrom("uint8", "float32", "no", 3),
+        fc.oneof(fc.array(fc.integer({ min: -2, max: 3 }), { maxLength: 2 }), fc.constant("2")),
+        fc.oneof(fc.integer({ min: -4, max: 40 }), fc.double()),
+      ),
+      fc.anything(),
+    );
+    fc.assert(
+      fc.property(fc.oneof(fc.array(entry, { maxLength: 2 }), fc.anything()), (listed) => {
+        const frame = encodeFrame(1, {}, []);
+        const text = Buffer.from(JSON.stringify({ tensors: listed }));
+        const headerBytes = Math.ceil(text.byteLength / 8) * 8;
+        const head = Buffer.concat(
+          [frame[0]?.subarray(0, 16) ?? Buffer.of(), text],
+          16 + headerBytes,
+        );
+        head.fill(" ", 16 + text.byteLength);
+        head.writeUInt32LE(headerBytes, 8);
+        try {
+          const [got] = new FrameReader().push(head);
+          // What is accepted adds up: no tensor has bytes, as the body has none.
+          for (const found of got?.tensors.values() ?? [])
+            expect(found.data.bytes.byteLength).toBe(0);
+        } catch (error) {
+          expect(error).toBeInstanceOf(SkipwayError);
+        }
+      }),
+      { numRuns: 500 },
+    );
+    writeFileSync(file, Buffer.concat(encodeFrame(1, {})).subarray(0, 17));
+    const from = openSync(file, "r");
+    expect(new FrameChannel(from).read()).toBeUndefined();
+    closeSync(from);
+  });
+});
+
+function aligned(one: ReturnType<typeof plain>): ReturnType<typeof plain> {
+  return { ...one, tensors: one.tensors.map((found) => ({ ...found, aligned: true })) };
+}

@@ -1,0 +1,129 @@
+// Measures what a model takes when it has just been loaded: it runs made-up inputs, a row first, then as many as
+// make the slope visible. These runs warm it, too.
+
+import type { Clock } from "../../base/clock.ts";
+import { Random } from "../../base/random.ts";
+import { GARBAGE_BYTES } from "../../runtime/garbage.ts";
+import { inconclusive, madeUpInputs } from "../../runtime/made-up.ts";
+import type { MemoryReading, Session, Tensors } from "../../runtime/runner.ts";
+import type { InputShapes } from "./batch-axis.ts";
+import type { Calibration, Probe } from "./memory-model.ts";
+import type { RunPlanner } from "./planned.ts";
+
+/** A process in which a model has just been loaded, and that answers nobody else yet. */
+export interface Subject {
+  readonly session: Pick<Session, "inputs" | "run">;
+  memory(): Promise<MemoryReading>;
+  /** Sets the system's mark of the process back to what it holds. False where that cannot be done. */
+  resetPeak(): boolean | Promise<boolean>;
+}
+
+/** How far calibration may go. */
+export interface CalibrationOptions {
+  readonly clock: Clock;
+  /** What the process may hold meanwhile: what the ledger has for it. */
+  readonly budgetBytes: number;
+  /** For the larger run. Default 2,000 ms. */
+  readonly timeMs?: number;
+}
+
+/** The first run of these shapes is planned as it goes, the next is laid out in one block: both are measured. */
+const RUNS = 2;
+/** What the larger probe is to take beyond the smaller: three times what else goes on in a process. */
+const WIDE_BYTES = 25_165_824;
+const ROWS_MAX = 256;
+
+/** What a run of one probe was. */
+interface Measured {
+  readonly probe: Probe;
+  /** Of the quickest run. */
+  readonly tookMs: number;
+}
+
+/**
+ * Runs the model on made-up inputs and measures the marks.
+ *
+ * @throws SkipwayError when the process dies of it, or fails in a way that says something of the model.
+ */
+export async function calibrate(
+  subject: Subject,
+  planner: RunPlanner,
+  options: CalibrationOptions,
+): Promise<Calibration> {
+  const first = await measured(subject, 1, options.clock);
+  if (first === undefined) {
+    const { residentBytes } = await subject.memory();
+    return { residentBytes, probes: [] };
+  }
+  const { residentBytes, ...one } = first;
+  const rows = largerRows(planner, one, residentBytes, options);
+  const more = rows > 1 ? await measured(subject, rows, options.clock) : undefined;
+  const probes = [one.probe];
+  if (more !== undefined) {
+    // Both from where the process stood before it ran at all.
+    const before = more.residentBytes - residentBytes;
+    probes.push({ ...more.probe, growthBytes: more.probe.growthBytes + before });
+  }
+  return { residentBytes, probes: probes.filter(({ growthBytes }) => growthBytes >= 0) };
+}
+
+/** How many rows show the slope: within the time, the memory, and what anybody batches. 1 where one row does. */
+function largerRows(
+  planner: RunPlanner,
+  { probe, tookMs }: Measured,
+  residentBytes: number,
+  { budgetBytes, timeMs = 2000 }: CalibrationOptions,
+): number {
+  if (!planner.batched) return 1;
+  const at = (rows: number): number | undefined => {
+    const shapes = new Map([...probe.shapes].map(([name, [, ...rest]]) => [name, [rows, ...rest]]));
+    return planner.plan(shapes)?.peakBytes;
+  };
+  const base = at(1) ?? 0;
+  // One row of a large model shows all that there is to see.
+  if (base >= 2 * WIDE_BYTES) return 1;
+  let chosen = 1;
+  for (let rows = 2; rows <= ROWS_MAX; rows *= 2) {
+    const planned = at(rows) ?? base + (rows - 1) * probe.growthBytes;
+    const slow = RUNS * rows * tookMs > timeMs;
+    // Half as much again for what no plan knows.
+    const large = residentBytes + 1.5 * planned + 4 * GARBAGE_BYTES > budgetBytes;
+    if (slow || large) break;
+    chosen = rows;
+    if (planned - base >= WIDE_BYTES) break;
+  }
+  return chosen;
+}
+
+async function measured(
+  subject: Subject,
+  rows: number,
+  clock: Clock,
+): Promise<(Measured & { readonly residentBytes: number }) | undefined> {
+  const random = new Random(rows);
+  const inputs = madeUpInputs(subject.session.inputs, () => random.uniform(), { rows });
+  if (inputs === undefined) return undefined;
+  const reset = await subject.resetPeak();
+  const before = await subject.memory();
+  let tookMs = Number.POSITIVE_INFINITY;
+  try {
+    for (let run = 0; run < RUNS; run++) {
+      const from = clock.monotonicMs();
+      await subject.session.run(inputs);
+      tookMs = Math.min(tookMs, clock.monotonicMs() - from);
+    }
+  } catch (error) {
+    if (inconclusive(error)) return undefined;
+    throw error;
+  }
+  const after = await subject.memory();
+  // A mark that stands from loading says nothing, unless the run went beyond it.
+  const seen = reset || after.peakResidentBytes > before.peakResidentBytes;
+  const growthBytes = seen ? after.peakResidentBytes - before.residentBytes : -1;
+  const probe = { shapes: shapesOf(inputs), growthBytes };
+  return { probe, tookMs, residentBytes: before.residentBytes };
+}
+
+function shapesOf(inputs: Tensors): InputShapes {
+  return new Map([...inputs].map(([name, { shape }]) => [name, shape]));
+}

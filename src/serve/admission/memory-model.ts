@@ -1,0 +1,234 @@
+// How much memory the process of a model holds at its highest, as a function of the shapes that it is given:
+// what it holds when loaded, what the run is planned to take, and what measurement found beyond the plan.
+
+import { GARBAGE_BYTES } from "../../runtime/garbage.ts";
+import { type InputShapes, rowsOf, withRows } from "./batch-axis.ts";
+import type { RunPlanner } from "./planned.ts";
+
+/** The high-water mark of a process that has run certain shapes. Bytes. */
+export interface MarkEstimate {
+  /** The most likely. */
+  readonly likelyBytes: number;
+  /** Never passed: what is asked of the ledger. */
+  readonly admittedBytes: number;
+}
+
+/** One run that was measured: how far the mark rose above what the process held when loaded. */
+export interface Probe {
+  readonly shapes: InputShapes;
+  readonly growthBytes: number;
+}
+
+/** What was found by running the model once it was loaded. */
+export interface Calibration {
+  /** What the process holds when loaded, before the first run. */
+  readonly residentBytes: number;
+  /** The smallest first; none where no inputs could be made up. */
+  readonly probes: readonly Probe[];
+}
+
+/** Memory of one loaded model. */
+export interface MemoryModel {
+  /** `planned` from the graph and measured; `measured` alone where sizes inside cannot be told; why is in `reason`. */
+  readonly basis: "planned" | "measured";
+  readonly reason: string;
+  /** What the process holds when loaded and after its first runs. */
+  readonly residentBytes: number;
+  /** The mark of a process that runs these shapes. */
+  estimate(shapes: InputShapes): MarkEstimate;
+  /** Most rows of this shape whose mark is at most `bytes`; 0 where not even one is. */
+  rowsWithin(shapes: InputShapes, bytes: number): number;
+  /** A mark that was measured after these shapes had run: a higher one than was admitted is learned from. */
+  observed(shapes: InputShapes, markBytes: number): void;
+}
+
+/** Copies of inputs and outputs on their way through the process, beside those of the plan. */
+const COPIES = 2;
+/** Over what is likely, for what differs from run to run (docs/design/admission.md). */
+const MARGIN = 0.06;
+const MARGIN_BYTES = 2_097_152;
+/** What the runtime takes of what we plan for it: it fuses nodes, and lays convolutions out anew. */
+const SCALE_MIN = 0.6;
+const SCALE_MAX = 3;
+/** Where no probe is large enough to tell; of 16 networks the largest was 1.25. */
+const SCALE_UNKNOWN = { likely: 1.05, admitted: 1.3 } as const;
+/** Planned bytes from which a slope stands out of all else that goes on in a process. */
+const SLOPE_BYTES = 12_582_912;
+/** Rows beyond which nobody asks. */
+const ROWS_MAX = 1_048_576;
+
+/** The memory of a loaded model, from the plans of its runs and from what was measured. */
+export function memoryModelOf(planner: RunPlanner, calibration: Calibration): MemoryModel {
+  const told = calibration.probes.every(({ shapes }) => planner.plan(shapes) !== undefined);
+  return told
+    ? new PlannedMemory(planner, calibration)
+    : new MeasuredMemory(calibration, planner.batched);
+}
+
+/** Growth over the plan: `scale` times what is planned, and a constant. */
+interface Line {
+  readonly likelyScale: number;
+  readonly admittedScale: number;
+  readonly constantBytes: number;
+}
+
+/** From the plan of each run, corrected by a factor and a constant. */
+class PlannedMemory implements MemoryModel {
+  readonly basis = "planned";
+  readonly reason: string = "";
+  readonly residentBytes: number;
+  readonly #planner: RunPlanner;
+  readonly #fallback: MeasuredMemory;
+  readonly #line: Line;
+  /** How far marks went beyond what was admitted. */
+  #excessBytes = 0;
+  /** Inputs and outputs of the largest run so far: JavaScript may hold them yet when a smaller one runs. */
+  #largestEndsBytes = 0;
+
+  constructor(planner: RunPlanner, calibration: Calibration) {
+    this.residentBytes = calibration.residentBytes;
+    this.#planner = planner;
+    this.#fallback = new MeasuredMemory(calibration, planner.batched);
+    this.#line = lineOf(planner, calibration.probes);
+    for (const { shapes } of calibration.probes) this.#ran(shapes);
+  }
+
+  estimate(shapes: InputShapes): MarkEstimate {
+    const run = this.#planner.plan(shapes);
+    if (run === undefined) return this.#fallback.estimate(shapes);
+    const { likelyScale, admittedScale, constantBytes } = this.#line;
+    const ends = COPIES * run.endsBytes + constantBytes;
+    const likely = likelyScale * run.peakBytes + ends + GARBAGE_BYTES / 2;
+    const most = (1 + MARGIN) * (admittedScale * run.peakBytes + ends) + MARGIN_BYTES;
+    const left = COPIES * Math.max(0, this.#largestEndsBytes - run.endsBytes);
+    const beyond = left + GARBAGE_BYTES + this.#excessBytes;
+    return {
+      likelyBytes: Math.ceil(this.residentBytes + likely),
+      admittedBytes: Math.ceil(this.residentBytes + most + beyond),
+    };
+  }
+
+  rowsWithin(shapes: InputShapes, bytes: number): number {
+    return mostRows(this, this.#planner.batched, shapes, bytes);
+  }
+
+  observed(shapes: InputShapes, markBytes: number): void {
+    const excess = markBytes - this.estimate(shapes).admittedBytes;
+    if (excess > 0) this.#excessBytes += excess;
+    this.#ran(shapes);
+  }
+
+  #ran(shapes: InputShapes): void {
+    const ends = this.#planner.plan(shapes)?.endsBytes ?? 0;
+    this.#largestEndsBytes = Math.max(this.#largestEndsBytes, ends);
+  }
+}
+
+/** Through the smallest and the largest probe where they are far enough apart, and above all of them. */
+function lineOf(planner: RunPlanner, probes: readonly Probe[]): Line {
+  const points = probes.flatMap(({ shapes, growthBytes }) => {
+    const run = planner.plan(shapes);
+    if (run === undefined) return [];
+    return [{ planned: run.peakBytes, beyond: growthBytes - COPIES * run.endsBytes }];
+  });
+  const scale = scaleOf(points);
+  const rest = points.map(({ planned, beyond }) => beyond - scale.likely * planned);
+  const constantBytes = Math.max(0, ...rest);
+  return { likelyScale: scale.likely, admittedScale: scale.admitted, constantBytes };
+}
+
+function scaleOf(points: readonly { planned: number; beyond: number }[]): {
+  likely: number;
+  admitted: number;
+} {
+  const [first, last] = [points.at(0), points.at(-1)];
+  if (first === undefined || last === undefined) return SCALE_UNKNOWN;
+  const apart = last.planned - first.planned;
+  let slope: number;
+  if (apart >= SLOPE_BYTES) slope = (last.beyond - first.beyond) / apart;
+  // What a run takes whatever its size is little beside this.
+  else if (last.planned >= 2 * SLOPE_BYTES) slope = last.beyond / last.planned;
+  else return SCALE_UNKNOWN;
+  const scale = Math.min(SCALE_MAX, Math.max(SCALE_MIN, slope));
+  return { likely: scale, admitted: scale };
+}
+
+/**
+ * From measured growth alone: in proportion to the bytes of the inputs beyond the largest probe, and by their square
+ * where a row is larger than any that was measured (attention grows so), doubled.
+ */
+class MeasuredMemory implements MemoryModel {
+  readonly basis = "measured";
+  readonly reason: string =
+    "the graph does not tell the sizes inside the model; its memory is bounded by what was measured";
+  readonly residentBytes: number;
+  readonly #batched: boolean;
+  readonly #probes: Probe[];
+
+  constructor(calibration: Calibration, batched: boolean) {
+    this.residentBytes = calibration.residentBytes;
+    this.#batched = batched;
+    this.#probes = [...calibration.probes];
+  }
+
+  estimate(shapes: InputShapes): MarkEstimate {
+    const rows = this.#batched ? Math.max(1, rowsOf(shapes)) : 1;
+    const elements = elementsOf(shapes);
+    let growth =
+      this.#probes.length === 0 ? UNMEASURED_FACTOR * elements : Number.POSITIVE_INFINITY;
+    for (const probe of this.#probes) {
+      const probed = Math.max(1, elementsOf(probe.shapes));
+      const probedRows = this.#batched ? Math.max(1, rowsOf(probe.shapes)) : 1;
+      const row = Math.max(1, elements / rows / (probed / probedRows));
+      const more = Math.max(1, rows / probedRows) * row * row;
+      growth = Math.min(growth, more * probe.growthBytes);
+    }
+    return {
+      likelyBytes: Math.ceil(this.residentBytes + growth),
+      admittedBytes: Math.ceil(this.residentBytes + 2 * growth + MARGIN_BYTES + GARBAGE_BYTES),
+    };
+  }
+
+  rowsWithin(shapes: InputShapes, bytes: number): number {
+    return mostRows(this, this.#batched, shapes, bytes);
+  }
+
+  observed(shapes: InputShapes, markBytes: number): void {
+    const growthBytes = markBytes - this.residentBytes;
+    if (markBytes <= this.estimate(shapes).admittedBytes) return;
+    // All that was said from smaller growth of no larger shapes was too little.
+    const elements = elementsOf(shapes);
+    const kept = this.#probes.filter((one) => elementsOf(one.shapes) > elements);
+    this.#probes.splice(0, this.#probes.length, { shapes, growthBytes }, ...kept);
+  }
+}
+
+/** Bytes of growth for each element of the inputs, where no run could be measured. */
+const UNMEASURED_FACTOR = 4096;
+
+function elementsOf(shapes: InputShapes): number {
+  let total = 0;
+  for (const shape of shapes.values()) total += shape.reduce((a, b) => a * b, 1);
+  return total;
+}
+
+/** By halves: the estimate grows with the rows. */
+function mostRows(
+  model: Pick<MemoryModel, "estimate">,
+  batched: boolean,
+  shapes: InputShapes,
+  bytes: number,
+): number {
+  const fits = (rows: number): boolean =>
+    model.estimate(withRows(shapes, rows)).admittedBytes <= bytes;
+  if (!batched) return model.estimate(shapes).admittedBytes <= bytes ? rowsOf(shapes) : 0;
+  let low = 0;
+  let high = 1;
+  while (high <= ROWS_MAX && fits(high)) [low, high] = [high, 2 * high];
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (fits(middle)) low = middle;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,117 @@
+// What a run takes as ONNX Runtime plans it, for any shapes of the inputs: fast where shapes come again, and
+// between numbers of rows that are known.
+
+import { fusedForRuntime } from "../../analysis/memory/fused.ts";
+import { lifetimesOf } from "../../analysis/memory/liveness.ts";
+import { runtimeMemory } from "../../analysis/memory/runtime.ts";
+import { bindBatch } from "../../analysis/memory.ts";
+import { canonicalize } from "../../canonical/canonical.ts";
+import { inferShapes } from "../../canonical/infer-shapes.ts";
+import type { Graph, Value } from "../../graph/graph.ts";
+import { typeOf } from "../../graph/query.ts";
+import { UNKNOWN_DIM } from "../../graph/shape.ts";
+import { valueBytes } from "../../ops/rules.ts";
+import { type InputShapes, rowsOf, withRows } from "./batch-axis.ts";
+
+/** Bytes of one run. */
+export interface PlannedRun {
+  /** Inputs, buffers, workspace and outputs at their most. */
+  readonly peakBytes: number;
+  /** Of the inputs and outputs alone. */
+  readonly endsBytes: number;
+}
+
+/** Shapes that are remembered; a client can send as many as it likes. */
+const BUCKETS_MAX = 512;
+
+/** Rows that are planned. From the last but one on, memory has been seen to grow evenly. */
+const KNOTS = [1, 2, 4, 8, 16, 32, 64, 65_536];
+
+/** Plans the runs of one model. */
+export class RunPlanner {
+  /** Whether axis 0 of all inputs is the batch: then rows between two powers of two are not planned anew. */
+  readonly batched: boolean;
+  readonly #graph: Graph;
+  /** By shapes without rows; the one used last at the end. In each, what is planned by rows. */
+  readonly #buckets = new Map<string, Map<number, PlannedRun | undefined>>();
+
+  constructor(graph: Graph, batched: boolean) {
+    this.#graph = inferShapes(canonicalize(graph, { idioms: false }));
+    this.batched = batched;
+  }
+
+  /**
+   * What a run with these inputs takes; undefined where a size inside the model cannot be told. Between two of
+   * `KNOTS` it lies on the line between them, and never below the plan: the peak is the largest of sums that grow
+   * evenly with the rows.
+   */
+  plan(shapes: InputShapes): PlannedRun | undefined {
+    const rows = this.batched ? rowsOf(shapes) : 1;
+    const bucket = this.#bucketOf(shapes);
+    const next = KNOTS.findIndex((knot) => knot >= rows);
+    const [low, high] = [KNOTS[next - 1], KNOTS[next]];
+    if (!this.batched || high === rows || low === undefined || high === undefined) {
+      return this.#planned(bucket, shapes, rows);
+    }
+    const below = this.#planned(bucket, withRows(shapes, low), low);
+    const above = this.#planned(bucket, withRows(shapes, high), high);
+    if (below === undefined || above === undefined) return undefined;
+    return between(below, above, (rows - low) / (high - low));
+  }
+
+  #bucketOf(shapes: InputShapes): Map<number, PlannedRun | undefined> {
+    const key = [...shapes]
+      .map(([name, shape]) => `${name}:${(this.batched ? shape.slice(1) : shape).join("x")}`)
+      .sort()
+      .join(";");
+    const known = this.#buckets.get(key) ?? new Map<number, PlannedRun | undefined>();
+    this.#buckets.delete(key);
+    this.#buckets.set(key, known);
+    const [oldest] = this.#buckets.keys();
+    if (this.#buckets.size > BUCKETS_MAX && oldest !== undefined) this.#buckets.delete(oldest);
+    return known;
+  }
+
+  #planned(
+    bucket: Map<number, PlannedRun | undefined>,
+    shapes: InputShapes,
+    rows: number,
+  ): PlannedRun | undefined {
+    if (bucket.has(rows)) return bucket.get(rows);
+    const found = planOf(this.#graph, shapes);
+    bucket.set(rows, found);
+    return found;
+  }
+}
+
+function between(below: PlannedRun, above: PlannedRun, share: number): PlannedRun {
+  const at = (a: number, b: number): number => Math.ceil(a + share * (b - a));
+  return {
+    peakBytes: at(below.peakBytes, above.peakBytes),
+    endsBytes: at(below.endsBytes, above.endsBytes),
+  };
+}
+
+function planOf(graph: Graph, shapes: InputShapes): PlannedRun | undefined {
+  const sizes = new Map<string, number>();
+  const inputs = graph.inputs.map((value): Value => {
+    const shape = shapes.get(value.name);
+    if (shape === undefined) return value;
+    value.shape?.forEach((dim, axis) => {
+      const size = shape[axis];
+      const named = typeof dim === "string" && dim !== UNKNOWN_DIM;
+      if (named && size !== undefined) sizes.set(dim, size);
+    });
+    return { ...value, shape };
+  });
+  const bound = bindBatch({ ...graph, inputs }, 1, Object.fromEntries(sizes));
+  const fused = fusedForRuntime(bound);
+  if (lifetimesOf(fused).unknown > 0) return undefined;
+  const ends = [...bound.inputs, ...bound.outputs].filter(
+    ({ name }) => !bound.initializers.has(name),
+  );
+  return {
+    peakBytes: runtimeMemory(fused, { pattern: true }).peakBytes,
+    endsBytes: ends.reduce((sum, { name }) => sum + (valueBytes(typeOf(bound, name)) ?? 0), 0),
+  };
+}

@@ -1,0 +1,112 @@
+// `skipway registry` from the command line.
+
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { digestOf } from "../src/registry/digest.ts";
+import { Registry } from "../src/registry/registry.ts";
+import { skipway } from "./cli.ts";
+import { affineModel, tinyClassifier } from "./models.ts";
+
+let folder = "";
+let store = "";
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "skipway-registry-cli-"));
+  store = join(folder, "store");
+  await writeFile(join(folder, "one.onnx"), tinyClassifier());
+  await writeFile(join(folder, "two.onnx"), affineModel());
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const registry = (...args: string[]) => skipway("registry", ...args, "--data", store);
+
+async function json(...args: string[]) {
+  const { code, out, err } = await registry(...args, "--json");
+  return { code, err, document: out === "" ? undefined : JSON.parse(out) };
+}
+
+test("a file becomes a version, is shown, gets an alias when it has passed, and is verified", async () => {
+  expect((await registry("list")).code).toBe(3);
+  const file = join(folder, "one.onnx");
+  const digest = digestOf(await readFile(file));
+  const first = await json("push", file, "--name", "net", "--note", "from CI", "--digest", digest);
+  expect(first.document).toMatchObject({
+    model: "net",
+    version: 1,
+    digest,
+    created: true,
+    check: null,
+  });
+  expect((await json("push", file, "--name", "net")).document).toMatchObject({ created: false });
+  await json("push", join(folder, "two.onnx"), "--name", "net");
+
+  const refused = await registry("alias", "net", "stable", "1");
+  expect(refused).toMatchObject({ code: 1, out: "" });
+  expect(refused.err).toContain("skipway check net@1");
+  await (async () => {
+    await using open = await Registry.open(store);
+    const version = await open.version("net", 1);
+    if (version === undefined) throw new Error("it was pushed");
+    await open.recordCheck(version, { actor: "ci", passed: true, report: Buffer.from("{}") });
+  })();
+  expect((await json("alias", "net", "stable", "1")).document).toMatchObject({
+    before: null,
+    version: 1,
+  });
+  const forced = await json("alias", "net", "stable", "2", "--override", "checked by hand");
+  expect(forced.document).toMatchObject({ before: 1, version: 2, override: true });
+
+  expect((await json("list")).document.models).toEqual([
+    { name: "net", versions: 2, newest: 2, aliases: { stable: 2 } },
+  ]);
+  const { versions } = (await json("show", "net")).document;
+  expect(versions).toMatchObject([
+    {
+      version: 1,
+      aliases: [],
+      check: { passed: true, actor: "ci" },
+      metadata: { notes: ["from CI"] },
+    },
+    { version: 2, aliases: ["stable"], check: null },
+  ]);
+  expect((await json("show", "net@stable")).document.versions).toMatchObject([{ version: 2 }]);
+  expect((await json("log", "net")).document.events).toMatchObject([
+    { alias: "stable", version: 1, reason: "moved by hand" },
+    { alias: "stable", version: 2, reason: "override: checked by hand" },
+  ]);
+  const well = await json("verify");
+  expect(well).toMatchObject({ code: 0, document: { faults: [] } });
+  // A model, its picture in two forms, its census and its answers, twice; and one report.
+  expect(well.document.files).toBe(11);
+});
+
+test("verify finds a file that was changed, and says which", async () => {
+  await using open = await Registry.open(store);
+  const version = await open.version("net", 1);
+  if (version === undefined) throw new Error("it was pushed");
+  await writeFile(await open.modelPath(version), "changed");
+  const found = await json("verify", "net");
+  expect(found).toMatchObject({ code: 1, document: { faults: [{ where: "net version 1" }] } });
+});
+
+test.each([
+  [["push", "FILE", "--digest", `sha256:${"0".repeat(64)}`], 3, "not the file that was meant"],
+  [["push", "FILE", "--digest", "sha256:12"], 2, "64 hexadecimal"],
+  [["push", "FILE", "--name", "../x"], 3, "is no name"],
+  [["push", "/nowhere/model.onnx"], 3, "nowhere"],
+  [["show", "other"], 3, "the models are net"],
+  [["show", "net@9"], 3, "its versions are 1, 2"],
+  [["alias", "net", "stable", "9"], 3, "not in the registry"],
+  [["alias", "net", "stable", "x"], 2, "whole number"],
+  [["alias", "net", ".bad", "1"], 3, "is no name"],
+  [["log", "other"], 3, "the models are net"],
+  [["verify", "other"], 3, "the models are net"],
+  [["unknown"], 2, "unknown command"],
+])("%j ends with %i and says why", async (args, expected, text) => {
+  const { code, err } = await registry(
+    ...args.map((arg) => (arg === "FILE" ? join(folder, "one.onnx") : arg)),
+  );
+  expect(err).toContain(text);
+  expect(code).toBe(expected);
+});
