@@ -40,6 +40,18 @@ export const limits = {
   textCharsMax: 268_435_456,
   /** JSON request body: a 224x224x3 image as JSON is 3 MB; a batch of sixteen fits. */
   requestBytesMax: 67_108_864,
+  /** Request line and headers: what Node's parser takes by default, and twice what proxies do. */
+  headersBytesMax: 16_384,
+  /** Header fields: browsers behind two proxies send forty. */
+  headersCountMax: 100,
+  /** Path and query: two names of 128 characters, each written as escapes, and what is around them. */
+  requestTargetCharsMax: 2048,
+  /** Connections at a time: each takes some 10 KB, so these take the 100 MB that a small machine can spare. */
+  connectionsMax: 10_000,
+  /** Requests of one connection that have no answer yet. Usual clients send one and wait. */
+  pipelinedMax: 64,
+  /** Bytes of one stream of events that its reader has not taken: a minute of events of fifty models. */
+  unreadBytesMax: 1_048_576,
   /** Bytes of bodies that are on their way: eight of the largest, or thousands of usual ones. */
   bodiesBytesMax: 536_870_912,
   /** Nested arrays in a JSON tensor: as deep as the highest rank, and the request around it. */

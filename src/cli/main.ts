@@ -39,6 +39,14 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
   ],
   ["load", { load: async () => (await import("./commands/load.ts")).addLoad, stopsItself: true }],
   [
+    "token",
+    { load: async () => (await import("./commands/token.ts")).addToken, stopsItself: false },
+  ],
+  [
+    "audit",
+    { load: async () => (await import("./commands/audit.ts")).addAudit, stopsItself: false },
+  ],
+  [
     "doctor",
     { load: async () => (await import("./commands/doctor.ts")).addDoctor, stopsItself: false },
   ],

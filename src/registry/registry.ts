@@ -9,7 +9,7 @@ import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import { Blobs, diskRefused } from "./blobs.ts";
 import { type Digest, isDigest } from "./digest.ts";
-import { openStore, type Tables, type VersionTable } from "./store.ts";
+import { openStore, sqliteCode, type Tables, type VersionTable, writeTo } from "./store.ts";
 
 /** What is known of a version besides its bytes. */
 export interface VersionMetadata {
@@ -68,9 +68,6 @@ export interface PushOptions {
 }
 
 const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/;
-
-/** How often a write is begun before another writer is too much. */
-const WRITE_ATTEMPTS = 20;
 
 /** Models, versions and aliases in a folder. */
 export class Registry implements AsyncDisposable {
@@ -307,31 +304,13 @@ export class Registry implements AsyncDisposable {
     return this.close();
   }
 
-  #refused(error: unknown): unknown {
-    return sqliteCode(error) === "" ? error : diskRefused(this.#folder, error);
-  }
-
-  /** A transaction; begun again when another process wrote between its first read and its first write. */
   async #write<T>(work: (db: Transaction<Tables>) => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await this.#db.transaction().execute(work);
-      } catch (error) {
-        if (attempt >= WRITE_ATTEMPTS || !isBusy(error)) throw this.#refused(error);
-        await new Promise((resolve) => setTimeout(resolve, attempt * 10));
-      }
+    try {
+      return await writeTo(this.#db, work);
+    } catch (error) {
+      throw sqliteCode(error) === "" ? error : diskRefused(this.#folder, error);
     }
   }
-}
-
-/** The code of an error of SQLite, such as SQLITE_FULL. */
-function sqliteCode(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return code.startsWith("SQLITE_") ? code : "";
-}
-
-function isBusy(error: unknown): boolean {
-  return sqliteCode(error).startsWith("SQLITE_BUSY");
 }
 
 async function lastEvent(

@@ -1,7 +1,14 @@
-// The relational side of the registry: versions, and the events that moved aliases. libSQL in a file,
-// through kysely, in SQL that a server would take too.
+// The relational side of the registry: versions, the events that moved aliases, tokens, and the record of
+// what was done with them. libSQL in a file, through kysely, in SQL that a server would take too.
 
-import { type Generated, Kysely, type Migration, Migrator, SqliteDialect } from "kysely";
+import {
+  type Generated,
+  Kysely,
+  type Migration,
+  Migrator,
+  SqliteDialect,
+  type Transaction,
+} from "kysely";
 import Database from "libsql";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
@@ -43,11 +50,45 @@ export interface CheckTable {
   report: string;
 }
 
+/** Who may talk to a server. */
+export interface TokenTable {
+  name: string;
+  role: string;
+  created_ms: number;
+  revoked_ms: number | null;
+}
+
+/** What a token is known by; the secret itself is nowhere. */
+export interface TokenSecretTable {
+  /** SHA-256 of the secret, in hex. */
+  digest: string;
+  token: string;
+  created_ms: number;
+  expires_ms: number | null;
+  last_used_ms: number | null;
+}
+
+/** One thing that was done, or refused. Each row has the digest of the one before. */
+export interface AuditTable {
+  id: number;
+  at_ms: number;
+  actor: string;
+  action: string;
+  result: string;
+  /** JSON. */
+  details: string;
+  previous: string;
+  digest: string;
+}
+
 /** The tables. */
 export interface Tables {
   checks: CheckTable;
   versions: VersionTable;
   alias_events: AliasEventTable;
+  tokens: TokenTable;
+  token_secrets: TokenSecretTable;
+  audit: AuditTable;
 }
 
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -101,7 +142,77 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .execute();
     },
   },
+  "3-tokens-and-audit": {
+    async up(db: Kysely<Tables>) {
+      await db.schema
+        .createTable("tokens")
+        .addColumn("name", "text", (column) => column.primaryKey())
+        .addColumn("role", "text", (column) => column.notNull())
+        .addColumn("created_ms", "integer", (column) => column.notNull())
+        .addColumn("revoked_ms", "integer")
+        .execute();
+      await db.schema
+        .createTable("token_secrets")
+        .addColumn("digest", "text", (column) => column.primaryKey())
+        .addColumn("token", "text", (column) => column.notNull())
+        .addColumn("created_ms", "integer", (column) => column.notNull())
+        .addColumn("expires_ms", "integer")
+        .addColumn("last_used_ms", "integer")
+        .execute();
+      await db.schema
+        .createTable("audit")
+        .addColumn("id", "integer", (column) => column.primaryKey())
+        .addColumn("at_ms", "integer", (column) => column.notNull())
+        .addColumn("actor", "text", (column) => column.notNull())
+        .addColumn("action", "text", (column) => column.notNull())
+        .addColumn("result", "text", (column) => column.notNull())
+        .addColumn("details", "text", (column) => column.notNull())
+        .addColumn("previous", "text", (column) => column.notNull())
+        .addColumn("digest", "text", (column) => column.notNull())
+        .execute();
+    },
+  },
 };
+
+/** How often a write is begun before another writer is too much. */
+const WRITE_ATTEMPTS = 20;
+
+/** The write of this process that began last. */
+let writing: Promise<unknown> = Promise.resolve();
+
+/**
+ * A transaction, one at a time in a process: a connection that waits for another holds up the thread that
+ * the other needs to finish. Begun again when another process wrote between its first read and its first
+ * write.
+ */
+export function writeTo<T>(
+  db: Kysely<Tables>,
+  work: (transaction: Transaction<Tables>) => Promise<T>,
+): Promise<T> {
+  const mine = writing.then(() => attempts(db, work));
+  writing = mine.catch(() => undefined);
+  return mine;
+}
+
+async function attempts<T>(
+  db: Kysely<Tables>,
+  work: (transaction: Transaction<Tables>) => Promise<T>,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await db.transaction().execute(work);
+    } catch (error) {
+      if (attempt >= WRITE_ATTEMPTS || !sqliteCode(error).startsWith("SQLITE_BUSY")) throw error;
+      await new Promise((resolve) => setTimeout(resolve, attempt * 10));
+    }
+  }
+}
+
+/** The code of an error of SQLite, such as SQLITE_FULL; empty for any other. */
+export function sqliteCode(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return code.startsWith("SQLITE_") ? code : "";
+}
 
 /**
  * Opens the database file and brings its tables up to date.

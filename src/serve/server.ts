@@ -4,12 +4,16 @@
 import type { FastifyInstance } from "fastify";
 import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
+import { Guard, type GuardStore } from "./auth/guard.ts";
+import { registerLogin } from "./auth/login.ts";
 import { portError } from "./errors.ts";
 import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
-import { buildApp, refuseForeignHosts } from "./http/app.ts";
+import { buildApp } from "./http/app.ts";
 import { endpoint } from "./http/endpoint.ts";
-import { DEFAULT_HOST, type ListenOptions, refuseRemote } from "./http/listen.ts";
+import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
+import type { HttpTimes } from "./http/node-server.ts";
 import { registerOip } from "./http/oip-routes.ts";
+import type { Certificates } from "./http/tls.ts";
 import { serverMetrics } from "./metrics.ts";
 import { ModelHost, type ModelStats, type ServedModel } from "./model-host.ts";
 
@@ -20,6 +24,10 @@ export interface ServerOptions {
   readonly runner?: ChildRunner;
   /** How long requests under way may take once the server stops. Default 8 seconds. */
   readonly drainMs?: number;
+  /** Tokens and the audit log. Without them nobody can be let in from other machines. */
+  readonly access?: GuardStore;
+  readonly certificates?: Certificates;
+  readonly times?: Partial<HttpTimes>;
 }
 
 const IDLE_CHECK_MS = 50;
@@ -30,6 +38,9 @@ const DRAIN_MS = 8000;
 export class ModelServer {
   /** The HTTP application; routes may be added before `listen`. */
   readonly app: FastifyInstance;
+  /** Who may come in; gRPC asks it too. */
+  readonly guard: Guard;
+  readonly #certificates: Certificates | undefined;
   readonly #hosts = new Map<string, ModelHost>();
   readonly #runner: ChildRunner;
   readonly #drainMs: number;
@@ -41,14 +52,17 @@ export class ModelServer {
   constructor(options: ServerOptions) {
     this.#runner = options.runner ?? childProcessRunner();
     this.#drainMs = options.drainMs ?? DRAIN_MS;
-    this.app = buildApp();
+    this.guard = new Guard(options.access);
+    this.#certificates = options.certificates;
+    this.app = buildApp({ ...options, guard: this.guard });
+    registerLogin(this.app, this.guard);
     this.#source = {
       version: options.version,
       find: (name, version) => this.#find(name, version),
       versionsOf: (name) =>
         this.#named(name)
-          .map((host) => host.model.version)
-          .sort((a, b) => a - b),
+          .map((host) => host.version)
+          .toSorted((a, b) => a - b),
       all: () => [...this.#hosts.values()],
       ready: () => this.ready(),
       onState: (listener) => this.onState(listener),
@@ -101,14 +115,14 @@ export class ModelServer {
    * reach.
    */
   async listen(options: ListenOptions & { readonly grpcPort?: number }): Promise<string> {
-    const { host = DEFAULT_HOST, port, allowRemote = false, grpcPort } = options;
-    refuseRemote(options);
-    if (grpcPort !== undefined) {
-      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort });
-    }
-    if (!allowRemote) refuseForeignHosts(this.app);
+    const { host = DEFAULT_HOST, port, grpcPort } = options;
+    const admin = await this.guard.hasAdmin();
+    const tls = this.#certificates !== undefined;
+    this.guard.open(reachOf(options, { tls, admin }));
+    if (grpcPort !== undefined) await this.#listenGrpc(host, grpcPort);
     try {
-      return await this.app.listen({ host, port });
+      const address = await this.app.listen({ host, port });
+      return tls ? address.replace(/^http:/, "https:") : address;
     } catch (cause) {
       throw portError(host, port, cause);
     }
@@ -133,6 +147,16 @@ export class ModelServer {
     clearInterval(timer);
     clearTimeout(deadline);
     await Promise.all([...this.#hosts.values()].map((host) => host.stop()));
+  }
+
+  async #listenGrpc(host: string, port: number): Promise<void> {
+    this.#grpc = await startGrpc(this.#source, {
+      host,
+      port,
+      tls: this.#certificates,
+      authorize: (method, { header, peer, secure }) =>
+        this.guard.admitCall(method, { authorization: header("authorization"), peer, secure }),
+    });
   }
 
   #named(name: string): ModelHost[] {

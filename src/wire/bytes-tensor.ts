@@ -12,3 +12,26 @@ export function bytesFault(bytes: Uint8Array, count: number): string | undefined
   if (at !== bytes.byteLength) return `its BYTES end inside element ${Math.max(0, found - 1)}`;
   return found === count ? undefined : `its shape has ${count} elements, its BYTES ${found}`;
 }
+
+/** The elements, as views. The bytes are whole: `bytesFault` has said so. */
+export function* bytesElements(bytes: Uint8Array): Generator<Uint8Array> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at + 4 <= bytes.byteLength; ) {
+    const from = at + 4;
+    at = from + view.getUint32(at, true);
+    yield bytes.subarray(from, at);
+  }
+}
+
+/** Elements in this form. */
+export function bytesOfElements(elements: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(elements.reduce((sum, one) => sum + 4 + one.byteLength, 0));
+  const view = new DataView(bytes.buffer);
+  let at = 0;
+  for (const element of elements) {
+    view.setUint32(at, element.byteLength, true);
+    bytes.set(element, at + 4);
+    at += 4 + element.byteLength;
+  }
+  return bytes;
+}

@@ -11,24 +11,27 @@ import { registerDashboard } from "../../dashboard/routes.ts";
 import { codeCommit } from "../../registry/commit.ts";
 import { type CheckReport, decodeGolden } from "../../registry/gate.ts";
 import { damagedVersion, type ModelVersion, Registry } from "../../registry/registry.ts";
-import { checkAddress, type ListenOptions } from "../../serve/http/listen.ts";
 import { ModelServer } from "../../serve/server.ts";
 import { digits } from "../../train/data.ts";
 import { STARTER_EPOCHS } from "../../train/starter.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
 import { readModelFile } from "../model-file.ts";
 import { wholeNumber } from "../options.ts";
+import {
+  addProtection,
+  listenOptions,
+  openProtection,
+  type ProtectionOptions,
+} from "../protection.ts";
 import { styled } from "../render/style.ts";
 import { type Released, release, showCensus, showRegistered, showReport } from "../up/release.ts";
 import { dashboardSource } from "../up/source.ts";
 import { trainTwins } from "../up/twins.ts";
 import { packageRoot, packageVersion } from "../version.ts";
 
-interface UpOptions extends CommonOptions {
+interface UpOptions extends CommonOptions, ProtectionOptions {
   readonly data: string;
   readonly port: number;
-  readonly host: string;
-  readonly allowRemote?: boolean;
   readonly once?: boolean;
   readonly seed: number;
   readonly epochs: number;
@@ -41,7 +44,7 @@ const ACCURACY_FLOOR = 0.9;
 
 /** Adds the command. */
 export function addUp(program: Command, io: Io): void {
-  program
+  const command = program
     .command("up")
     .description("the main job: model, census, check, register, serve, dashboard")
     .argument(
@@ -49,9 +52,8 @@ export function addUp(program: Command, io: Io): void {
       "an ONNX file; without one the starter model, trained now if there is none",
     )
     .option("--data <dir>", "skipway's own folder", ".skipway")
-    .option("--port <number>", "HTTP port", wholeNumber(0, 65_535), 8080)
-    .option("--host <name>", "address to listen on", "127.0.0.1")
-    .option("--allow-remote", "let other machines reach it, without tokens and TLS")
+    .option("--port <number>", "HTTP port", wholeNumber(0, 65_535), 8080);
+  addProtection(command)
     .option("--once", "do all but stay up")
     .option("--seed <number>", "seed of a training", wholeNumber(0, 4_294_967_295), 1)
     .option("--epochs <number>", "epochs of a training", wholeNumber(1, 1000), STARTER_EPOCHS)
@@ -66,13 +68,14 @@ export async function up(given: Io, model: string | undefined, options: UpOption
   const io = options.quiet === true ? quietIo(given) : given;
   const started = systemClock.monotonicMs();
   const folder = resolve(options.data);
-  await checkAddress(addressOf(options));
+  const port = portOf(options);
+  await using protection = await openProtection(io, options, { folder, port });
   await using registry = await Registry.open(folder);
   const ready =
     model === undefined
       ? await starterModel(io, registry, folder, options)
       : await givenModel(io, registry, folder, model);
-  const server = new ModelServer({ version: packageVersion() });
+  const server = new ModelServer({ version: packageVersion(), ...protection });
   try {
     const address = await startServing(io, { registry, server, ready, options });
     io.err(`Ready in ${formatSeconds((systemClock.monotonicMs() - started) / 1000)}.\n`);
@@ -198,12 +201,12 @@ async function startServing(
       startedMs: systemClock.nowMs(),
     }),
   );
-  return server.listen(addressOf(options));
+  return server.listen(listenOptions(options, portOf(options)));
 }
 
-/** Where to listen; a run that does not stay up needs no particular port. */
-function addressOf({ host, port, allowRemote = false, once = false }: UpOptions): ListenOptions {
-  return { host, port: once ? 0 : port, allowRemote };
+/** A run that does not stay up needs no particular port. */
+function portOf({ port, once = false }: UpOptions): number {
+  return once ? 0 : port;
 }
 
 function document(ready: Ready): Record<string, unknown> {

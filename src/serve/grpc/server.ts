@@ -36,7 +36,7 @@ export interface GrpcServerOptions {
   /** 0 chooses a free one. */
   readonly port: number;
   /** Without them connections are plain. */
-  readonly tls?: GrpcCertificates;
+  readonly tls?: GrpcCertificates | undefined;
   /**
    * Asked before the message of a call is read; throws RequestError 401 or 403 for a call that may not be
    * made.

@@ -1,28 +1,46 @@
-// The HTTP application: what holds for every request, whatever its route. Limits of time, ids, the text of
-// errors, and who may talk to a server that has no tokens.
+// The HTTP application: what holds for every request, whatever its route. Who may come in, limits, ids, and
+// the text of errors.
 
 import { randomUUID } from "node:crypto";
+import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import { limits } from "../../base/limits.ts";
+import { redacted } from "../../registry/secret.ts";
+import type { Guard } from "../auth/guard.ts";
+import { cookieOf, sendLogin, wantsPage } from "../auth/login.ts";
+import { changesState } from "../auth/roles.ts";
 import { CLIENT_CLOSED, RequestError } from "../errors.ts";
 import { BodyReader } from "./body.ts";
-import { LOOPBACK } from "./listen.ts";
+import { roleOf } from "./endpoint.ts";
+import { SECURITY_HEADERS } from "./headers.ts";
+import { answerClientError, HTTP_TIMES, type HttpTimes, nodeServer } from "./node-server.ts";
+import { httpFault } from "./strict.ts";
+import type { Certificates } from "./tls.ts";
 
-/** The largest body in a minute is a megabyte a second; a client that is slower holds memory for nothing. */
-const REQUEST_TIMEOUT_MS = 60_000;
+/** What an application stands on. */
+export interface AppOptions {
+  readonly guard: Guard;
+  /** With them it speaks TLS alone. */
+  readonly certificates?: Certificates;
+  readonly times?: Partial<HttpTimes>;
+}
 
-/** The application with its limits, its error answers and no routes yet. */
-export function buildApp(): FastifyInstance {
+/** The application with its limits, its guard, its error answers and no routes yet. */
+export function buildApp({ guard, certificates, times }: AppOptions): FastifyInstance {
   const app = fastify({
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    requestIdHeader: "x-request-id",
-    genReqId: () => randomUUID(),
+    serverFactory: (listener) => nodeServer(listener, { ...HTTP_TIMES, ...times }, certificates),
+    clientErrorHandler: answerClientError,
+    requestIdHeader: false,
+    genReqId: requestId,
     routerOptions: { maxParamLength: 256 },
     // Addresses that the router cannot read: answered like every other error.
     frameworkErrors: (error, request, reply) => void answerError(error, request, reply),
     // Connections that are idle must not hold up the end of the server.
     forceCloseConnections: "idle",
   });
+  listRoutes(app);
   // Clients send JSON under many content types or none at all: the protocol's routes read text.
   app.removeAllContentTypeParsers();
   const bodies = new BodyReader();
@@ -30,19 +48,127 @@ export function buildApp(): FastifyInstance {
     bodies.read(body, request.headers),
   );
   app.addHook("onRequest", async (request, reply) => {
-    reply.header("x-request-id", request.id.slice(0, 128));
-    reply.header("x-content-type-options", "nosniff");
+    reply.headers(SECURITY_HEADERS).header("x-request-id", request.id);
+    refuseStrange(request.raw);
+    await letIn(guard, request);
   });
+  app.addHook("preParsing", async (request, reply, payload) => {
+    // Only now is the body wanted: a request that is refused need not send it.
+    const expected = request.headers.expect !== undefined;
+    if (expected && declaredBytes(request) <= limits.requestBytesMax) reply.raw.writeContinue();
+    return payload;
+  });
+  limitPipelining(app);
+  writeDown(app, guard);
   app.setNotFoundHandler(async (request, reply) => {
-    await reply.code(404).send({ error: `there is nothing at ${request.url.slice(0, 256)}` });
+    const error = redacted(`there is nothing at ${request.url.slice(0, 256)}`);
+    await reply.code(404).send({ error });
   });
   app.setErrorHandler(answerError);
   return app;
 }
 
+/** A route of an application. */
+export interface RouteEntry {
+  readonly method: string;
+  readonly url: string;
+}
+
+const routes = new WeakMap<FastifyInstance, RouteEntry[]>();
+
+/** Every route that does something, in the order in which they were added. */
+export function routesOf(app: FastifyInstance): readonly RouteEntry[] {
+  return routes.get(app) ?? [];
+}
+
+function listRoutes(app: FastifyInstance): void {
+  const entries: RouteEntry[] = [];
+  routes.set(app, entries);
+  app.addHook("onRoute", ({ method, url, config }) => {
+    if (config?.refusesMethod === true) return;
+    for (const one of [method].flat()) entries.push({ method: one, url });
+  });
+}
+
+/** The client's id if it is one that may stand in a log, or a new one. */
+function requestId({ headers }: IncomingMessage): string {
+  const given = headers["x-request-id"];
+  const usable = typeof given === "string" && /^[\w.:/+=@-]{1,128}$/.test(given);
+  return usable && redacted(given) === given ? given : randomUUID();
+}
+
+function declaredBytes({ headers }: FastifyRequest): number {
+  return Number(headers["content-length"] ?? 0);
+}
+
+function refuseStrange(request: IncomingMessage): void {
+  const fault = httpFault(request);
+  if (fault !== undefined) throw new RequestError(fault.status, "invalid", fault.text);
+}
+
+const actors = new WeakMap<FastifyRequest, string>();
+
+async function letIn(guard: Guard, request: FastifyRequest): Promise<void> {
+  const { headers, method } = request;
+  const header = (name: string): string | undefined => {
+    const value = headers[name];
+    return typeof value === "string" ? value : undefined;
+  };
+  const actor = await guard.admit({
+    role: roleOf(request),
+    safe: method === "GET" || method === "HEAD",
+    secure: isSecure(request),
+    peer: request.socket.remoteAddress ?? "",
+    authorization: headers.authorization,
+    cookie: cookieOf(headers.cookie),
+    site: {
+      host: headers.host,
+      origin: headers.origin,
+      fetchSite: header("sec-fetch-site"),
+      fetchMode: header("sec-fetch-mode"),
+      fetchDest: header("sec-fetch-dest"),
+    },
+  });
+  actors.set(request, actor);
+}
+
+function isSecure(request: FastifyRequest): boolean {
+  return "encrypted" in request.socket && request.socket.encrypted === true;
+}
+
+/** A connection may not ask for more than so many answers at once. */
+function limitPipelining(app: FastifyInstance): void {
+  const open = new WeakMap<Socket, number>();
+  app.addHook("onRequest", async (request, reply) => {
+    const { socket } = request.raw;
+    const count = (open.get(socket) ?? 0) + 1;
+    open.set(socket, count);
+    reply.raw.once("close", () => open.set(socket, (open.get(socket) ?? 1) - 1));
+    if (count <= limits.pipelinedMax) return;
+    const text = `more than ${limits.pipelinedMax} requests of this connection wait for an answer`;
+    throw new RequestError(429, "queue-full", text, { retryAfterSeconds: 1 });
+  });
+}
+
+/** What changes state is written down before its answer goes out: who sees the answer finds the entry. */
+function writeDown(app: FastifyInstance, guard: Guard): void {
+  app.addHook("onSend", async (request, reply, payload) => {
+    const role = roleOf(request);
+    if (!changesState(role)) return payload;
+    const [path = ""] = request.url.split("?", 1);
+    await guard.record(role, {
+      actor: actors.get(request) ?? "unknown",
+      action: `${request.method} ${path}`,
+      result: String(reply.statusCode),
+      details: { peer: request.socket.remoteAddress ?? "", request: request.id },
+    });
+    return payload;
+  });
+}
+
 async function answerError(
   error: unknown,
-  _request: FastifyRequest,
+  request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<void> {
   if (error instanceof RequestError) {
@@ -53,7 +179,11 @@ async function answerError(
     // The rest of the body is not waited for.
     if (error.status === 413) reply.header("connection", "close");
     if (error.retryAfterSeconds !== undefined) reply.header("retry-after", error.retryAfterSeconds);
-    await reply.code(error.status).send({ error: error.message });
+    if (error.status === 401) {
+      reply.header("www-authenticate", 'Bearer realm="skipway"');
+      if (wantsPage(request)) return sendLogin(reply.code(401));
+    }
+    await reply.code(error.status).send({ error: redacted(error.message) });
     return;
   }
   const status = error instanceof Error && "statusCode" in error ? Number(error.statusCode) : 500;
@@ -64,26 +194,4 @@ async function answerError(
 function textFor(status: number): string {
   if (status === 408) return "the request took too long to arrive";
   return status < 500 ? "the request is not valid HTTP for this server" : "internal error";
-}
-
-/** A page of another site can make a browser talk to this port, but not under our own name. */
-export function refuseForeignHosts(app: FastifyInstance): void {
-  app.addHook("onRequest", async (request) => {
-    if (LOOPBACK.has(nameOf(request.headers.host)) && ownOrigin(request.headers)) return;
-    const text = "requests from other sites are refused: use http://127.0.0.1 or http://localhost";
-    throw new RequestError(403, "invalid", text);
-  });
-}
-
-/** A request that changes or computes something for a page must come from our own page. */
-function ownOrigin(headers: FastifyRequest["headers"]): boolean {
-  const { origin, host } = headers;
-  return origin === undefined || origin === `http://${host ?? ""}`;
-}
-
-function nameOf(host: string | undefined): string {
-  return (host ?? "")
-    .replace(/:\d+$/, "")
-    .replace(/^\[(.*)\]$/, "$1")
-    .toLowerCase();
 }

@@ -1,0 +1,133 @@
+// The door of a server: finds out who asks, has it decided, and sees that what changes state is written
+// down. HTTP and gRPC go through the same one.
+
+import { type Clock, systemClock } from "../../base/clock.ts";
+import type { AuditLog, AuditRecord } from "../../registry/audit.ts";
+import type { TokenView } from "../../registry/token-view.ts";
+import { RequestError } from "../errors.ts";
+import { type Asker, type Credentials, decide, type Reach } from "./decide.ts";
+import { changesState, grpcRole, type RouteRole } from "./roles.ts";
+
+/** Where tokens and the audit log are; a server without a data folder has neither. */
+export interface GuardStore {
+  readonly view: TokenView;
+  readonly audit: AuditLog;
+}
+
+/** What a request shows, before its token is looked up. */
+export interface Knock extends Omit<Asker, "credentials"> {
+  /** The header Authorization. */
+  readonly authorization: string | undefined;
+  /** A token that the browser keeps for us. */
+  readonly cookie: string | undefined;
+}
+
+/** Entries for refused requests: so many at once and one a second, or they would fill the disk. */
+const REFUSED_BURST = 60;
+const REFUSED_EACH_MS = 1000;
+
+/** Lets in, or not. Closed until it is told how the server is reached. */
+export class Guard {
+  readonly #store: GuardStore | undefined;
+  readonly #clock: Clock;
+  #reach: Reach = "tokens";
+  #refusedLeft = REFUSED_BURST;
+  #refusedMs: number;
+
+  constructor(store?: GuardStore, clock: Clock = systemClock) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#refusedMs = clock.monotonicMs();
+  }
+
+  /** How the server is reached from now on. */
+  open(reach: Reach): void {
+    this.#reach = reach;
+  }
+
+  get reach(): Reach {
+    return this.#reach;
+  }
+
+  /** Whether some token that works is an admin's. */
+  async hasAdmin(): Promise<boolean> {
+    return (await this.#store?.view.hasRole("admin")) ?? false;
+  }
+
+  /**
+   * The name under which a request is let in.
+   *
+   * @throws RequestError 401 or 403, 503 where the tokens cannot be read.
+   */
+  async admit(knock: Knock): Promise<string> {
+    const decision = decide(this.#reach, { ...knock, credentials: await this.#credentials(knock) });
+    if ("actor" in decision) return decision.actor;
+    throw new RequestError(decision.status, "invalid", decision.text);
+  }
+
+  /**
+   * The same for a call of gRPC, by the full path of its method. What changes state is written down before
+   * it is done.
+   *
+   * @throws RequestError as `admit`.
+   */
+  async admitCall(
+    method: string,
+    call: { authorization: string | undefined; peer: string; secure: boolean },
+  ): Promise<string> {
+    const role = grpcRole(method) ?? "admin";
+    const record = { action: `gRPC ${method}`, details: { peer: call.peer } };
+    let actor: string;
+    try {
+      actor = await this.admit({ role, safe: false, cookie: undefined, ...call });
+    } catch (error) {
+      if (error instanceof RequestError) {
+        await this.record(role, { ...record, actor: "unknown", result: String(error.status) });
+      }
+      throw error;
+    }
+    await this.record(role, { ...record, actor, result: "admitted" });
+    return actor;
+  }
+
+  /** Writes down a use of a route that changes state; of those that are refused not every one. */
+  async record(role: RouteRole, record: AuditRecord): Promise<void> {
+    if (this.#store === undefined || !changesState(role)) return;
+    const refused = record.result === "401" || record.result === "403";
+    if (refused && !this.#refusedMayBeWritten()) return;
+    await this.#store.audit.append({ ...record, details: { ...record.details, role } });
+  }
+
+  /** Whose token a text is. */
+  async identify(secret: string): Promise<Credentials["identity"] | undefined> {
+    try {
+      return await this.#store?.view.identify(secret);
+    } catch (cause) {
+      const text = "the tokens cannot be read now";
+      throw new RequestError(503, "not-ready", text, { retryAfterSeconds: 1, cause });
+    }
+  }
+
+  async #credentials({ authorization, cookie }: Knock): Promise<Asker["credentials"]> {
+    const bearer = /^bearer +(\S+) *$/i.exec(authorization ?? "")?.[1];
+    const secret = bearer ?? cookie;
+    if (secret === undefined) return undefined;
+    const identity = await this.identify(secret);
+    const from = bearer === undefined ? "cookie" : "header";
+    if (identity !== undefined) return { identity, from };
+    // A cookie that is no longer good is what a browser still has from some time ago.
+    return from === "cookie" ? undefined : "wrong";
+  }
+
+  #refusedMayBeWritten(): boolean {
+    const now = this.#clock.monotonicMs();
+    const earned = Math.floor((now - this.#refusedMs) / REFUSED_EACH_MS);
+    if (earned > 0) {
+      this.#refusedLeft = Math.min(REFUSED_BURST, this.#refusedLeft + earned);
+      this.#refusedMs += earned * REFUSED_EACH_MS;
+    }
+    if (this.#refusedLeft <= 0) return false;
+    this.#refusedLeft--;
+    return true;
+  }
+}
