@@ -2,6 +2,7 @@
 // app; one process for each model behind it.
 
 import type { FastifyInstance } from "fastify";
+import { SkipwayError } from "../base/errors.ts";
 import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
 import { Guard, type GuardStore } from "./auth/guard.ts";
@@ -119,12 +120,13 @@ export class ModelServer {
     const admin = await this.guard.hasAdmin();
     const tls = this.#certificates !== undefined;
     this.guard.open(reachOf(options, { tls, admin }));
-    if (grpcPort !== undefined) await this.#listenGrpc(host, grpcPort);
     try {
       const address = await this.app.listen({ host, port });
+      // Second: its library takes a while to load.
+      if (grpcPort !== undefined) await this.#listenGrpc(host, grpcPort);
       return tls ? address.replace(/^http:/, "https:") : address;
     } catch (cause) {
-      throw portError(host, port, cause);
+      throw cause instanceof SkipwayError ? cause : portError(host, port, cause);
     }
   }
 

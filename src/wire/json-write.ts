@@ -48,9 +48,7 @@ export class JsonWriter {
         this.#floats(new Float32Array(aligned(value)));
         break;
       case "float64":
-        this.#blocks(new Float64Array(aligned(value)), (block) =>
-          JSON.stringify(Array.from(block)).slice(1, -1),
-        );
+        this.#blocks(new Float64Array(aligned(value)), doubles);
         break;
       case "int64":
         this.#blocks(new BigInt64Array(aligned(value)), (block) => block.join(","));
@@ -129,7 +127,12 @@ export class JsonWriter {
       this.#at += this.#out.write("null", this.#at, "latin1");
       return;
     }
-    if (value < 0 || Object.is(value, -0)) this.#out[this.#at++] = MINUS;
+    if (Object.is(value, -0)) {
+      // Python reads -0 as the integer, which has no sign.
+      this.#at += this.#out.write("-0.0", this.#at, "latin1");
+      return;
+    }
+    if (value < 0) this.#out[this.#at++] = MINUS;
     if (size < 1e9 && Number.isInteger(size)) {
       this.#digits(size, lengthOf(size));
       return;
@@ -227,4 +230,11 @@ function aligned(value: Tensor): ArrayBuffer {
   const copy = new ArrayBuffer(bytes.byteLength);
   new Uint8Array(copy).set(bytes);
   return copy;
+}
+
+function doubles(block: Float64Array): string {
+  if (!block.some((one) => Object.is(one, -0)))
+    return JSON.stringify(Array.from(block)).slice(1, -1);
+  const texts = Array.from(block, (one) => (Object.is(one, -0) ? "-0.0" : JSON.stringify(one)));
+  return texts.join(",");
 }
