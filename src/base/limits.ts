@@ -101,8 +101,19 @@ export const limits = {
   queueBytesMax: 268_435_456,
   /** Strings of one tensor: in the model's process each becomes an object, of 24 bytes and more. */
   stringElementsMax: 1_048_576,
+  /**
+   * Series of one metric family. A thousand time series for each of fifty families are what one scraper
+   * takes from one target without notice.
+   */
+  metricSeriesMax: 1000,
+  /** Characters of a label value: the longest name of a model. */
+  metricLabelCharsMax: 128,
+  /** Input shapes of one model version that are counted apart; others are one. */
+  metricShapesMax: 16,
   /** Requests of one load test: each leaves some twenty bytes behind, and sorting them must not take long. */
   loadRequestsMax: 20_000_000,
+  /** Inputs of a request that is copied to a shadow: comparing larger answers would take the server's time. */
+  shadowBytesMax: 8_388_608,
   /** One frame between the server and a model process. */
   frameBytesMax: 536_870_912,
   /** Its header: descriptions of 10,000 tensors with long names, as models with all their weights as inputs have. */

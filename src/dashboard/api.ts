@@ -1,6 +1,6 @@
 // What the web pages are told: the types of /api/v1, shared with the browser code.
 
-import type { ModelStats } from "../serve/model-host.ts";
+import type { ModelStats } from "../serve/version-host.ts";
 import type { TensorMetadata } from "../wire/metadata.ts";
 
 /** Everything that the home page shows before the first live numbers. */

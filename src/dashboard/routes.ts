@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { RequestError } from "../serve/errors.ts";
 import { endpoint } from "../serve/http/endpoint.ts";
-import type { ModelStats } from "../serve/model-host.ts";
+import type { ModelStats } from "../serve/version-host.ts";
 import type { ExampleDigits, Overview, StatsEvent } from "./api.ts";
 import { webFile } from "./files.ts";
 

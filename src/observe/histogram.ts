@@ -1,13 +1,28 @@
 // Histograms with exponential buckets: a fixed relative error at any scale, cheap to record, and the
 // sum of two is the histogram of both. Bucket bounds are those of Prometheus native histograms
-// (prometheus.io, "Native histograms", schema 4: sixteen buckets for each doubling).
+// (prometheus.io, "Native histograms"): `2^schema` buckets for each doubling.
 
-/** Buckets for each power of two. */
-const PER_DOUBLING = 16;
-/** Smallest and largest value told apart, in the unit of the caller (milliseconds): 1 µs to 12 days. */
-const EXPONENT_MIN = -10;
-const EXPONENT_MAX = 30;
-const BUCKETS = (EXPONENT_MAX - EXPONENT_MIN) * PER_DOUBLING + 2;
+/** Which values a histogram tells apart. */
+export interface HistogramScale {
+  /** `2^schema` buckets for each power of two: 4 is an error of at most 2.2 %, 5 of 1.1 %. */
+  readonly schema: number;
+  /** Values up to two to this power count as zero. */
+  readonly minExponent: number;
+  /** Values beyond two to this power share one bucket. */
+  readonly maxExponent: number;
+}
+
+/** Milliseconds from 1 µs to 12 days, within 2.2 %. */
+export const MILLISECONDS: HistogramScale = { schema: 4, minExponent: -10, maxExponent: 30 };
+
+/** The buckets that have events, as native histograms name them. */
+export interface NativeBuckets {
+  readonly schema: number;
+  readonly zeroThreshold: number;
+  readonly zeroCount: number;
+  /** Bucket `index` holds values in `(2^((index - 1) / 2^schema), 2^(index / 2^schema)]`; ascending. */
+  readonly buckets: readonly { readonly index: number; readonly count: number }[];
+}
 
 /** A quantile with what it rests on; `value` is undefined where too few events are known. */
 export interface Quantile {
@@ -23,11 +38,24 @@ export function eventsNeeded(p: number): number {
   return Math.ceil(10 / Math.min(p, 1 - p));
 }
 
-/** Counts of values by exponential bucket. Relative error of a quantile at most 2.2 %. */
+/** Counts of values by exponential bucket. */
 export class Histogram {
-  readonly #counts: Float64Array = new Float64Array(BUCKETS);
+  readonly scale: HistogramScale;
+  readonly #perDoubling: number;
+  readonly #smallest: number;
+  readonly #first: number;
+  readonly #counts: Float64Array;
   #count = 0;
   #sum = 0;
+
+  constructor(scale: HistogramScale = MILLISECONDS) {
+    this.scale = scale;
+    this.#perDoubling = 2 ** scale.schema;
+    this.#smallest = 2 ** scale.minExponent;
+    this.#first = scale.minExponent * this.#perDoubling;
+    const doublings = scale.maxExponent - scale.minExponent;
+    this.#counts = new Float64Array(doublings * this.#perDoubling + 2);
+  }
 
   get count(): number {
     return this.#count;
@@ -37,17 +65,23 @@ export class Histogram {
     return this.#sum;
   }
 
-  /** Records a value, negative ones as 0. */
-  record(value: number): void {
-    const bucket = bucketOf(value);
-    this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1;
-    this.#count++;
-    this.#sum += Math.max(0, value);
+  /** Number of buckets: the first holds zeros, the last what is too large. */
+  get buckets(): number {
+    return this.#counts.length;
   }
 
-  /** Adds the events of another histogram. */
+  /** Records a value, negative ones and NaN as 0; gives the bucket it fell into. */
+  record(value: number): number {
+    const bucket = this.#bucketOf(value);
+    this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1;
+    this.#count++;
+    if (value > 0) this.#sum += value;
+    return bucket;
+  }
+
+  /** Adds the events of another histogram of the same scale. */
   add(other: Histogram): void {
-    for (let i = 0; i < BUCKETS; i++) {
+    for (let i = 0; i < this.#counts.length; i++) {
       this.#counts[i] = (this.#counts[i] ?? 0) + (other.#counts[i] ?? 0);
     }
     this.#count += other.#count;
@@ -69,36 +103,37 @@ export class Histogram {
   #at(p: number): number {
     const rank = Math.max(1, Math.ceil(p * this.#count));
     let seen = 0;
-    for (let i = 0; i < BUCKETS; i++) {
+    for (let i = 0; i < this.#counts.length; i++) {
       seen += this.#counts[i] ?? 0;
-      if (seen >= rank) return middleOf(i);
+      if (seen >= rank) return this.#middleOf(i);
     }
-    return middleOf(BUCKETS - 1);
+    return this.#middleOf(this.#counts.length - 1);
   }
 
-  /** Events at or below each bound. */
-  cumulative(bounds: readonly number[]): number[] {
-    return bounds.map((bound) => {
-      let total = 0;
-      for (let i = 0; i < BUCKETS && upperOf(i) <= bound * (1 + 1e-9); i++) {
-        total += this.#counts[i] ?? 0;
-      }
-      return total;
-    });
+  /** What it holds, for the protobuf exposition. */
+  native(): NativeBuckets {
+    const buckets: { index: number; count: number }[] = [];
+    for (let i = 1; i < this.#counts.length; i++) {
+      const count = this.#counts[i] ?? 0;
+      if (count > 0) buckets.push({ index: i + this.#first, count });
+    }
+    const zeroCount = this.#counts[0] ?? 0;
+    return { schema: this.scale.schema, zeroThreshold: this.#smallest, zeroCount, buckets };
   }
-}
 
-function bucketOf(value: number): number {
-  if (!(value > 2 ** EXPONENT_MIN)) return 0;
-  const index = Math.ceil(Math.log2(value) * PER_DOUBLING - 1e-9) - EXPONENT_MIN * PER_DOUBLING;
-  return Math.min(BUCKETS - 1, Math.max(1, index));
-}
+  /** Upper bound of a bucket. */
+  upperOf(bucket: number): number {
+    return 2 ** ((bucket + this.#first) / this.#perDoubling);
+  }
 
-function upperOf(bucket: number): number {
-  return 2 ** (bucket / PER_DOUBLING + EXPONENT_MIN);
-}
+  #bucketOf(value: number): number {
+    if (!(value > this.#smallest)) return 0;
+    const index = Math.ceil(Math.log2(value) * this.#perDoubling - 1e-9) - this.#first;
+    return Math.min(this.#counts.length - 1, Math.max(1, index));
+  }
 
-/** The value whose relative distance to both ends of the bucket is the same. */
-function middleOf(bucket: number): number {
-  return bucket === 0 ? 0 : 2 ** ((bucket - 0.5) / PER_DOUBLING + EXPONENT_MIN);
+  /** The value whose relative distance to both ends of the bucket is the same. */
+  #middleOf(bucket: number): number {
+    return bucket === 0 ? 0 : 2 ** ((bucket - 0.5 + this.#first) / this.#perDoubling);
+  }
 }

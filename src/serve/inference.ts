@@ -4,6 +4,8 @@
 import type { Tensors } from "../runtime/runner.ts";
 import type { FailureReason } from "./errors.ts";
 import type { DescribedModel, VersionCounts } from "./extensions.ts";
+import type { Role } from "./router.ts";
+import type { PhaseSink } from "./tracing.ts";
 
 /** A question to a model. */
 export interface InferenceCall {
@@ -14,10 +16,16 @@ export interface InferenceCall {
   readonly priority?: number | undefined;
   /** What a client calls itself or its user: requests with one key go to one version of a split. */
   readonly key?: string | undefined;
+  /** Behind all other requests: copies for a shadow. */
+  readonly background?: boolean;
+  /** Asked by the server itself, to see whether the model answers: no traffic. */
+  readonly internal?: boolean;
   /** When the answer is of no use any more, in monotonic milliseconds of the server's clock. */
   readonly deadlineMs?: number | undefined;
   /** Aborted when the client goes away. */
   readonly signal?: AbortSignal | undefined;
+  /** Told what happens to the request, and when. */
+  readonly observe?: PhaseSink | undefined;
 }
 
 /** Where the time of one answer went, in milliseconds. */
@@ -33,6 +41,8 @@ export interface InferenceAnswer {
   readonly outputs: Tensors;
   /** The version that computed it: a canary may have, where no version was named. */
   readonly version: number;
+  /** What that version was to the request: the split sent it there, or it was named. */
+  readonly role?: Role;
   /** Rows of the batch that it was computed in. */
   readonly batchRows: number;
   readonly phases: InferencePhases;

@@ -1,39 +1,68 @@
-// The server: one HTTP port for the protocol, the metrics and whatever else is registered on the same
-// app; one process for each model behind it.
+// The server: one HTTP port for the protocol, the metrics, the control and whatever else is registered on the
+// same app; behind it the fleet, one process for each version.
 
 import type { FastifyInstance } from "fastify";
+import { type Clock, systemClock } from "../base/clock.ts";
 import { SkipwayError } from "../base/errors.ts";
-import { CONTENT_TYPES, expose, formatFor } from "../observe/exposition.ts";
+import { OtlpExporter } from "../observe/otlp-exporter.ts";
+import type { TraceSettings } from "../observe/otlp-options.ts";
+import { ProcessWatch } from "../observe/process-metrics.ts";
+import type { Sampling } from "../observe/trace.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
 import { Guard, type GuardStore } from "./auth/guard.ts";
 import { registerLogin } from "./auth/login.ts";
-import { portError } from "./errors.ts";
+import { portError, RequestError, requestErrorOf } from "./errors.ts";
+import type { Repository } from "./extensions.ts";
+import { fifo } from "./fifo.ts";
+import { Fleet, type FleetParts } from "./fleet.ts";
 import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
 import { buildApp } from "./http/app.ts";
-import { endpoint } from "./http/endpoint.ts";
+import { registerControl } from "./http/control-routes.ts";
 import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
+import { registerMetrics } from "./http/metrics-route.ts";
 import type { HttpTimes } from "./http/node-server.ts";
 import { registerOip } from "./http/oip-routes.ts";
 import type { Certificates } from "./http/tls.ts";
-import { serverMetrics } from "./metrics.ts";
-import { ModelHost, type ModelStats, type ServedModel } from "./model-host.ts";
+import { ServerMetrics } from "./metrics.ts";
+import type { LogMode } from "./request-log.ts";
+import { GivenModels, type ModelSource } from "./sources.ts";
+import { RequestObserver } from "./tracing.ts";
+import {
+  HOST_DEFAULTS,
+  type HostSettings,
+  type ModelStats,
+  type ServedModel,
+  VersionHost,
+} from "./version-host.ts";
+import { readingsOf } from "./version-readings.ts";
 
 /** How a server is set up. */
 export interface ServerOptions {
   /** Version of skipway, for the server's metadata. */
   readonly version: string;
+  /** Where models come from; without one, those that `serve` is given. */
+  readonly source?: ModelSource;
   readonly runner?: ChildRunner;
-  /** How long requests under way may take once the server stops. Default 8 seconds. */
+  readonly clock?: Clock;
+  readonly settings?: Partial<HostSettings>;
+  /** How long requests under way may take once the server, or their version, stops. Default 8 seconds. */
   readonly drainMs?: number;
   /** Tokens and the audit log. Without them nobody can be let in from other machines. */
   readonly access?: GuardStore;
   readonly certificates?: Certificates;
   readonly times?: Partial<HttpTimes>;
+  /** Where traces go and which are kept. Default: nowhere. */
+  readonly traces?: TraceSettings;
+  /** Which requests are logged, and where to. Default: none. */
+  readonly log?: { readonly mode: LogMode; readonly write: (line: string) => void };
 }
 
 const IDLE_CHECK_MS = 50;
-/** Docker kills ten seconds after it asks a container to stop (its manual, "docker stop"). */
 const DRAIN_MS = 8000;
+/** How long the last traces may take to a collector. */
+const TRACES_MS = 1000;
+/** Without a collector, ids are made all the same: for the log and for whoever asks us on. */
+const UNTRACED: Sampling = { ratio: 0, slowMs: Number.POSITIVE_INFINITY, tailPerSecond: 0 };
 
 /** Serves models until it is stopped. */
 export class ModelServer {
@@ -42,54 +71,76 @@ export class ModelServer {
   /** Who may come in; gRPC asks it too. */
   readonly guard: Guard;
   readonly #certificates: Certificates | undefined;
-  readonly #hosts = new Map<string, ModelHost>();
-  readonly #runner: ChildRunner;
+  readonly fleet: Fleet;
+  readonly #process: ProcessWatch;
+  readonly #metrics: ServerMetrics;
+  readonly #exporter: OtlpExporter | undefined;
+  readonly #given: GivenModels = new GivenModels();
   readonly #drainMs: number;
   readonly #source: GrpcSource;
   #grpc: GrpcServer | undefined;
   readonly #listeners = new Set<() => void>();
+  #poll: NodeJS.Timeout | undefined;
   #draining = false;
 
   constructor(options: ServerOptions) {
-    this.#runner = options.runner ?? childProcessRunner();
     this.#drainMs = options.drainMs ?? DRAIN_MS;
+    const { clock = systemClock, source = this.#given } = options;
+    this.#process = new ProcessWatch(clock);
+    this.#metrics = new ServerMetrics(clock, this.#process);
+    this.fleet = fleetOf(options, { source, metrics: this.#metrics, drainMs: this.#drainMs });
+    this.#metrics.watch(() =>
+      this.fleet.hosts().map((host) => ({
+        key: this.fleet.keyOf(host),
+        readings: readingsOf(host),
+      })),
+    );
+    this.fleet.onState(() => this.#notify());
+    this.#exporter = options.traces?.otlp && new OtlpExporter(options.traces.otlp);
     this.guard = new Guard(options.access);
     this.#certificates = options.certificates;
-    this.app = buildApp({ ...options, guard: this.guard });
+    this.app = buildApp({ ...options, guard: this.guard, observer: this.#observer(options) });
     registerLogin(this.app, this.guard);
     this.#source = {
       version: options.version,
-      find: (name, version) => this.#find(name, version),
-      versionsOf: (name) =>
-        this.#named(name)
-          .map((host) => host.version)
-          .toSorted((a, b) => a - b),
-      all: () => [...this.#hosts.values()],
+      find: (name, version) => this.fleet.find(name, version),
+      versionsOf: (name) => this.fleet.versionsOf(name),
+      all: () => this.fleet.hosts(),
       ready: () => this.ready(),
+      repository: repositoryOf(this.fleet),
       onState: (listener) => this.onState(listener),
     };
     registerOip(this.app, this.#source);
-    endpoint(this.app, "GET", "/metrics", async (request, reply) => {
-      const format = formatFor(request.headers.accept);
-      const families = serverMetrics([...this.#hosts.values()]);
-      await reply.header("content-type", CONTENT_TYPES[format]).send(expose(families, format));
-    });
+    registerControl(this.app, this.fleet);
+    registerMetrics(this.app, this.#metrics);
   }
 
   /**
-   * Loads a model and serves it.
+   * Loads a version and serves it.
    *
    * @throws SkipwayError when it does not load, or does not answer as recorded.
    */
-  async serve(model: ServedModel): Promise<ModelHost> {
-    const host = new ModelHost(model, {
-      runner: this.#runner,
-      onState: () => this.#notify(),
-    });
-    await host.start();
-    this.#hosts.set(`${model.name}/${model.version}`, host);
-    this.#notify();
-    return host;
+  async serve(model: ServedModel): Promise<VersionHost> {
+    this.#given.add(model);
+    return this.fleet.add(model);
+  }
+
+  /** Loads what the source has, and looks again and again for what changed. Milliseconds; 0 looks once. */
+  async follow(everyMs: number): Promise<void> {
+    await this.fleet.sync();
+    if (everyMs === 0 || this.#draining) return;
+    const again = (): void => {
+      this.#poll = setTimeout(() => {
+        // A store that cannot be read now may be read later; what is served goes on.
+        this.fleet
+          .sync()
+          .catch(() => undefined)
+          .finally(() => {
+            if (!this.#draining) again();
+          });
+      }, everyMs).unref();
+    };
+    again();
   }
 
   /** Calls back whenever the state of a model changes; gives a function that ends it. */
@@ -100,13 +151,12 @@ export class ModelServer {
 
   /** What each model has done and does. */
   stats(): readonly ModelStats[] {
-    return [...this.#hosts.values()].map((host) => host.stats());
+    return this.fleet.stats();
   }
 
   /** Whether every model answers. */
   ready(): boolean {
-    const hosts = [...this.#hosts.values()];
-    return !this.#draining && hosts.length > 0 && hosts.every((host) => host.state === "ready");
+    return !this.#draining && this.fleet.ready();
   }
 
   /**
@@ -136,19 +186,25 @@ export class ModelServer {
   }
 
   /**
-   * Stops: not ready at once, what is under way finishes, then the processes end. Requests that take
-   * too long, or never arrive whole, are cut off.
+   * Stops: not ready at once; for the grace, whoever has not seen that yet is still answered; then what is
+   * under way finishes, and the processes end. Requests that take too long, or never arrive whole, are cut off.
+   *
+   * @param graceMs how long requests are still taken.
    */
-  async stop(): Promise<void> {
+  async stop(graceMs = 0): Promise<void> {
     this.#draining = true;
+    clearTimeout(this.#poll);
     this.#notify();
+    if (graceMs > 0) await new Promise((resolve) => setTimeout(resolve, graceMs));
     // A connection that becomes idle after the end has begun would be kept open for a minute.
     const timer = setInterval(() => this.app.server.closeIdleConnections(), IDLE_CHECK_MS);
     const deadline = setTimeout(() => this.app.server.closeAllConnections(), this.#drainMs);
     await Promise.all([this.app.close(), this.#grpc?.stop(this.#drainMs)]);
     clearInterval(timer);
     clearTimeout(deadline);
-    await Promise.all([...this.#hosts.values()].map((host) => host.stop()));
+    await this.fleet.stop();
+    await this.#exporter?.close(TRACES_MS);
+    this.#process.close();
   }
 
   async #listenGrpc(host: string, port: number): Promise<void> {
@@ -161,16 +217,62 @@ export class ModelServer {
     });
   }
 
-  #named(name: string): ModelHost[] {
-    return [...this.#hosts.values()].filter((host) => host.model.name === name);
-  }
-
-  #find(name: string, version: string | undefined): ModelHost | undefined {
-    if (version !== undefined) return this.#hosts.get(`${name}/${version}`);
-    return this.#named(name).toSorted((a, b) => b.model.version - a.model.version)[0];
+  /** Each request to a model is observed, whatever becomes of it. */
+  #observer({ traces, log, clock = systemClock }: ServerOptions): RequestObserver {
+    this.#metrics.watchTraces(this.#exporter);
+    return new RequestObserver({
+      metrics: this.#metrics,
+      resolve: (name, version) => {
+        const found = this.fleet.find(name, version);
+        return found && this.fleet.keyOf(found);
+      },
+      sampling: traces?.sampling ?? UNTRACED,
+      exporter: this.#exporter,
+      log,
+      clock,
+    });
   }
 
   #notify(): void {
     for (const listener of this.#listeners) listener();
   }
+}
+
+function fleetOf(
+  options: ServerOptions,
+  parts: Pick<FleetParts, "source" | "metrics" | "drainMs">,
+): Fleet {
+  const { clock = systemClock, runner = childProcessRunner() } = options;
+  const settings: HostSettings = { ...HOST_DEFAULTS, ...options.settings };
+  return new Fleet({
+    ...parts,
+    clock,
+    uniform: () => Math.random(),
+    host: (model, around) =>
+      new VersionHost(model, {
+        ...around,
+        runner,
+        clock,
+        settings,
+        decider: ({ maxBatchRows }) => fifo(maxBatchRows),
+      }),
+  });
+}
+
+/** The repository extension over a fleet: what does not load is the request's answer. */
+function repositoryOf(fleet: Fleet): Repository {
+  return {
+    index: () => fleet.index(),
+    load: async (name) => {
+      try {
+        await fleet.load(name);
+      } catch (error) {
+        const refusal = requestErrorOf(error);
+        if (refusal.status < 500) throw refusal;
+        const text = `model "${name.slice(0, 128)}" does not load: ${refusal.message}`;
+        throw new RequestError(400, "invalid", text, { cause: error });
+      }
+    },
+    unload: (name) => fleet.unload(name),
+  };
 }

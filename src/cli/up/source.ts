@@ -5,15 +5,15 @@ import type { ExampleDigits, ModelCard } from "../../dashboard/api.ts";
 import type { DashboardSource } from "../../dashboard/routes.ts";
 import type { CheckReport } from "../../registry/gate.ts";
 import type { ModelVersion, Registry } from "../../registry/registry.ts";
-import type { ModelHost } from "../../serve/model-host.ts";
 import type { ModelServer } from "../../serve/server.ts";
+import type { VersionHost } from "../../serve/version-host.ts";
 import { digits } from "../../train/data.ts";
 import { tensorMetadata } from "../../wire/metadata.ts";
 
 /** A version with the host that serves it. */
 export interface Served {
   readonly version: ModelVersion;
-  readonly host: ModelHost;
+  readonly host: VersionHost;
 }
 
 /** Digits of each class that the page offers. */

@@ -12,10 +12,12 @@ import type { Guard } from "../auth/guard.ts";
 import { cookieOf, sendLogin, wantsPage } from "../auth/login.ts";
 import { changesState } from "../auth/roles.ts";
 import { CLIENT_CLOSED, RequestError } from "../errors.ts";
+import type { RequestObserver } from "../tracing.ts";
 import { BodyReader } from "./body.ts";
 import { roleOf } from "./endpoint.ts";
 import { SECURITY_HEADERS } from "./headers.ts";
 import { answerClientError, HTTP_TIMES, type HttpTimes, nodeServer } from "./node-server.ts";
+import { noteFailure, observeRequests } from "./observed.ts";
 import { httpFault } from "./strict.ts";
 import type { Certificates } from "./tls.ts";
 
@@ -25,10 +27,12 @@ export interface AppOptions {
   /** With them it speaks TLS alone. */
   readonly certificates?: Certificates;
   readonly times?: Partial<HttpTimes>;
+  /** Counts, traces and logs the inference requests. */
+  readonly observer: RequestObserver;
 }
 
 /** The application with its limits, its guard, its error answers and no routes yet. */
-export function buildApp({ guard, certificates, times }: AppOptions): FastifyInstance {
+export function buildApp({ guard, certificates, times, observer }: AppOptions): FastifyInstance {
   const app = fastify({
     serverFactory: (listener) => nodeServer(listener, { ...HTTP_TIMES, ...times }, certificates),
     clientErrorHandler: answerClientError,
@@ -47,6 +51,8 @@ export function buildApp({ guard, certificates, times }: AppOptions): FastifyIns
   app.addContentTypeParser("*", (request: FastifyRequest, body: Readable) =>
     bodies.read(body, request.headers),
   );
+  // First: what the guard refuses is counted too.
+  observeRequests(app, observer);
   app.addHook("onRequest", async (request, reply) => {
     reply.headers(SECURITY_HEADERS).header("x-request-id", request.id);
     refuseStrange(request.raw);
@@ -171,6 +177,7 @@ async function answerError(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<void> {
+  noteFailure(request, error);
   if (error instanceof RequestError) {
     if (error.status === CLIENT_CLOSED) {
       reply.hijack();

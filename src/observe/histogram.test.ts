@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { CONTENT_TYPES, expose, type Family, formatFor } from "./exposition.ts";
+import { BucketedHistogram } from "./bucketed.ts";
 import { eventsNeeded, Histogram } from "./histogram.ts";
 import { SlidingHistogram } from "./window.ts";
 
@@ -31,8 +31,7 @@ describe("histogram", () => {
         for (const v of b) two.record(v);
         for (const v of [...a, ...b]) both.record(v);
         one.add(two);
-        const bounds = [0.01, 1, 100, 1e4];
-        expect(one.cumulative(bounds)).toEqual(both.cumulative(bounds));
+        expect(one.native()).toEqual(both.native());
         expect(one.count).toBe(both.count);
         expect(one.sum).toBeCloseTo(both.sum, 3);
       }),
@@ -57,10 +56,54 @@ describe("histogram", () => {
     expect([histogram.count, histogram.sum]).toEqual([0, 0]);
   });
 
-  test("a value on a bound counts below it", () => {
-    const histogram = new Histogram();
-    for (const v of [1, 2, 4]) histogram.record(v);
-    expect(histogram.cumulative([0.5, 1, 2, 3, 4])).toEqual([0, 1, 2, 2, 3]);
+  test("a bucket holds what native histograms say that it holds", () => {
+    const scale = fc.record({
+      schema: fc.integer({ min: 0, max: 6 }),
+      minExponent: fc.integer({ min: -20, max: -1 }),
+      maxExponent: fc.integer({ min: 1, max: 20 }),
+    });
+    fc.assert(
+      fc.property(scale, fc.double({ min: 1e-9, max: 1e9, noNaN: true }), (given, value) => {
+        const histogram = new Histogram(given);
+        histogram.record(value);
+        const { zeroCount, zeroThreshold, buckets } = histogram.native();
+        if (value <= zeroThreshold) {
+          expect([zeroCount, buckets]).toEqual([1, []]);
+          return;
+        }
+        expect(zeroCount).toBe(0);
+        const [{ index, count } = { index: Number.NaN, count: 0 }] = buckets;
+        const upper = (i: number): number => 2 ** (i / 2 ** given.schema);
+        expect(count).toBe(1);
+        expect(value).toBeGreaterThan(upper(index - 1) * (1 - 1e-9));
+        if (value <= 2 ** given.maxExponent) {
+          expect(value).toBeLessThanOrEqual(upper(index) * (1 + 1e-9));
+        }
+      }),
+    );
+  });
+
+  test("classic bounds are counted exactly, whatever the exponential buckets are", () => {
+    const numbers = fc.array(fc.double({ min: 1e-6, max: 1e4, noNaN: true }), { maxLength: 40 });
+    const schema = fc.integer({ min: 0, max: 5 });
+    fc.assert(
+      fc.property(schema, numbers, numbers, (level, some, values) => {
+        const bounds = [...new Set(some)].sort((a, b) => a - b);
+        const scale = { schema: level, minExponent: -17, maxExponent: 10 };
+        const histogram = new BucketedHistogram(scale, bounds);
+        const half = new BucketedHistogram(scale, bounds);
+        // Values on a bound are the ones that go wrong.
+        for (const value of [...values, ...bounds, 0]) histogram.record(value);
+        for (const value of values) half.record(value);
+        const all = [...values, ...bounds, 0];
+        const below = (list: readonly number[]): number[] =>
+          bounds.map((bound) => list.filter((value) => value <= bound).length);
+        expect(histogram.value().cumulative).toEqual(below(all));
+        expect(histogram.value().count).toBe(all.length);
+        half.add(histogram);
+        expect(half.value().cumulative).toEqual(below([...all, ...values]));
+      }),
+    );
   });
 });
 
@@ -82,59 +125,4 @@ test("a sliding window forgets what is older", () => {
   }
   now += 120_000;
   expect(window.total().count).toBe(0);
-});
-
-describe("exposition", () => {
-  const durations = new Histogram();
-  for (const ms of [1, 30, 2000]) durations.record(ms);
-  const families: Family[] = [
-    {
-      name: "skipway_requests",
-      type: "counter",
-      help: 'Requests\nwith "quotes" and \\',
-      samples: [{ labels: { model: 'a"b\\c\nd' }, value: 3 }],
-    },
-    {
-      name: "up",
-      type: "gauge",
-      help: "Up",
-      samples: [{ labels: {}, value: Number.POSITIVE_INFINITY }],
-    },
-    {
-      name: "duration_seconds",
-      type: "histogram",
-      help: "Seconds",
-      bounds: [0.01, 1],
-      scale: 0.001,
-      samples: [{ labels: { model: "m" }, value: durations }],
-    },
-  ];
-
-  test("Prometheus text", () => {
-    expect(expose(families, "prometheus")).toMatchInlineSnapshot(`
-      "# HELP skipway_requests_total Requests\\nwith "quotes" and \\\\
-      # TYPE skipway_requests_total counter
-      skipway_requests_total{model="a\\"b\\\\c\\nd"} 3
-      # HELP up Up
-      # TYPE up gauge
-      up +Inf
-      # HELP duration_seconds Seconds
-      # TYPE duration_seconds histogram
-      duration_seconds_bucket{model="m",le="0.01"} 1
-      duration_seconds_bucket{model="m",le="1"} 2
-      duration_seconds_bucket{model="m",le="+Inf"} 3
-      duration_seconds_sum{model="m"} 2.031
-      duration_seconds_count{model="m"} 3
-      "
-    `);
-  });
-
-  test("OpenMetrics names a counter's family without its suffix and ends with EOF", () => {
-    const text = expose(families, "openmetrics");
-    expect(text).toContain("# TYPE skipway_requests counter\nskipway_requests_total{");
-    expect(text.endsWith("# EOF\n")).toBe(true);
-    expect(formatFor("application/openmetrics-text; version=1.0.0")).toBe("openmetrics");
-    expect(formatFor(undefined)).toBe("prometheus");
-    expect(CONTENT_TYPES.prometheus).toContain("0.0.4");
-  });
 });

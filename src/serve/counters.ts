@@ -1,0 +1,134 @@
+// What one version has done, in numbers that only grow, and the last minute. No labels, no text: the metrics
+// and the statistics extension read from here.
+
+import type { Clock } from "../base/clock.ts";
+import { Histogram } from "../observe/histogram.ts";
+import { SlidingHistogram } from "../observe/window.ts";
+import type { FailureReason } from "./errors.ts";
+import type { PhaseTotal, VersionCounts } from "./extensions.ts";
+
+/** One answered request. Milliseconds. */
+export interface AnsweredRequest {
+  readonly rows: number;
+  readonly totalMs: number;
+  readonly queueMs: number;
+}
+
+/** One run of the model. Milliseconds. */
+export interface BatchRun {
+  readonly rows: number;
+  readonly inputMs: number;
+  readonly inferMs: number;
+  readonly outputMs: number;
+}
+
+type Running = { count: number; ms: number };
+
+interface BatchTotals {
+  readonly rows: number;
+  readonly computeInput: Running;
+  readonly computeInfer: Running;
+  readonly computeOutput: Running;
+}
+
+/** The window of live latencies. */
+export const WINDOW_MS = 60_000;
+const SLOT_MS = 5000;
+/** Rows that are told apart: beyond, a batch counts for the next power of two. */
+const ROWS_APART = 64;
+
+/** Counts for one version of a model. */
+export class Counters {
+  /** Durations of all answered requests, in milliseconds. */
+  readonly durations: Histogram = new Histogram();
+  readonly recent: SlidingHistogram;
+  readonly failures: Map<FailureReason, number> = new Map();
+  readonly queue: Running = { count: 0, ms: 0 };
+  readonly success: Running = { count: 0, ms: 0 };
+  readonly fail: Running = { count: 0, ms: 0 };
+  /** Runs of the model by the rows of their batch. */
+  readonly batches: Map<number, BatchTotals> = new Map();
+  inferences = 0;
+  executions = 0;
+  /** Milliseconds since the Unix epoch. */
+  lastInferenceMs: number | undefined;
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.recent = new SlidingHistogram(clock, { windowMs: WINDOW_MS, slotMs: SLOT_MS });
+  }
+
+  /** For the statistics extension. */
+  snapshot(): VersionCounts {
+    const batches = [...this.batches.values()];
+    return {
+      lastInferenceMs: this.lastInferenceMs,
+      inferences: this.inferences,
+      executions: this.executions,
+      success: this.success,
+      fail: this.fail,
+      queue: this.queue,
+      computeInput: sum(batches.map((one) => one.computeInput)),
+      computeInfer: sum(batches.map((one) => one.computeInfer)),
+      computeOutput: sum(batches.map((one) => one.computeOutput)),
+      batches,
+    };
+  }
+
+  answered({ rows, totalMs, queueMs }: AnsweredRequest): void {
+    this.durations.record(totalMs);
+    this.recent.record(totalMs);
+    this.inferences += rows;
+    this.lastInferenceMs = this.#clock.nowMs();
+    add(this.success, totalMs);
+    add(this.queue, queueMs);
+  }
+
+  failed(reason: FailureReason, totalMs: number): void {
+    this.failures.set(reason, (this.failures.get(reason) ?? 0) + 1);
+    add(this.fail, totalMs);
+  }
+
+  ran({ rows, inputMs, inferMs, outputMs }: BatchRun): void {
+    this.executions++;
+    const key = rows <= ROWS_APART ? rows : 2 ** Math.ceil(Math.log2(rows));
+    let totals = this.batches.get(key);
+    if (totals === undefined) {
+      const none = (): Running => ({ count: 0, ms: 0 });
+      totals = { rows: key, computeInput: none(), computeInfer: none(), computeOutput: none() };
+      this.batches.set(key, totals);
+    }
+    add(totals.computeInput, inputMs);
+    add(totals.computeInfer, inferMs);
+    add(totals.computeOutput, outputMs);
+  }
+}
+
+function sum(totals: readonly PhaseTotal[]): PhaseTotal {
+  const result = { count: 0, ms: 0 };
+  for (const { count, ms } of totals) {
+    result.count += count;
+    result.ms += ms;
+  }
+  return result;
+}
+
+function add(total: Running, ms: number): void {
+  total.count++;
+  total.ms += ms;
+}
+
+/** Of a version that has not done anything. */
+export const NO_COUNTS: VersionCounts = {
+  lastInferenceMs: undefined,
+  inferences: 0,
+  executions: 0,
+  success: sum([]),
+  fail: sum([]),
+  queue: sum([]),
+  computeInput: sum([]),
+  computeInfer: sum([]),
+  computeOutput: sum([]),
+  batches: [],
+};

@@ -1,0 +1,492 @@
+// Between the requests of one version and its process: carries out what the batcher decides. Requests wait
+// here, also while the process is exchanged; batches go to the process and their answers back to who asked.
+
+import { present } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
+import { SkipwayError } from "../base/errors.ts";
+import type { ValueType } from "../graph/graph.ts";
+import type { ChildSession } from "../runtime/child-process.ts";
+import { checkFeeds, checkFetches } from "../runtime/feeds.ts";
+import type { Tensors } from "../runtime/runner.ts";
+import type {
+  BatcherAction,
+  BatcherEvent,
+  BatcherLoad,
+  BatchRequest,
+  MemoryFit,
+  Refusal,
+  Start,
+  Surroundings,
+} from "./batcher/types.ts";
+import type { Counters } from "./counters.ts";
+import { CLIENT_CLOSED, RequestError, requestErrorOf } from "./errors.ts";
+import type { InferenceAnswer, InferenceCall } from "./inference.ts";
+import type { VersionMetrics } from "./metrics.ts";
+import { type Question, questionOf } from "./question.ts";
+
+/** What decides which requests run together and when. */
+export interface Decider {
+  step(event: BatcherEvent, around: Surroundings): readonly BatcherAction[];
+  load(): BatcherLoad;
+}
+
+/** The model behind an engine, as its process tells it. */
+export interface EngineModel {
+  readonly inputs: ReadonlyMap<string, ValueType>;
+  readonly outputs: ReadonlyMap<string, ValueType>;
+  /** Whether requests are put together along axis 0. */
+  readonly batched: boolean;
+}
+
+/** Memory admission for one version. */
+export interface EngineMemory {
+  /** Whether so many rows of a request of this form may run now. */
+  fits(form: BucketForm, rows: number, slot: string | undefined): MemoryFit;
+  begin(batch: number, form: BucketForm, rows: number, slot: string): void;
+  end(batch: number): void;
+}
+
+/** A bucket as memory admission knows it: the shapes of one of its requests. */
+export interface BucketForm {
+  readonly bucket: string;
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** Whether axis 0 of the shapes stands for the rows. */
+  readonly batchable: boolean;
+}
+
+/** How an engine is set up. */
+export interface EngineOptions {
+  readonly version: number;
+  readonly clock: Clock;
+  readonly decider: Decider;
+  readonly counters: Counters;
+  readonly memory?: EngineMemory | undefined;
+  /** Counts the batches; asked anew each time, as what the version is to the traffic changes. */
+  readonly metrics?: (() => VersionMetrics) | undefined;
+  /** How long requests wait where no process is there to take them. */
+  readonly patienceMs?: number;
+}
+
+interface Pending {
+  readonly request: BatchRequest;
+  readonly call: InferenceCall;
+  readonly question: Question;
+  startedMs: number;
+  resolve(answer: InferenceAnswer): void;
+  reject(error: RequestError): void;
+}
+
+interface Running {
+  readonly batch: number;
+  readonly slot: string;
+  readonly members: readonly Pending[];
+  readonly rows: number;
+  readonly sentMs: number;
+  readonly expectedMs: number;
+}
+
+interface Slot {
+  readonly session: ChildSession;
+  /** When its last answer came: a run that waited behind another began then. */
+  freeMs: number;
+}
+
+/** Default levels of the schedule policy extension: 1 to 5, what is left out is in the middle. */
+const LEVEL_DEFAULT = 3;
+const LEVEL_LAST = 5;
+/** How long requests wait for a process that is being restarted. */
+const PATIENCE_MS = 15_000;
+
+/** The queue of one version. */
+export class Engine {
+  readonly #options: EngineOptions;
+  readonly #clock: Clock;
+  readonly #patienceMs: number;
+  readonly #pending = new Map<number, Pending>();
+  readonly #running = new Map<number, Running>();
+  readonly #slots = new Map<string, Slot>();
+  readonly #forms = new Map<string, { form: BucketForm; users: number }>();
+  #model: EngineModel = { inputs: new Map(), outputs: new Map(), batched: false };
+  #nextId = 1;
+  #timer: NodeJS.Timeout | undefined;
+  #patience: NodeJS.Timeout | undefined;
+  /** When the last process was lost; until there is one. */
+  #downSinceMs: number;
+  #downBecause: string | undefined;
+  #closed = false;
+  readonly #idle: (() => void)[] = [];
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
+    this.#downSinceMs = this.#clock.monotonicMs();
+  }
+
+  get model(): EngineModel {
+    return this.#model;
+  }
+
+  /** Set once the first process has loaded, before any request is let in. */
+  setModel(model: EngineModel): void {
+    this.#model = model;
+  }
+
+  /** What waits and what runs. */
+  load(): BatcherLoad {
+    return this.#options.decider.load();
+  }
+
+  /** How long the oldest request that no process has yet waits. Milliseconds. */
+  oldestWaitMs(): number {
+    const arrived = this.#waiting().map((one) => one.request.arrivedMs);
+    return arrived.length === 0 ? 0 : this.#clock.monotonicMs() - Math.min(...arrived);
+  }
+
+  /** Whether nothing waits and nothing runs. */
+  get idle(): boolean {
+    return this.#pending.size === 0;
+  }
+
+  /** A process takes batches from now on. */
+  attach(slot: string, session: ChildSession): void {
+    clearTimeout(this.#patience);
+    this.#patience = undefined;
+    this.#downBecause = undefined;
+    this.#slots.set(slot, { session, freeMs: this.#clock.monotonicMs() });
+    this.#step({ kind: "slots", slots: [...this.#slots.keys()] });
+  }
+
+  /**
+   * A process takes no batches any more. One that is alive finishes what it has; of one that died, what it
+   * computed is lost, and what only waited in its pipe goes to the next.
+   */
+  detach(slot: string, death?: { readonly error: unknown }): void {
+    if (!this.#slots.delete(slot)) return;
+    if (this.#slots.size === 0) this.#down();
+    if (death === undefined) this.#step({ kind: "slots", slots: [...this.#slots.keys()] });
+    else this.#lost(slot, death.error);
+  }
+
+  #lost(slot: string, error: unknown): void {
+    const lost = [...this.#running.values()].filter((one) => one.slot === slot);
+    for (const one of lost) this.#forget(one);
+    this.#step({ kind: "slots", slots: [...this.#slots.keys()] });
+    for (const [i, { members }] of lost.entries()) {
+      for (const one of members) {
+        if (i === 0) this.#fail(one, requestErrorOf(error, one.call.signal));
+        else this.#again(one, one.request.batchable);
+      }
+    }
+  }
+
+  /** Why there is no process, for those who are refused meanwhile. */
+  explain(reason: string): void {
+    this.#downBecause = reason;
+  }
+
+  /** Asks the model. @throws RequestError */
+  submit(call: InferenceCall): Promise<InferenceAnswer> {
+    const fromMs = this.#clock.monotonicMs();
+    return new Promise((resolve, reject) => {
+      const refusal = this.#refusal(call);
+      if (refusal !== undefined) {
+        reject(refusal);
+        return;
+      }
+      const { inputs, outputs, signal } = call;
+      const model = this.#model;
+      const question = questionOf(model.inputs, inputs, outputs, model.batched);
+      const priority =
+        call.priority === undefined || call.priority === 0 ? LEVEL_DEFAULT : call.priority;
+      const request: BatchRequest = {
+        id: this.#nextId++,
+        rows: question.rows,
+        bytes: question.bytes,
+        bucket: question.bucket,
+        elementsPerRow: question.elementsPerRow,
+        arrivedMs: this.#clock.monotonicMs(),
+        deadlineMs: call.deadlineMs ?? Number.POSITIVE_INFINITY,
+        priority: Math.min(
+          Math.max(1, priority),
+          call.background === true ? LEVEL_LAST + 1 : LEVEL_LAST,
+        ),
+        batchable: question.batchable,
+      };
+      call.observe?.phase("admit", fromMs, request.arrivedMs);
+      const cancel = (): void => {
+        this.#step({ kind: "cancel", id: request.id });
+        // One that runs already: nobody waits for its answer any more.
+        this.#fail(pending, new RequestError(CLIENT_CLOSED, "canceled", "the client went away"));
+      };
+      const settle = (): void => {
+        signal?.removeEventListener("abort", cancel);
+        this.#leave(request);
+      };
+      signal?.addEventListener("abort", cancel, { once: true });
+      const pending: Pending = {
+        request,
+        call,
+        question,
+        startedMs: request.arrivedMs,
+        resolve: (answer) => {
+          settle();
+          resolve(answer);
+        },
+        reject: (error) => {
+          settle();
+          reject(error);
+        },
+      };
+      this.#enter(pending);
+    });
+  }
+
+  /** Resolves once nothing waits and nothing runs. */
+  async drained(): Promise<void> {
+    if (this.#pending.size === 0) return;
+    await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Refuses what still waits, and whatever comes. */
+  close(reason: string): void {
+    this.#closed = true;
+    this.#downBecause = reason;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#patience);
+    for (const one of this.#waiting()) this.#fail(one, this.#unavailable());
+  }
+
+  /**
+   * The slot whose process has computed for longer than it may without an answer: the limit, or ten times
+   * what its run is expected to take where that is longer.
+   */
+  stuckSlot(limitMs: number): string | undefined {
+    const now = this.#clock.monotonicMs();
+    for (const [name, slot] of this.#slots) {
+      const first = [...this.#running.values()].find((one) => one.slot === name);
+      if (first === undefined) continue;
+      const since = Math.max(first.sentMs, slot.freeMs);
+      if (now - since > Math.max(limitMs, 10 * first.expectedMs)) return name;
+    }
+    return undefined;
+  }
+
+  #refusal({ inputs, outputs, signal }: InferenceCall): RequestError | undefined {
+    if (signal?.aborted) return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
+    const down = this.#slots.size === 0;
+    const waited = this.#clock.monotonicMs() - this.#downSinceMs;
+    if (this.#closed || (down && waited > this.#patienceMs)) return this.#unavailable();
+    const { model } = this;
+    const faults = [...checkFeeds(model.inputs, inputs), ...checkFetches(model.outputs, outputs)];
+    if (faults.length === 0) return undefined;
+    return requestErrorOf(SkipwayError.fromDiagnostics("input", faults));
+  }
+
+  #unavailable(): RequestError {
+    const text = this.#downBecause ?? "the model's process is being restarted";
+    return new RequestError(503, "not-ready", text, { retryAfterSeconds: 1 });
+  }
+
+  #enter(pending: Pending): void {
+    const { request, call, question } = pending;
+    this.#pending.set(request.id, pending);
+    const known = this.#forms.get(request.bucket);
+    if (known !== undefined) known.users++;
+    else {
+      const shapes = new Map([...call.inputs].map(([name, { shape }]) => [name, shape]));
+      const form = { bucket: request.bucket, shapes, batchable: question.batchable };
+      this.#forms.set(request.bucket, { form, users: 1 });
+    }
+    this.#step({ kind: "arrive", request });
+  }
+
+  #leave({ id, bucket }: BatchRequest): void {
+    this.#pending.delete(id);
+    const known = this.#forms.get(bucket);
+    if (known !== undefined && --known.users === 0) this.#forms.delete(bucket);
+    if (this.#pending.size > 0) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** Puts a request that has not been computed back into the queue. */
+  #again(pending: Pending, batchable: boolean): void {
+    if (pending.call.signal?.aborted) {
+      this.#fail(pending, new RequestError(CLIENT_CLOSED, "canceled", "the client went away"));
+      return;
+    }
+    if (this.#closed) {
+      this.#fail(pending, this.#unavailable());
+      return;
+    }
+    const request = { ...pending.request, batchable };
+    this.#step({ kind: "arrive", request });
+  }
+
+  #step(event: BatcherEvent): void {
+    const actions = this.#options.decider.step(event, {
+      nowMs: this.#clock.monotonicMs(),
+      fits: (bucket, rows, slot) => this.#fits(bucket, rows, slot),
+    });
+    for (const action of actions) {
+      if (action.kind === "start") this.#start(action);
+      else if (action.kind === "refuse") this.#refuse(action);
+      else if (action.kind === "wake") this.#wake(action.atMs);
+    }
+  }
+
+  #fits(bucket: string, rows: number, slot: string | undefined): MemoryFit {
+    const known = this.#forms.get(bucket);
+    const { memory } = this.#options;
+    return known === undefined || memory === undefined
+      ? "fits"
+      : memory.fits(known.form, rows, slot);
+  }
+
+  #wake(atMs: number): void {
+    clearTimeout(this.#timer);
+    const delay = Math.max(0, Math.ceil(atMs - this.#clock.monotonicMs()));
+    this.#timer = setTimeout(() => this.#step({ kind: "tick" }), delay);
+  }
+
+  #refuse({ id, reason, text, retryAfterMs }: Refusal): void {
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
+    const [status, label] = REFUSALS[reason];
+    const retry =
+      retryAfterMs === undefined
+        ? {}
+        : { retryAfterSeconds: Math.max(1, Math.ceil(retryAfterMs / 1000)) };
+    pending.reject(new RequestError(status, label, text, retry));
+  }
+
+  #fail(pending: Pending, error: RequestError): void {
+    // It may wait in the batcher still: an answer without a question would be an error there.
+    if (this.#pending.has(pending.request.id)) pending.reject(error);
+  }
+
+  #start({ batch, slot, ids, rows, bucket, expectedMs }: Start): void {
+    const { session } = present(this.#slots.get(slot), "batches go to processes that are there");
+    const sentMs = this.#clock.monotonicMs();
+    const members = ids.map((id) =>
+      present(this.#pending.get(id), "batches are of requests that wait"),
+    );
+    for (const one of members) one.startedMs = sentMs;
+    const running: Running = { batch, slot, members, rows, sentMs, expectedMs };
+    this.#running.set(batch, running);
+    const known = this.#forms.get(bucket);
+    if (known !== undefined) this.#options.memory?.begin(batch, known.form, rows, slot);
+    compute(session, members).then(
+      (answers) => this.#finished(running, answers),
+      (error: unknown) => this.#failed(running, error),
+    );
+  }
+
+  #forget({ batch }: Running): void {
+    this.#running.delete(batch);
+    this.#options.memory?.end(batch);
+  }
+
+  #finished(running: Running, answers: readonly Tensors[]): void {
+    if (!this.#running.has(running.batch)) return;
+    const now = this.#clock.monotonicMs();
+    const slot = this.#slots.get(running.slot);
+    const tookMs = now - Math.max(running.sentMs, slot?.freeMs ?? 0);
+    if (slot !== undefined) slot.freeMs = now;
+    this.#forget(running);
+    const { counters, version } = this.#options;
+    // The next batch goes out before the answers of this one are written.
+    if (slot !== undefined) this.#step({ kind: "finished", batch: running.batch, tookMs });
+    for (const [i, one] of running.members.entries()) {
+      if (!this.#pending.has(one.request.id)) continue;
+      const queueMs = running.sentMs - one.request.arrivedMs;
+      tellPhases(one, running, { beganMs: now - tookMs, endMs: now });
+      one.resolve({
+        outputs: present(answers[i], "an answer for each member"),
+        version,
+        batchRows: running.rows,
+        phases: { queueMs, computeMs: now - running.sentMs },
+      });
+      one.call.observe?.phase("split", now, this.#clock.monotonicMs());
+    }
+    // Questions of the server's own are no traffic.
+    if (running.members.every((one) => one.call.internal === true)) return;
+    counters.ran({ rows: running.rows, inputMs: 0, inferMs: tookMs, outputMs: 0 });
+    this.#options.metrics?.().batch({ rows: running.rows, startMs: now - tookMs, endMs: now });
+  }
+
+  #failed(running: Running, error: unknown): void {
+    if (!this.#running.has(running.batch)) return;
+    if (isDeath(error)) {
+      if (this.#slots.has(running.slot)) this.detach(running.slot, { error });
+      else this.#lost(running.slot, error);
+      return;
+    }
+    const slot = this.#slots.get(running.slot);
+    if (slot !== undefined) slot.freeMs = this.#clock.monotonicMs();
+    this.#forget(running);
+    if (slot !== undefined) this.#step({ kind: "failed", batch: running.batch });
+    const alone = running.members.length === 1;
+    for (const one of running.members) {
+      // One bad request must not fail the others of its batch: each gets its own run.
+      if (alone) this.#fail(one, requestErrorOf(error, one.call.signal));
+      else this.#again(one, false);
+    }
+  }
+
+  /** Nobody takes batches: those who wait are refused once it takes too long. */
+  #down(): void {
+    this.#downSinceMs = this.#clock.monotonicMs();
+    clearTimeout(this.#patience);
+    this.#patience = setTimeout(() => {
+      for (const one of this.#waiting()) {
+        this.#fail(one, this.#unavailable());
+        this.#step({ kind: "cancel", id: one.request.id });
+      }
+    }, this.#patienceMs);
+  }
+
+  /** What no process has. */
+  #waiting(): Pending[] {
+    const running = new Set([...this.#running.values()].flatMap(({ members }) => members));
+    return [...this.#pending.values()].filter((one) => !running.has(one));
+  }
+}
+
+/** When a request waited, when its batch waited for the one before it, and when it ran. */
+function tellPhases(
+  { call: { observe }, request }: Pending,
+  { batch, rows, sentMs }: Running,
+  run: { readonly beganMs: number; readonly endMs: number },
+): void {
+  observe?.phase("queue", request.arrivedMs, sentMs);
+  observe?.phase("batch", sentMs, run.beganMs);
+  observe?.phase("infer", run.beganMs, run.endMs);
+  observe?.batched({ id: batch, rows });
+}
+
+/** The status and the label of each refusal. */
+const REFUSALS = {
+  "queue-full": [429, "queue-full"],
+  deadline: [504, "deadline"],
+  "memory-never": [507, "memory"],
+  "memory-later": [503, "memory"],
+  canceled: [CLIENT_CLOSED, "canceled"],
+} as const;
+
+function isDeath(error: unknown): boolean {
+  if (!(error instanceof SkipwayError)) return false;
+  const id = error.diagnostics[0]?.id;
+  return id === "runtime/process-died" || id === "runtime/closed";
+}
+
+async function compute(
+  session: ChildSession,
+  members: readonly Pending[],
+): Promise<readonly Tensors[]> {
+  const [first] = members;
+  const { call } = present(first, "batches have members");
+  const options = call.outputs === undefined ? {} : { outputs: call.outputs };
+  if (members.length === 1) return [await session.run(call.inputs, options)];
+  return Promise.all(members.map((one) => session.run(one.call.inputs, options)));
+}

@@ -1,0 +1,396 @@
+// All models by name, each in some versions side by side: loads, exchanges and ends them without a request
+// that fails, and says where each request goes. What is to be served comes from a source.
+
+import type { Clock } from "../base/clock.ts";
+import { messageOf, SkipwayError } from "../base/errors.ts";
+import { Counters } from "./counters.ts";
+import { RequestError } from "./errors.ts";
+import type { IndexRow } from "./extensions.ts";
+import type { ServedVersion } from "./inference.ts";
+import type { ServerMetrics, VersionKey, VersionMetrics } from "./metrics.ts";
+import { RoutedModel } from "./routed-model.ts";
+import { roleOf, splitFaults, type TrafficSplit } from "./router.ts";
+import { Shadow } from "./shadow.ts";
+import type { ModelSource } from "./sources.ts";
+import type { ModelStats, ServedModel, VersionHost } from "./version-host.ts";
+
+/** What a fleet gives each of its hosts. */
+export interface HostSurroundings {
+  readonly counters: Counters;
+  readonly metrics: (() => VersionMetrics) | undefined;
+  readonly onState: () => void;
+}
+
+/** What a fleet needs. */
+export interface FleetParts {
+  readonly source: ModelSource;
+  readonly clock: Clock;
+  /** Counts what happens to the versions. */
+  readonly metrics?: ServerMetrics | undefined;
+  /** A host for a version, not started. */
+  host(model: ServedModel, around: HostSurroundings): VersionHost;
+  /** Uniform in [0, 1). */
+  uniform(): number;
+  /** How long requests under way may take when their version ends. Milliseconds. */
+  readonly drainMs: number;
+}
+
+/** One name. */
+export interface FleetEntry {
+  readonly name: string;
+  /** Versions that requests can go to. */
+  readonly hosts: Map<number, VersionHost>;
+  split: TrafficSplit;
+  /** Set by hand: a move of the source's alias does not undo it. */
+  byHand: boolean;
+  readonly shadow: Shadow;
+}
+
+interface Slot extends FleetEntry {
+  readonly routed: RoutedModel;
+  /** Hosts that are being loaded, and hosts that finish what they have. */
+  readonly loading: Set<VersionHost>;
+  readonly retiring: Set<VersionHost>;
+  /** Why a version that is wanted is not served. */
+  readonly failed: Map<number, string>;
+  /** Of the files that were tried last: what failed is not tried again until it changes. */
+  readonly stamps: Map<number, string | undefined>;
+  /** They go on counting when a version is loaded again. */
+  readonly counters: Map<number, Counters>;
+  /** The end of the last change: changes of one name come one after another. */
+  turn: Promise<unknown>;
+  /** Ends the load that is under way. */
+  abort: AbortController;
+  /** A load that has not begun: those who ask meanwhile share it. */
+  next: Promise<void> | undefined;
+  unloaded: boolean;
+}
+
+/** Every model of a server. */
+export class Fleet {
+  readonly #parts: FleetParts;
+  readonly #slots = new Map<string, Slot>();
+  readonly #listeners = new Set<() => void>();
+  #names: readonly string[] = [];
+  #stopping = false;
+
+  constructor(parts: FleetParts) {
+    this.#parts = parts;
+  }
+
+  /** Calls back whenever the state of a version changes; gives a function that ends it. */
+  onState(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** A version of a model; where none is named, whatever the split says for each request. */
+  find(name: string, version?: string): ServedVersion | undefined {
+    const slot = this.#slots.get(name);
+    if (slot === undefined || slot.unloaded) return undefined;
+    if (version === undefined) return slot.hosts.size > 0 ? slot.routed : undefined;
+    const number = /^[1-9]\d{0,14}$/.test(version) ? Number(version) : undefined;
+    return number !== undefined && slot.hosts.has(number) ? slot.routed.pinned(number) : undefined;
+  }
+
+  /** Versions that are served under a name. */
+  versionsOf(name: string): readonly number[] {
+    return [...(this.#slots.get(name)?.hosts.keys() ?? [])].sort((a, b) => a - b);
+  }
+
+  /** Every version that is served. */
+  hosts(): readonly VersionHost[] {
+    return [...this.#slots.values()].flatMap((slot) => [...slot.hosts.values()]);
+  }
+
+  /** One name with its versions and its split. */
+  entry(name: string): FleetEntry | undefined {
+    const slot = this.#slots.get(name);
+    return slot === undefined || slot.unloaded ? undefined : slot;
+  }
+
+  /** A version with what it is to the traffic now. */
+  keyOf({ name, version, digest }: Pick<ServedModel, "name" | "version" | "digest">): VersionKey {
+    const split = this.#slots.get(name)?.split;
+    return { name, version, digest, role: split && roleOf(split, version) };
+  }
+
+  stats(): readonly ModelStats[] {
+    return this.hosts().map((host) => host.stats());
+  }
+
+  /** Whether every model answers. A version that failed to load beside one that serves does not count. */
+  ready(): boolean {
+    const slots = [...this.#slots.values()].filter((slot) => !slot.unloaded);
+    const answers = (slot: Slot): boolean => slot.hosts.get(slot.split.stable)?.ready === true;
+    return !this.#stopping && slots.length > 0 && slots.every(answers);
+  }
+
+  /** What there is and how it stands, for the repository extension. */
+  index(): readonly IndexRow[] {
+    const rows: IndexRow[] = [];
+    for (const slot of this.#slots.values()) rows.push(...rowsOf(slot));
+    for (const name of this.#names) {
+      if (rows.some((row) => row.name === name)) continue;
+      rows.push({ name, version: "", state: "UNAVAILABLE", reason: "unloaded" });
+    }
+    return rows;
+  }
+
+  /** Looks at the source: loads what is new, exchanges what changed, ends what is wanted no more. */
+  async sync(): Promise<void> {
+    this.#names = await this.#parts.source.names();
+    for (const name of this.#names) {
+      const slot = this.#slots.get(name);
+      // Who unloaded a model by hand loads it by hand.
+      if (slot?.unloaded === true) continue;
+      await this.#inTurn(this.#slot(name), (one) => this.#bring(one, false)).catch(() => undefined);
+    }
+  }
+
+  /**
+   * Loads a model, or loads it again: new processes are loaded, warmed and asked before they get requests, and
+   * the old ones finish theirs.
+   *
+   * @throws SkipwayError when a version does not load; what was served goes on.
+   * @throws RequestError 404 for a name that the source does not have.
+   */
+  load(name: string): Promise<void> {
+    const slot = this.#slots.get(name) ?? this.#slot(name);
+    slot.next ??= this.#inTurn(slot, (one) => {
+      one.next = undefined;
+      one.unloaded = false;
+      return this.#bring(one, true);
+    }).finally(() => {
+      if (slot.hosts.size === 0 && slot.failed.size === 0) this.#slots.delete(name);
+    });
+    return slot.next;
+  }
+
+  /**
+   * Loads one version beside the others, and makes it the one that answers where none is named.
+   *
+   * @throws SkipwayError when it does not load.
+   */
+  add(model: ServedModel): Promise<VersionHost> {
+    return this.#inTurn(this.#slot(model.name), async (slot) => {
+      slot.unloaded = false;
+      const host = await this.#start(slot, model);
+      this.#put(slot, host);
+      const newest = Math.max(...slot.hosts.keys());
+      if (!slot.byHand) slot.split = { stable: newest, share: 0 };
+      this.#notify();
+      return host;
+    });
+  }
+
+  /**
+   * Takes a model out of service: no request reaches it any more, those under way finish. A load that is under
+   * way ends.
+   *
+   * @throws RequestError 404 for a name that is not served.
+   */
+  async unload(name: string): Promise<void> {
+    const slot = this.#slots.get(name);
+    if (slot === undefined) throw unknownModel(name);
+    slot.abort.abort();
+    await this.#inTurn(slot, async () => {
+      slot.unloaded = true;
+      slot.byHand = false;
+      slot.failed.clear();
+      await Promise.all([...slot.hosts.values()].map((host) => this.#retire(slot, host)));
+    });
+  }
+
+  /**
+   * Sets who gets which requests.
+   *
+   * @throws RequestError 404 for an unknown model, 400 for a split that cannot be.
+   */
+  setSplit(name: string, split: TrafficSplit): void {
+    const slot = this.#slots.get(name);
+    if (slot === undefined || slot.unloaded) throw unknownModel(name);
+    const faults = splitFaults(split, slot.hosts);
+    if (faults.length > 0) throw new RequestError(400, "invalid", `${faults.join("; ")}`);
+    slot.split = split;
+    slot.byHand = true;
+    slot.shadow.forget(split.shadow);
+    this.#notify();
+  }
+
+  /** Ends everything: requests under way finish, for a time. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#notify();
+    for (const slot of this.#slots.values()) slot.abort.abort();
+    const ends = [...this.#slots.values()].flatMap((slot) => [
+      ...[...slot.loading].map((host) => host.stop()),
+      ...[...slot.hosts.values()].map((host) => this.#retire(slot, host)),
+      ...[...slot.retiring].map((host) => host.drain(this.#parts.drainMs)),
+    ]);
+    await Promise.all(ends);
+  }
+
+  #slot(name: string): Slot {
+    const found = this.#slots.get(name);
+    if (found !== undefined) return found;
+    const hosts = new Map<number, VersionHost>();
+    const shadow = new Shadow({
+      clock: this.#parts.clock,
+      idle: () => this.hosts().every((host) => host.engine.idle),
+      count: (host, result) => this.#parts.metrics?.version(this.keyOf(host)).shadowed(result),
+    });
+    const slot: Slot = {
+      name,
+      hosts,
+      split: { stable: 0, share: 0 },
+      byHand: false,
+      shadow,
+      routed: new RoutedModel({
+        name,
+        hosts,
+        shadow,
+        split: () => slot.split,
+        uniform: () => this.#parts.uniform(),
+      }),
+      loading: new Set(),
+      retiring: new Set(),
+      failed: new Map(),
+      stamps: new Map(),
+      counters: new Map(),
+      turn: Promise.resolve(),
+      abort: new AbortController(),
+      next: undefined,
+      unloaded: false,
+    };
+    this.#slots.set(name, slot);
+    return slot;
+  }
+
+  /** Changes of one name wait for each other; those of other names do not. */
+  #inTurn<T>(slot: Slot, work: (slot: Slot) => Promise<T>): Promise<T> {
+    const turn = slot.turn.then(() => {
+      if (this.#stopping) throw new RequestError(503, "not-ready", "the server is shutting down");
+      slot.abort = new AbortController();
+      return work(slot);
+    });
+    slot.turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** Brings a name to what the source wants. */
+  async #bring(slot: Slot, again: boolean): Promise<void> {
+    const { source } = this.#parts;
+    const wanted = await source.wanted(slot.name);
+    if (wanted === undefined) throw unknownModel(slot.name);
+    let failure: unknown;
+    for (const version of wanted.versions) {
+      await this.#bringVersion(slot, version, again).catch((error: unknown) => {
+        failure ??= error;
+      });
+      if (slot.abort.signal.aborted) break;
+    }
+    if (!slot.byHand && slot.hosts.has(wanted.stable)) {
+      slot.split = { stable: wanted.stable, share: 0 };
+    }
+    // What nobody wants any more ends, but not before its successor is there.
+    const { stable, candidate, shadow } = slot.split;
+    for (const [version, host] of slot.hosts) {
+      const used = [stable, candidate, shadow].includes(version);
+      if (!used && !wanted.versions.includes(version)) void this.#retire(slot, host);
+    }
+    this.#notify();
+    if (failure !== undefined) throw failure;
+  }
+
+  async #bringVersion(slot: Slot, version: number, again: boolean): Promise<void> {
+    const { source } = this.#parts;
+    const stamp = await source.stamp(slot.name, version).catch(() => undefined);
+    const tried = slot.hosts.has(version) || slot.failed.has(version);
+    if (!again && tried && stamp === slot.stamps.get(version)) return;
+    slot.stamps.set(version, stamp);
+    try {
+      const model = await source.version(slot.name, version);
+      if (model === undefined) throw unknownModel(slot.name);
+      this.#put(slot, await this.#start(slot, model));
+      slot.failed.delete(version);
+    } catch (error) {
+      if (!slot.abort.signal.aborted) slot.failed.set(version, messageOf(error));
+      this.#notify();
+      throw error;
+    }
+  }
+
+  async #start(slot: Slot, model: ServedModel): Promise<VersionHost> {
+    const counters = slot.counters.get(model.version) ?? new Counters(this.#parts.clock);
+    slot.counters.set(model.version, counters);
+    const onState = (): void => this.#notify();
+    const { metrics: all } = this.#parts;
+    const metrics = all && (() => all.version(this.keyOf(model)));
+    const host = this.#parts.host(model, { counters, metrics, onState });
+    const { signal } = slot.abort;
+    const stop = (): void => void host.stop();
+    slot.loading.add(host);
+    signal.addEventListener("abort", stop, { once: true });
+    try {
+      await host.start();
+      if (signal.aborted) {
+        await host.stop();
+        throw new SkipwayError("interrupted", `the load of ${model.name} was stopped`);
+      }
+      return host;
+    } finally {
+      signal.removeEventListener("abort", stop);
+      slot.loading.delete(host);
+    }
+  }
+
+  /** The new one gets the requests from now on, the old one finishes its own. */
+  #put(slot: Slot, host: VersionHost): void {
+    const before = slot.hosts.get(host.version);
+    slot.hosts.set(host.version, host);
+    if (slot.split.stable === 0) slot.split = { stable: host.version, share: 0 };
+    if (before !== undefined) void this.#retire(slot, before);
+  }
+
+  async #retire(slot: Slot, host: VersionHost): Promise<void> {
+    if (slot.hosts.get(host.version) === host) slot.hosts.delete(host.version);
+    slot.retiring.add(host);
+    this.#notify();
+    try {
+      await host.drain(this.#parts.drainMs);
+    } finally {
+      slot.retiring.delete(host);
+      if (!slot.hosts.has(host.version)) this.#parts.metrics?.retire(host.name, host.version);
+      this.#notify();
+    }
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+function rowsOf(slot: Slot): IndexRow[] {
+  const { name } = slot;
+  const rows: IndexRow[] = [];
+  const add = (version: number, state: IndexRow["state"], reason: string): void => {
+    if (rows.some((row) => row.version === String(version))) return;
+    rows.push({ name, version: String(version), state, reason });
+  };
+  for (const [version, host] of slot.hosts) {
+    const failed = slot.failed.get(version);
+    const kept =
+      failed === undefined ? "" : `the last load failed, the one before serves: ${failed}`;
+    if (host.ready) add(version, "READY", kept);
+    else add(version, "UNAVAILABLE", host.reason ?? host.phase);
+  }
+  for (const { version } of slot.loading) add(version, "LOADING", "");
+  for (const [version, reason] of slot.failed) add(version, "UNAVAILABLE", reason);
+  for (const { version } of slot.retiring) add(version, "UNLOADING", "");
+  return rows.sort((a, b) => Number(a.version) - Number(b.version));
+}
+
+function unknownModel(name: string): RequestError {
+  return new RequestError(404, "invalid", `there is no model "${name.slice(0, 128)}" here`);
+}

@@ -1,0 +1,70 @@
+// The control of what is served, as JSON: who gets which requests of a model.
+
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { RequestError } from "../errors.ts";
+import type { Fleet, FleetEntry } from "../fleet.ts";
+import type { TrafficSplit } from "../router.ts";
+import { endpoints } from "./endpoint.ts";
+import { documentOf } from "./oip-body.ts";
+
+/** Adds the routes. */
+export function registerControl(app: FastifyInstance, fleet: Fleet): void {
+  endpoints(app, "/api/v1/models/:name/split", {
+    GET: async (request) => splitDocument(entryOf(fleet, request)),
+    PUT: async (request) => {
+      const { name } = entryOf(fleet, request);
+      fleet.setSplit(name, splitOf(documentOf(request)));
+      return splitDocument(entryOf(fleet, request));
+    },
+  });
+}
+
+function entryOf(fleet: Fleet, request: FastifyRequest): FleetEntry {
+  // The route pattern above gives this name.
+  const { name } = request.params as { name: string };
+  const entry = fleet.entry(name);
+  if (entry !== undefined) return entry;
+  throw new RequestError(404, "invalid", `there is no model "${name.slice(0, 128)}" here`);
+}
+
+function splitDocument({ name, split, byHand, hosts, shadow }: FleetEntry): unknown {
+  const versions = [...hosts.values()].map(({ version, digest, ready, phase }) => ({
+    version,
+    digest,
+    ready,
+    state: phase,
+  }));
+  return { model: name, split, byHand, versions, shadow: shadow.report() };
+}
+
+const FIELDS = ["stable", "candidate", "share", "shadow"] as const;
+
+/** @throws RequestError 400 for what is no split. */
+function splitOf(document: unknown): TrafficSplit {
+  if (typeof document !== "object" || document === null || Array.isArray(document)) {
+    throw invalid('the body is a JSON object such as {"stable": 1, "candidate": 2, "share": 0.05}');
+  }
+  const fields = new Map<string, unknown>(Object.entries(document));
+  for (const [name, value] of fields) {
+    if (!FIELDS.some((known) => known === name)) {
+      throw invalid(`"${name.slice(0, 64)}" is no field of a split; they are ${FIELDS.join(", ")}`);
+    }
+    if (typeof value !== "number") throw invalid(`${name} is a number`);
+  }
+  const number = (name: string): number | undefined => {
+    const value = fields.get(name);
+    return typeof value === "number" ? value : undefined;
+  };
+  const [stable, candidate, share, shadow] = FIELDS.map(number);
+  if (stable === undefined) throw invalid("stable, the version that gets the rest, is missing");
+  return {
+    stable,
+    share: share ?? 0,
+    ...(candidate !== undefined && { candidate }),
+    ...(shadow !== undefined && { shadow }),
+  };
+}
+
+function invalid(text: string): RequestError {
+  return new RequestError(400, "invalid", text);
+}

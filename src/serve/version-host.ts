@@ -1,0 +1,500 @@
+// One version of a model with its processes: the edge of its life (life.ts), which starts, warms, asks and
+// ends them, and the queue (engine.ts), which outlives them.
+
+import { present } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
+import { messageOf, SkipwayError } from "../base/errors.ts";
+import type { ValueType } from "../graph/graph.ts";
+import type { ChildRunner, ChildSession } from "../runtime/child-process.ts";
+import { memoryOf } from "../runtime/memory-probe.ts";
+import type { MemoryReading, Tensors } from "../runtime/runner.ts";
+import { causeOf, isBusy, wrongAnswer } from "./causes.ts";
+import { Counters, WINDOW_MS } from "./counters.ts";
+import { type Decider, Engine, type EngineMemory } from "./engine.ts";
+import { type FailureReason, requestErrorOf } from "./errors.ts";
+import type { BatchingSettings, VersionCounts } from "./extensions.ts";
+import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
+import { askKnown, type KnownAnswer, recordAnswer } from "./known-answer.ts";
+import {
+  ABSENT,
+  type Cause,
+  type CauseKind,
+  isReady,
+  type LifeAction,
+  type LifeEvent,
+  type LifeState,
+  type Phase,
+  phaseOf,
+  stepLife,
+} from "./life.ts";
+
+import type { VersionMetrics } from "./metrics.ts";
+
+/** What is to be served. */
+export interface ServedModel {
+  readonly name: string;
+  readonly version: number;
+  readonly path: string;
+  readonly digest: string;
+  /** A question with its known answer: asked after every load, and now and then. */
+  readonly probe?: { readonly inputs: Tensors; readonly outputs: Tensors };
+}
+
+/** How a version is kept. Times in milliseconds. */
+export interface HostSettings {
+  /** Threads that compute inside one run. */
+  readonly threads: number;
+  /** Keep a second process loaded, which takes over at once. */
+  readonly spare: boolean;
+  /** How often the model is asked its known question. */
+  readonly probeEveryMs: number;
+  /** How long a run or a probe may take before its process is replaced; ten times what it is expected to take where that is longer. */
+  readonly stuckAfterMs: number;
+  /** How long a load may take. */
+  readonly loadLimitMs: number;
+  /** Rows of one batch; 1 keeps requests apart. */
+  readonly maxBatchRows: number;
+}
+
+/** Settings where nothing else is said. A process that hangs is found within two periods of the probe. */
+export const HOST_DEFAULTS: HostSettings = {
+  threads: 1,
+  spare: false,
+  probeEveryMs: 5000,
+  stuckAfterMs: 4500,
+  loadLimitMs: 600_000,
+  maxBatchRows: 32,
+};
+
+/** What a version needs of its surroundings. */
+export interface HostParts {
+  readonly runner: ChildRunner;
+  readonly clock: Clock;
+  readonly settings: HostSettings;
+  readonly decider: (settings: HostSettings) => Decider;
+  readonly memory?: EngineMemory | undefined;
+  /** Of the host that this one follows: a version goes on counting when it is loaded again. */
+  readonly counters?: Counters | undefined;
+  /** Counts what its processes do; asked anew each time. */
+  readonly metrics?: (() => VersionMetrics) | undefined;
+  readonly onState?: () => void;
+}
+
+/** What a model has done and does. */
+export interface ModelStats {
+  readonly model: string;
+  readonly version: number;
+  readonly state: Phase;
+  /** Why it is not ready. */
+  readonly reason: string | undefined;
+  /** Requests answered by the model. */
+  readonly requests: number;
+  readonly failures: Readonly<Partial<Record<FailureReason, number>>>;
+  readonly ratePerSecond: number;
+  readonly latency: {
+    readonly windowSeconds: number;
+    readonly n: number;
+    /** null: too few requests in the window to know. */
+    readonly p50Ms: number | null;
+    readonly p99Ms: number | null;
+  };
+  readonly queued: number;
+  readonly inFlight: number;
+  readonly restarts: number;
+  readonly restartsByCause: Readonly<Partial<Record<CauseKind, number>>>;
+  readonly pid: number | undefined;
+  /** Of the spare, where one is kept. */
+  readonly sparePid: number | undefined;
+  readonly memory: MemoryReading | undefined;
+}
+
+interface Held {
+  session: ChildSession | undefined;
+  readonly abort: AbortController;
+  /** Since when a spare has been thinking about its question. */
+  askedMs: number | undefined;
+}
+
+/** How long a process that finishes its last run may take. */
+const CLOSE_MS = 10_000;
+
+/** Serves one version. */
+export class VersionHost implements ServedVersion {
+  readonly model: ServedModel;
+  readonly counters: Counters;
+  readonly engine: Engine;
+  readonly #parts: HostParts;
+  readonly #held = new Map<number, Held>();
+  readonly #restarts = new Map<CauseKind, number>();
+  readonly #changed = new Set<() => void>();
+  #life: LifeState = ABSENT;
+  #known: KnownAnswer | undefined;
+  /** Whether the first process has been warmed: what is learned then is kept. */
+  #learned = false;
+  #error: unknown;
+  #wake: NodeJS.Timeout | undefined;
+  #check: NodeJS.Timeout | undefined;
+  #asking = false;
+
+  constructor(model: ServedModel, parts: HostParts) {
+    this.model = model;
+    this.#parts = parts;
+    this.#known = model.probe;
+    this.counters = parts.counters ?? new Counters(parts.clock);
+    this.engine = new Engine({
+      version: model.version,
+      clock: parts.clock,
+      decider: parts.decider(parts.settings),
+      counters: this.counters,
+      memory: parts.memory,
+      metrics: parts.metrics,
+    });
+  }
+
+  get name(): string {
+    return this.model.name;
+  }
+
+  get version(): number {
+    return this.model.version;
+  }
+
+  get digest(): string {
+    return this.model.digest;
+  }
+
+  get inputs(): ReadonlyMap<string, ValueType> {
+    return this.engine.model.inputs;
+  }
+
+  get outputs(): ReadonlyMap<string, ValueType> {
+    return this.engine.model.outputs;
+  }
+
+  get ready(): boolean {
+    return isReady(this.#life);
+  }
+
+  get phase(): Phase {
+    return phaseOf(this.#life);
+  }
+
+  /** Why it is not ready. */
+  get reason(): string | undefined {
+    return this.#life.cause?.text;
+  }
+
+  /**
+   * Loads, warms and asks; resolves when the version answers.
+   *
+   * @throws SkipwayError when it does not load or answers wrongly, `interrupted` when it is stopped meanwhile.
+   */
+  async start(): Promise<void> {
+    this.#tell({ kind: "serve" });
+    const { probeEveryMs } = this.#parts.settings;
+    this.#check = setInterval(() => this.#lookAfter(), probeEveryMs);
+    this.#check.unref();
+    await this.#until(() => !["loading", "warming", "probing"].includes(this.phase));
+    if (this.phase === "ready") return;
+    await this.#until(() => this.#life.processes.length === 0);
+    if (this.#life.wanted !== "serve") {
+      throw new SkipwayError("interrupted", `the load of ${this.name} was stopped`);
+    }
+    throw this.#error;
+  }
+
+  async infer(call: InferenceCall): Promise<InferenceAnswer> {
+    const { clock } = this.#parts;
+    const from = clock.monotonicMs();
+    try {
+      const answer = await this.engine.submit(call);
+      // A copy for a shadow is no request of a client.
+      if (call.background === true) return answer;
+      const totalMs = clock.monotonicMs() - from;
+      const rows = call.inputs.values().next().value?.shape[0] ?? 1;
+      this.counters.answered({ rows, totalMs, queueMs: answer.phases.queueMs });
+      return answer;
+    } catch (error) {
+      const refusal = requestErrorOf(error, call.signal);
+      if (call.background !== true) {
+        this.counters.failed(refusal.reason, clock.monotonicMs() - from);
+      }
+      throw refusal;
+    }
+  }
+
+  get batching(): BatchingSettings | undefined {
+    if (!this.engine.model.batched) return undefined;
+    return { rowsMax: this.#parts.settings.maxBatchRows, delayMaxUs: 0 };
+  }
+
+  counts(): VersionCounts {
+    return this.counters.snapshot();
+  }
+
+  countFailure(reason: FailureReason): void {
+    this.counters.failed(reason, 0);
+  }
+
+  /** Exchanges the process: with a spare at once, else with a pause in which requests wait. */
+  recycle(text: string): void {
+    this.#tell({ kind: "recycle", cause: { kind: "recycled", text } });
+  }
+
+  /** Lets what waits and runs finish, for a time, then ends the processes. */
+  async drain(limitMs: number): Promise<void> {
+    this.#tell({ kind: "drain" });
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, limitMs);
+    });
+    // Without a process there is nothing that could be finished.
+    if (this.#life.serving !== undefined) await Promise.race([this.engine.drained(), late]);
+    clearTimeout(timer);
+    this.#tell({ kind: "drained" });
+    await this.stop();
+  }
+
+  /** Ends the processes now. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#wake);
+    clearInterval(this.#check);
+    this.engine.close(`${this.name} version ${this.version} is not served any more`);
+    this.#tell({ kind: "stop" });
+    await this.#until(() => this.#life.processes.length === 0);
+  }
+
+  stats(): ModelStats {
+    const recent = this.counters.recent.total();
+    const quantile = (p: number): number | null => recent.quantile(p).value ?? null;
+    const processes = this.processes();
+    const pid = processes.find((one) => one.serves)?.pid;
+    const load = this.engine.load();
+    return {
+      model: this.name,
+      version: this.version,
+      state: this.phase,
+      reason: this.reason,
+      requests: this.counters.durations.count,
+      failures: Object.fromEntries(this.counters.failures),
+      ratePerSecond: recent.count / (WINDOW_MS / 1000),
+      latency: {
+        windowSeconds: WINDOW_MS / 1000,
+        n: recent.count,
+        p50Ms: quantile(0.5),
+        p99Ms: quantile(0.99),
+      },
+      queued: load.requests,
+      inFlight: load.running,
+      restarts: [...this.#restarts.values()].reduce((a, b) => a + b, 0),
+      restartsByCause: Object.fromEntries(this.#restarts),
+      pid,
+      sparePid: processes.find((one) => !one.serves)?.pid,
+      memory: pid === undefined ? undefined : memoryOf(pid),
+    };
+  }
+
+  /** Its processes: the one that serves, and another while one is kept or exchanged. */
+  processes(): readonly { readonly pid: number; readonly serves: boolean }[] {
+    return [...this.#held].flatMap(([id, { session }]) =>
+      session === undefined ? [] : [{ pid: session.pid, serves: id === this.#life.serving }],
+    );
+  }
+
+  #tell(event: LifeEvent): void {
+    const { clock, settings, onState } = this.#parts;
+    const before = this.#life;
+    const { state, actions } = stepLife(before, event, clock.monotonicMs(), settings);
+    this.#life = state;
+    if (state.cause !== undefined && state.cause !== before.cause) this.#lost(state.cause);
+    for (const action of actions) this.#act(action);
+    if (phaseOf(before) !== phaseOf(state) || before.serving !== state.serving) onState?.();
+    for (const resolve of [...this.#changed]) resolve();
+  }
+
+  #lost(cause: Cause): void {
+    this.engine.explain(`${cause.text}; a new process is being started`);
+    if (!this.#life.wasReady) return;
+    this.#restarts.set(cause.kind, (this.#restarts.get(cause.kind) ?? 0) + 1);
+    const metrics = this.#parts.metrics?.();
+    metrics?.restarted(cause.kind);
+    if (cause.kind === "out-of-memory") metrics?.outOfMemory("process-died");
+  }
+
+  #act(action: LifeAction): void {
+    if (action.kind === "wake") {
+      clearTimeout(this.#wake);
+      const delay = Math.ceil(action.atMs - this.#parts.clock.monotonicMs());
+      this.#wake = setTimeout(() => this.#tell({ kind: "tick" }), Math.max(0, delay));
+      return;
+    }
+    const { kind, process } = action;
+    if (kind === "start") {
+      const held: Held = { session: undefined, abort: new AbortController(), askedMs: undefined };
+      this.#held.set(process, held);
+      void this.#load(process, held);
+      return;
+    }
+    if (kind === "unroute") {
+      this.engine.detach(String(process));
+      return;
+    }
+    const held = present(this.#held.get(process), "actions are about processes that are there");
+    if (kind === "kill") kill(held);
+    else if (kind === "close") void close(held);
+    else {
+      const session = present(held.session, "it has been loaded");
+      if (kind === "route") this.engine.attach(String(process), session);
+      else if (kind === "warm") void this.#work(process, "warmed", () => this.#warm(session));
+      else void this.#work(process, "answered", () => this.#probe((x) => session.run(x)));
+    }
+  }
+
+  async #load(process: number, held: Held): Promise<void> {
+    const { runner, settings } = this.#parts;
+    const timer = setTimeout(() => held.abort.abort(), settings.loadLimitMs);
+    try {
+      const { signal } = held.abort;
+      const session = await runner.load(
+        { path: this.model.path },
+        { threads: settings.threads, signal },
+      );
+      held.session = session;
+      void session.exited.then((exit) => {
+        this.#held.delete(process);
+        this.#tell({ kind: "exited", process, cause: causeOf(exit) });
+      });
+      if (held.abort.signal.aborted) kill(held);
+      this.#tell({ kind: "loaded", process });
+    } catch (error) {
+      // Its process has been ended by the runner.
+      this.#held.delete(process);
+      this.#error = error;
+      const cause: Cause = { kind: "load-failed", text: `the load failed: ${messageOf(error)}` };
+      this.#tell({ kind: "exited", process, cause });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** One step on the way to ready, which may take only so long. */
+  async #work(
+    process: number,
+    done: "warmed" | "answered",
+    work: () => Promise<void>,
+  ): Promise<void> {
+    const { loadLimitMs } = this.#parts.settings;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const text = `no answer to a first question within ${loadLimitMs} ms`;
+      timer = setTimeout(() => reject(new SkipwayError("environment", text)), loadLimitMs);
+    });
+    try {
+      await Promise.race([work(), late]);
+      this.#tell({ kind: done, process });
+    } catch (error) {
+      this.#error = error;
+      this.#tell({ kind: "failed", process, cause: wrongAnswer(error) });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** The first run of a process takes longer than the others. What the first process tells is kept. */
+  async #warm(session: ChildSession): Promise<void> {
+    if (this.#learned) {
+      if (this.#known !== undefined) await session.run(this.#known.inputs);
+      return;
+    }
+    this.#known ??= await recordAnswer(session.inputs, (inputs) => session.run(inputs));
+    this.engine.setModel({ inputs: session.inputs, outputs: session.outputs, batched: false });
+    this.#learned = true;
+  }
+
+  async #probe(ask: (inputs: Tensors) => Promise<Tensors>): Promise<void> {
+    if (this.#known === undefined) return;
+    await askKnown(this.#known, `${this.name} version ${this.version}`, ask);
+  }
+
+  /** Now and then: whether the processes still answer, and rightly. */
+  #lookAfter(): void {
+    const { stuckAfterMs } = this.#parts.settings;
+    const stuck = this.engine.stuckSlot(stuckAfterMs);
+    if (stuck !== undefined) {
+      this.#stuck(Number(stuck));
+      return;
+    }
+    this.#askServing();
+    for (const { id, stage } of this.#life.processes) {
+      if (stage === "ready" && id !== this.#life.serving) this.#askSpare(id);
+    }
+  }
+
+  #stuck(process: number): void {
+    const text = `the process of the model has not answered for ${this.#parts.settings.stuckAfterMs} ms`;
+    this.#tell({ kind: "failed", process, cause: { kind: "stuck", text } });
+  }
+
+  /** Through the queue, as a client would. That the queue is full says nothing about the process. */
+  #askServing(): void {
+    const process = this.#life.serving;
+    if (process === undefined || this.#asking) return;
+    this.#asking = true;
+    const ask = async (inputs: Tensors): Promise<Tensors> =>
+      (await this.engine.submit({ inputs, priority: 1, internal: true })).outputs;
+    this.#probe(ask)
+      .catch((error: unknown) => {
+        if (this.#life.serving !== process || isBusy(error)) return;
+        this.#tell({ kind: "failed", process, cause: wrongAnswer(error) });
+      })
+      .finally(() => {
+        this.#asking = false;
+      });
+  }
+
+  #askSpare(process: number): void {
+    const { clock, settings } = this.#parts;
+    const held = this.#held.get(process);
+    const session = held?.session;
+    if (held === undefined || session === undefined) return;
+    if (held.askedMs !== undefined) {
+      if (clock.monotonicMs() - held.askedMs > settings.stuckAfterMs) this.#stuck(process);
+      return;
+    }
+    held.askedMs = clock.monotonicMs();
+    this.#probe((inputs) => session.run(inputs))
+      .catch((error: unknown) => this.#tell({ kind: "failed", process, cause: wrongAnswer(error) }))
+      .finally(() => {
+        held.askedMs = undefined;
+      });
+  }
+
+  async #until(holds: () => boolean): Promise<void> {
+    while (!holds()) {
+      await new Promise<void>((resolve) => {
+        const once = (): void => {
+          this.#changed.delete(once);
+          resolve();
+        };
+        this.#changed.add(once);
+      });
+    }
+  }
+}
+
+function kill({ session, abort }: Held): void {
+  abort.abort();
+  if (session === undefined || session.pid <= 0) return;
+  try {
+    // A stopped process takes no other signal, and does not close its end of the pipe.
+    process.kill(session.pid, "SIGKILL");
+  } catch {
+    // It has just ended by itself.
+  }
+}
+
+async function close(held: Held): Promise<void> {
+  const timer = setTimeout(() => kill(held), CLOSE_MS);
+  await held.session?.close();
+  clearTimeout(timer);
+}
