@@ -17,12 +17,8 @@ export function wrongAnswer(error: unknown): Cause {
 }
 
 /** How a process ended, as a cause. */
-export function causeOf({ code, signal }: ProcessExit): Cause {
-  if (signal === "SIGKILL") {
-    return { kind: "killed", text: "the process of the model was killed" };
-  }
-  if (signal !== null) {
-    return { kind: "crash", text: `the process of the model ended by signal ${signal}` };
-  }
-  return { kind: "exit", text: `the process of the model ended with exit code ${code}` };
+export function causeOf(exit: ProcessExit): Cause {
+  const by = exit.signal === null ? `with exit code ${exit.code}` : `by signal ${exit.signal}`;
+  const why = exit.cause === "out-of-memory" ? "; memory ran out" : "";
+  return { kind: exit.cause, text: `the process of the model ended ${by}${why}` };
 }
