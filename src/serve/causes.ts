@@ -19,5 +19,6 @@ export function wrongAnswer(error: unknown): Cause {
 /** How a process ended, as a cause. */
 export function causeOf(exit: ProcessExit): Cause {
   const by = exit.signal === null ? `with exit code ${exit.code}` : `by signal ${exit.signal}`;
-  return { kind: exit.cause, text: `the process of the model ended ${by}` };
+  const why = exit.cause === "out-of-memory" ? "; memory ran out" : "";
+  return { kind: exit.cause, text: `the process of the model ended ${by}${why}` };
 }

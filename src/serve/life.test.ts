@@ -52,6 +52,7 @@ function stepChecked(model: Model, event: LifeEvent, nowMs: number, spare: boole
   const running = new Set(model.running);
   const ordered = new Set(model.ordered);
   let { routed } = model;
+  let lost = 0;
   if (event.kind === "exited") running.delete(event.process);
   for (const action of actions) {
     if (action.kind === "wake") {
@@ -59,7 +60,9 @@ function stepChecked(model: Model, event: LifeEvent, nowMs: number, spare: boole
       continue;
     }
     const { kind, process } = action;
-    if (kind === "start") {
+    if (kind === "lost") {
+      lost++;
+    } else if (kind === "start") {
       expect(running.has(process)).toBe(false);
       running.add(process);
     } else if (kind === "route") {
@@ -73,6 +76,9 @@ function stepChecked(model: Model, event: LifeEvent, nowMs: number, spare: boole
       if (kind === "kill" || kind === "close") ordered.add(process);
     }
   }
+  // What stops to serve while it ought to is counted, also where a spare takes over in the same step.
+  const stopped = model.routed !== undefined && model.routed !== routed;
+  if (stopped && state.wanted === "serve") expect(lost).toBe(1);
   // Requests go to one process that answered its question, is alive and was not told to end.
   expect(routed).toBe(state.serving);
   if (routed !== undefined) {
@@ -169,6 +175,7 @@ describe("the life of a version", () => {
       return [
         phaseOf(state),
         next.actions
+          .filter(({ kind }) => kind !== "lost")
           .map((a) => (a.kind === "wake" ? `wake ${a.atMs}` : `${a.kind} ${a.process}`))
           .join(", "),
       ];

@@ -69,6 +69,8 @@ export type LifeAction =
   | { readonly kind: "start" | "warm" | "probe"; readonly process: number }
   /** Requests go to it from now on; or do not any more. */
   | { readonly kind: "route" | "unroute"; readonly process: number }
+  /** It was given up: to be counted, and told to who asks why. */
+  | { readonly kind: "lost"; readonly process: number; readonly cause: Cause }
   /** End it: at once, or once what it computes is done. */
   | { readonly kind: "kill" | "close"; readonly process: number }
   | { readonly kind: "wake"; readonly atMs: number };
@@ -245,6 +247,7 @@ function lost(draft: Draft, id: number, cause: Cause, nowMs: number, actions: Li
     actions.push({ kind: "unroute", process: id });
   }
   draft.cause = cause;
+  actions.push({ kind: "lost", process: id, cause });
   if (draft.wanted !== "serve") return;
   if (!draft.wasReady) {
     // The same file would fail again: whoever asked for it is told, and may ask again.
@@ -263,7 +266,11 @@ function recycle(draft: Draft, cause: Cause, actions: LifeAction[]): void {
   draft.serving = undefined;
   draft.cause = cause;
   setStage(draft, id, "ending");
-  actions.push({ kind: "unroute", process: id }, { kind: "close", process: id });
+  actions.push(
+    { kind: "unroute", process: id },
+    { kind: "lost", process: id, cause },
+    { kind: "close", process: id },
+  );
 }
 
 /** What serves goes on until all is answered; the others end now. */

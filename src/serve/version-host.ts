@@ -259,7 +259,6 @@ export class VersionHost implements ServedVersion {
     const before = this.#life;
     const { state, actions } = stepLife(before, event, clock.monotonicMs(), settings);
     this.#life = state;
-    if (state.cause !== undefined && state.cause !== before.cause) this.#lost(state.cause);
     for (const action of actions) this.#act(action);
     if (phaseOf(before) !== phaseOf(state) || before.serving !== state.serving) onState?.();
     for (const resolve of [...this.#changed]) resolve();
@@ -286,6 +285,10 @@ export class VersionHost implements ServedVersion {
       const held: Held = { session: undefined, abort: new AbortController(), askedMs: undefined };
       this.#held.set(process, held);
       void this.#load(process, held);
+      return;
+    }
+    if (kind === "lost") {
+      this.#lost(action.cause);
       return;
     }
     if (kind === "unroute") {
