@@ -8,6 +8,7 @@ import { census } from "./census.bench.ts";
 import { conditional } from "./conditional.bench.ts";
 import { hop } from "./hop.bench.ts";
 import { memory } from "./memory.bench.ts";
+import { metrics } from "./metrics.bench.ts";
 import { picture } from "./picture.bench.ts";
 import { read } from "./read.bench.ts";
 import { startup } from "./startup.bench.ts";
@@ -37,6 +38,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   conditional,
   hop,
   memory,
+  metrics,
   picture,
   read,
   startup,

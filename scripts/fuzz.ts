@@ -1,6 +1,7 @@
 // `npm run fuzz -- [--files N] [--seed S] [--fixtures DIR]`: damaged model files. Each must be read or be
 // refused with a finding: no crash, no hang above one second, no memory that grows. The canonical form of
 // a sample must be its own canonical form. Prints its seed, with which a failure comes again.
+// `npm run fuzz -- wire …`: requests in place of files (fuzz-wire.ts).
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -17,6 +18,7 @@ import { modelOf } from "../src/onnx/onnx-model.ts";
 import { readModel } from "../src/onnx/read.ts";
 import { encodeModel } from "../src/onnx/write.ts";
 import { DAMAGES } from "../test/damage.ts";
+import { fuzzTheWire } from "./fuzz-wire.ts";
 
 const SECONDS_MAX = 1;
 const GROWTH_BYTES_MAX = 512 * 1024 * 1024;
@@ -94,4 +96,4 @@ function seedFiles(folder: string | undefined): Uint8Array[] {
   return files;
 }
 
-process.exitCode = main();
+process.exitCode = process.argv[2] === "wire" ? await fuzzTheWire(process.argv.slice(3)) : main();

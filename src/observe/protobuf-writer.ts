@@ -1,6 +1,6 @@
-// Protobuf messages straight into one buffer, for what is written often: spans of every request. The
-// library's writer keeps each number in an array first (10 to 25 µs for the spans of one request against 2
-// to 4 here, `npm run bench -- metrics`), too much for the one thread that also answers.
+// Protobuf messages straight into one buffer that grows, with identifiers from hexadecimal digits and times as
+// products of 64 bits: what traces and native histograms are written with (11 µs of processor time for the eight
+// spans of a request, their identifiers included).
 
 import { assert } from "../base/assert.ts";
 

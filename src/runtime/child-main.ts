@@ -11,7 +11,7 @@ import { FrameChannel } from "./frame-channel.ts";
 import { type Frame, partsOf, type Sent } from "./frames.ts";
 import { Garbage } from "./garbage.ts";
 import { processMemory } from "./memory-probe.ts";
-import { loadBinding } from "./ort.ts";
+import { loadBindingAlone } from "./ort.ts";
 import { OrtSession } from "./ort-session.ts";
 import type { ModelSource } from "./runner.ts";
 import { verified } from "./verified-model.ts";
@@ -19,7 +19,6 @@ import { verified } from "./verified-model.ts";
 process.on("SIGINT", () => undefined);
 process.on("SIGTERM", () => undefined);
 process.on("SIGHUP", () => undefined);
-endWithParent(Number(process.argv[2]));
 preferAsVictim();
 
 /** Runs after which the event loop has a turn: what V8 has put off (memory to free) is done there. */
@@ -29,6 +28,7 @@ const channel = new FrameChannel(3);
 let session: OrtSession | undefined;
 const garbage = new Garbage();
 let runs = 0;
+let watching = false;
 
 type Answer = Omit<Sent, "id">;
 
@@ -40,7 +40,7 @@ function answerOf(frame: Frame): Answer | Promise<Answer> {
     case "load":
       return load(frame);
     case "prepare":
-      return loadBinding().then(() => ({ header: { kind: "prepared" } }));
+      return loadBindingAlone().then(() => ({ header: { kind: "prepared" } }));
     case "memory":
       return { header: { kind: "memory", memory: processMemory() } };
     default:
@@ -58,6 +58,7 @@ function run({ header, tensors }: Frame): Answer {
 }
 
 async function load({ header, tensors }: Frame): Promise<Answer> {
+  watchParent();
   const bytes = tensors.get("model")?.data.bytes;
   const source: ModelSource =
     bytes === undefined
@@ -66,10 +67,19 @@ async function load({ header, tensors }: Frame): Promise<Answer> {
   // Made by our own parent, whose side of this is typed.
   const options = (header["options"] ?? {}) as ChildSessionOptions;
   const files = await verified(source, options.digest);
-  session = await OrtSession.open(source, options);
+  session = await OrtSession.open(source, options, loadBindingAlone);
   await files.recheck();
   const ends = { inputs: [...session.inputs], outputs: [...session.outputs] };
   return { header: { kind: "loaded", ...ends } };
+}
+
+/**
+ * A read that waits sees the end of the parent by itself; what loads or computes does not. So the watch, which takes
+ * as long to start as the runtime, is not there before the first model.
+ */
+function watchParent(): void {
+  if (!watching) endWithParent(Number(process.argv[2]));
+  watching = true;
 }
 
 /** Where memory ends, the system shall kill a model and not the server: each may raise its own score. */
@@ -135,6 +145,7 @@ async function serveOne(): Promise<void> {
     frame.tensors,
     (answer.parts ?? []).flatMap(({ pieces }) => pieces),
   );
+  if (frame.header["kind"] === "prepare") watchParent();
 }
 
 for (;;) {

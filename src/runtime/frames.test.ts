@@ -44,10 +44,18 @@ const tensors = fc
     { maxKeys: 3 },
   )
   .map((found) => new Map(Object.entries(found)));
-/** Some of them twice. */
+/** Some of them twice, and in between with their axes in another order: as many bytes, another header. */
 const messages = fc
   .array(fc.tuple(tensors, fc.boolean()), { minLength: 1, maxLength: 4 })
-  .map((list) => list.flatMap(([found, again]) => (again ? [found, found] : [found])));
+  .map((list) =>
+    list.flatMap(([found, again]) => (again ? [found, turned(found), found] : [found])),
+  );
+
+function turned(found: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> {
+  return new Map(
+    [...found].map(([name, value]) => [name, { ...value, shape: value.shape.toReversed() }]),
+  );
+}
 
 function encodeFrame(id: number, header: Frame["header"], parts: readonly Part[] = []) {
   return new FrameEncoder().encode({ id, header, parts });
@@ -74,7 +82,7 @@ function framed(list: readonly ReadonlyMap<string, Tensor>[]): Frame[] {
   return list.map((found, i) => ({
     id: i + 4_000_000_000,
     // Like the one before, or another.
-    header: { note: `é ${"x".repeat(i >> 1)}` },
+    header: { note: `é ${"x".repeat(i >> 2)}` },
     computeMs: i / 3,
     tensors: found,
   }));

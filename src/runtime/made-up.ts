@@ -126,7 +126,12 @@ function repeated(tile: Uint8Array, length: number): Uint8Array {
 }
 
 /** Failures that are the made-up inputs' fault, or the way's: sizes inside, answers that cannot be sent. */
-const INCONCLUSIVE = new Set(["runtime/failed", "runtime/too-large", "runtime/dtype"]);
+const INCONCLUSIVE = new Set([
+  "runtime/failed",
+  "runtime/out-of-memory",
+  "runtime/too-large",
+  "runtime/dtype",
+]);
 
 /** Whether a run on made-up inputs failed in a way that says nothing about the model. */
 export function inconclusive(error: unknown): boolean {

@@ -34,10 +34,15 @@ export class OrtSession {
   /**
    * Loads a model.
    *
+   * @param load How the runtime is loaded, where this process has a way of its own.
    * @throws SkipwayError `input` when the runtime refuses it; `environment` when there is no runtime.
    */
-  static async open(model: ModelSource, options: SessionOptions = {}): Promise<OrtSession> {
-    const Binding = await loadBinding();
+  static async open(
+    model: ModelSource,
+    options: SessionOptions = {},
+    load: typeof loadBinding = loadBinding,
+  ): Promise<OrtSession> {
+    const Binding = await load();
     options.signal?.throwIfAborted();
     try {
       const session = opened(new Binding(), model, settingsOf(options));

@@ -1,6 +1,7 @@
 // The only file that names onnxruntime-node. It is an optional dependency (its install script fetches
 // from elsewhere), so it is loaded when the first session needs it, and its absence is explained.
 
+import { createRequire } from "node:module";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 
@@ -78,6 +79,48 @@ export async function loadBinding(): Promise<new () => BindingSession> {
   initOrt();
   // Their types are of tensor classes; at run time plain objects with the same fields are taken.
   return binding.InferenceSession as unknown as new () => BindingSession;
+}
+
+/** What the binding makes of a result. The package's own class has checks and methods that nobody here asks for. */
+class ResultTensor implements BindingTensor {
+  readonly type: string;
+  readonly data: BindingTensor["data"];
+  readonly dims: readonly number[];
+  readonly location = "cpu";
+
+  constructor(type: string, data: BindingTensor["data"], dims: readonly number[]) {
+    this.type = type;
+    this.data = data;
+    this.dims = dims;
+  }
+}
+
+/** The native module: what `dist/binding.js` of the package loads and sets up. */
+interface NativeModule {
+  readonly InferenceSession: new () => BindingSession;
+  initOrtOnce(logLevel: number, tensor: typeof ResultTensor, isMainThread: boolean): void;
+}
+
+/** 4: fatal; errors come back as exceptions. */
+const LOG_LEVEL = 4;
+
+/**
+ * As `loadBinding`, without the package around it, which is most of the time that it takes to load. For a process
+ * that nobody else shares: the class of results is set once for all of it.
+ *
+ * @throws SkipwayError `environment` as `loadOrt`.
+ */
+export async function loadBindingAlone(): Promise<new () => BindingSession> {
+  const { platform, arch } = process;
+  try {
+    const file = `onnxruntime-node/bin/napi-v6/${platform}/${arch}/onnxruntime_binding.node`;
+    const native = createRequire(import.meta.url)(file) as NativeModule;
+    native.initOrtOnce(LOG_LEVEL, ResultTensor, true);
+    return native.InferenceSession;
+  } catch {
+    // Not where this version has it, or not for this machine: the package says what is wrong.
+    return loadBinding();
+  }
 }
 
 /** What the installed runtime can do. */

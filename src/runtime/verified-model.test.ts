@@ -132,11 +132,18 @@ describe("a model's file, as its process loads it", () => {
 
   test("is found to name files wherever the key lies in its blocks", async () => {
     const path = await savedBeside();
-    const model = weighted();
-    for (const bytes of [4_194_290, 4_194_297, 4_194_304]) {
-      // Text before the weights moves the key across the border of what is read at once.
-      const graph = { ...model.graph, name: "n".repeat(bytes - 100) };
-      await modelOf(graph).save(path, { externalData: { location: "w.data", bytesMin: 0 } });
+    const { graph } = weighted();
+    const block = 4_194_304;
+    const save = async (letters: number): Promise<number> => {
+      const named = modelOf({ ...graph, name: "n".repeat(letters) });
+      await named.save(path, { externalData: { location: "w.data", bytesMin: 0 } });
+      return (await readFile(path)).indexOf("location");
+    };
+    // Text before the weights moves the key across the border of what is read at once.
+    const letters = block - 1000;
+    const at = await save(letters);
+    for (const before of [0, 1, 4, 7, 8, 9]) {
+      expect(await save(letters + block - before - at)).toBe(block - before);
       const seen = await verified({ path }, undefined);
       await appendFile(join(folder, "m", "w.data"), Buffer.from([0]));
       expect(await idsOf(seen.recheck())).toEqual(["runtime/changed"]);

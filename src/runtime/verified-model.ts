@@ -1,7 +1,7 @@
 // What is loaded is what was checked: the digest of the file, and where its external data lies, before the runtime
 // opens it; and that nothing was exchanged by the time it has read it.
 
-import { createHash } from "node:crypto";
+import type { Hash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
@@ -47,7 +47,7 @@ export async function verified(source: ModelSource, digest: string | undefined):
   if ("path" in source) return verifiedFile(source.path, digest);
   const name = source.name ?? "model";
   if (digest !== undefined) {
-    const found = createHash("sha256").update(source.bytes).digest("hex");
+    const found = (await sha256()).update(source.bytes).digest("hex");
     if (`sha256:${found}` !== digest) throw otherDigest(name, found, digest);
   }
   const { buffer, byteOffset, byteLength } = source.bytes;
@@ -66,8 +66,12 @@ async function verifiedFile(path: string, digest: string | undefined): Promise<V
   if (handle === undefined) return { recheck: () => Promise.resolve() };
   try {
     const before = await identityOf(path, handle);
-    const { hex, marked } = await scanned(handle);
-    if (digest !== undefined && `sha256:${hex}` !== digest) throw otherDigest(path, hex, digest);
+    const hash = digest === undefined ? undefined : await sha256();
+    const marked = await scanned(handle, hash);
+    const found = hash?.digest("hex");
+    if (found !== undefined && digest !== undefined && `sha256:${found}` !== digest) {
+      throw otherDigest(path, found, digest);
+    }
     const seen = new Map([[path, before]]);
     if (marked) for (const [file, id] of await filesBeside(path)) seen.set(file, id);
     return { recheck: () => recheck(seen) };
@@ -76,16 +80,22 @@ async function verifiedFile(path: string, digest: string | undefined): Promise<V
   }
 }
 
-async function scanned(handle: FileHandle): Promise<{ hex: string; marked: boolean }> {
-  const hash = createHash("sha256");
+/** OpenSSL is loaded for those who ask for a digest. */
+async function sha256(): Promise<Hash> {
+  const { createHash } = await import("node:crypto");
+  return createHash("sha256");
+}
+
+/** Whether the file may name others; all of it goes into the hash. */
+async function scanned(handle: FileHandle, hash: Hash | undefined): Promise<boolean> {
   const overlap = KEY.byteLength;
   const buffer = Buffer.allocUnsafeSlow(BLOCK_BYTES + overlap);
   let marked = false;
   for (let kept = 0; ; ) {
     const { bytesRead } = await handle.read(buffer, kept, BLOCK_BYTES, null);
-    if (bytesRead === 0) return { hex: hash.digest("hex"), marked };
+    if (bytesRead === 0) return marked;
     const end = kept + bytesRead;
-    hash.update(buffer.subarray(kept, end));
+    hash?.update(buffer.subarray(kept, end));
     marked ||= mayNameFiles(buffer.subarray(0, end));
     // The key may lie across two blocks.
     kept = Math.min(overlap, end);

@@ -91,3 +91,8 @@ export function portError(host: string, port: number, cause: unknown): SkipwayEr
     diagnostics: [found],
   });
 }
+
+/** The id of an error's first finding. */
+export function idOf(error: unknown): string | undefined {
+  return error instanceof SkipwayError ? error.diagnostics[0]?.id : undefined;
+}

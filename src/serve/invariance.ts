@@ -43,8 +43,8 @@ const ROWS = 5;
 const TIED_SHARE = 0.1;
 
 /**
- * Relative. Kernels for several rows add up in another order: far above what that was seen to make
- * (docs/design/admission.md), and far below what a shared statistic makes of them.
+ * Relative. Kernels for several rows add up in another order: five networks of the tests stay within half of
+ * this, and a statistic of the batch is far beyond it.
  */
 const TOLERANCE: Readonly<Partial<Record<DType, number>>> = {
   float64: 1e-4,

@@ -85,7 +85,7 @@ export class ModelServer {
 
   constructor(options: ServerOptions) {
     this.#drainMs = options.drainMs ?? DRAIN_MS;
-    const { clock = systemClock, source = this.#given } = options;
+    const { clock = systemClock, source = this.#given, traces } = options;
     this.#process = new ProcessWatch(clock);
     this.#metrics = new ServerMetrics(clock, this.#process);
     this.fleet = fleetOf(options, { source, metrics: this.#metrics, drainMs: this.#drainMs });
@@ -95,11 +95,12 @@ export class ModelServer {
         readings: readingsOf(host),
       })),
     );
+    this.#exporter = traces?.otlp && new OtlpExporter(traces.otlp);
+    const observer = this.#observer(options);
     this.fleet.onState(() => this.#notify());
-    this.#exporter = options.traces?.otlp && new OtlpExporter(options.traces.otlp);
     this.guard = new Guard(options.access);
     this.#certificates = options.certificates;
-    this.app = buildApp({ ...options, guard: this.guard, observer: this.#observer(options) });
+    this.app = buildApp({ ...options, guard: this.guard, observer });
     registerLogin(this.app, this.guard);
     this.#source = {
       version: options.version,
@@ -109,6 +110,7 @@ export class ModelServer {
       ready: () => this.ready(),
       repository: repositoryOf(this.fleet),
       onState: (listener) => this.onState(listener),
+      observer,
     };
     registerOip(this.app, this.#source);
     registerControl(this.app, this.fleet);

@@ -1,5 +1,5 @@
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { float32 } from "../graph/tensor.ts";
@@ -121,7 +121,9 @@ describe("a request that went all the way", () => {
 });
 
 /** Clients that go away once the model has begun to compute their question, by what they ask. */
-const leaving = new Map<number, AbortController>();
+const leaving = new Map<number, () => void>();
+
+const ENDED: ProcessExit = { code: 0, signal: null, cause: "exit", lastWords: "" };
 
 /** Runs that end once a client has gone away. */
 const gone: (() => void)[] = [];
@@ -142,7 +144,7 @@ async function serverWith(options: Partial<ConstructorParameters<typeof ModelSer
       const [kind] = new Float32Array(new Uint8Array(inputs.get("x")?.data.bytes ?? []).buffer);
       if (kind === 1) throw new Error("kernel");
       if (kind === 3) throw new RequestError(503, "process-died", "it died");
-      leaving.get(kind ?? 0)?.abort();
+      leaving.get(kind ?? 0)?.();
       if (leaving.has(kind ?? 0)) await new Promise<void>((resolve) => gone.push(resolve));
       return new Map([["y", float32([1], [5])]]);
     },
@@ -150,7 +152,7 @@ async function serverWith(options: Partial<ConstructorParameters<typeof ModelSer
     kill: () => undefined,
     resetPeak: () => false,
     memory: async () => ({ residentBytes: 0, peakResidentBytes: 0 }),
-    close: async () => exit({ code: 0, signal: null, cause: "exit", lastWords: "" }),
+    close: async () => exit(ENDED),
     [Symbol.asyncDispose]: async () => undefined,
   };
   const runner = { name: "here", load: async () => session };
@@ -193,11 +195,15 @@ describe("through a server", () => {
       "no version": () => infer(at, bodyOf(0), { path: "/v2/models/m/versions/9/infer" }),
       "other site": () => infer(at, bodyOf(0), { headers: { origin: "http://elsewhere" } }),
       "goes away": () => {
-        const controller = new AbortController();
         const own = 100 + leaving.size;
-        leaving.set(own, controller);
-        const asked = infer(at, bodyOf(own), { signal: controller.signal }).catch(() => undefined);
-        return asked;
+        const { port } = new URL(at);
+        const socket = connect({ host: "127.0.0.1", port: Number(port) });
+        // One that only closes its side still gets its answer.
+        leaving.set(own, () => socket.resetAndDestroy());
+        const body = bodyOf(own);
+        const head = ["POST /v2/models/m/infer HTTP/1.1", `host: 127.0.0.1:${port}`];
+        socket.write([...head, `content-length: ${body.length}`, "", body].join("\r\n"));
+        return new Promise((resolve) => socket.once("close", resolve));
       },
     };
     await fc.assert(

@@ -87,6 +87,30 @@ export function inputsSummary(
   return { rows: rows ?? 1, shape };
 }
 
+/** Says when a request waited, when its batch was on its way, and when that ran, all ending at `endMs`. */
+export function tellPhases(
+  observe: PhaseSink | undefined,
+  ran: {
+    readonly batch: number;
+    readonly rows: number;
+    readonly sentMs: number;
+    readonly queueMs: number;
+    /** Of the batch alone, without waiting for the one before it. */
+    readonly tookMs: number;
+    /** Inside the model, where its process says so. */
+    readonly inferMs: number | undefined;
+    readonly endMs: number;
+  },
+): void {
+  if (observe === undefined) return;
+  const { sentMs, endMs, tookMs } = ran;
+  const beganMs = endMs - Math.min(tookMs, ran.inferMs ?? tookMs);
+  observe.phase("queue", sentMs - ran.queueMs, sentMs);
+  observe.phase("batch", sentMs, beganMs);
+  observe.phase("infer", beganMs, endMs);
+  observe.batched({ id: ran.batch, rows: ran.rows });
+}
+
 /** Statuses by which the server refuses a request that could be right. */
 const REFUSALS: ReadonlySet<number> = new Set([401, 403, 429, 503, 504, 507]);
 /** Answered with these by a run that failed; everything else of theirs was not taken on. */

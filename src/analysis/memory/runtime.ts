@@ -81,9 +81,7 @@ export function runtimeMemory(
   graph: Graph,
   { pattern = false }: RuntimeOptions = {},
 ): RuntimeMemory {
-  const first = planned(graph, new Set());
-  const later = pattern ? planned(graph, new Set(), true) : first;
-  const peak = later.peakBytes > first.peakBytes ? later : first;
+  const peak = planned(graph, new Set(), pattern);
   // The binding copies the outputs into JavaScript's own memory before it lets go of them.
   const names = (values: Graph["inputs"]): ValueName[] => values.map(({ name }) => name);
   const inputs = names(graph.inputs).filter((name) => !graph.initializers.has(name));
@@ -100,24 +98,35 @@ function planned(graph: Graph, elsewhere: ReadonlySet<ValueName>, pattern = fals
   nodes.forEach((node, step) => {
     plan.step(node, step);
   });
-  const own = plan.buffers.filter(({ output }) => !output);
-  const block = pattern ? patternBytes(own) : 0;
-  const apart = pattern ? plan.buffers.filter(({ output }) => output) : plan.buffers;
+  // The caller holds its inputs until the run is over.
+  const inputs = graph.inputs
+    .map(({ name }) => name)
+    .filter((name) => !elsewhere.has(name) && !graph.initializers.has(name));
+  const inputBytes = bytesOf(graph, inputs);
+  const first = peakOf(graph, nodes, plan.buffers, { heldBytes: inputBytes, apart: plan.buffers });
+  if (!pattern) return first;
+  const block = patternBytes(plan.buffers.filter(({ output }) => !output));
+  const outputs = plan.buffers.filter(({ output }) => output);
+  const heldBytes = inputBytes + block;
+  const later = peakOf(graph, nodes, plan.buffers, { heldBytes, apart: outputs });
+  return later.peakBytes > first.peakBytes ? later : first;
+}
+
+/** The most that is held while a node runs: `heldBytes` all the time, and those of the buffers that are `apart`. */
+function peakOf(
+  graph: Graph,
+  nodes: readonly Node[],
+  buffers: readonly Buffer[],
+  { heldBytes, apart }: { heldBytes: number; apart: readonly Buffer[] },
+): RuntimeMemory {
   const change = new Float64Array(nodes.length + 1);
   const taken = new Float64Array(nodes.length + 1);
+  for (const { bytes, from } of buffers) taken[from] = (taken[from] ?? 0) + bytes;
   for (const { bytes, from, until } of apart) {
     change[from] = (change[from] ?? 0) + bytes;
     change[until + 1] = (change[until + 1] ?? 0) - bytes;
-    taken[from] = (taken[from] ?? 0) + bytes;
   }
-  // The caller holds its inputs until the run is over.
-  const inputs = graph.inputs.map(({ name }) => name).filter((name) => !elsewhere.has(name));
-  let held =
-    block +
-    bytesOf(
-      graph,
-      inputs.filter((name) => !graph.initializers.has(name)),
-    );
+  let held = heldBytes;
   let peak = { peakBytes: held, peakNode: "" };
   nodes.forEach((node, step) => {
     held += change[step] ?? 0;
@@ -182,7 +191,18 @@ function bytesOf(graph: Graph, names: readonly ValueName[]): number {
  * The order in which the runtime runs the nodes, whatever order the file has: depth first from the ends, the
  * last in the file first, and what a node reads likewise (`GraphViewer`, `Graph::ReverseDFSFrom`).
  */
-export function runtimeOrder(graph: Graph): Node[] {
+export function runtimeOrder(graph: Graph): readonly Node[] {
+  const known = orders.get(graph.nodes);
+  if (known !== undefined) return known;
+  const order = orderOf(graph);
+  orders.set(graph.nodes, order);
+  return order;
+}
+
+/** The same for all shapes of one graph. */
+const orders = new WeakMap<readonly Node[], readonly Node[]>();
+
+function orderOf(graph: Graph): Node[] {
   const { producers, positions } = indexOf(graph);
   const before = new Map(
     graph.nodes.map((node) => {

@@ -7,7 +7,7 @@ import { GARBAGE_BYTES } from "../../runtime/garbage.ts";
 import { inconclusive, MADE_UP_SIZES, madeUpInputs } from "../../runtime/made-up.ts";
 import type { MemoryReading, Session, Tensors } from "../../runtime/runner.ts";
 import type { InputShapes } from "./batch-axis.ts";
-import type { Calibration, Probe } from "./memory-model.ts";
+import { type Calibration, type Probe, SLOPE_BYTES } from "./memory-model.ts";
 import type { RunPlanner } from "./planned.ts";
 
 /** A process in which a model has just been loaded, and that answers nobody else yet. */
@@ -23,7 +23,7 @@ export interface CalibrationOptions {
   readonly clock: Clock;
   /** What the process may hold meanwhile: what the ledger has for it. */
   readonly budgetBytes: number;
-  /** For the larger run. Default 2,000 ms. */
+  /** For the larger run; four times that until it shows a slope. Default 2,000 ms. */
   readonly timeMs?: number;
 }
 
@@ -32,6 +32,8 @@ const RUNS = 2;
 /** What the larger probe is to take beyond the smaller: three times what else goes on in a process. */
 const WIDE_BYTES = 25_165_824;
 const ROWS_MAX = 256;
+/** A slope is worth so many times the time: without it all that follows is a guess, on a busy machine, too. */
+const PATIENCE = 4;
 
 /** What a run of one probe was. */
 interface Measured {
@@ -83,7 +85,8 @@ function largerRows(
   let chosen = 1;
   for (let rows = 2; rows <= ROWS_MAX; rows *= 2) {
     const planned = at(rows) ?? base + (rows - 1) * probe.growthBytes;
-    const slow = RUNS * rows * tookMs > timeMs;
+    const tellsSlope = (at(chosen) ?? 0) - base >= SLOPE_BYTES;
+    const slow = RUNS * rows * tookMs > (tellsSlope ? timeMs : PATIENCE * timeMs);
     // Half as much again for what no plan knows.
     const large = residentBytes + 1.5 * planned + 4 * GARBAGE_BYTES > budgetBytes;
     if (slow || large) break;

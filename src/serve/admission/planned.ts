@@ -4,10 +4,9 @@
 import { fusedForRuntime } from "../../analysis/memory/fused.ts";
 import { lifetimesOf } from "../../analysis/memory/liveness.ts";
 import { runtimeMemory } from "../../analysis/memory/runtime.ts";
-import { bindBatch } from "../../analysis/memory.ts";
 import { canonicalize } from "../../canonical/canonical.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
-import type { Graph, Value } from "../../graph/graph.ts";
+import { type Graph, subgraphs, type Value } from "../../graph/graph.ts";
 import { typeOf } from "../../graph/query.ts";
 import { UNKNOWN_DIM } from "../../graph/shape.ts";
 import { valueBytes } from "../../ops/rules.ts";
@@ -36,7 +35,7 @@ export class RunPlanner {
   readonly #buckets = new Map<string, Map<number, PlannedRun | undefined>>();
 
   constructor(graph: Graph, batched: boolean) {
-    this.#graph = inferShapes(canonicalize(graph, { idioms: false }));
+    this.#graph = fusedForRuntime(inferShapes(canonicalize(graph, { idioms: false })));
     this.batched = batched;
   }
 
@@ -104,14 +103,22 @@ function planOf(graph: Graph, shapes: InputShapes): PlannedRun | undefined {
     });
     return { ...value, shape };
   });
-  const bound = bindBatch({ ...graph, inputs }, 1, Object.fromEntries(sizes));
-  const fused = fusedForRuntime(bound);
-  if (lifetimesOf(fused).unknown > 0) return undefined;
+  // In its form already: its nodes, and so their order, are the same for all shapes.
+  const bound = inferShapes({ ...graph, inputs }, sizes);
+  if (hasUnknown(bound)) return undefined;
   const ends = [...bound.inputs, ...bound.outputs].filter(
     ({ name }) => !bound.initializers.has(name),
   );
   return {
-    peakBytes: runtimeMemory(fused, { pattern: true }).peakBytes,
+    peakBytes: runtimeMemory(bound, { pattern: true }).peakBytes,
     endsBytes: ends.reduce((sum, { name }) => sum + (valueBytes(typeOf(bound, name)) ?? 0), 0),
   };
+}
+
+/** Whether there is a value whose size is not known: it would count as nothing. */
+function hasUnknown(graph: Graph): boolean {
+  if (graph.nodes.some((node) => subgraphs(node).length > 0)) return lifetimesOf(graph).unknown > 0;
+  return graph.nodes.some(({ outputs }) =>
+    outputs.some((name) => name !== "" && valueBytes(typeOf(graph, name)) === undefined),
+  );
 }

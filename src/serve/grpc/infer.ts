@@ -10,16 +10,44 @@ import { endAt } from "../http/oip-infer.ts";
 import { hostOf, type OipSource } from "../http/oip-source.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "../inference.ts";
 import { deadlineOf, keyOf, priorityOf } from "../schedule.ts";
+import { inputsSummary, type RequestWatch } from "../tracing.ts";
 import type { GrpcCall } from "./call.ts";
 
 /** A call without its bytes, which were read. */
 type Caller = Omit<GrpcCall, "message">;
 
-/** Asks a model. @throws RequestError */
+/** Asks a model, under observation. @throws RequestError */
 export async function infer(
   source: OipSource,
   decoded: GrpcInferRequest,
   caller: Caller,
+): Promise<GrpcInferAnswer> {
+  const watch = source.observer?.begin({
+    protocol: "grpc",
+    requestId: caller.requestId,
+    traceparent: caller.header("traceparent"),
+    tracestate: caller.header("tracestate"),
+    model: decoded.model,
+    version: decoded.version,
+    startMs: caller.arrivedMs,
+  });
+  try {
+    const answer = await inferWatched(source, decoded, caller, watch);
+    watch?.end({ status: 200, reason: undefined, bytesIn: 0, bytesOut: 0 });
+    return answer;
+  } catch (error) {
+    const { status, reason } = requestErrorOf(error, caller.signal);
+    const named = status === 404 ? "not-found" : reason;
+    watch?.end({ status, reason: named, bytesIn: 0, bytesOut: 0 });
+    throw error;
+  }
+}
+
+async function inferWatched(
+  source: OipSource,
+  decoded: GrpcInferRequest,
+  caller: Caller,
+  watch: RequestWatch | undefined,
 ): Promise<GrpcInferAnswer> {
   const host = hostOf(source, { name: decoded.model, version: decoded.version });
   const { parsed, raw } = decoded;
@@ -27,7 +55,9 @@ export async function infer(
   const { request } = parsed;
   const faults = outputFaults(host.outputs, { ...request, parameters: AS_BYTES });
   if (faults.length > 0) refuse(host, sentenceOf(faults));
-  const { outputs, version } = await ask(host, callOf(host, request, caller), caller);
+  const call = callOf(host, request, caller);
+  watch?.received({ ...inputsSummary(request.inputs), deadlineMs: call.deadlineMs });
+  const { outputs, version } = await ask(host, { ...call, observe: watch }, caller);
   const answer = withClasses(request, outputs);
   if (!raw && tooLongForContents(answer)) {
     const text = "the answer is too long for typed contents; send raw_input_contents for a raw one";

@@ -61,7 +61,7 @@ export function nodeServer(
   if (certificates !== undefined && server instanceof https.Server) certificates.renew(server);
   // The parser drops what is above this number without a word; ours is checked where it can be answered.
   server.maxHeadersCount = 0;
-  server.maxConnections = limits.connectionsMax;
+  server.maxConnections = limits.httpConnectionsMax;
   server.on("checkContinue", listener);
   server.on("checkExpectation", (_request, response: http.ServerResponse) => {
     endWith(response, 417, "only the expectation 100-continue is known here");

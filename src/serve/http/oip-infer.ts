@@ -25,10 +25,10 @@ export async function answerInference(
   clock: Clock = systemClock,
 ): Promise<void> {
   const arrivedMs = clock.monotonicMs() - reply.elapsedTime;
-  const asked = readRequest(host, request);
   const watch = watchOf(request);
-  watch?.received(inputsSummary(asked.inputs));
+  const asked = readRequest(host, request);
   const call = callOf(host, asked, request, arrivedMs);
+  watch?.received({ ...inputsSummary(asked.inputs), deadlineMs: call.deadlineMs });
   const ended = new AbortController();
   const timer = endAt(call.deadlineMs, clock, ended);
   reply.raw.once("close", () => {

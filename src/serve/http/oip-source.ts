@@ -4,6 +4,7 @@ import type { FastifyRequest } from "fastify";
 import { RequestError } from "../errors.ts";
 import type { Repository } from "../extensions.ts";
 import type { ServedVersion } from "../inference.ts";
+import type { RequestObserver } from "../tracing.ts";
 
 /** What the routes need of the server. */
 export interface OipSource {
@@ -17,6 +18,8 @@ export interface OipSource {
   ready(): boolean;
   /** What loads and unloads models; without it there are no such routes. */
   readonly repository?: Repository | undefined;
+  /** Sees the requests to models that come over gRPC; the HTTP application has its own hook. */
+  readonly observer?: RequestObserver | undefined;
 }
 
 /** The parameters of a path. */

@@ -57,8 +57,8 @@ function headersFault(rawHeaders: readonly string[], version: string): HttpFault
 
 /**
  * Only the form that clients send to a server itself (RFC 9112, 3.2.1): a name in the target would stand
- * beside the one in Host. Escapes are read once, by the router; those that a second reading, or a file
- * system, would take for something else are refused.
+ * beside the one in Host. Escapes are read once, by the router, into names that are looked up
+ * and never become paths.
  */
 function targetFault(url: string): HttpFault | undefined {
   if (url.length > limits.requestTargetCharsMax) {
@@ -72,7 +72,7 @@ function targetFault(url: string): HttpFault | undefined {
   const path = end < 0 ? url : url.slice(0, end);
   // Node hands bytes on as they came; an address is ASCII (RFC 3986).
   const plain = /^[!-~]*$/.test(url) && !url.includes("\\") && !path.includes("//");
-  const escapes = !/%(?![0-9a-f]{2})/i.test(path) && !/%(?:[01][0-9a-f]|7f|5c|25)/i.test(path);
+  const escapes = !/%(?![0-9a-f]{2})/i.test(path);
   const dots = /(?:^|\/)(?:\.|%2e){1,2}(?:$|\/)/i.test(path);
   if (plain && escapes && !dots) return undefined;
   return { status: 400, text: "the address is not in its normal form" };
