@@ -4,6 +4,7 @@
 import { randomInt } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { SkipwayError } from "../base/errors.ts";
 import { OtlpExporter } from "../observe/otlp-exporter.ts";
 import type { TraceSettings } from "../observe/otlp-options.ts";
 import { ProcessWatch } from "../observe/process-metrics.ts";
@@ -15,12 +16,7 @@ import { Batcher } from "./batcher/batcher.ts";
 import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
 import { Fleet, type FleetParts } from "./fleet.ts";
-import {
-  type GrpcServer,
-  type GrpcServerOptions,
-  type GrpcSource,
-  startGrpc,
-} from "./grpc/server.ts";
+import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
@@ -170,15 +166,15 @@ export class ModelServer {
   async listen(options: ListenOptions & { readonly grpcPort?: number }): Promise<string> {
     const { host = DEFAULT_HOST, port, grpcPort } = options;
     const admin = await this.guard.hasAdmin();
-    this.guard.open(reachOf(options, { tls: this.#certificates !== undefined, admin }));
-    if (grpcPort !== undefined) {
-      this.#grpc = await startGrpc(this.#source, { host, port: grpcPort, ...this.#grpcAccess() });
-    }
+    const tls = this.#certificates !== undefined;
+    this.guard.open(reachOf(options, { tls, admin }));
     try {
       const address = await this.app.listen({ host, port });
-      return this.#certificates !== undefined ? address.replace(/^http:/, "https:") : address;
+      // Second: its library takes a while to load.
+      if (grpcPort !== undefined) await this.#listenGrpc(host, grpcPort);
+      return tls ? address.replace(/^http:/, "https:") : address;
     } catch (cause) {
-      throw portError(host, port, cause);
+      throw cause instanceof SkipwayError ? cause : portError(host, port, cause);
     }
   }
 
@@ -209,6 +205,17 @@ export class ModelServer {
     this.#process.close();
   }
 
+  /** Behind the same guard, with the same certificates. */
+  async #listenGrpc(host: string, port: number): Promise<void> {
+    this.#grpc = await startGrpc(this.#source, {
+      host,
+      port,
+      tls: this.#certificates,
+      authorize: (method, { header, peer, secure }) =>
+        this.guard.admitCall(method, { authorization: header("authorization"), peer, secure }),
+    });
+  }
+
   /** Each request to a model is observed, whatever becomes of it. */
   #observer({ traces, log, clock = systemClock }: ServerOptions): RequestObserver {
     this.#metrics.watchTraces(this.#exporter);
@@ -223,15 +230,6 @@ export class ModelServer {
       log,
       clock,
     });
-  }
-
-  /** gRPC goes through the same door as HTTP. */
-  #grpcAccess(): Pick<GrpcServerOptions, "tls" | "authorize"> {
-    return {
-      ...(this.#certificates !== undefined && { tls: this.#certificates }),
-      authorize: (method, { header, peer, secure }) =>
-        this.guard.admitCall(method, { authorization: header("authorization"), peer, secure }),
-    };
   }
 
   #notify(): void {

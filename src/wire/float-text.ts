@@ -31,6 +31,8 @@ export function writeFloat(out: Uint8Array, start: number, value: number, bits: 
   let at = start;
   if (bits < 0) out[at++] = MINUS;
   const size = bits < 0 ? -value : value;
+  // Python reads -0 as the integer, which has no sign.
+  if (size === 0 && bits < 0) return writeText(out, at, "0.0");
   if (size < 1e9 && size === Math.floor(size)) return writeDigits(out, at, size, lengthOf(size));
   const exponent = (bits >>> 23) & 0xff;
   // Floats below 2^-126 have fewer bits; they are rare.

@@ -4,6 +4,7 @@ import { send } from "./rest.ts";
 import { ENDPOINTS } from "./rest-endpoints.ts";
 import { HOSTILE } from "./rest-hostile.ts";
 import { INFERENCE } from "./rest-infer.ts";
+import { REPOSITORY } from "./rest-repository.ts";
 
 // The protocol over REST from outside: one server for all checks.
 
@@ -13,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => running.stop());
 
-const CHECKS = [...ENDPOINTS, ...INFERENCE, ...HOSTILE];
+const CHECKS = [...ENDPOINTS, ...INFERENCE, ...REPOSITORY, ...HOSTILE];
 
 describe("Open Inference Protocol over REST", () => {
   test.each(CHECKS)("$id $title", async ({ request, expect: expected }) => {

@@ -1,6 +1,7 @@
 // A call as the methods see it, whatever the library that received it.
 
 import { randomUUID } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import type { Metadata } from "@grpc/grpc-js";
 import type { Clock } from "../../base/clock.ts";
 
@@ -61,6 +62,8 @@ export class CallContext implements Omit<GrpcCall, "message"> {
   get signal(): AbortSignal {
     if (this.#signal === undefined) {
       const aborted = new AbortController();
+      // Each request of a stream listens, and as many may be on their way as limits say.
+      setMaxListeners(0, aborted.signal);
       this.#call.once("cancelled", () => aborted.abort());
       this.#signal = aborted.signal;
     }

@@ -1,8 +1,10 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
+import type { TlsOptions } from "node:tls";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { ClientDuplexStream, ClientUnaryCall } from "@grpc/grpc-js";
+import { type ClientDuplexStream, type ClientUnaryCall, credentials } from "@grpc/grpc-js";
 import { afterEach, describe, expect, test } from "vitest";
+import { selfSigned } from "../../../test/certificate.ts";
 import { GrpcClient } from "../../../test/conformance/grpc.ts";
 import { limits } from "../../base/limits.ts";
 import { HealthCheckResponseSchema } from "../../wire/proto/health_pb.js";
@@ -223,6 +225,58 @@ describe("deadlines and cancellation", () => {
     other.close();
     letGo();
     await lost;
+  });
+});
+
+describe("what a request says of itself", () => {
+  const parameters = (name: string, value: bigint | string) => ({
+    [name]: {
+      parameterChoice: { case: typeof value === "bigint" ? "int64Param" : "stringParam", value },
+    },
+  });
+  const ask = (fields: object, metadata = {}) => ({
+    method: "ModelInfer",
+    message: { ...infer, ...fields },
+    metadata,
+  });
+
+  test("its priority and its key reach the model", async () => {
+    const { source, client } = await start();
+    const both = { ...parameters("priority", 1n), ...parameters("key", "k") };
+    expect((await client.call(ask({ parameters: both }))).code).toBe(0);
+    expect((await client.call(ask({}, { "x-skipway-key": "m" }))).code).toBe(0);
+    expect(source.asked).toMatchObject([{ priority: 1, key: "k" }, { key: "m" }]);
+    const wrong = await client.call(ask({ parameters: parameters("priority", -1n) }));
+    expect(wrong).toMatchObject({ code: CODE.INVALID_ARGUMENT });
+    expect(source.failures).toEqual(["invalid"]);
+  });
+
+  test("its own timeout ends it, and only shortens that of the call", async () => {
+    const { source, client } = await start();
+    source.respond = ({ signal }) =>
+      new Promise((_resolve, reject) => {
+        signal?.addEventListener("abort", () => reject(new Error("aborted")));
+      });
+    const timeout = parameters("timeout", 20_000n);
+    expect((await client.call(ask({ parameters: timeout }))).code).toBe(CODE.DEADLINE_EXCEEDED);
+    const header = await client.call(ask({}, { "x-request-timeout-ms": "20" }));
+    expect(header.code).toBe(CODE.DEADLINE_EXCEEDED);
+    source.respond = async () => undefined;
+    const deadline = Date.now() + 30_000;
+    const long = parameters("timeout", 60_000_000n);
+    await client.call({ ...ask({ parameters: long }), options: { deadline } });
+    const given = source.asked[2]?.deadlineMs ?? 0;
+    expect(given - performance.now()).toBeLessThanOrEqual(30_000);
+  });
+
+  test("its classes are strings of value and index", async () => {
+    const { client } = await start();
+    const outputs = [{ name: "x", parameters: parameters("classification", 1n) }];
+    expect((await client.call(ask({ outputs }))).message).toMatchObject({
+      outputs: [
+        { datatype: "BYTES", shape: [1n], contents: { bytesContents: [Buffer.from("2:1")] } },
+      ],
+    });
   });
 });
 
@@ -457,6 +511,31 @@ describe("messages", () => {
 });
 
 describe("connections", () => {
+  test("are encrypted where there are certificates, also renewed ones", async () => {
+    const [first, second] = [selfSigned(), selfSigned()];
+    let renew: (context: TlsOptions) => void = () => undefined;
+    const tls = {
+      current: () => first,
+      onRenewed: (listener: (context: TlsOptions) => void) => {
+        renew = listener;
+      },
+    };
+    const seen: boolean[] = [];
+    const { server } = await start({ tls, authorize: (_method, { secure }) => seen.push(secure) });
+    const ask = async (root: Buffer) => {
+      const client = new GrpcClient(`localhost:${server.port}`, {}, credentials.createSsl(root));
+      running.push({ stop: () => client.close() });
+      const deadline = Date.now() + 5000;
+      return (await client.call({ method: "ServerLive", options: { deadline } })).code;
+    };
+    expect(await ask(first.cert)).toBe(0);
+    renew(second);
+    expect(await ask(second.cert)).toBe(0);
+    expect(await ask(first.cert)).not.toBe(0);
+    expect((await clientOf(server).call({ method: "ServerLive" })).code).toBe(CODE.UNAVAILABLE);
+    expect(new Set(seen)).toEqual(new Set([true]));
+  });
+
   async function raw(server: GrpcServer): Promise<Socket> {
     const socket = connect(server.port, "127.0.0.1");
     socket.on("error", () => undefined);

@@ -4,6 +4,7 @@
 import type { Metadata, ServerInterceptor } from "@grpc/grpc-js";
 import { RequestError } from "../errors.ts";
 import { headerOf } from "./call.ts";
+import type { Inbound } from "./inbound.ts";
 import { type GrpcStatus, statusOf } from "./status.ts";
 
 /** What the library is once loaded. */
@@ -33,14 +34,20 @@ const RECEIVE_TIMEOUT_MS = 60_000;
 
 /** What the guard goes by. */
 interface GuardOptions {
+  readonly inbound: Inbound;
   readonly authorize: Authorize | undefined;
   readonly secure: boolean;
 }
 
 /** Looks at every call before its message is read, and waits for the message only so long. */
-export function guard(grpc: Grpc, { authorize, secure }: GuardOptions): ServerInterceptor {
+export function guard(grpc: Grpc, { authorize, secure, inbound }: GuardOptions): ServerInterceptor {
   return ({ path, requestStream }, call) => {
     let timer: NodeJS.Timeout | undefined;
+    const held = inbound.begin(call.getPeer());
+    const end = (): void => {
+      clearTimeout(timer);
+      held.end();
+    };
     const refuse = (error: unknown): void => {
       const { code, details, metadata } = failure(grpc, statusOf(error));
       call.sendStatus({ code, details, metadata });
@@ -62,12 +69,18 @@ export function guard(grpc: Grpc, { authorize, secure }: GuardOptions): ServerIn
           },
           onReceiveMessage: (message, accept) => {
             clearTimeout(timer);
+            // Messages pass as bytes.
+            if (message instanceof Uint8Array) held.received(message.byteLength);
             accept(message);
           },
-          onCancel: () => clearTimeout(timer),
+          onCancel: end,
         }),
+      sendMessage: (message, send) => {
+        if (message instanceof Uint8Array) held.answered(message.byteLength);
+        send(message);
+      },
       sendStatus: (status, send) => {
-        clearTimeout(timer);
+        end();
         send(status);
       },
     });

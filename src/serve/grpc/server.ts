@@ -19,6 +19,7 @@ import type { OipSource } from "../http/oip-source.ts";
 import { CallContext, type ReceivedCall, type UnaryMethod } from "./call.ts";
 import { type Authorize, failure, type Grpc, guard } from "./guard.ts";
 import { HEALTH_SERVICE, Health } from "./health.ts";
+import { Inbound } from "./inbound.ts";
 import { INFERENCE_SERVICE, unaryMethods } from "./methods.ts";
 import { statusOf } from "./status.ts";
 import { InferStream } from "./stream.ts";
@@ -36,7 +37,7 @@ export interface GrpcServerOptions {
   /** 0 chooses a free one. */
   readonly port: number;
   /** Without them connections are plain. */
-  readonly tls?: GrpcCertificates;
+  readonly tls?: GrpcCertificates | undefined;
   /**
    * Asked before the message of a call is read; throws RequestError 401 or 403 for a call that may not be
    * made.
@@ -76,6 +77,9 @@ export async function startGrpc(
   return running;
 }
 
+/** How often it is looked at what connections hold: a fast one sends 100 MB meanwhile. */
+const RELIEF_MS = 100;
+
 class RunningServer implements GrpcServer {
   readonly #grpc: Grpc;
   readonly #source: GrpcSource;
@@ -85,6 +89,8 @@ class RunningServer implements GrpcServer {
   readonly #health: Health;
   readonly #streams = new Set<InferStream>();
   readonly #sockets = new Set<Socket>();
+  readonly #inbound = new Inbound();
+  readonly #relief: NodeJS.Timeout;
   readonly #listener: NetServer;
   readonly #unsubscribe: () => void;
 
@@ -98,7 +104,11 @@ class RunningServer implements GrpcServer {
     this.#server = new grpc.Server({
       ...SERVER_OPTIONS,
       interceptors: [
-        guard(grpc, { authorize: options.authorize, secure: options.tls !== undefined }),
+        guard(grpc, {
+          authorize: options.authorize,
+          secure: options.tls !== undefined,
+          inbound: this.#inbound,
+        }),
       ],
     });
     this.#addMethods();
@@ -107,11 +117,17 @@ class RunningServer implements GrpcServer {
     this.#listener = listenerFor(options.tls, (socket) => injector.injectConnection(socket));
     this.#listener.maxConnections = limits.grpcConnectionsMax;
     this.#listener.on("connection", (socket: Socket) => {
+      const peer = `${socket.remoteAddress}:${socket.remotePort}`;
       this.#sockets.add(socket);
-      socket.once("close", () => this.#sockets.delete(socket));
+      this.#inbound.add(peer, socket);
+      socket.once("close", () => {
+        this.#sockets.delete(socket);
+        this.#inbound.remove(peer);
+      });
       // What goes wrong with a connection ends it, and nothing else.
       socket.on("error", () => socket.destroy());
     });
+    this.#relief = setInterval(() => this.#inbound.relieve(), RELIEF_MS).unref();
   }
 
   get port(): number {
@@ -129,6 +145,7 @@ class RunningServer implements GrpcServer {
 
   async stop(graceMs: number): Promise<void> {
     this.#unsubscribe();
+    clearInterval(this.#relief);
     this.#health.stop();
     const text = "the server is shutting down";
     const stopping = new RequestError(503, "not-ready", text, { retryAfterSeconds: 1 });

@@ -43,6 +43,9 @@ export async function answerInference(
     const encoded = encodeInferResponse({ model: host.name, version, request: asked, outputs });
     if ("faults" in encoded) return refuse(host, sentenceOf(encoded.faults));
     await send(reply, request, encoded.chunks, encoded.headerLength);
+  } catch (error) {
+    // Whoever was asked then may say that the client went away: it did not, and waits for an answer.
+    throw ended.signal.reason instanceof RequestError ? ended.signal.reason : error;
   } finally {
     clearTimeout(timer);
   }
