@@ -47,7 +47,7 @@ export const limits = {
   /** Path and query: two names of 128 characters, each written as escapes, and what is around them. */
   requestTargetCharsMax: 2048,
   /** Connections at a time: each takes some 10 KB, so these take the 100 MB that a small machine can spare. */
-  connectionsMax: 10_000,
+  httpConnectionsMax: 10_000,
   /** Requests of one connection that have no answer yet. Usual clients send one and wait. */
   pipelinedMax: 64,
   /** Bytes of one stream of events that its reader has not taken: a minute of events of fifty models. */
