@@ -37,7 +37,7 @@ export class MemoryKeeper {
   readonly #accounts = new Map<string, VersionMemory>();
   /** Bodies of requests that may be on their way together. */
   readonly bodiesBytesMax: number;
-  /** What was measured, by the digest of the file: the same file is not measured again. */
+  /** What was measured, by digest and path of the file: the same file is not measured again. */
   readonly #models = new Map<string, MemoryModel>();
   #next = 1;
   #timer: NodeJS.Timeout | undefined;
@@ -62,7 +62,10 @@ export class MemoryKeeper {
     host: { recycle(text: string): void },
   ): VersionMemory {
     const prefix = `${this.#next++}`;
-    const file = { digest, bytes: statSync(path, { throwIfNoEntry: false })?.size ?? 0 };
+    const file = {
+      key: `${digest} ${path}`,
+      bytes: statSync(path, { throwIfNoEntry: false })?.size ?? 0,
+    };
     const account = new VersionMemory(prefix, file, {
       ledger: this.#ledger,
       clock: this.#clock,
@@ -106,7 +109,7 @@ interface Seat {
 /** Memory of one version: its processes in the ledger, and what its requests take. */
 export class VersionMemory implements EngineMemory {
   readonly #prefix: string;
-  readonly #file: { readonly digest: string; readonly bytes: number };
+  readonly #file: { readonly key: string; readonly bytes: number };
   readonly #parts: AccountParts;
   readonly #seats = new Map<string, Seat>();
   readonly #batches = new Map<number, { seat: Seat; form: BucketForm; rows: number }>();
@@ -114,13 +117,13 @@ export class VersionMemory implements EngineMemory {
 
   constructor(
     prefix: string,
-    file: { readonly digest: string; readonly bytes: number },
+    file: { readonly key: string; readonly bytes: number },
     parts: AccountParts,
   ) {
     this.#prefix = prefix;
     this.#file = file;
     this.#parts = parts;
-    this.#model = parts.models.get(file.digest);
+    this.#model = parts.models.get(file.key);
   }
 
   /** Measures what requests take in the first process, and plans for the others. */
@@ -141,7 +144,7 @@ export class VersionMemory implements EngineMemory {
     const budgetBytes = ledger.room(seat.id).nowBytes;
     const calibration = await calibrate(subject, planner, { clock, budgetBytes });
     this.#model = memoryModelOf(planner, calibration);
-    this.#parts.models.set(this.#file.digest, this.#model);
+    this.#parts.models.set(this.#file.key, this.#model);
     this.#look(seat, true);
   }
 
