@@ -99,7 +99,8 @@ export class ModelServer {
     this.#exporter = options.traces?.otlp && new OtlpExporter(options.traces.otlp);
     this.guard = new Guard(options.access);
     this.#certificates = options.certificates;
-    this.app = buildApp({ ...options, guard: this.guard, observer: this.#observer(options) });
+    const observer = this.#observer(options);
+    this.app = buildApp({ ...options, guard: this.guard, observer });
     registerLogin(this.app, this.guard);
     this.#source = {
       version: options.version,
@@ -109,6 +110,7 @@ export class ModelServer {
       ready: () => this.ready(),
       repository: repositoryOf(this.fleet),
       onState: (listener) => this.onState(listener),
+      observer,
     };
     registerOip(this.app, this.#source);
     registerControl(this.app, this.fleet);

@@ -2,7 +2,7 @@
 // request is numbers; JSON.parse takes three times as long for them, and rounds integers beyond 2^53.
 
 /** Powers of ten; up to 10^22 doubles have them exactly. */
-const POWERS: readonly number[] = Array.from({ length: 61 }, (_, i) => Number(`1e${i}`));
+const POWERS = Float64Array.from({ length: 61 }, (_, i) => Number(`1e${i}`));
 const EXACT_POWER_MAX = 22;
 /** A tenth of 2^53: another digit still makes an integer that doubles have. */
 const DIGITS_FULL = 900_719_925_474_099;
@@ -19,7 +19,10 @@ const BACKSLASH = 0x5c;
 
 /** A place in JSON text, and the first thing that is wrong there. The text is UTF-8. */
 export class JsonCursor {
-  readonly bytes: Buffer;
+  /** The text as a buffer, for its words. */
+  readonly text: Buffer;
+  /** The same bytes. Not a Buffer: its elements are read at half the speed. */
+  readonly bytes: Uint8Array;
   at: number;
   readonly end: number;
   fault: string | undefined;
@@ -27,8 +30,9 @@ export class JsonCursor {
   start = 0;
   integer = true;
 
-  constructor(bytes: Buffer, at: number, end: number) {
-    this.bytes = bytes;
+  constructor(text: Buffer, at: number, end: number) {
+    this.text = text;
+    this.bytes = new Uint8Array(text.buffer, text.byteOffset, text.byteLength);
     this.at = at;
     this.end = end;
   }
@@ -61,7 +65,7 @@ export class JsonCursor {
 
   /** The text of the number that was read last, or what stands in its place. */
   shown(): string {
-    return this.bytes.toString("utf8", this.start, Math.min(this.at, this.start + 40));
+    return this.text.toString("utf8", this.start, Math.min(this.at, this.start + 40));
   }
 
   /**
@@ -146,12 +150,12 @@ export class JsonCursor {
     if (this.at - this.start > NUMBER_CHARS_MAX) {
       return this.fail(`a number in its data has more than ${NUMBER_CHARS_MAX} characters`);
     }
-    return Number(this.bytes.toString("latin1", this.start, this.at));
+    return Number(this.text.toString("latin1", this.start, this.at));
   }
 
   #noNumber(at: number): number {
     this.at = at;
-    const rest = this.bytes.toString("utf8", this.start, Math.min(this.end, this.start + 12));
+    const rest = this.text.toString("utf8", this.start, Math.min(this.end, this.start + 12));
     const [word = ""] = rest.split(/[\s,\]]/, 1);
     return this.fail(wordFault(word));
   }

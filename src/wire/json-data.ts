@@ -288,7 +288,7 @@ class Integers64 implements Sink {
   #exact(cursor: JsonCursor): void {
     const { start, at } = cursor;
     const readable = cursor.integer && at - start <= DIGITS_MAX;
-    const value = readable ? BigInt(cursor.bytes.toString("latin1", start, at)) : undefined;
+    const value = readable ? BigInt(cursor.text.toString("latin1", start, at)) : undefined;
     if (value === undefined || value < this.#low || value > this.#high) {
       cursor.fail(`element ${this.count} of its data, ${cursor.shown()}, is no ${this.#datatype}`);
     } else this.#view.setBigInt64(this.count * 8, BigInt.asIntN(64, value), true);
@@ -316,7 +316,7 @@ class Booleans implements Sink {
       let value: number;
       if (first === 0x74 || first === 0x66) {
         const word = first === 0x74 ? "true" : "false";
-        const found = cursor.bytes.toString("latin1", cursor.at, cursor.at + word.length);
+        const found = cursor.text.toString("latin1", cursor.at, cursor.at + word.length);
         cursor.at += word.length;
         value = found === word ? Number(first === 0x74) : Number.NaN;
       } else value = cursor.number(false);
@@ -350,7 +350,7 @@ class Strings implements Sink {
       if (this.count === end) cursor.fail(MORE);
       const from = cursor.string();
       if (cursor.fault !== undefined) return;
-      const written = this.#write(cursor.bytes, from, cursor.at - 1);
+      const written = this.#write(cursor.text, from, cursor.at - 1);
       if (written === undefined) {
         cursor.fail(`element ${this.count} of its data is no string of JSON that UTF-8 can hold`);
         return;

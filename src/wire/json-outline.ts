@@ -72,7 +72,9 @@ class Scan {
   constructor(text: Buffer, findsData = true) {
     this.#text = text;
     this.#findsData = findsData;
-    while (this.#at < text.byteLength && this.fault === undefined) this.#step();
+    // The length of a Buffer is looked up anew each time it is asked for.
+    const end = text.byteLength;
+    while (this.#at < end && this.fault === undefined) this.#step();
     let outside = text.byteLength;
     for (const { from, to } of this.places) outside -= to - from;
     if (this.fault === undefined && outside > limits.jsonOutlineBytesMax) {
@@ -182,31 +184,41 @@ class Scan {
 
   #brackets(): void {
     const text = this.#text;
-    const flat = flatEnd(text, this.#at);
-    if (flat !== undefined) {
-      this.#at = flat;
+    const quote = text.indexOf(0x22, this.#at);
+    const end = text[this.#at] === 0x5b ? arrayEnd(text, this.#at) : undefined;
+    if (end !== undefined && (quote < 0 || quote >= end)) {
+      this.#at = end;
       return;
     }
+    const length = text.byteLength;
     let depth = 0;
     let at = this.#at;
-    while (at < text.byteLength) {
+    while (at < length) {
       const byte = text[at++];
-      if (byte === 0x22) at = endOfString(text, at - 1, text.byteLength) + 1;
+      if (byte === 0x22) at = endOfString(text, at - 1, length) + 1;
       else if (byte === 0x5b || byte === 0x7b) depth++;
       else if ((byte === 0x5d || byte === 0x7d) && --depth === 0) break;
     }
-    this.#at = Math.min(at, text.byteLength);
+    this.#at = Math.min(at, length);
   }
 }
 
-/** The end of an array without arrays and strings inside, which needs no look at every byte. */
-function flatEnd(text: Buffer, start: number): number | undefined {
-  if (text[start] !== 0x5b) return undefined;
-  const close = text.indexOf(0x5d, start);
-  if (close < 0) return undefined;
-  const inside = text.subarray(start + 1, close);
-  const plain = !inside.includes(0x5b) && !inside.includes(0x22) && !inside.includes(0x7b);
-  return plain ? close + 1 : undefined;
+/** The end of an array in which no brackets are text: from bracket to bracket, without a look at every byte. */
+function arrayEnd(text: Buffer, start: number): number | undefined {
+  let depth = 0;
+  let open = start;
+  let at = start;
+  for (;;) {
+    const close = text.indexOf(0x5d, at);
+    if (close < 0) return undefined;
+    while (open >= 0 && open < close) {
+      depth++;
+      open = text.indexOf(0x5b, open + 1);
+    }
+    depth--;
+    at = close + 1;
+    if (depth === 0) return at;
+  }
 }
 
 function isSpace(byte: number | undefined): boolean {

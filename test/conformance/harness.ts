@@ -33,6 +33,8 @@ export const TYPES: Readonly<Record<string, DType>> = {
   FP16: "float16",
   FP32: "float32",
   FP64: "float64",
+  BF16: "bfloat16",
+  BYTES: "string",
 };
 
 /** A running server and its addresses. */

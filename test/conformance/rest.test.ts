@@ -2,6 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type ConformanceServer, startConformance } from "./harness.ts";
 import { send } from "./rest.ts";
 import { ENDPOINTS } from "./rest-endpoints.ts";
+import { HOSTILE } from "./rest-hostile.ts";
+import { INFERENCE } from "./rest-infer.ts";
 
 // The protocol over REST from outside: one server for all checks.
 
@@ -11,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => running.stop());
 
-const CHECKS = [...ENDPOINTS];
+const CHECKS = [...ENDPOINTS, ...INFERENCE, ...HOSTILE];
 
 describe("Open Inference Protocol over REST", () => {
   test.each(CHECKS)("$id $title", async ({ request, expect: expected }) => {

@@ -45,7 +45,7 @@ export function buildApp({ guard, certificates, times, observer }: AppOptions): 
     forceCloseConnections: "idle",
   });
   listRoutes(app);
-  // Clients send JSON under many content types or none at all: the protocol's routes read text.
+  // Clients send JSON under many content types or none at all: the protocol's routes read bytes.
   app.removeAllContentTypeParsers();
   const bodies = new BodyReader();
   app.addContentTypeParser("*", (request: FastifyRequest, body: Readable) =>

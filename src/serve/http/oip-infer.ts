@@ -9,7 +9,9 @@ import { encodeInferResponse, outputFaults } from "../../wire/response.ts";
 import { RequestError, sentenceOf } from "../errors.ts";
 import type { InferenceCall, ServedVersion } from "../inference.ts";
 import { deadlineOf, keyOf, priorityOf } from "../schedule.ts";
+import { inputsSummary } from "../tracing.ts";
 import { acceptedEncoding, compressed } from "./answer-encoding.ts";
+import { watchOf } from "./observed.ts";
 import { bytesOfBody } from "./oip-body.ts";
 
 /** A larger answer of several parts goes out part by part; a smaller one is put together, which is faster. */
@@ -23,7 +25,10 @@ export async function answerInference(
   clock: Clock = systemClock,
 ): Promise<void> {
   const arrivedMs = clock.monotonicMs() - reply.elapsedTime;
+  const watch = watchOf(request);
+  watch?.target(host);
   const asked = readRequest(host, request);
+  watch?.received(inputsSummary(asked.inputs));
   const call = callOf(host, asked, request, arrivedMs);
   const ended = new AbortController();
   const timer = endAt(call.deadlineMs, clock, ended);
@@ -31,7 +36,11 @@ export async function answerInference(
     if (!reply.raw.writableEnded) ended.abort();
   });
   try {
-    const { outputs, version } = await host.infer({ ...call, signal: ended.signal });
+    const { outputs, version } = await host.infer({
+      ...call,
+      signal: ended.signal,
+      observe: watch,
+    });
     const encoded = encodeInferResponse({ model: host.name, version, request: asked, outputs });
     if ("faults" in encoded) return refuse(host, sentenceOf(encoded.faults));
     await send(reply, request, encoded.chunks, encoded.headerLength);
