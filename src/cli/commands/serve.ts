@@ -27,6 +27,7 @@ import {
   grpcPortOf,
   hostSettings,
   memoryOf,
+  observation,
   type ServingOptions,
   untilStopped,
 } from "../serving.ts";
@@ -76,6 +77,7 @@ async function serve(given: Io, models: readonly string[], options: ServeOptions
     source,
     settings: hostSettings(options),
     ...memoryOf(options),
+    ...observation(given, options),
     ...protection,
   });
   let stopped = false;

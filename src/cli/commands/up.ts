@@ -30,6 +30,7 @@ import {
   grpcPortOf,
   hostSettings,
   memoryOf,
+  observation,
   type ServingOptions,
   untilStopped,
 } from "../serving.ts";
@@ -89,6 +90,7 @@ export async function up(given: Io, model: string | undefined, options: UpOption
     source: registrySource(registry, { only: [ready.version.model] }),
     settings: hostSettings(options),
     ...memoryOf(options),
+    ...observation(given, options),
     ...protection,
   });
   let stopped = false;
