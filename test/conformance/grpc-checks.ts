@@ -217,6 +217,12 @@ const TYPED: readonly (readonly [string, Record<string, unknown> | undefined, Ui
     floats(Number.POSITIVE_INFINITY, -0.5),
   ],
   ["FP64", { fp64Contents: [Number.MIN_VALUE, -0] }, of(Float64Array.of(Number.MIN_VALUE, -0))],
+  ["BF16", undefined, of(Uint16Array.of(0x3f80, 0xff80))],
+  [
+    "BYTES",
+    { bytesContents: [Buffer.from("é"), Buffer.alloc(0)] },
+    Uint8Array.of(2, 0, 0, 0, 0xc3, 0xa9, 0, 0, 0, 0),
+  ],
 ];
 
 function of(array: ArrayBufferView): Uint8Array {
