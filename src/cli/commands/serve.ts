@@ -85,6 +85,7 @@ async function serve(given: Io, models: readonly string[], options: ServeOptions
       dashboardSource(store, server, {
         version: packageVersion(),
         startedMs: systemClock.nowMs(),
+        folder,
       }),
     );
     // Live while models are loaded: whoever looks at /v2/health/ready sees how far they are.

@@ -208,6 +208,7 @@ async function startServing(
     dashboardSource(registry, server, {
       version: packageVersion(),
       startedMs: systemClock.nowMs(),
+      folder: resolve(options.data),
     }),
   );
   const { once = false } = options;
