@@ -19,7 +19,7 @@ import {
   traceparentOf,
 } from "../observe/trace-context.ts";
 import type { ServerMetrics, TimedPhase, VersionKey, VersionMetrics } from "./metrics.ts";
-import { isLogged, type LogEntry, type LogMode, logLine } from "./request-log.ts";
+import { isLogged, type LogEntry, type LogMode, logLine, shortened } from "./request-log.ts";
 
 /** What the engine is given to say when the phases of a request were. Monotonic milliseconds. */
 export interface PhaseSink {
@@ -290,8 +290,8 @@ export class RequestWatch implements PhaseSink {
         ? { "http.response.status_code": end.status }
         : { "rpc.system": "grpc" };
     return {
-      "skipway.request.id": this.requestId.slice(0, 128),
-      "skipway.model.name": labels["model"] ?? this.#head.model.slice(0, 128),
+      "skipway.request.id": shortened(this.requestId),
+      "skipway.model.name": labels["model"] ?? shortened(this.#head.model),
       "skipway.model.version": labels["version"] ?? "",
       "skipway.model.digest": labels["digest"] ?? "",
       "skipway.role": labels["role"] ?? "",
