@@ -2,14 +2,11 @@
 
 import { type Command, InvalidArgumentError } from "commander";
 import { parseBytes } from "../base/format.ts";
-import { traceSettings } from "../observe/otlp-options.ts";
 import { memoryLimitBytes } from "../runtime/memory-probe.ts";
 import { HOST_DEFAULTS, type HostSettings } from "../serve/hosting.ts";
-import { LOG_MODES, type LogMode } from "../serve/request-log.ts";
-import type { ModelServer, ServerOptions } from "../serve/server.ts";
+import type { ModelServer } from "../serve/server.ts";
 import type { Io } from "./io.ts";
 import { wholeNumber } from "./options.ts";
-import { packageVersion } from "./version.ts";
 
 /** The options that `addServing` adds. */
 export interface ServingOptions {
@@ -24,9 +21,6 @@ export interface ServingOptions {
   readonly queue: number;
   readonly probe: number;
   readonly memory?: number;
-  readonly log: LogMode;
-  readonly otlp?: string;
-  readonly traces?: number;
 }
 
 const GRPC_PORT = 8081;
@@ -59,31 +53,7 @@ export function addServing(command: Command): Command {
       "between two questions to each model",
       wholeNumber(1, 3600),
       probeEveryMs / 1000,
-    )
-    .option("--log <which>", `requests that are logged: ${LOG_MODES.join(", ")}`, readLog, "off")
-    .option("--otlp <url>", "where traces are sent (OTLP over HTTP), such as http://localhost:4318")
-    .option("--traces <share>", "of requests that are traced, 0 to 1", readShare);
-}
-
-/** What is told of each request, from the options and OpenTelemetry's environment. */
-export function observation(
-  io: Io,
-  { log, otlp, traces }: ServingOptions,
-): Pick<ServerOptions, "traces" | "log"> {
-  const settings = traceSettings(process.env, packageVersion(), { otlp, ratio: traces });
-  return { traces: settings, log: { mode: log, write: (line) => io.err(line) } };
-}
-
-function readLog(text: string): LogMode {
-  const mode = LOG_MODES.find((one) => one === text);
-  if (mode !== undefined) return mode;
-  throw new InvalidArgumentError(`it is one of ${LOG_MODES.join(", ")}`);
-}
-
-function readShare(text: string): number {
-  const share = Number(text);
-  if (text.trim() !== "" && share >= 0 && share <= 1) return share;
-  throw new InvalidArgumentError("it is a number from 0 to 1");
+    );
 }
 
 /** Where gRPC listens: where any port does for HTTP, any does for gRPC. */

@@ -28,7 +28,6 @@ import {
   grpcPortOf,
   hostSettings,
   memoryOf,
-  observation,
   type ServingOptions,
   untilStopped,
 } from "../serving.ts";
@@ -83,7 +82,6 @@ async function serve(given: Io, models: readonly string[], options: ServeOptions
     source,
     settings: hostSettings(options),
     ...memoryOf(options),
-    ...observation(given, options),
     ...protection,
     ...observed,
   });

@@ -31,7 +31,6 @@ import {
   grpcPortOf,
   hostSettings,
   memoryOf,
-  observation,
   type ServingOptions,
   untilStopped,
 } from "../serving.ts";
@@ -92,7 +91,6 @@ export async function up(given: Io, model: string | undefined, options: UpOption
     source: registrySource(registry, { only: [ready.version.model] }),
     settings: hostSettings(options),
     ...memoryOf(options),
-    ...observation(given, options),
     ...protection,
     ...observed,
   });
