@@ -29,6 +29,7 @@ const config: UserConfig = {
       input: {
         main: source("cli/main.ts"),
         "child-main": source("runtime/child-main.ts"),
+        "plan-main": source("serve/plan-main.ts"),
         "worker-main": source("train/worker-main.ts"),
       },
       // `main.js` waits for its command: a chunk that imported from it would wait for itself.

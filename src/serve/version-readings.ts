@@ -1,6 +1,6 @@
 // The state of a version for a scrape: what its queue and its processes say now.
 
-import { memoryOf } from "../runtime/memory-probe.ts";
+import { memoryOf, proportionalBytesOf } from "../runtime/memory-probe.ts";
 import type { ProcessReadings, VersionReadings } from "./metric-readings.ts";
 import type { VersionHost } from "./version-host.ts";
 
@@ -8,11 +8,13 @@ import type { VersionHost } from "./version-host.ts";
 export function readingsOf(host: VersionHost): VersionReadings {
   const { requests, rows, bytes, running } = host.engine.load();
   const processes = new Map<string, ProcessReadings>();
-  for (const { pid, serves } of host.processes()) {
+  for (const { pid, serves, predictedBytes } of host.processes()) {
     const slot = serves ? "serving" : "spare";
     const memory = memoryOf(pid);
     // While a process is exchanged there may be two that do not serve: one series can have one value.
-    if (memory !== undefined && !processes.has(slot)) processes.set(slot, { slot, ...memory });
+    if (memory === undefined || processes.has(slot)) continue;
+    const proportionalBytes = proportionalBytesOf(pid);
+    processes.set(slot, { slot, ...memory, proportionalBytes, predictedBytes });
   }
   return {
     ready: host.ready,
