@@ -16,39 +16,14 @@ import type { GrpcCall } from "./call.ts";
 /** A call without its bytes, which were read. */
 type Caller = Omit<GrpcCall, "message">;
 
-/** Asks a model, under observation. @throws RequestError */
+/** Asks a model; who begins the observation ends it. @throws RequestError */
 export async function infer(
-  source: OipSource,
-  decoded: GrpcInferRequest,
-  caller: Caller,
-): Promise<GrpcInferAnswer> {
-  const watch = source.observer?.begin({
-    protocol: "grpc",
-    requestId: caller.requestId,
-    traceparent: caller.header("traceparent"),
-    tracestate: caller.header("tracestate"),
-    model: decoded.model,
-    version: decoded.version,
-    startMs: caller.arrivedMs,
-  });
-  try {
-    const answer = await inferWatched(source, decoded, caller, watch);
-    watch?.end({ status: 200, reason: undefined, bytesIn: 0, bytesOut: 0 });
-    return answer;
-  } catch (error) {
-    const { status, reason } = requestErrorOf(error, caller.signal);
-    const named = status === 404 ? "not-found" : reason;
-    watch?.end({ status, reason: named, bytesIn: 0, bytesOut: 0 });
-    throw error;
-  }
-}
-
-async function inferWatched(
   source: OipSource,
   decoded: GrpcInferRequest,
   caller: Caller,
   watch: RequestWatch | undefined,
 ): Promise<GrpcInferAnswer> {
+  watch?.asks(decoded);
   const host = hostOf(source, { name: decoded.model, version: decoded.version });
   const { parsed, raw } = decoded;
   if ("faults" in parsed) refuse(host, sentenceOf(parsed.faults));

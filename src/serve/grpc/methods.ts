@@ -25,6 +25,9 @@ import { infer } from "./infer.ts";
 
 /** The service of the protocol. */
 export const INFERENCE_SERVICE = "inference.GRPCInferenceService";
+/** Its inference, in single calls and in streams. */
+export const INFER_PATH: string = `/${INFERENCE_SERVICE}/ModelInfer`;
+export const STREAM_PATH: string = `/${INFERENCE_SERVICE}/ModelStreamInfer`;
 /** MLServer has the repository in a service of its own. */
 const REPOSITORY_SERVICE = "inference.model_repository.ModelRepositoryService";
 
@@ -46,7 +49,7 @@ export function unaryMethods(source: OipSource): ReadonlyMap<string, UnaryMethod
     ...modelMethods(source),
     ModelInfer: async (call) => {
       const request = decodeInferRequest(call.message);
-      return encodeInferResponse(await infer(source, request, call));
+      return encodeInferResponse(await infer(source, request, call, call.watch));
     },
     ...repository,
   };

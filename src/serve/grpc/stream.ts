@@ -8,6 +8,7 @@ import { encodeStreamAnswer, encodeStreamError } from "../../wire/grpc-response.
 import type { OipSource } from "../http/oip-source.ts";
 import type { GrpcCall } from "./call.ts";
 import { infer } from "./infer.ts";
+import { ANSWERED, beginCall, outcomeOf } from "./observed.ts";
 import { statusOf } from "./status.ts";
 
 /** The two directions of a stream, in bytes of messages. */
@@ -52,12 +53,20 @@ export class InferStream {
   /** The bytes of an answer; never rejects. */
   async #answer(message: Buffer): Promise<Buffer> {
     let request = { model: "", id: "" };
+    const { observer } = this.#source;
+    const watch = observer && beginCall(observer, this.#stream.metadata, this.#call.clock);
+    const bytesIn = message.byteLength;
     try {
       const decoded = decodeInferRequest(message);
       request = decoded;
-      return encodeStreamAnswer(await infer(this.#source, decoded, this.#call));
+      const answer = encodeStreamAnswer(await infer(this.#source, decoded, this.#call, watch));
+      watch?.end({ ...ANSWERED, bytesIn, bytesOut: answer.byteLength });
+      return answer;
     } catch (error) {
-      return encodeStreamError(statusOf(error).details, request);
+      const answer = encodeStreamError(statusOf(error).details, request);
+      const outcome = outcomeOf(error, this.#call.signal);
+      watch?.end({ ...outcome, bytesIn, bytesOut: answer.byteLength });
+      return answer;
     }
   }
 
