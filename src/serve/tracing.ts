@@ -153,7 +153,7 @@ export class RequestWatch implements PhaseSink {
   readonly requestId: string;
   readonly context: TraceContext;
   readonly #observer: RequestObserver;
-  readonly #head: RequestHead;
+  #head: RequestHead;
   readonly #times: number[] = [];
   #version: VersionKey | undefined;
   #rows: number | undefined;
@@ -173,6 +173,11 @@ export class RequestWatch implements PhaseSink {
   /** For the answer: the trace and this server's span in it. */
   get traceparent(): string {
     return traceparentOf(this.context);
+  }
+
+  /** Which model it is for, where its head did not say so. */
+  asks({ model, version }: Pick<RequestHead, "model" | "version">): void {
+    this.#head = { ...this.#head, model, version };
   }
 
   target(version: VersionKey): void {
