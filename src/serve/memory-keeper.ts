@@ -194,6 +194,12 @@ export class VersionMemory implements EngineMemory {
     if (seat !== undefined) this.#look(seat, true);
   }
 
+  /** The most that a process was predicted or measured to hold; undefined for one that has no account. */
+  markOf(slot: string): number | undefined {
+    const id = this.#seats.get(slot)?.id;
+    return this.#parts.ledger.accounts().find((one) => one.id === id)?.markBytes;
+  }
+
   /** A process is gone. */
   gone(slot: string): void {
     const seat = this.#seats.get(slot);

@@ -63,6 +63,14 @@ const INVARIANCE_MS = 1000;
 /** How long a process that finishes its last run may take. */
 const CLOSE_MS = 10_000;
 
+/** A process of a version. */
+interface HostProcess {
+  readonly pid: number;
+  readonly serves: boolean;
+  /** The most that it was predicted or measured to hold, where memory is admitted. */
+  readonly predictedBytes: number | undefined;
+}
+
 /** Serves one version. */
 export class VersionHost implements ServedVersion {
   readonly model: ServedModel;
@@ -253,10 +261,12 @@ export class VersionHost implements ServedVersion {
   }
 
   /** Its processes: the one that serves, and another while one is kept or exchanged. */
-  processes(): readonly { readonly pid: number; readonly serves: boolean }[] {
-    return [...this.#held].flatMap(([id, { session }]) =>
-      session === undefined ? [] : [{ pid: session.pid, serves: id === this.#life.serving }],
-    );
+  processes(): readonly HostProcess[] {
+    return [...this.#held].flatMap(([id, { session }]) => {
+      if (session === undefined) return [];
+      const predictedBytes = this.#memory?.markOf(String(id));
+      return [{ pid: session.pid, serves: id === this.#life.serving, predictedBytes }];
+    });
   }
 
   #tell(event: LifeEvent): void {

@@ -8,11 +8,12 @@ import type { VersionHost } from "./version-host.ts";
 export function readingsOf(host: VersionHost): VersionReadings {
   const { requests, rows, bytes, running } = host.engine.load();
   const processes = new Map<string, ProcessReadings>();
-  for (const { pid, serves } of host.processes()) {
+  for (const { pid, serves, predictedBytes } of host.processes()) {
     const slot = serves ? "serving" : "spare";
     const memory = memoryOf(pid);
     // While a process is exchanged there may be two that do not serve: one series can have one value.
-    if (memory !== undefined && !processes.has(slot)) processes.set(slot, { slot, ...memory });
+    if (memory === undefined || processes.has(slot)) continue;
+    processes.set(slot, { slot, ...memory, predictedBytes });
   }
   return {
     ready: host.ready,
