@@ -97,8 +97,8 @@ export const limits = {
   grpcConnectionsMax: 1024,
   /** Requests waiting for one model process. Beyond it a client is told to come back. */
   queueRequestsMax: 256,
-  /** Rows waiting for one model process: sixteen for each request that may. */
-  queueRowsMax: 4096,
+  /** Rows waiting for one model process, as many as have room in the bytes below with four floats each. */
+  queueRowsMax: 16_777_216,
   /** Bytes of tensors waiting for one model process. */
   queueBytesMax: 268_435_456,
   /** Inputs of a request that is copied to a shadow: comparing larger answers would take the server's time. */

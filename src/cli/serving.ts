@@ -1,6 +1,8 @@
 // What commands that serve have in common besides protection: ports, how versions are kept, and how it ends.
 
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
+import { parseBytes } from "../base/format.ts";
+import { memoryLimitBytes } from "../runtime/memory-probe.ts";
 import { HOST_DEFAULTS, type HostSettings } from "../serve/hosting.ts";
 import type { ModelServer } from "../serve/server.ts";
 import type { Io } from "./io.ts";
@@ -18,6 +20,7 @@ export interface ServingOptions {
   readonly maxDelay: number;
   readonly queue: number;
   readonly probe: number;
+  readonly memory?: number;
 }
 
 const GRPC_PORT = 8081;
@@ -39,6 +42,11 @@ export function addServing(command: Command): Command {
     .option("--threads <number>", "that compute inside one run", wholeNumber(1, 256), threads)
     .option("--max-batch <rows>", "of one run; 1: none", wholeNumber(1, 65_536), maxBatchRows)
     .option("--max-delay <ms>", "a batch waits for more", wholeNumber(0, 60_000), maxQueueDelayMs)
+    .option(
+      "--memory <size>",
+      "for the server and all models, as 2GB (default: the control group's limit, or the machine's)",
+      readBytes,
+    )
     .option("--queue <requests>", "that may wait", wholeNumber(1, 65_536), queue.requests)
     .option(
       "--probe <seconds>",
@@ -87,6 +95,17 @@ export async function untilStopped(
       : `\nStopping: not ready any more; requests are still answered for ${seconds} s. A second signal ends it at once.\n`,
   );
   await server.stop(1000 * seconds);
+}
+
+/** What the server and all models may hold together. */
+export function memoryOf({ memory }: ServingOptions): { memoryBytes: number } {
+  return { memoryBytes: memory ?? memoryLimitBytes() };
+}
+
+function readBytes(text: string): number {
+  const bytes = parseBytes(text);
+  if (bytes !== undefined && bytes > 0) return bytes;
+  throw new InvalidArgumentError("it is a size such as 512MB, 2GiB, or bytes");
 }
 
 function untilAborted(signal: AbortSignal): Promise<void> {

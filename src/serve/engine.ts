@@ -19,10 +19,11 @@ import type {
   Surroundings,
 } from "./batcher/types.ts";
 import type { Counters } from "./counters.ts";
-import { CLIENT_CLOSED, idOf, RequestError, requestErrorOf } from "./errors.ts";
+import { idOf, RequestError, requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import type { VersionMetrics } from "./metrics.ts";
 import { type Question, questionOf } from "./question.ts";
+import { compute, endedBy, isDeath, refusalOf } from "./run-batch.ts";
 import { tellPhases } from "./tracing.ts";
 
 /** What decides which requests run together and when. */
@@ -350,15 +351,10 @@ export class Engine {
     this.#timer = setTimeout(() => this.#step({ kind: "tick" }), delay);
   }
 
-  #refuse({ id, reason, text, retryAfterMs }: Refusal): void {
-    const pending = this.#pending.get(id);
+  #refuse(refusal: Refusal): void {
+    const pending = this.#pending.get(refusal.id);
     if (pending === undefined) return;
-    const [status, label] = REFUSALS[reason];
-    const retry =
-      retryAfterMs === undefined
-        ? {}
-        : { retryAfterSeconds: Math.max(1, Math.ceil(retryAfterMs / 1000)) };
-    pending.reject(new RequestError(status, label, text, retry));
+    pending.reject(refusalOf(refusal));
   }
 
   #fail(pending: Pending, error: RequestError): void {
@@ -377,7 +373,10 @@ export class Engine {
     this.#running.set(batch, running);
     const known = this.#forms.get(bucket);
     if (known !== undefined) this.#options.memory?.begin(batch, known.form, rows, slot);
-    compute(session, members).then(
+    compute(
+      session,
+      members.map((one) => one.call),
+    ).then(
       ({ answers, inferMs }) => this.#finished(running, answers, inferMs),
       (error: unknown) => this.#failed(running, error),
     );
@@ -459,47 +458,4 @@ export class Engine {
     const running = new Set([...this.#running.values()].flatMap(({ members }) => members));
     return [...this.#pending.values()].filter((one) => !running.has(one));
   }
-}
-
-/** The status and the label of each refusal. */
-const REFUSALS = {
-  "queue-full": [429, "queue-full"],
-  deadline: [504, "deadline"],
-  "memory-never": [507, "memory"],
-  "memory-later": [503, "memory"],
-  canceled: [CLIENT_CLOSED, "canceled"],
-} as const;
-
-/** A client that went away, or what else ended the request, such as its deadline. */
-function endedBy(signal: AbortSignal | undefined): RequestError {
-  const reason: unknown = signal?.reason;
-  if (reason instanceof RequestError) return reason;
-  return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
-}
-
-function isDeath(error: unknown): boolean {
-  const id = idOf(error);
-  return id === "runtime/process-died" || id === "runtime/closed";
-}
-
-/** The answers, and the milliseconds inside the model. */
-async function compute(
-  session: ChildSession,
-  members: readonly Pending[],
-): Promise<{ answers: readonly Tensors[]; inferMs: number | undefined }> {
-  const [first] = members;
-  const { call } = present(first, "batches have members");
-  let inferMs: number | undefined;
-  const onComputed = (ms: number): void => {
-    inferMs = ms;
-  };
-  const options = { onComputed, ...(call.outputs !== undefined && { outputs: call.outputs }) };
-  const answers =
-    members.length === 1
-      ? [await session.run(call.inputs, options)]
-      : await session.runBatch(
-          members.map((one) => one.call.inputs),
-          options,
-        );
-  return { answers, inferMs };
 }

@@ -25,6 +25,7 @@ import { registerMetrics } from "./http/metrics-route.ts";
 import type { HttpTimes } from "./http/node-server.ts";
 import { registerOip } from "./http/oip-routes.ts";
 import type { Certificates } from "./http/tls.ts";
+import { MemoryKeeper } from "./memory-keeper.ts";
 import { ServerMetrics } from "./metrics.ts";
 import type { LogMode } from "./request-log.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
@@ -41,6 +42,8 @@ export interface ServerOptions {
   readonly runner?: ChildRunner;
   readonly clock?: Clock;
   readonly settings?: Partial<HostSettings>;
+  /** What the server and all its processes may hold together. Without it memory is not admitted. Bytes. */
+  readonly memoryBytes?: number;
   /** How long requests under way may take once the server, or their version, stops. Default 8 seconds. */
   readonly drainMs?: number;
   /** Tokens and the audit log. Without them nobody can be let in from other machines. */
@@ -84,7 +87,15 @@ export class ModelServer {
     const { clock = systemClock, source = this.#given, traces } = options;
     this.#process = new ProcessWatch(clock);
     this.#metrics = new ServerMetrics(clock, this.#process);
-    this.fleet = fleetOf(options, { source, metrics: this.#metrics, drainMs: this.#drainMs });
+    const { memoryBytes } = options;
+    const keeper = memoryBytes === undefined ? undefined : new MemoryKeeper(clock, memoryBytes);
+    if (keeper !== undefined) this.#metrics.watchBudget(() => keeper.readings());
+    this.fleet = fleetOf(options, {
+      source,
+      metrics: this.#metrics,
+      drainMs: this.#drainMs,
+      keeper,
+    });
     this.#metrics.watch(() =>
       this.fleet.hosts().map((host) => ({
         key: this.fleet.keyOf(host),
@@ -96,7 +107,12 @@ export class ModelServer {
     this.fleet.onState(() => this.#notify());
     this.guard = new Guard(options.access);
     this.#certificates = options.certificates;
-    this.app = buildApp({ ...options, guard: this.guard, observer });
+    this.app = buildApp({
+      ...options,
+      ...(keeper && { bodiesBytesMax: keeper.bodiesBytesMax }),
+      guard: this.guard,
+      observer,
+    });
     registerLogin(this.app, this.guard);
     this.#source = {
       version: options.version,
@@ -239,10 +255,11 @@ export class ModelServer {
 
 function fleetOf(
   options: ServerOptions,
-  parts: Pick<FleetParts, "source" | "metrics" | "drainMs">,
+  parts: Pick<FleetParts, "source" | "metrics" | "drainMs"> & { keeper: MemoryKeeper | undefined },
 ): Fleet {
   const { clock = systemClock, runner = childProcessRunner() } = options;
   const settings: HostSettings = { ...HOST_DEFAULTS, ...options.settings };
+  const { keeper } = parts;
   return new Fleet({
     ...parts,
     clock,
@@ -255,6 +272,7 @@ function fleetOf(
         clock,
         settings,
         decider: batcherFor,
+        ...(keeper && { memory: (host: VersionHost) => keeper.account(host.model, host) }),
       }),
   });
 }

@@ -11,7 +11,7 @@ import { memoryOf } from "../runtime/memory-probe.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import { causeOf, isBusy, wrongAnswer } from "./causes.ts";
 import { Counters, WINDOW_MS } from "./counters.ts";
-import { type Decider, Engine, type EngineMemory } from "./engine.ts";
+import { type Decider, Engine } from "./engine.ts";
 import { type FailureReason, requestErrorOf } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
 import type { HostSettings, ModelStats, ServedModel } from "./hosting.ts";
@@ -31,6 +31,7 @@ import {
   stepLife,
 } from "./life.ts";
 
+import type { VersionMemory } from "./memory-keeper.ts";
 import type { VersionMetrics } from "./metrics.ts";
 
 /** What a version needs of its surroundings. */
@@ -39,7 +40,8 @@ export interface HostParts {
   readonly clock: Clock;
   readonly settings: HostSettings;
   readonly decider: (settings: HostSettings) => Decider;
-  readonly memory?: EngineMemory | undefined;
+  /** Opens the account of this version, where memory is admitted. */
+  readonly memory?: ((host: VersionHost) => VersionMemory) | undefined;
   /** Found out before, of the same file. */
   readonly invariance?: Invariance | undefined;
   /** Of the host that this one follows: a version goes on counting when it is loaded again. */
@@ -67,6 +69,7 @@ export class VersionHost implements ServedVersion {
   readonly counters: Counters;
   readonly engine: Engine;
   readonly #parts: HostParts;
+  readonly #memory: VersionMemory | undefined;
   readonly #held = new Map<number, Held>();
   readonly #restarts = new Map<CauseKind, number>();
   readonly #changed = new Set<() => void>();
@@ -87,12 +90,13 @@ export class VersionHost implements ServedVersion {
     this.#known = model.probe;
     this.#invariance = parts.invariance;
     this.counters = parts.counters ?? new Counters(parts.clock);
+    this.#memory = parts.memory?.(this);
     this.engine = new Engine({
       version: model.version,
       clock: parts.clock,
       decider: parts.decider(parts.settings),
       counters: this.counters,
-      memory: parts.memory,
+      memory: this.#memory,
       metrics: parts.metrics,
     });
   }
@@ -215,6 +219,7 @@ export class VersionHost implements ServedVersion {
     this.engine.close(`${this.name} version ${this.version} is not served any more`);
     this.#tell({ kind: "stop" });
     await this.#until(() => this.#life.processes.length === 0);
+    this.#memory?.close();
   }
 
   stats(): ModelStats {
@@ -301,7 +306,8 @@ export class VersionHost implements ServedVersion {
     else {
       const session = present(held.session, "it has been loaded");
       if (kind === "route") this.engine.attach(String(process), session);
-      else if (kind === "warm") void this.#work(process, "warmed", () => this.#warm(session));
+      else if (kind === "warm")
+        void this.#work(process, "warmed", () => this.#warm(process, session));
       else void this.#work(process, "answered", () => this.#probe((x) => session.run(x)));
     }
   }
@@ -311,17 +317,22 @@ export class VersionHost implements ServedVersion {
     const timer = setTimeout(() => held.abort.abort(), settings.loadLimitMs);
     try {
       const { digest, path } = this.model;
+      await this.#memory?.open(String(process), held.abort.signal);
       const session = await runner.load(
         { path },
         {
           threads: settings.threads,
+          // What is freed goes back to the system: what a process holds is what was predicted.
+          ...(this.#memory !== undefined && { arena: false }),
           signal: held.abort.signal,
           ...(isDigest(digest) && { digest }),
         },
       );
       held.session = session;
+      this.#memory?.loaded(String(process), session);
       void session.exited.then((exit) => {
         this.#held.delete(process);
+        this.#memory?.gone(String(process));
         this.#tell({ kind: "exited", process, cause: causeOf(exit) });
       });
       if (held.abort.signal.aborted) kill(held);
@@ -329,6 +340,7 @@ export class VersionHost implements ServedVersion {
     } catch (error) {
       // Its process has been ended by the runner.
       this.#held.delete(process);
+      this.#memory?.gone(String(process));
       this.#error = error;
       const cause: Cause = { kind: "load-failed", text: `the load failed: ${messageOf(error)}` };
       this.#tell({ kind: "exited", process, cause });
@@ -361,18 +373,24 @@ export class VersionHost implements ServedVersion {
   }
 
   /** The first run of a process takes longer than the others. What the first process tells is kept. */
-  async #warm(session: ChildSession): Promise<void> {
+  async #warm(process: number, session: ChildSession): Promise<void> {
     if (this.#learned) {
       if (this.#known !== undefined) await session.run(this.#known.inputs);
-      return;
-    }
+    } else await this.#learn(process, session);
+    this.#memory?.measured(String(process));
+  }
+
+  /** What only the first process is asked: whether rows keep to themselves, and what they take. */
+  async #learn(process: number, session: ChildSession): Promise<void> {
     this.#known ??= await recordAnswer(session.inputs, (inputs) => session.run(inputs));
     const { inputs, outputs } = session;
     const { clock, settings } = this.#parts;
     if (settings.maxBatchRows > 1) {
       this.#invariance ??= await batchInvariance(session, { clock, timeMs: INVARIANCE_MS });
     }
-    this.engine.setModel({ inputs, outputs, batched: this.#invariance?.invariant === true });
+    const batched = this.#invariance?.invariant === true;
+    await this.#memory?.learn(String(process), { path: this.model.path, session, batched });
+    this.engine.setModel({ inputs, outputs, batched });
     this.#learned = true;
   }
 

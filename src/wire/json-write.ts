@@ -40,9 +40,7 @@ export class JsonWriter {
         this.#floats(new Float32Array(aligned(value)));
         break;
       case "float64":
-        this.#blocks(new Float64Array(aligned(value)), (block) =>
-          JSON.stringify(Array.from(block)).slice(1, -1),
-        );
+        this.#blocks(new Float64Array(aligned(value)), doubles);
         break;
       case "int64":
         this.#blocks(new BigInt64Array(aligned(value)), (block) => block.join(","));
@@ -150,4 +148,12 @@ function aligned(value: Tensor): ArrayBuffer {
   const copy = new ArrayBuffer(bytes.byteLength);
   new Uint8Array(copy).set(bytes);
   return copy;
+}
+
+/** As JSON.stringify, but for the negative zero, as in `float-text.ts`. */
+function doubles(block: Float64Array): string {
+  if (!block.some((one) => Object.is(one, -0)))
+    return JSON.stringify(Array.from(block)).slice(1, -1);
+  const texts = Array.from(block, (one) => (Object.is(one, -0) ? "-0.0" : JSON.stringify(one)));
+  return texts.join(",");
 }

@@ -26,6 +26,7 @@ import {
   addServing,
   grpcPortOf,
   hostSettings,
+  memoryOf,
   type ServingOptions,
   untilStopped,
 } from "../serving.ts";
@@ -74,6 +75,7 @@ async function serve(given: Io, models: readonly string[], options: ServeOptions
     version: packageVersion(),
     source,
     settings: hostSettings(options),
+    ...memoryOf(options),
     ...protection,
   });
   let stopped = false;

@@ -29,6 +29,7 @@ import {
   addServing,
   grpcPortOf,
   hostSettings,
+  memoryOf,
   type ServingOptions,
   untilStopped,
 } from "../serving.ts";
@@ -87,6 +88,7 @@ export async function up(given: Io, model: string | undefined, options: UpOption
     version: packageVersion(),
     source: registrySource(registry, { only: [ready.version.model] }),
     settings: hostSettings(options),
+    ...memoryOf(options),
     ...protection,
   });
   let stopped = false;

@@ -81,6 +81,12 @@ const GRPC: ReadonlyMap<string, RouteRole> = new Map<string, RouteRole>([
   [`${OIP}ModelStatistics`, "metadata"],
   [`${OIP}RepositoryIndex`, "metadata"],
   ["/inference.model_repository.ModelRepositoryService/RepositoryIndex", "metadata"],
+  // Not offered: whoever may look is told so.
+  ...["System", "Cuda"].flatMap((kind) =>
+    ["Status", "Register", "Unregister"].map(
+      (act) => [`${OIP}${kind}SharedMemory${act}`, "metadata"] as const,
+    ),
+  ),
   [`${OIP}ModelInfer`, "infer"],
   [`${OIP}ModelStreamInfer`, "infer"],
   [`${OIP}RepositoryModelLoad`, "deployer"],

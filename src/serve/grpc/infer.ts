@@ -10,18 +10,33 @@ import { endAt } from "../http/oip-infer.ts";
 import { hostOf, type OipSource } from "../http/oip-source.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "../inference.ts";
 import { deadlineOf, keyOf, priorityOf } from "../schedule.ts";
-import { inputsSummary, type RequestWatch } from "../tracing.ts";
+import { inputsSummary, type RequestObserver, type RequestWatch } from "../tracing.ts";
 import type { GrpcCall } from "./call.ts";
 
 /** A call without its bytes, which were read. */
 type Caller = Omit<GrpcCall, "message">;
 
-/** Asks a model, under observation. @throws RequestError */
-export async function infer(
-  source: OipSource,
-  decoded: GrpcInferRequest,
-  caller: Caller,
-): Promise<GrpcInferAnswer> {
+/** What inference needs of the server: with an observer each request is counted, traced and logged. */
+export interface InferSource extends OipSource {
+  readonly observer?: RequestObserver | undefined;
+}
+
+/** One message of a call. */
+export interface ReceivedRequest {
+  readonly decoded: GrpcInferRequest;
+  readonly caller: Caller;
+  readonly bytes: number;
+  /** Monotonic milliseconds: that of the call, or of a message of a stream. */
+  readonly arrivedMs: number;
+}
+
+/** Asks a model and writes its answer; observed from its arrival to its end. @throws RequestError */
+export async function answerInference(
+  source: InferSource,
+  received: ReceivedRequest,
+  encode: (answer: GrpcInferAnswer) => Buffer,
+): Promise<Buffer> {
+  const { decoded, caller, bytes: bytesIn } = received;
   const watch = source.observer?.begin({
     protocol: "grpc",
     requestId: caller.requestId,
@@ -29,35 +44,35 @@ export async function infer(
     tracestate: caller.header("tracestate"),
     model: decoded.model,
     version: decoded.version,
-    startMs: caller.arrivedMs,
+    startMs: received.arrivedMs,
   });
   try {
-    const answer = await inferWatched(source, decoded, caller, watch);
-    watch?.end({ status: 200, reason: undefined, bytesIn: 0, bytesOut: 0 });
-    return answer;
+    const bytes = encode(await infer(source, received, watch));
+    watch?.end({ status: 200, reason: undefined, bytesIn, bytesOut: bytes.byteLength });
+    return bytes;
   } catch (error) {
     const { status, reason } = requestErrorOf(error, caller.signal);
-    const named = status === 404 ? "not-found" : reason;
-    watch?.end({ status, reason: named, bytesIn: 0, bytesOut: 0 });
+    const told = status === 404 ? "not-found" : reason;
+    watch?.end({ status, reason: told, bytesIn, bytesOut: 0 });
     throw error;
   }
 }
 
-async function inferWatched(
+async function infer(
   source: OipSource,
-  decoded: GrpcInferRequest,
-  caller: Caller,
+  { decoded, caller, arrivedMs }: ReceivedRequest,
   watch: RequestWatch | undefined,
 ): Promise<GrpcInferAnswer> {
   const host = hostOf(source, { name: decoded.model, version: decoded.version });
+  watch?.target(host);
   const { parsed, raw } = decoded;
   if ("faults" in parsed) refuse(host, sentenceOf(parsed.faults));
   const { request } = parsed;
+  watch?.received(inputsSummary(request.inputs));
   const faults = outputFaults(host.outputs, { ...request, parameters: AS_BYTES });
   if (faults.length > 0) refuse(host, sentenceOf(faults));
-  const call = callOf(host, request, caller);
-  watch?.received({ ...inputsSummary(request.inputs), deadlineMs: call.deadlineMs });
-  const { outputs, version } = await ask(host, { ...call, observe: watch }, caller);
+  const call = { ...callOf(host, request, caller, arrivedMs), observe: watch };
+  const { outputs, version } = await ask(host, call, caller);
   const answer = withClasses(request, outputs);
   if (!raw && tooLongForContents(answer)) {
     const text = "the answer is too long for typed contents; send raw_input_contents for a raw one";
@@ -74,10 +89,15 @@ function refuse(host: ServedVersion, text: string): never {
   throw new RequestError(400, "invalid", text);
 }
 
-function callOf(host: ServedVersion, request: InferRequest, caller: Caller): InferenceCall {
+function callOf(
+  host: ServedVersion,
+  request: InferRequest,
+  caller: Caller,
+  arrivedMs: number,
+): InferenceCall {
   const { parameters } = request;
   try {
-    const asked = deadlineOf(parameters, caller.header("x-request-timeout-ms"), caller.arrivedMs);
+    const asked = deadlineOf(parameters, caller.header("x-request-timeout-ms"), arrivedMs);
     const given = caller.deadlineMs;
     const deadlineMs = asked === undefined ? given : Math.min(asked, given ?? asked);
     return {

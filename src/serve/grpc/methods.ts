@@ -21,7 +21,7 @@ import {
 import { statisticsOf, versionsAsked } from "../http/oip-extensions.ts";
 import { hostOf, type OipSource } from "../http/oip-source.ts";
 import type { GrpcCall, UnaryMethod } from "./call.ts";
-import { infer } from "./infer.ts";
+import { answerInference, type InferSource } from "./infer.ts";
 
 /** The service of the protocol. */
 export const INFERENCE_SERVICE = "inference.GRPCInferenceService";
@@ -34,7 +34,7 @@ const SHARED_MEMORY = ["System", "Cuda"].flatMap((kind) =>
 );
 
 /** All methods by their path. */
-export function unaryMethods(source: OipSource): ReadonlyMap<string, UnaryMethod> {
+export function unaryMethods(source: InferSource): ReadonlyMap<string, UnaryMethod> {
   const repository = repositoryMethods(source);
   const named: Record<string, UnaryMethod> = {
     ServerLive: () => encodeAnswer("ServerLive", { live: true }),
@@ -44,9 +44,11 @@ export function unaryMethods(source: OipSource): ReadonlyMap<string, UnaryMethod
       return encodeAnswer("ServerMetadata", serverMetadata(source.version, has));
     },
     ...modelMethods(source),
-    ModelInfer: async (call) => {
-      const request = decodeInferRequest(call.message);
-      return encodeInferResponse(await infer(source, request, call));
+    ModelInfer: (caller) => {
+      const { message, arrivedMs } = caller;
+      const decoded = decodeInferRequest(message);
+      const received = { decoded, caller, arrivedMs, bytes: message.byteLength };
+      return answerInference(source, received, encodeInferResponse);
     },
     ...repository,
   };

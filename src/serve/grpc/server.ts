@@ -15,17 +15,17 @@ import { limits } from "../../base/limits.ts";
 import { readNamed } from "../../wire/grpc-messages.ts";
 import { portError, RequestError } from "../errors.ts";
 import { DEFAULT_HOST } from "../http/listen.ts";
-import type { OipSource } from "../http/oip-source.ts";
 import { CallContext, type ReceivedCall, type UnaryMethod } from "./call.ts";
 import { type Authorize, failure, type Grpc, guard } from "./guard.ts";
 import { HEALTH_SERVICE, Health } from "./health.ts";
 import { Inbound } from "./inbound.ts";
+import type { InferSource } from "./infer.ts";
 import { INFERENCE_SERVICE, unaryMethods } from "./methods.ts";
 import { statusOf } from "./status.ts";
 import { InferStream } from "./stream.ts";
 
 /** What gRPC needs of the server. */
-export interface GrpcSource extends OipSource {
+export interface GrpcSource extends InferSource {
   /** Calls back whenever the state of a model changes; gives a function that ends it. */
   onState(listener: () => void): () => void;
 }

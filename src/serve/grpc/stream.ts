@@ -5,9 +5,8 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { limits } from "../../base/limits.ts";
 import { decodeInferRequest } from "../../wire/grpc-infer.ts";
 import { encodeStreamAnswer, encodeStreamError } from "../../wire/grpc-response.ts";
-import type { OipSource } from "../http/oip-source.ts";
 import type { GrpcCall } from "./call.ts";
-import { infer } from "./infer.ts";
+import { answerInference, type InferSource } from "./infer.ts";
 import { statusOf } from "./status.ts";
 
 /** The two directions of a stream, in bytes of messages. */
@@ -15,7 +14,7 @@ type Stream = ServerDuplexStream<Buffer, Buffer>;
 
 /** One stream. */
 export class InferStream {
-  readonly #source: OipSource;
+  readonly #source: InferSource;
   readonly #stream: Stream;
   readonly #call: Omit<GrpcCall, "message">;
   /** Answers that come, in the order of their requests. */
@@ -25,7 +24,7 @@ export class InferStream {
   /** undefined: OK. */
   #status: Error | undefined;
 
-  constructor(source: OipSource, stream: Stream, call: Omit<GrpcCall, "message">) {
+  constructor(source: InferSource, stream: Stream, call: Omit<GrpcCall, "message">) {
     this.#source = source;
     this.#stream = stream;
     this.#call = call;
@@ -51,11 +50,14 @@ export class InferStream {
 
   /** The bytes of an answer; never rejects. */
   async #answer(message: Buffer): Promise<Buffer> {
+    const arrivedMs = this.#call.clock.monotonicMs();
     let request = { model: "", id: "" };
     try {
       const decoded = decodeInferRequest(message);
       request = decoded;
-      return encodeStreamAnswer(await infer(this.#source, decoded, this.#call));
+      const caller = this.#call;
+      const received = { decoded, caller, arrivedMs, bytes: message.byteLength };
+      return await answerInference(this.#source, received, encodeStreamAnswer);
     } catch (error) {
       return encodeStreamError(statusOf(error).details, request);
     }

@@ -28,10 +28,18 @@ export interface AppOptions {
   readonly times?: Partial<HttpTimes>;
   /** Counts, traces and logs the inference requests. */
   readonly observer: RequestObserver;
+  /** Bodies that are on their way, together. */
+  readonly bodiesBytesMax?: number;
 }
 
 /** The application with its limits, its guard, its error answers and no routes yet. */
-export function buildApp({ guard, certificates, times, observer }: AppOptions): FastifyInstance {
+export function buildApp({
+  guard,
+  certificates,
+  times,
+  observer,
+  bodiesBytesMax,
+}: AppOptions): FastifyInstance {
   const app = fastify({
     serverFactory: (listener) => nodeServer(listener, { ...HTTP_TIMES, ...times }, certificates),
     clientErrorHandler: answerClientError,
@@ -49,7 +57,7 @@ export function buildApp({ guard, certificates, times, observer }: AppOptions): 
   listRoutes(app);
   // Clients send JSON under many content types or none at all: the protocol's routes read bytes.
   app.removeAllContentTypeParsers();
-  const bodies = new BodyReader();
+  const bodies = new BodyReader(bodiesBytesMax);
   app.addContentTypeParser("*", (request: FastifyRequest, body: Readable) =>
     bodies.read(body, request.headers),
   );

@@ -1,0 +1,66 @@
+// One run of a model for one request or many, and what refusals and failures of it mean for a request.
+
+import { present } from "../base/assert.ts";
+import type { ChildSession } from "../runtime/child-process.ts";
+import type { Tensors } from "../runtime/runner.ts";
+import type { Refusal } from "./batcher/types.ts";
+import { CLIENT_CLOSED, idOf, RequestError } from "./errors.ts";
+import type { InferenceCall } from "./inference.ts";
+
+/** What came of a run: an answer for each member. */
+export interface Computed {
+  readonly answers: readonly Tensors[];
+  /** Milliseconds inside the model; undefined where the process does not tell. */
+  readonly inferMs: number | undefined;
+}
+
+/** Runs the members, all of one bucket, together. */
+export async function compute(
+  session: ChildSession,
+  members: readonly InferenceCall[],
+): Promise<Computed> {
+  const { inputs, outputs } = present(members[0], "batches have members");
+  let inferMs: number | undefined;
+  const onComputed = (ms: number): void => {
+    inferMs = ms;
+  };
+  const options = { onComputed, ...(outputs !== undefined && { outputs }) };
+  const answers =
+    members.length === 1
+      ? [await session.run(inputs, options)]
+      : await session.runBatch(
+          members.map((one) => one.inputs),
+          options,
+        );
+  return { answers, inferMs };
+}
+
+/** The status and the label of each refusal. */
+const REFUSALS = {
+  "queue-full": [429, "queue-full"],
+  deadline: [504, "deadline"],
+  "memory-never": [507, "memory"],
+  "memory-later": [503, "memory"],
+  canceled: [CLIENT_CLOSED, "canceled"],
+} as const;
+
+/** The batcher's refusal, as the request's answer. */
+export function refusalOf({ reason, text, retryAfterMs }: Refusal): RequestError {
+  const [status, label] = REFUSALS[reason];
+  if (retryAfterMs === undefined) return new RequestError(status, label, text);
+  const retryAfterSeconds = Math.max(1, Math.ceil(retryAfterMs / 1000));
+  return new RequestError(status, label, text, { retryAfterSeconds });
+}
+
+/** A client that went away, or what else ended the request, such as its deadline. */
+export function endedBy(signal: AbortSignal | undefined): RequestError {
+  const reason: unknown = signal?.reason;
+  if (reason instanceof RequestError) return reason;
+  return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
+}
+
+/** Whether a run failed because its process is gone. */
+export function isDeath(error: unknown): boolean {
+  const id = idOf(error);
+  return id === "runtime/process-died" || id === "runtime/closed";
+}
