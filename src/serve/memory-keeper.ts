@@ -6,14 +6,12 @@ import type { Clock } from "../base/clock.ts";
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import { loadModel } from "../onnx/read.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
 import { memoryOf } from "../runtime/memory-probe.ts";
 import { withRows } from "./admission/batch-axis.ts";
 import { calibrate } from "./admission/calibrate.ts";
 import { Ledger, type Reclaim } from "./admission/ledger.ts";
 import { type MemoryModel, memoryModelOf } from "./admission/memory-model.ts";
-import { RunPlanner } from "./admission/planned.ts";
 import type { MemoryFit } from "./batcher/types.ts";
 import type { BucketForm, EngineMemory } from "./engine.ts";
 import type { ServedModel } from "./hosting.ts";
@@ -131,6 +129,9 @@ export class VersionMemory implements EngineMemory {
     const { ledger, clock } = this.#parts;
     const seat = this.#seats.get(slot);
     if (seat === undefined || this.#model !== undefined) return;
+    // Half of the code of a server, for analysis: it is live before that is there.
+    const { RunPlanner } = await import("./admission/planned.ts");
+    const { loadModel } = await import("../onnx/read.ts");
     // The graph alone is kept; weights are views of the file, and go with it.
     const planner = new RunPlanner((await loadModel(path)).graph, batched);
     const subject = {
