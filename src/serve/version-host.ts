@@ -80,14 +80,6 @@ const INVARIANCE_MS = 1000;
 /** How long a process that finishes its last run may take. */
 const CLOSE_MS = 10_000;
 
-/** A process of a version. */
-interface HostProcess {
-  readonly pid: number;
-  readonly serves: boolean;
-  /** The most that it was predicted or measured to hold, where memory is admitted. */
-  readonly predictedBytes: number | undefined;
-}
-
 /** Serves one version. */
 export class VersionHost implements ServedVersion {
   readonly model: ServedModel;
