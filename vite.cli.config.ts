@@ -17,7 +17,7 @@ const config: UserConfig = {
   ssr: {
     // Their many small modules are most of what a short command would load. What is native, or needed by
     // a server alone, stays where npm puts it.
-    noExternal: ["commander", "@bufbuild/protobuf"],
+    noExternal: ["commander", "@bufbuild/protobuf", "kysely"],
   },
   build: {
     ssr: true,

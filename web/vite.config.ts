@@ -10,7 +10,7 @@ export default defineConfig({
     target: "es2022",
     modulePreload: { polyfill: false },
     rolldownOptions: {
-      input: ["index.html", "model.html"].map((page) =>
+      input: ["index.html", "model.html", "on-call.html"].map((page) =>
         fileURLToPath(new URL(page, import.meta.url)),
       ),
     },

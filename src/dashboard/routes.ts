@@ -2,18 +2,16 @@
 
 import { existsSync } from "node:fs";
 import fastifyStatic from "@fastify/static";
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyPluginAsync } from "fastify";
 import { type Clock, systemClock } from "../base/clock.ts";
-import { limits } from "../base/limits.ts";
 import { RequestError } from "../serve/errors.ts";
-import type { ModelStats } from "../serve/hosting.ts";
 import { endpoint } from "../serve/http/endpoint.ts";
-import { SECURITY_HEADERS } from "../serve/http/headers.ts";
-import type { ExampleDigits, Overview, StatsEvent } from "./api.ts";
+import type { ExampleDigits, Overview } from "./api.ts";
 import { webFile } from "./files.ts";
+import { type OnCallSource, registerOnCall } from "./on-call-routes.ts";
 
 /** Where the pages get their data from. */
-export interface DashboardSource {
+export interface DashboardSource extends OnCallSource {
   overview(): Promise<Overview>;
   /** SVG text of the picture of a version's skips. */
   picture(name: string, version: number): Promise<string | undefined>;
@@ -22,12 +20,8 @@ export interface DashboardSource {
   /** JSON text of a version's training record. */
   training(name: string, version: number): Promise<string | undefined>;
   examples(): Promise<ExampleDigits>;
-  stats(): readonly ModelStats[];
-  onState(listener: () => void): () => void;
 }
 
-const TICK_MS = 1000;
-const STREAMS_MAX = 64;
 /** Pages come from here alone, run no foreign code and stand in no foreign frame. */
 const PAGE_POLICY =
   "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
@@ -58,8 +52,8 @@ export async function registerDashboard(
     if (record === undefined) throw nothingHere("training record");
     await reply.type("application/json").send(record);
   });
-  registerEvents(app, source, clock);
-  await registerFiles(app);
+  registerOnCall(app, source, clock);
+  if (existsSync(webFile(""))) await app.register(pages);
 }
 
 function versionOf(params: unknown): [string, number] {
@@ -72,58 +66,22 @@ function nothingHere(what: string): RequestError {
   return new RequestError(404, "invalid", `there is no ${what} of this version`);
 }
 
-/** Server-sent events (WHATWG HTML, section 9.2): `stats` each second and on every change of state. */
-function registerEvents(app: FastifyInstance, source: DashboardSource, clock: Clock): void {
-  const open = new Set<FastifyReply>();
-  const send = (replies: Iterable<FastifyReply>): void => {
-    const event: StatsEvent = { atMs: clock.nowMs(), models: source.stats() };
-    const text = `event: stats\ndata: ${JSON.stringify(event)}\n\n`;
-    for (const { raw } of replies) {
-      // Whoever does not take what was sent before gets no more: it would pile up here.
-      if (raw.writableLength > limits.unreadBytesMax) raw.destroy();
-      else raw.write(text);
-    }
-  };
-  const unsubscribe = source.onState(() => send(open));
-  const timer = setInterval(() => send(open), TICK_MS).unref();
-  app.addHook("preClose", async () => {
-    clearInterval(timer);
-    unsubscribe();
-    for (const reply of open) reply.raw.end();
+const pages: FastifyPluginAsync = async (app) => {
+  // In place of the headers that stand on every answer; those that the plugin sets would be overwritten by them.
+  app.addHook("onSend", async (_request, reply, payload) => {
+    if (reply.statusCode < 400) reply.headers(fileHeaders(reply.getHeader("content-type")));
+    return payload;
   });
-  endpoint(app, "GET", "/api/v1/events", async (request, reply) => {
-    if (open.size >= STREAMS_MAX) {
-      throw new RequestError(503, "not-ready", `${STREAMS_MAX} pages are open already`, {
-        retryAfterSeconds: 5,
-      });
-    }
-    reply.hijack();
-    reply.raw.writeHead(200, {
-      ...SECURITY_HEADERS,
-      "content-type": "text/event-stream; charset=utf-8",
-    });
-    open.add(reply);
-    request.raw.once("close", () => open.delete(reply));
-    reply.raw.once("close", () => open.delete(reply));
-    send([reply]);
-  });
-}
-
-async function registerFiles(app: FastifyInstance): Promise<void> {
-  const root = webFile("");
-  if (!existsSync(root)) return;
-  await app.register(fastifyStatic, {
-    root,
-    // Names of the built files carry their hash: they never change.
-    setHeaders: (response, path) => {
-      const page = path.endsWith(".html");
-      response.setHeader(
-        "cache-control",
-        page ? "no-cache" : "public, max-age=31536000, immutable",
-      );
-      response.setHeader("content-security-policy", PAGE_POLICY);
-      response.setHeader("referrer-policy", "no-referrer");
-    },
-  });
+  await app.register(fastifyStatic, { root: webFile(""), cacheControl: false });
   app.get("/models/:name/:version", (_request, reply) => reply.sendFile("model.html"));
+  app.get("/on-call", (_request, reply) => reply.sendFile("on-call.html"));
+};
+
+/** Names of the built files carry their hash, so that they never change; those of the pages do not. */
+function fileHeaders(type: unknown): Record<string, string> {
+  const page = String(type).startsWith("text/html");
+  return {
+    "cache-control": page ? "no-cache" : "public, max-age=31536000, immutable",
+    "content-security-policy": PAGE_POLICY,
+  };
 }

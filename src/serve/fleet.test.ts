@@ -165,6 +165,26 @@ describe("the life of models", () => {
     expect((await ask()).y).toBe(6);
   });
 
+  test("one version is drained under load: no request fails, and it stays away until it is loaded by hand", async () => {
+    const { runner, serve, ask, fleet } = setUp({ probeEveryMs: 1e6 });
+    runner.scripts.set("m2", { runMs: 5 });
+    await serve(model(1), model(2));
+    fleet.setSplit("m", { stable: 1, candidate: 2, share: 0.5 });
+    const load = traffic(() => ask());
+    await expect(fleet.drain("m", 1)).rejects.toMatchObject({ status: 409 });
+    await expect(fleet.drain("m", 3)).rejects.toMatchObject({ status: 404 });
+    await expect(fleet.drain("n", 1)).rejects.toMatchObject({ status: 404 });
+    await fleet.drain("m", 2);
+    expect(runner.alive.map(({ path }) => path)).toEqual(["m1"]);
+    expect(fleet.entry("m")?.split).toEqual({ stable: 1, share: 0 });
+    await fleet.sync();
+    expect(fleet.versionsOf("m")).toEqual([1]);
+    await load.stop();
+    expect(load.failures).toEqual([]);
+    await fleet.load("m");
+    expect(fleet.versionsOf("m")).toEqual([1, 2]);
+  });
+
   test("loads, unloads and requests all at once: in the end there is one process or none", async () => {
     const { runner, serve, ask, fleet } = setUp({ probeEveryMs: 1e6 });
     await serve(model());

@@ -64,6 +64,8 @@ interface Slot extends FleetEntry {
   readonly counters: Map<number, Counters>;
   /** Whether requests may share runs, by the digest of the file. */
   readonly invariance: Map<string, Invariance>;
+  /** Taken out of service by hand: they stay away until the model is loaded by hand. */
+  readonly drained: Set<number>;
   /** The end of the last change: changes of one name come one after another. */
   turn: Promise<unknown>;
   /** Ends the load that is under way. */
@@ -211,7 +213,37 @@ export class Fleet {
       slot.unloaded = true;
       slot.byHand = false;
       slot.failed.clear();
+      slot.drained.clear();
       await Promise.all([...slot.hosts.values()].map((host) => this.#retire(slot, host)));
+    });
+  }
+
+  /**
+   * Takes one version out of service: no request reaches it any more, those under way finish. What it got by the
+   * split goes to the stable version.
+   *
+   * @throws RequestError 404 for a version that is not served, 409 for the stable one.
+   */
+  async drain(name: string, version: number): Promise<void> {
+    const slot = this.#slots.get(name);
+    if (slot === undefined || slot.unloaded) throw unknownModel(name);
+    await this.#inTurn(slot, async () => {
+      const host = slot.hosts.get(version);
+      if (host === undefined) {
+        throw new RequestError(404, "invalid", `version ${version} of ${name} is not served`);
+      }
+      const { stable, candidate, share, shadow } = slot.split;
+      if (version === stable) {
+        const text = `version ${version} is stable: make another one stable first, or unload the model`;
+        throw new RequestError(409, "invalid", text);
+      }
+      slot.drained.add(version);
+      slot.split = {
+        stable,
+        ...(candidate === undefined || candidate === version ? { share: 0 } : { candidate, share }),
+        ...(shadow !== undefined && shadow !== version && { shadow }),
+      };
+      await this.#retire(slot, host);
     });
   }
 
@@ -270,6 +302,7 @@ export class Fleet {
       retiring: new Set(),
       failed: new Map(),
       stamps: new Map(),
+      drained: new Set(),
       counters: new Map(),
       invariance: new Map(),
       turn: Promise.resolve(),
@@ -297,8 +330,10 @@ export class Fleet {
     const { source } = this.#parts;
     const wanted = await source.wanted(slot.name);
     if (wanted === undefined) throw unknownModel(slot.name);
+    if (again) slot.drained.clear();
     let failure: unknown;
     for (const version of wanted.versions) {
+      if (slot.drained.has(version)) continue;
       await this.#bringVersion(slot, version, again).catch((error: unknown) => {
         failure ??= error;
       });

@@ -75,6 +75,7 @@ export class ServerMetrics {
   readonly #families: ServerFamilies;
   readonly #clock: Clock;
   readonly #versions = new Map<string, VersionMetrics>();
+  #budget: (() => BudgetReadings) | undefined;
   #watched: () => readonly WatchedVersion[] = () => [];
   readonly #snapshot: { versions: ReadingsSnapshot["versions"] } = { versions: [] };
 
@@ -120,7 +121,13 @@ export class ServerMetrics {
 
   /** Asks for the state of the memory budget at every scrape. Once. */
   watchBudget(readings: () => BudgetReadings): void {
+    this.#budget = readings;
     observeBudget(this.registry, readings);
+  }
+
+  /** The state of the memory budget; undefined where none is kept. */
+  budget(): BudgetReadings | undefined {
+    return this.#budget?.();
   }
 
   /** Counts what became of the traces. Once. */

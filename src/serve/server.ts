@@ -27,6 +27,7 @@ import type { HttpTimes } from "./http/node-server.ts";
 import { registerOip } from "./http/oip-routes.ts";
 import type { Certificates } from "./http/tls.ts";
 import { MemoryKeeper } from "./memory-keeper.ts";
+import type { BudgetReadings } from "./metric-readings.ts";
 import { ServerMetrics } from "./metrics.ts";
 import type { LogMode } from "./request-log.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
@@ -168,6 +169,21 @@ export class ModelServer {
   /** What each model has done and does. */
   stats(): readonly ModelStats[] {
     return this.fleet.stats();
+  }
+
+  /** Share of the last seconds in which a version computed, 0 to 1. */
+  saturationOf(host: VersionHost): number {
+    return this.#metrics.version(this.fleet.keyOf(host)).saturation;
+  }
+
+  /** What all processes together may hold and hold; undefined where no budget is kept. */
+  budget(): BudgetReadings | undefined {
+    return this.#metrics.budget();
+  }
+
+  /** Whether it is about to end. */
+  get draining(): boolean {
+    return this.#draining;
   }
 
   /** Whether every model answers. */

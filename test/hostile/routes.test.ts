@@ -3,6 +3,7 @@ import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { servingStatus } from "../../src/dashboard/on-call-status.ts";
 import { registerDashboard } from "../../src/dashboard/routes.ts";
 import { AccessStore } from "../../src/registry/access.ts";
 import { newSecret } from "../../src/registry/secret.ts";
@@ -30,12 +31,14 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   infer: MODEL.map((path) => `POST ${path}/infer`),
   viewer: [
     ...["GET /metrics", "GET /*", "GET /models/:name/:version", "GET /api/v1/models/:name/split"],
-    ...["overview", "examples", "events"].map((end) => `GET /api/v1/${end}`),
+    "GET /on-call",
+    ...["overview", "examples", "events", "on-call"].map((end) => `GET /api/v1/${end}`),
     ...["picture.svg", "picture", "training"].map((end) => `GET ${API}/${end}`),
   ],
   deployer: [
     ...["load", "unload"].map((verb) => `POST /v2/repository/models/:name/${verb}`),
     "PUT /api/v1/models/:name/split",
+    `POST ${API}/drain`,
   ],
 };
 const MAY: Readonly<Record<string, readonly string[]>> = {
@@ -68,7 +71,9 @@ beforeAll(async () => {
     pictureData: async () => undefined,
     training: async () => undefined,
     examples: async () => Promise.reject(new Error("none")),
-    stats: () => [],
+    version: "1",
+    status: () => servingStatus(server),
+    objectives: async () => ({ models: {}, fault: null }),
     onState: () => () => undefined,
   });
   // Where there is no repository, what would change it stands in its place.

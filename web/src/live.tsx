@@ -10,8 +10,10 @@ export function Live({ model }: { model: ModelCard }) {
     (one) => one.model === model.name && one.version === model.version,
   );
   if (live === undefined) return null;
-  const { latency } = live;
-  const failures = Object.entries(live.failures);
+  const { latency, outcomes, readings } = live;
+  const failures = Object.entries({ ...outcomes.failed, ...outcomes.refused, ...outcomes.client });
+  const [process] = readings.processes;
+  const restarts = Object.values(live.restarts).reduce((a, b) => a + b, 0);
   const known = (value: number | null) => (
     <>
       {milliseconds(value)} <small>n = {latency.n}</small>
@@ -25,15 +27,15 @@ export function Live({ model }: { model: ModelCard }) {
       <dl class="numbers">
         <Fact name="P50">{known(latency.p50Ms)}</Fact>
         <Fact name="P99">{known(latency.p99Ms)}</Fact>
-        <Fact name="Requests">{live.requests}</Fact>
+        <Fact name="Requests">{outcomes.good}</Fact>
         <Fact name="Failures">
           {failures.length === 0 ? 0 : failures.map(([reason, n]) => `${n} ${reason}`).join(", ")}
         </Fact>
-        <Fact name="Waiting">{live.queued}</Fact>
+        <Fact name="Waiting">{readings.queue.requests}</Fact>
         <Fact name="Memory of its process">
-          {live.memory === undefined ? "unknown" : bytes(live.memory.residentBytes)}
+          {process === undefined ? "unknown" : bytes(process.residentBytes)}
         </Fact>
-        <Fact name="Restarts">{live.restarts}</Fact>
+        <Fact name="Restarts">{restarts}</Fact>
       </dl>
       {latency.p99Ms === null && (
         <p class="note">

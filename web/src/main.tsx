@@ -5,6 +5,7 @@ import type { ModelCard } from "../../src/dashboard/api.ts";
 import { Draw } from "./draw.tsx";
 import { bytes } from "./format.ts";
 import { Live } from "./live.tsx";
+import { Nav } from "./nav.tsx";
 import { connect, connected, overview, stats } from "./state.ts";
 import { Training } from "./training.tsx";
 
@@ -41,6 +42,7 @@ function Head({ model, version }: { model: ModelCard; version: string }) {
       <h1>
         skipway <span>{model.name}</span>
       </h1>
+      <Nav here="/" />
       <span class={`badge ${state === "ready" ? "good" : "bad"}`} role="status">
         {state}
       </span>

@@ -4,6 +4,7 @@ import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Picture } from "../../src/analysis/picture/picture.ts";
 import { pictureSummary, sizesText } from "../../src/analysis/picture/words.ts";
+import { Nav } from "./nav.tsx";
 import { Viewer } from "./picture/viewer.tsx";
 import { fetchJson } from "./state.ts";
 import "./style.css";
@@ -23,6 +24,7 @@ function Page({ name, version }: { name: string; version: string }) {
         <h1>
           <a href="/">skipway</a> <span>{name}</span>
         </h1>
+        <Nav />
         <span class="facts">
           version {version}
           {picture && ` · ${pictureSummary(picture)} · ${sizesText(picture)}`}

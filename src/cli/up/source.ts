@@ -2,6 +2,8 @@
 
 import type { Census } from "../../analysis/skips/skip.ts";
 import type { ExampleDigits, ModelCard } from "../../dashboard/api.ts";
+import { readObjectives } from "../../dashboard/objectives.ts";
+import { servingStatus } from "../../dashboard/on-call-status.ts";
 import type { DashboardSource } from "../../dashboard/routes.ts";
 import type { CheckReport } from "../../registry/gate.ts";
 import type { ModelVersion, Registry } from "../../registry/registry.ts";
@@ -17,7 +19,7 @@ const PER_CLASS = 2;
 export function dashboardSource(
   registry: Registry | undefined,
   server: ModelServer,
-  about: { version: string; startedMs: number },
+  about: { version: string; startedMs: number; folder: string },
 ): DashboardSource {
   const text = async (name: string, version: number, role: string): Promise<string | undefined> => {
     const found = await registry?.version(name, version);
@@ -33,7 +35,9 @@ export function dashboardSource(
     pictureData: (name, version) => text(name, version, "picture-data"),
     training: (name, version) => text(name, version, "training"),
     examples,
-    stats: () => server.stats(),
+    version: about.version,
+    status: () => servingStatus(server),
+    objectives: () => readObjectives(about.folder),
     onState: (listener) => server.onState(listener),
   };
 }

@@ -59,12 +59,15 @@ const HTTP: ReadonlyMap<string, RouteRole> = new Map<string, RouteRole>([
   ["GET /api/v1/overview", "viewer"],
   ["GET /api/v1/examples", "viewer"],
   ["GET /api/v1/events", "viewer"],
+  ["GET /api/v1/on-call", "viewer"],
   ["GET /api/v1/models/:name/versions/:version/picture.svg", "viewer"],
   ["GET /api/v1/models/:name/versions/:version/picture", "viewer"],
   ["GET /api/v1/models/:name/versions/:version/training", "viewer"],
   ["GET /api/v1/models/:name/split", "viewer"],
   ["PUT /api/v1/models/:name/split", "deployer"],
+  ["POST /api/v1/models/:name/versions/:version/drain", "deployer"],
   ["GET /models/:name/:version", "viewer"],
+  ["GET /on-call", "viewer"],
   ["GET /*", "viewer"],
 ]);
 

@@ -131,6 +131,9 @@ export class Batcher {
       if (promised.finishMs > request.deadlineMs || promised.delaysOthers) {
         const backlogMs = this.#backlog(nowMs);
         const waiting = this.#queue.size;
+        if (waiting === 0 && this.#slots.running === 0) {
+          this.#times.refusedAlone(request.bucket, request.deadlineMs - nowMs, nowMs);
+        }
         this.#actions.push(refusal.cannotBeMet(request, promised, waiting, nowMs, backlogMs));
         return;
       }
@@ -164,8 +167,9 @@ export class Batcher {
 
   #learn(bucket: string, elementsPerRow: number, rows: number, tookMs: number): void {
     const known = this.#times.profile(bucket) !== undefined;
+    const { trust } = this.#times;
     this.#times.record(bucket, elementsPerRow, rows, tookMs);
-    if (known) this.#queue.refresh(bucket, elementsPerRow);
+    if (known && trust === this.#times.trust) this.#queue.refresh(bucket, elementsPerRow);
     else this.#queue.refreshAll();
   }
 

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { RequestError } from "../errors.ts";
 import type { Fleet, FleetEntry } from "../fleet.ts";
 import type { TrafficSplit } from "../router.ts";
-import { endpoints } from "./endpoint.ts";
+import { endpoint, endpoints } from "./endpoint.ts";
 import { documentOf } from "./oip-body.ts";
 
 /** Adds the routes. */
@@ -17,6 +17,19 @@ export function registerControl(app: FastifyInstance, fleet: Fleet): void {
       return splitDocument(entryOf(fleet, request));
     },
   });
+  endpoint(app, "POST", "/api/v1/models/:name/versions/:version/drain", async (request) => {
+    const { name } = entryOf(fleet, request);
+    await fleet.drain(name, versionOf(request));
+    return splitDocument(entryOf(fleet, request));
+  });
+}
+
+/** The version in the path. @throws RequestError 404 for what is no number of one. */
+function versionOf(request: FastifyRequest): number {
+  // The route pattern above gives this name.
+  const { version } = request.params as { version: string };
+  if (/^[1-9]\d{0,14}$/.test(version)) return Number(version);
+  throw new RequestError(404, "invalid", `"${version.slice(0, 64)}" is no number of a version`);
 }
 
 function entryOf(fleet: Fleet, request: FastifyRequest): FleetEntry {
