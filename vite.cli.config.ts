@@ -17,7 +17,7 @@ const config: UserConfig = {
   ssr: {
     // Their many small modules are most of what a short command would load. What is native, or needed by
     // a server alone, stays where npm puts it.
-    noExternal: ["commander", "@bufbuild/protobuf"],
+    noExternal: ["commander", "@bufbuild/protobuf", "kysely"],
   },
   build: {
     ssr: true,
@@ -29,6 +29,7 @@ const config: UserConfig = {
       input: {
         main: source("cli/main.ts"),
         "child-main": source("runtime/child-main.ts"),
+        "plan-main": source("serve/plan-main.ts"),
         "worker-main": source("train/worker-main.ts"),
       },
       // `main.js` waits for its command: a chunk that imported from it would wait for itself.

@@ -11,6 +11,7 @@ import { memory } from "./memory.bench.ts";
 import { metrics } from "./metrics.bench.ts";
 import { picture } from "./picture.bench.ts";
 import { read } from "./read.bench.ts";
+import { serve } from "./serve.bench.ts";
 import { startup } from "./startup.bench.ts";
 import { train } from "./train.bench.ts";
 import { twins } from "./twins.bench.ts";
@@ -41,6 +42,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   metrics,
   picture,
   read,
+  serve,
   startup,
   train,
   twins,

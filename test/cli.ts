@@ -44,6 +44,15 @@ export class Running {
     }
   }
 
+  /** Waits until the output holds a text; gives all that there is then. */
+  async prints(pattern: RegExp): Promise<string> {
+    while (!pattern.test(this.#out)) {
+      if (this.process.exitCode !== null) throw new Error(`it ended and said:\n${this.#err}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return this.#out;
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.process.kill(signal);
   }

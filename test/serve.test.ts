@@ -74,7 +74,7 @@ describe("files", () => {
     const { running, at } = await serve(
       join(root, "affine.onnx"),
       join(root, "same.onnx"),
-      ...["--grace", "3"],
+      ...["--grace", "3", "--log", "requests"],
     );
     expect(await ask(at)).toEqual({ status: 200, y: [3, 5, 7], version: "1" });
     expect(await ask(at, "same")).toEqual({ status: 200, y: [1, 2, 3], version: "1" });
@@ -88,7 +88,9 @@ describe("files", () => {
     for (let i = 0; i < 10; i++) expect((await ask(at)).status).toBe(200);
     await late.stop();
     expect(new Set(late.statuses)).toEqual(new Set([200]));
-    expect((await running.done).code).toBe(0);
+    const { code, err } = await running.done;
+    expect(code).toBe(0);
+    expect(err).toMatch(/^\{.*"affine".*\}$/m);
     await until(() => !pids.some(alive));
   });
 

@@ -99,6 +99,14 @@ export const limits = {
   queueRequestsMax: 256,
   /** Rows waiting for one model process, as many as have room in the bytes below with four floats each. */
   queueRowsMax: 16_777_216,
+  /** Shapes of one model whose memory is remembered: more than requests usually wait, of some hundred bytes each. */
+  plannedShapesMax: 4096,
+  /** New shapes of one model whose memory is being planned: a second of work on the thread that plans. */
+  plansWaitingMax: 16,
+  /** For one answer of the thread that plans: the largest graphs of the zoo take a second on a busy machine. */
+  planMsMax: 30_000,
+  /** Heap of the thread that plans: a graph of 100,000 nodes takes some hundred megabytes. */
+  planHeapBytesMax: 536_870_912,
   /** Bytes of tensors waiting for one model process. */
   queueBytesMax: 268_435_456,
   /** Inputs of a request that is copied to a shadow: comparing larger answers would take the server's time. */

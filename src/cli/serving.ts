@@ -2,7 +2,8 @@
 
 import { type Command, InvalidArgumentError } from "commander";
 import { parseBytes } from "../base/format.ts";
-import { memoryLimitBytes } from "../runtime/memory-probe.ts";
+import { memoryLimitBytes, processMemory } from "../runtime/memory-probe.ts";
+import { type Budget, budgetOf } from "../serve/admission/budget.ts";
 import { HOST_DEFAULTS, type HostSettings } from "../serve/hosting.ts";
 import type { ModelServer } from "../serve/server.ts";
 import type { Io } from "./io.ts";
@@ -98,8 +99,10 @@ export async function untilStopped(
 }
 
 /** What the server and all models may hold together. */
-export function memoryOf({ memory }: ServingOptions): { memoryBytes: number } {
-  return { memoryBytes: memory ?? memoryLimitBytes() };
+export function memoryOf({ memory }: ServingOptions): { memory: Budget } {
+  const parentBytes = processMemory().residentBytes;
+  const given = memory === undefined ? {} : { givenBytes: memory };
+  return { memory: budgetOf(memoryLimitBytes(), { ...given, parentBytes }) };
 }
 
 function readBytes(text: string): number {

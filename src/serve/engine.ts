@@ -19,11 +19,12 @@ import type {
   Surroundings,
 } from "./batcher/types.ts";
 import type { Counters } from "./counters.ts";
-import { idOf, RequestError, requestErrorOf } from "./errors.ts";
+import type { BucketForm, EngineMemory } from "./engine-memory.ts";
+import { idOf, isOutOfMemory, RequestError, requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import type { VersionMetrics } from "./metrics.ts";
 import { type Question, questionOf } from "./question.ts";
-import { compute, endedBy, isDeath, refusalOf } from "./run-batch.ts";
+import { compute, endedBy, isDeath, refusalOf, shapesOf } from "./run-batch.ts";
 import { tellPhases } from "./tracing.ts";
 
 /** What decides which requests run together and when. */
@@ -38,22 +39,6 @@ export interface EngineModel {
   readonly outputs: ReadonlyMap<string, ValueType>;
   /** Whether requests are put together along axis 0. */
   readonly batched: boolean;
-}
-
-/** Memory admission for one version. */
-export interface EngineMemory {
-  /** Whether so many rows of a request of this form may run now. */
-  fits(form: BucketForm, rows: number, slot: string | undefined): MemoryFit;
-  begin(batch: number, form: BucketForm, rows: number, slot: string): void;
-  end(batch: number): void;
-}
-
-/** A bucket as memory admission knows it: the shapes of one of its requests. */
-export interface BucketForm {
-  readonly bucket: string;
-  readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** Whether axis 0 of the shapes stands for the rows. */
-  readonly batchable: boolean;
 }
 
 /** How an engine is set up. */
@@ -85,6 +70,8 @@ interface Running {
   readonly rows: number;
   readonly sentMs: number;
   readonly expectedMs: number;
+  /** That it was admitted with, beyond the loaded process. */
+  readonly bytes: number | undefined;
 }
 
 interface Slot {
@@ -123,6 +110,7 @@ export class Engine {
     this.#clock = options.clock;
     this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
     this.#downSinceMs = this.#clock.monotonicMs();
+    options.memory?.whenFree(() => this.#step({ kind: "tick" }));
   }
 
   get model(): EngineModel {
@@ -188,14 +176,19 @@ export class Engine {
   }
 
   /** Asks the model. @throws RequestError */
-  submit(call: InferenceCall): Promise<InferenceAnswer> {
+  async submit(call: InferenceCall): Promise<InferenceAnswer> {
     const fromMs = this.#clock.monotonicMs();
+    this.#check(call);
+    const planned = this.#options.memory?.prepare(shapesOf(call));
+    if (planned !== undefined) {
+      await planned;
+      this.#check(call);
+    }
+    return this.#submit(call, fromMs);
+  }
+
+  #submit(call: InferenceCall, fromMs: number): Promise<InferenceAnswer> {
     return new Promise((resolve, reject) => {
-      const refusal = this.#refusal(call);
-      if (refusal !== undefined) {
-        reject(refusal);
-        return;
-      }
       const { inputs, outputs, signal } = call;
       const model = this.#model;
       const question = questionOf(model.inputs, inputs, outputs, model.batched);
@@ -274,15 +267,15 @@ export class Engine {
     return undefined;
   }
 
-  #refusal({ inputs, outputs, signal }: InferenceCall): RequestError | undefined {
-    if (signal?.aborted) return endedBy(signal);
+  /** @throws RequestError where it is wrong, or nobody is there to answer. */
+  #check({ inputs, outputs, signal }: InferenceCall): void {
+    if (signal?.aborted) throw endedBy(signal);
     const down = this.#slots.size === 0;
     const waited = this.#clock.monotonicMs() - this.#downSinceMs;
-    if (this.#closed || (down && waited > this.#patienceMs)) return this.#unavailable();
+    if (this.#closed || (down && waited > this.#patienceMs)) throw this.#unavailable();
     const { model } = this;
     const faults = [...checkFeeds(model.inputs, inputs), ...checkFetches(model.outputs, outputs)];
-    if (faults.length === 0) return undefined;
-    return requestErrorOf(SkipwayError.fromDiagnostics("input", faults));
+    if (faults.length > 0) throw requestErrorOf(SkipwayError.fromDiagnostics("input", faults));
   }
 
   #unavailable(): RequestError {
@@ -296,8 +289,8 @@ export class Engine {
     const known = this.#forms.get(request.bucket);
     if (known !== undefined) known.users++;
     else {
-      const shapes = new Map([...call.inputs].map(([name, { shape }]) => [name, shape]));
-      const form = { bucket: request.bucket, shapes, batchable: question.batchable };
+      const { batchable } = question;
+      const form = { bucket: request.bucket, shapes: shapesOf(call), batchable };
       this.#forms.set(request.bucket, { form, users: 1 });
     }
     this.#step({ kind: "arrive", request });
@@ -305,6 +298,7 @@ export class Engine {
 
   #leave({ id, bucket }: BatchRequest): void {
     this.#pending.delete(id);
+    this.#options.memory?.left(id);
     const known = this.#forms.get(bucket);
     if (known !== undefined && --known.users === 0) this.#forms.delete(bucket);
     if (this.#pending.size > 0) return;
@@ -333,6 +327,7 @@ export class Engine {
     for (const action of actions) {
       if (action.kind === "start") this.#start(action);
       else if (action.kind === "refuse") this.#refuse(action);
+      else if (action.kind === "blocked") this.#blocked(action.id, action.slot);
       else if (action.kind === "wake") this.#wake(action.atMs);
     }
   }
@@ -351,10 +346,20 @@ export class Engine {
     this.#timer = setTimeout(() => this.#step({ kind: "tick" }), delay);
   }
 
+  #blocked(id: number, slot: string): void {
+    const request = this.#pending.get(id)?.request;
+    const known = this.#forms.get(request?.bucket ?? "");
+    if (request === undefined || known === undefined) return;
+    this.#options.memory?.waits(id, known.form, request.rows, slot);
+  }
+
   #refuse(refusal: Refusal): void {
     const pending = this.#pending.get(refusal.id);
     if (pending === undefined) return;
-    pending.reject(refusalOf(refusal));
+    const { bucket, rows } = pending.request;
+    const known = refusal.reason === "memory-never" ? this.#forms.get(bucket) : undefined;
+    const text = (known && this.#options.memory?.explain(known.form, rows)) ?? refusal.text;
+    pending.reject(refusalOf({ ...refusal, text }));
   }
 
   #fail(pending: Pending, error: RequestError): void {
@@ -369,10 +374,11 @@ export class Engine {
       present(this.#pending.get(id), "batches are of requests that wait"),
     );
     for (const one of members) one.startedMs = sentMs;
-    const running: Running = { batch, slot, members, rows, sentMs, expectedMs };
-    this.#running.set(batch, running);
     const known = this.#forms.get(bucket);
-    if (known !== undefined) this.#options.memory?.begin(batch, known.form, rows, slot);
+    const bytes = known && this.#options.memory?.begin(batch, known.form, rows, slot);
+    for (const id of ids) this.#options.memory?.left(id);
+    const running: Running = { batch, slot, members, rows, sentMs, expectedMs, bytes };
+    this.#running.set(batch, running);
     compute(
       session,
       members.map((one) => one.call),
@@ -418,7 +424,8 @@ export class Engine {
       inferMs: inside,
       outputMs: this.#clock.monotonicMs() - now,
     });
-    this.#options.metrics?.().batch({ rows: running.rows, startMs: now - tookMs, endMs: now });
+    const { rows, bytes } = running;
+    this.#options.metrics?.().batch({ rows, bytes, startMs: now - tookMs, endMs: now });
   }
 
   #failed(running: Running, error: unknown): void {
@@ -433,6 +440,7 @@ export class Engine {
     this.#forget(running);
     if (slot !== undefined) this.#step({ kind: "failed", batch: running.batch });
     const alone = running.members.length === 1;
+    if (isOutOfMemory(error)) this.#options.metrics?.().outOfMemory("allocation");
     if (idOf(error) === "runtime/not-batchable") this.#model = { ...this.#model, batched: false };
     for (const one of running.members) {
       // One bad request must not fail the others of its batch: each gets its own run.

@@ -66,9 +66,18 @@ export function requestErrorOf(error: unknown, signal?: AbortSignal): RequestErr
       const options = { retryAfterSeconds: 1, cause: error };
       return new RequestError(503, "process-died", text, options);
     }
+    if (isOutOfMemory(error)) return new RequestError(507, "memory", outOfMemory, { cause: error });
     return new RequestError(500, "runtime", text, { cause: error });
   }
   return new RequestError(500, "runtime", "the model failed", { cause: error });
+}
+
+const outOfMemory =
+  "the runtime found no memory for this request; send fewer rows in one request, or smaller inputs";
+
+/** Whether the runtime had no memory for a run. Its process lives on. */
+export function isOutOfMemory(error: unknown): boolean {
+  return idOf(error) === "runtime/out-of-memory";
 }
 
 /** The error of a port that cannot be listened on. */

@@ -186,7 +186,11 @@ export class Fleet {
   add(model: ServedModel): Promise<VersionHost> {
     return this.#inTurn(this.#slot(model.name), async (slot) => {
       slot.unloaded = false;
-      const host = await this.#start(slot, model);
+      const host = await this.#start(slot, model).catch((error: unknown) => {
+        // A name that nothing stands behind is none.
+        slot.unloaded = slot.hosts.size === 0;
+        throw error;
+      });
       this.#put(slot, host);
       const newest = Math.max(...slot.hosts.keys());
       if (!slot.byHand) slot.split = { stable: newest, share: 0 };

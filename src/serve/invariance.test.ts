@@ -7,7 +7,8 @@ import { zoo } from "../nn/models/index.ts";
 import { modelOf } from "../onnx/onnx-model.ts";
 import { encodeModel } from "../onnx/write.ts";
 import { inProcessRunner } from "../runtime/in-process.ts";
-import { batchInvariance, type Invariance, tiesOf } from "./invariance.ts";
+import { batchInvariance, type Invariance } from "./invariance.ts";
+import { tiesOf } from "./ties.ts";
 
 const OPSETS = new Map([["", 20]]);
 

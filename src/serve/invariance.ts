@@ -4,8 +4,6 @@
 import type { Clock } from "../base/clock.ts";
 import { Random } from "../base/random.ts";
 import { type DType, dtypeBytes } from "../graph/dtype.ts";
-import type { Graph } from "../graph/graph.ts";
-import { producerOf } from "../graph/query.ts";
 import { numbersOf, type Tensor, tensor } from "../graph/tensor.ts";
 import { inconclusive, MADE_UP_SIZES, madeUpInputs } from "../runtime/made-up.ts";
 import type { Session, Tensors } from "../runtime/runner.ts";
@@ -225,21 +223,4 @@ function distanceOf(found: Tensor, expected: Tensor, scale: number): number {
     worst = Math.max(worst, Number.isNaN(distance) ? Number.POSITIVE_INFINITY : distance);
   }
   return worst;
-}
-
-/** Ops whose integers say which candidate is largest, and those that hand them on. */
-const CHOOSES = new Set(["ArgMax", "ArgMin", "TopK"]);
-const PASSES_ON = new Set(["Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"]);
-
-/** Outputs of a graph in which two candidates may tie. */
-export function tiesOf(graph: Graph): ReadonlySet<string> {
-  return new Set(
-    graph.outputs.flatMap(({ name }) => {
-      let node = producerOf(graph, name);
-      while (node !== undefined && PASSES_ON.has(node.op)) {
-        node = producerOf(graph, node.inputs[0] ?? "");
-      }
-      return node !== undefined && CHOOSES.has(node.op) ? [name] : [];
-    }),
-  );
 }

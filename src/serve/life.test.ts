@@ -27,6 +27,7 @@ function eventsIn(state: LifeState): LifeEvent[] {
     { kind: "stop" },
     { kind: "recycle", cause: exchange },
     ...ids.flatMap((process): LifeEvent[] => [
+      { kind: "recycle", cause: exchange, process },
       { kind: "loaded", process },
       { kind: "warmed", process },
       { kind: "answered", process },

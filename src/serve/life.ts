@@ -61,8 +61,8 @@ export type LifeEvent =
   | { readonly kind: "failed" | "exited"; readonly process: number; readonly cause: Cause }
   /** Nothing is under way any more: the end of a drain. */
   | { readonly kind: "drained" }
-  /** The process that serves is to be exchanged. */
-  | { readonly kind: "recycle"; readonly cause: Cause };
+  /** A process is to be exchanged: the one that serves unless another is named, which then has to be ready. */
+  | { readonly kind: "recycle"; readonly cause: Cause; readonly process?: number };
 
 /** What is to be done, in this order. */
 export type LifeAction =
@@ -170,7 +170,7 @@ function apply(draft: Draft, event: LifeEvent, nowMs: number, actions: LifeActio
       exited(draft, event.process, event.cause, nowMs, actions);
       break;
     case "recycle":
-      recycle(draft, event.cause, actions);
+      recycle(draft, event.process ?? draft.serving, event.cause, actions);
       break;
     case "drain":
       drain(draft, actions);
@@ -260,9 +260,14 @@ function lost(draft: Draft, id: number, cause: Cause, nowMs: number, actions: Li
   draft.notBeforeMs = nowMs + delayMs;
 }
 
-function recycle(draft: Draft, cause: Cause, actions: LifeAction[]): void {
-  const id = draft.serving;
-  if (id === undefined || draft.wanted !== "serve") return;
+function recycle(draft: Draft, id: number | undefined, cause: Cause, actions: LifeAction[]): void {
+  if (id === undefined || stageOf(draft, id) !== "ready" || draft.wanted !== "serve") return;
+  if (id !== draft.serving) {
+    // A spare: nobody misses it.
+    setStage(draft, id, "ending");
+    actions.push({ kind: "close", process: id });
+    return;
+  }
   draft.serving = undefined;
   draft.cause = cause;
   setStage(draft, id, "ending");

@@ -1,8 +1,9 @@
 // The log of requests: one line of JSON for each, with what finds it again (request and trace id) and
-// where its time went. No bodies, no tokens, and of the headers the id alone.
+// where its time went. No bodies, and of the headers the id alone; tokens are blotted out, whatever they are given as.
 
 import { timeText } from "../base/clock.ts";
 import type { Phase } from "../observe/trace.ts";
+import { redacted } from "../registry/secret.ts";
 
 /** Which requests are logged: all, those that failed, none. */
 export const LOG_MODES = ["requests", "errors", "off"] as const;
@@ -66,8 +67,9 @@ function escaped(char: string): string {
   return `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
-function shortened(text: string): string {
-  return text.length > TEXT_MAX ? text.slice(0, TEXT_MAX) : text;
+/** What a client named, as signals say it: short, and without tokens that were put where they do not belong. */
+export function shortened(text: string): string {
+  return redacted(text.length > TEXT_MAX ? text.slice(0, TEXT_MAX) : text);
 }
 
 /** Microseconds are as fine as it is measured. */

@@ -3,6 +3,7 @@
 import { present } from "../base/assert.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
 import type { Tensors } from "../runtime/runner.ts";
+import type { InputShapes } from "./admission/batch-axis.ts";
 import type { Refusal } from "./batcher/types.ts";
 import { CLIENT_CLOSED, idOf, RequestError } from "./errors.ts";
 import type { InferenceCall } from "./inference.ts";
@@ -12,6 +13,11 @@ export interface Computed {
   readonly answers: readonly Tensors[];
   /** Milliseconds inside the model; undefined where the process does not tell. */
   readonly inferMs: number | undefined;
+}
+
+/** Shapes of the inputs of a request. */
+export function shapesOf({ inputs }: Pick<InferenceCall, "inputs">): InputShapes {
+  return new Map([...inputs].map(([name, { shape }]) => [name, shape]));
 }
 
 /** Runs the members, all of one bucket, together. */

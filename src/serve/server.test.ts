@@ -370,6 +370,32 @@ describe("bad luck", () => {
     expect(server.stats()[0]?.failures["queue-full"]).toBe(refused);
   });
 
+  test("what can never fit into the memory is refused with what would; what fits is answered", async () => {
+    const server = new ModelServer({ version: "1.2.3", memoryBytes: 600_000_000 });
+    servers.push(server);
+    await server.serve({ name: "affine", version: 1, path: join(folder, "affine"), digest: "" });
+    const rows = (count: number) =>
+      server.fleet
+        .find("affine")
+        ?.infer({ inputs: new Map([["x", float32([count, 3], new Float32Array(3 * count))]]) });
+    await expect(rows(8_000_000)).rejects.toMatchObject({
+      status: 507,
+      message: expect.stringMatching(/at most \d+ rows of this shape/),
+    });
+    await expect(rows(1000)).resolves.toMatchObject({ version: 1 });
+    await expect(
+      server.serve({ name: "half", version: 1, path: join(folder, "half"), digest: "" }),
+    ).resolves.toBeDefined();
+    // Every account is closed with its process.
+    await server.fleet.unload("half");
+    await server.fleet.load("affine");
+    await expect(rows(1000)).resolves.toMatchObject({ version: 1 });
+    const small = new ModelServer({ version: "1.2.3", memoryBytes: 200_000_000 });
+    servers.push(small);
+    const model = { name: "affine", version: 1, path: join(folder, "affine"), digest: "" };
+    expect(await idsOf(small.serve(model))).toEqual(["serve/no-memory"]);
+  });
+
   test("stop finishes what is under way and then refuses", async () => {
     const { at, server } = await start("slow");
     const inputs = [{ name: "x", shape: [1], datatype: "FP32", data: [1] }];

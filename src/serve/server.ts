@@ -10,6 +10,7 @@ import type { TraceSettings } from "../observe/otlp-options.ts";
 import { ProcessWatch } from "../observe/process-metrics.ts";
 import type { Sampling } from "../observe/trace.ts";
 import { type ChildRunner, childProcessRunner } from "../runtime/child-process.ts";
+import type { Budget } from "./admission/budget.ts";
 import { Guard, type GuardStore } from "./auth/guard.ts";
 import { registerLogin } from "./auth/login.ts";
 import { Batcher } from "./batcher/batcher.ts";
@@ -43,8 +44,8 @@ export interface ServerOptions {
   readonly runner?: ChildRunner;
   readonly clock?: Clock;
   readonly settings?: Partial<HostSettings>;
-  /** What the server and all its processes may hold together. Without it memory is not admitted. Bytes. */
-  readonly memoryBytes?: number;
+  /** What the server and all its processes may hold together. Without it memory is not admitted. */
+  readonly memory?: Budget;
   /** How long requests under way may take once the server, or their version, stops. Default 8 seconds. */
   readonly drainMs?: number;
   /** Tokens and the audit log. Without them nobody can be let in from other machines. */
@@ -74,6 +75,7 @@ export class ModelServer {
   readonly fleet: Fleet;
   readonly #process: ProcessWatch;
   readonly #metrics: ServerMetrics;
+  readonly #keeper: MemoryKeeper | undefined;
   readonly #exporter: OtlpExporter | undefined;
   readonly #given: GivenModels = new GivenModels();
   readonly #drainMs: number;
@@ -88,8 +90,8 @@ export class ModelServer {
     const { clock = systemClock, source = this.#given, traces } = options;
     this.#process = new ProcessWatch(clock);
     this.#metrics = new ServerMetrics(clock, this.#process);
-    const { memoryBytes } = options;
-    const keeper = memoryBytes === undefined ? undefined : new MemoryKeeper(clock, memoryBytes);
+    const keeper = options.memory && new MemoryKeeper(clock, options.memory);
+    this.#keeper = keeper;
     if (keeper !== undefined) this.#metrics.watchBudget(() => keeper.readings());
     this.fleet = fleetOf(options, {
       source,
@@ -233,6 +235,7 @@ export class ModelServer {
     clearInterval(timer);
     clearTimeout(deadline);
     await this.fleet.stop();
+    this.#keeper?.close();
     await this.#exporter?.close(TRACES_MS);
     this.#process.close();
   }
@@ -288,7 +291,7 @@ function fleetOf(
         clock,
         settings,
         decider: batcherFor,
-        ...(keeper && { memory: (host: VersionHost) => keeper.account(host.model, host) }),
+        ...(keeper && { memory: (served, host) => keeper.account(served, host) }),
       }),
   });
 }

@@ -7,13 +7,18 @@ import { exposeText } from "../observe/exposition.ts";
 import { decodeTraces, type ReadSpan } from "../observe/otlp.test-helper.ts";
 import { OtlpExporter } from "../observe/otlp-exporter.ts";
 import { traceSettings } from "../observe/otlp-options.ts";
-import { type ParsedFamily, parseExposition } from "../observe/parse.test-helper.ts";
+import { parseExposition } from "../observe/parse.test-helper.ts";
 import { PHASES } from "../observe/trace.ts";
-import type { ChildSession, ProcessExit } from "../runtime/child-process.ts";
-import { RequestError } from "./errors.ts";
 import { ServerMetrics } from "./metrics.ts";
+import {
+  DIGEST,
+  leaving,
+  scrape,
+  serverWith as startServer,
+  sum,
+} from "./observed-server.test-helper.ts";
 import { type LogEntry, logLine } from "./request-log.ts";
-import { ModelServer } from "./server.ts";
+import type { ServerOptions } from "./server.ts";
 import { inputsSummary, RequestObserver } from "./tracing.ts";
 
 const TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -49,7 +54,7 @@ async function collector() {
   return { spans, env };
 }
 
-const VERSION = { name: "m", version: 3, digest: "sha256:0123456789abcdef0123" };
+const VERSION = { name: "m", version: 3, digest: DIGEST };
 
 describe("a request that went all the way", () => {
   test("is a trace of seven spans below the caller's, with the remote hop below the run", async () => {
@@ -120,52 +125,10 @@ describe("a request that went all the way", () => {
   });
 });
 
-/** Clients that go away once the model has begun to compute their question, by what they ask. */
-const leaving = new Map<number, () => void>();
-
-const ENDED: ProcessExit = { code: 0, signal: null, cause: "exit", lastWords: "" };
-
-/** Runs that end once a client has gone away. */
-const gone: (() => void)[] = [];
-
-/** A server whose model runs in this process: it answers, fails or dies as its first input says. */
-async function serverWith(options: Partial<ConstructorParameters<typeof ModelServer>[0]> = {}) {
-  const x = { kind: "tensor", dtype: "float32", shape: undefined } as const;
-  let exit = (_exit: ProcessExit): void => undefined;
-  const exited = new Promise<ProcessExit>((resolve) => {
-    exit = resolve;
-  });
-  const session: ChildSession = {
-    pid: -1,
-    exited,
-    inputs: new Map([["x", x]]),
-    outputs: new Map([["y", x]]),
-    run: async (inputs) => {
-      const [kind] = new Float32Array(new Uint8Array(inputs.get("x")?.data.bytes ?? []).buffer);
-      if (kind === 1) throw new Error("kernel");
-      if (kind === 3) throw new RequestError(503, "process-died", "it died");
-      leaving.get(kind ?? 0)?.();
-      if (leaving.has(kind ?? 0)) await new Promise<void>((resolve) => gone.push(resolve));
-      return new Map([["y", float32([1], [5])]]);
-    },
-    runBatch: (members, options) => Promise.all(members.map((one) => session.run(one, options))),
-    kill: () => undefined,
-    resetPeak: () => false,
-    memory: async () => ({ residentBytes: 0, peakResidentBytes: 0 }),
-    close: async () => exit(ENDED),
-    [Symbol.asyncDispose]: async () => undefined,
-  };
-  const runner = { name: "here", load: async () => session };
-  const server = new ModelServer({ version: "1", runner, ...options });
-  closing.push(() => server.stop());
-  server.app.server.on("connection", (socket) => {
-    socket.once("close", () => {
-      for (const go of gone.splice(0)) setImmediate(go);
-    });
-  });
-  await server.serve({ name: "m", version: 3, path: "", digest: VERSION.digest });
-  const at = await server.listen({ port: 0 });
-  return { at, server };
+async function serverWith(options: Partial<ServerOptions> = {}) {
+  const found = await startServer(options);
+  closing.push(() => found.server.stop());
+  return found;
 }
 
 const bodyOf = (kind: number): string =>
@@ -173,14 +136,6 @@ const bodyOf = (kind: number): string =>
 
 const infer = (at: string, body: string, init: RequestInit & { path?: string } = {}) =>
   fetch(`${at}${init.path ?? "/v2/models/m/infer"}`, { method: "POST", body, ...init });
-
-async function scrape(at: string, accept = "application/openmetrics-text") {
-  const text = await (await fetch(`${at}/metrics`, { headers: { accept } })).text();
-  return parseExposition(text, true);
-}
-
-const sum = (family: ParsedFamily | undefined): number =>
-  (family?.samples ?? []).reduce((total, one) => total + one.value, 0);
 
 describe("through a server", () => {
   test("answered and failed are as many as were sent, whatever was sent", async () => {
@@ -199,7 +154,7 @@ describe("through a server", () => {
         const { port } = new URL(at);
         const socket = connect({ host: "127.0.0.1", port: Number(port) });
         // One that only closes its side still gets its answer.
-        leaving.set(own, () => socket.resetAndDestroy());
+        leaving.set(own, () => void socket.resetAndDestroy());
         const body = bodyOf(own);
         const head = ["POST /v2/models/m/infer HTTP/1.1", `host: 127.0.0.1:${port}`];
         socket.write([...head, `content-length: ${body.length}`, "", body].join("\r\n"));
@@ -244,6 +199,21 @@ describe("through a server", () => {
     expect(durations.find((one) => one.name.endsWith("_count"))?.value ?? 0).toBe(
       sum(now.get("skipway_requests")),
     );
+  });
+
+  test("bytes count as they came, of chunked bodies too", async () => {
+    const { at } = await serverWith();
+    const body = bodyOf(0);
+    const chunks = ReadableStream.from(
+      [body.slice(0, 9), body.slice(9)].map((one) => Buffer.from(one)),
+    );
+    const init: RequestInit & { duplex: "half" } = { method: "POST", body: chunks, duplex: "half" };
+    const answer = await fetch(`${at}/v2/models/m/infer`, init);
+    const length = (await answer.arrayBuffer()).byteLength;
+    await infer(at, body);
+    const bytes = async (name: string) => sum((await scrape(at)).get(`skipway_${name}_bytes`));
+    await expect.poll(() => bytes("request")).toBe(2 * body.length);
+    expect(await bytes("response")).toBe(2 * length);
   });
 
   test("the caller's trace goes on, the answer says so, and the log has both ids", async () => {

@@ -19,7 +19,7 @@ import {
   traceparentOf,
 } from "../observe/trace-context.ts";
 import type { ServerMetrics, TimedPhase, VersionKey, VersionMetrics } from "./metrics.ts";
-import { isLogged, type LogEntry, type LogMode, logLine } from "./request-log.ts";
+import { isLogged, type LogEntry, type LogMode, logLine, shortened } from "./request-log.ts";
 
 /** What the engine is given to say when the phases of a request were. Monotonic milliseconds. */
 export interface PhaseSink {
@@ -153,7 +153,7 @@ export class RequestWatch implements PhaseSink {
   readonly requestId: string;
   readonly context: TraceContext;
   readonly #observer: RequestObserver;
-  readonly #head: RequestHead;
+  #head: RequestHead;
   readonly #times: number[] = [];
   #version: VersionKey | undefined;
   #rows: number | undefined;
@@ -173,6 +173,11 @@ export class RequestWatch implements PhaseSink {
   /** For the answer: the trace and this server's span in it. */
   get traceparent(): string {
     return traceparentOf(this.context);
+  }
+
+  /** Which model it is for, where its head did not say so. */
+  asks({ model, version }: Pick<RequestHead, "model" | "version">): void {
+    this.#head = { ...this.#head, model, version };
   }
 
   target(version: VersionKey): void {
@@ -290,8 +295,8 @@ export class RequestWatch implements PhaseSink {
         ? { "http.response.status_code": end.status }
         : { "rpc.system": "grpc" };
     return {
-      "skipway.request.id": this.requestId.slice(0, 128),
-      "skipway.model.name": labels["model"] ?? this.#head.model.slice(0, 128),
+      "skipway.request.id": shortened(this.requestId),
+      "skipway.model.name": labels["model"] ?? shortened(this.#head.model),
       "skipway.model.version": labels["version"] ?? "",
       "skipway.model.digest": labels["digest"] ?? "",
       "skipway.role": labels["role"] ?? "",

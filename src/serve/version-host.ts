@@ -12,7 +12,7 @@ import type { Tensors } from "../runtime/runner.ts";
 import { causeOf, isBusy, wrongAnswer } from "./causes.ts";
 import { Counters, WINDOW_MS } from "./counters.ts";
 import { type Decider, Engine } from "./engine.ts";
-import { type FailureReason, requestErrorOf } from "./errors.ts";
+import { type FailureReason, idOf, requestErrorOf } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
 import type { HostSettings, ModelStats, ServedModel } from "./hosting.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
@@ -31,8 +31,9 @@ import {
   stepLife,
 } from "./life.ts";
 
-import type { VersionMemory } from "./memory-keeper.ts";
 import type { VersionMetrics } from "./metrics.ts";
+import { shapesOf } from "./run-batch.ts";
+import type { Recycler, VersionMemory } from "./version-memory.ts";
 
 /** What a version needs of its surroundings. */
 export interface HostParts {
@@ -41,7 +42,7 @@ export interface HostParts {
   readonly settings: HostSettings;
   readonly decider: (settings: HostSettings) => Decider;
   /** Opens the account of this version, where memory is admitted. */
-  readonly memory?: ((host: VersionHost) => VersionMemory) | undefined;
+  readonly memory?: ((model: ServedModel, host: Recycler) => VersionMemory) | undefined;
   /** Found out before, of the same file. */
   readonly invariance?: Invariance | undefined;
   /** Of the host that this one follows: a version goes on counting when it is loaded again. */
@@ -51,6 +52,14 @@ export interface HostParts {
   readonly onState?: () => void;
 }
 
+/** A process of a version. */
+export interface HostProcess {
+  readonly pid: number;
+  readonly serves: boolean;
+  /** The most that it may hold with what was admitted, where memory is. */
+  readonly predictedBytes: number | undefined;
+}
+
 interface Held {
   session: ChildSession | undefined;
   readonly abort: AbortController;
@@ -58,18 +67,18 @@ interface Held {
   askedMs: number | undefined;
 }
 
+type Run = (inputs: Tensors) => Promise<Tensors>;
+
+/** A model whose rows were not compared. */
+const UNCOMPARED: Invariance = {
+  invariant: false,
+  worst: 0,
+  reason: "there is no memory to compare rows of several requests; it is served without batches",
+};
 /** For all runs of the comparison that decides whether requests share runs, about. */
 const INVARIANCE_MS = 1000;
 /** How long a process that finishes its last run may take. */
 const CLOSE_MS = 10_000;
-
-/** A process of a version. */
-interface HostProcess {
-  readonly pid: number;
-  readonly serves: boolean;
-  /** The most that it was predicted or measured to hold, where memory is admitted. */
-  readonly predictedBytes: number | undefined;
-}
 
 /** Serves one version. */
 export class VersionHost implements ServedVersion {
@@ -98,7 +107,7 @@ export class VersionHost implements ServedVersion {
     this.#known = model.probe;
     this.#invariance = parts.invariance;
     this.counters = parts.counters ?? new Counters(parts.clock);
-    this.#memory = parts.memory?.(this);
+    this.#memory = parts.memory?.(model, this);
     this.engine = new Engine({
       version: model.version,
       clock: parts.clock,
@@ -201,9 +210,15 @@ export class VersionHost implements ServedVersion {
     this.counters.failed(reason, 0);
   }
 
-  /** Exchanges the process: with a spare at once, else with a pause in which requests wait. */
-  recycle(text: string): void {
-    this.#tell({ kind: "recycle", cause: { kind: "recycled", text } });
+  /**
+   * Exchanges a process, that which serves unless another is named: with a spare at once, else with a pause in which
+   * requests wait. @returns whether it ends.
+   */
+  recycle(text: string, slot?: string): boolean {
+    const id = slot === undefined ? this.#life.serving : Number(slot);
+    const process = id === undefined ? {} : { process: id };
+    this.#tell({ kind: "recycle", cause: { kind: "recycled", text }, ...process });
+    return !this.#life.processes.some((one) => one.id === id && one.stage !== "ending");
   }
 
   /** Lets what waits and runs finish, for a time, then ends the processes. */
@@ -318,7 +333,7 @@ export class VersionHost implements ServedVersion {
       if (kind === "route") this.engine.attach(String(process), session);
       else if (kind === "warm")
         void this.#work(process, "warmed", () => this.#warm(process, session));
-      else void this.#work(process, "answered", () => this.#probe((x) => session.run(x)));
+      else void this.#work(process, "answered", () => this.#probeFirst(process, session));
     }
   }
 
@@ -332,6 +347,8 @@ export class VersionHost implements ServedVersion {
         { path },
         {
           threads: settings.threads,
+          // All memory of a run goes back: what a process holds is told by what it runs (docs/design/admission.md).
+          ...(this.#memory && { arena: false, memoryPattern: true }),
           // What is freed goes back to the system: what a process holds is what was predicted.
           ...(this.#memory !== undefined && { arena: false }),
           signal: held.abort.signal,
@@ -384,24 +401,41 @@ export class VersionHost implements ServedVersion {
 
   /** The first run of a process takes longer than the others. What the first process tells is kept. */
   async #warm(process: number, session: ChildSession): Promise<void> {
-    if (this.#learned) {
-      if (this.#known !== undefined) await session.run(this.#known.inputs);
-    } else await this.#learn(process, session);
-    this.#memory?.measured(String(process));
+    const run = this.#aside(process, session);
+    if (!this.#learned) await this.#learn(process, session, run);
+    else if (this.#known !== undefined) await run(this.#known.inputs);
   }
 
-  /** What only the first process is asked: whether rows keep to themselves, and what they take. */
-  async #learn(process: number, session: ChildSession): Promise<void> {
-    this.#known ??= await recordAnswer(session.inputs, (inputs) => session.run(inputs));
+  /** What only the first process is asked: what runs take, and whether rows keep to themselves. */
+  async #learn(process: number, session: ChildSession, run: Run): Promise<void> {
+    const ties = await this.#memory?.learn(String(process), session);
     const { inputs, outputs } = session;
+    this.#known ??= await recordAnswer(inputs, run).catch(roomless);
     const { clock, settings } = this.#parts;
     if (settings.maxBatchRows > 1) {
-      this.#invariance ??= await batchInvariance(session, { clock, timeMs: INVARIANCE_MS });
+      const options = { clock, timeMs: INVARIANCE_MS, ...(ties && { ties }) };
+      this.#invariance ??=
+        (await batchInvariance({ inputs, outputs, run }, options).catch(roomless)) ?? UNCOMPARED;
     }
-    const batched = this.#invariance?.invariant === true;
-    await this.#memory?.learn(String(process), { path: this.model.path, session, batched });
-    this.engine.setModel({ inputs, outputs, batched });
+    this.engine.setModel({ inputs, outputs, batched: this.#invariance?.invariant === true });
     this.#learned = true;
+  }
+
+  async #probeFirst(process: number, session: ChildSession): Promise<void> {
+    await this.#probe(this.#aside(process, session));
+    this.#memory?.ready(String(process));
+  }
+
+  /** Runs outside of the queue, as soon as there is memory. */
+  #aside(process: number, session: ChildSession): Run {
+    return async (inputs) => {
+      const over = await this.#memory?.hold(String(process), shapesOf({ inputs }));
+      try {
+        return await session.run(inputs);
+      } finally {
+        over?.();
+      }
+    };
   }
 
   async #probe(ask: (inputs: Tensors) => Promise<Tensors>): Promise<void> {
@@ -460,7 +494,7 @@ export class VersionHost implements ServedVersion {
       return;
     }
     held.askedMs = clock.monotonicMs();
-    this.#probe((inputs) => session.run(inputs))
+    this.#probe(this.#aside(process, session))
       .catch((error: unknown) => this.#tell({ kind: "failed", process, cause: wrongAnswer(error) }))
       .finally(() => {
         held.askedMs = undefined;
@@ -478,6 +512,11 @@ export class VersionHost implements ServedVersion {
       });
     }
   }
+}
+
+/** What is made up may be larger than what clients send: that there is no room for it says nothing of the model. */
+function roomless(error: unknown): undefined {
+  if (idOf(error) !== "serve/no-memory") throw error;
 }
 
 function kill({ session, abort }: Held): void {

@@ -1,6 +1,6 @@
 // The state of a version for a scrape: what its queue and its processes say now.
 
-import { memoryOf } from "../runtime/memory-probe.ts";
+import { memoryOf, proportionalBytesOf } from "../runtime/memory-probe.ts";
 import type { ProcessReadings, VersionReadings } from "./metric-readings.ts";
 import type { VersionHost } from "./version-host.ts";
 
@@ -13,7 +13,8 @@ export function readingsOf(host: VersionHost): VersionReadings {
     const memory = memoryOf(pid);
     // While a process is exchanged there may be two that do not serve: one series can have one value.
     if (memory === undefined || processes.has(slot)) continue;
-    processes.set(slot, { slot, ...memory, predictedBytes });
+    const proportionalBytes = proportionalBytesOf(pid);
+    processes.set(slot, { slot, ...memory, proportionalBytes, predictedBytes });
   }
   return {
     ready: host.ready,

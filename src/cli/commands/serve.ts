@@ -14,6 +14,7 @@ import { ModelServer } from "../../serve/server.ts";
 import { fileSource, type ModelSource } from "../../serve/sources.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
 import { readModelFile } from "../model-file.ts";
+import { addObservation, type ObservationOptions, observation } from "../observation.ts";
 import { wholeNumber } from "../options.ts";
 import {
   addProtection,
@@ -34,7 +35,11 @@ import { openStored } from "../stored.ts";
 import { dashboardSource } from "../up/source.ts";
 import { packageVersion } from "../version.ts";
 
-interface ServeOptions extends CommonOptions, ProtectionOptions, ServingOptions {
+interface ServeOptions
+  extends CommonOptions,
+    ObservationOptions,
+    ProtectionOptions,
+    ServingOptions {
   readonly data: string;
   readonly versions: VersionPolicy;
   readonly poll: number;
@@ -57,7 +62,7 @@ export function addServe(program: Command, io: Io): void {
       wholeNumber(0, 3600),
       1,
     );
-  addServing(addProtection(command))
+  addObservation(addServing(addProtection(command)))
     .option("--json", "print one JSON document once it listens")
     .option("--quiet", "no progress")
     .addHelpText("after", "\nExample:\n  $ skipway serve model.onnx --port 9000 --max-batch 16\n")
@@ -66,6 +71,7 @@ export function addServe(program: Command, io: Io): void {
 
 async function serve(given: Io, models: readonly string[], options: ServeOptions): Promise<void> {
   const io = options.quiet === true ? quietIo(given) : given;
+  const observed = observation(given, options);
   const started = systemClock.monotonicMs();
   const folder = resolve(options.data);
   await using store = models.length > 0 ? undefined : await openStored(folder);
@@ -77,6 +83,7 @@ async function serve(given: Io, models: readonly string[], options: ServeOptions
     settings: hostSettings(options),
     ...memoryOf(options),
     ...protection,
+    ...observed,
   });
   let stopped = false;
   try {

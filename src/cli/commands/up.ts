@@ -17,6 +17,7 @@ import { digits } from "../../train/data.ts";
 import { STARTER_EPOCHS } from "../../train/starter.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
 import { readModelFile } from "../model-file.ts";
+import { addObservation, type ObservationOptions, observation } from "../observation.ts";
 import { wholeNumber } from "../options.ts";
 import {
   addProtection,
@@ -38,7 +39,7 @@ import { dashboardSource } from "../up/source.ts";
 import { trainTwins } from "../up/twins.ts";
 import { packageRoot, packageVersion } from "../version.ts";
 
-interface UpOptions extends CommonOptions, ProtectionOptions, ServingOptions {
+interface UpOptions extends CommonOptions, ObservationOptions, ProtectionOptions, ServingOptions {
   readonly data: string;
   readonly once?: boolean;
   readonly seed: number;
@@ -62,7 +63,7 @@ export function addUp(program: Command, io: Io): void {
       "an ONNX file; without one the starter model, trained now if there is none",
     )
     .option("--data <dir>", "skipway's own folder", ".skipway");
-  addServing(addProtection(command))
+  addObservation(addServing(addProtection(command)))
     .option("--once", "do all but stay up")
     .option("--seed <number>", "seed of a training", wholeNumber(0, 4_294_967_295), 1)
     .option("--epochs <number>", "epochs of a training", wholeNumber(1, 1000), STARTER_EPOCHS)
@@ -75,6 +76,7 @@ export function addUp(program: Command, io: Io): void {
 /** Runs the main job; resolves when it is done or has been stopped. */
 export async function up(given: Io, model: string | undefined, options: UpOptions): Promise<void> {
   const io = options.quiet === true ? quietIo(given) : given;
+  const observed = observation(given, options);
   const started = systemClock.monotonicMs();
   const folder = resolve(options.data);
   const port = portOf(options);
@@ -90,6 +92,7 @@ export async function up(given: Io, model: string | undefined, options: UpOption
     settings: hostSettings(options),
     ...memoryOf(options),
     ...protection,
+    ...observed,
   });
   let stopped = false;
   try {

@@ -8,7 +8,7 @@ import { inconclusive, MADE_UP_SIZES, madeUpInputs } from "../../runtime/made-up
 import type { MemoryReading, Session, Tensors } from "../../runtime/runner.ts";
 import type { InputShapes } from "./batch-axis.ts";
 import { type Calibration, type Probe, SLOPE_BYTES } from "./memory-model.ts";
-import type { RunPlanner } from "./planned.ts";
+import type { Plans } from "./planned.ts";
 
 /** A process in which a model has just been loaded, and that answers nobody else yet. */
 export interface Subject {
@@ -49,27 +49,27 @@ interface Measured {
  */
 export async function calibrate(
   subject: Subject,
-  planner: RunPlanner,
+  planner: Plans,
   options: CalibrationOptions,
 ): Promise<Calibration> {
   const { residentBytes } = await subject.memory();
   let one: Measured | undefined;
   let size = 0;
   for (size of MADE_UP_SIZES) {
-    one = await measured(subject, { rows: 1, size, residentBytes }, options.clock);
+    one = await measured(subject, planner, { rows: 1, size, residentBytes }, options);
     if (one !== undefined) break;
   }
   if (one === undefined) return { residentBytes, probes: [] };
   const rows = largerRows(planner, one, residentBytes, options);
   const more =
-    rows > 1 ? await measured(subject, { rows, size, residentBytes }, options.clock) : undefined;
+    rows > 1 ? await measured(subject, planner, { rows, size, residentBytes }, options) : undefined;
   const probes = more === undefined ? [one.probe] : [one.probe, more.probe];
   return { residentBytes, probes: probes.filter(({ growthBytes }) => growthBytes >= 0) };
 }
 
 /** How many rows show the slope: within the time, the memory, and what anybody batches. 1 where one row does. */
 function largerRows(
-  planner: RunPlanner,
+  planner: Plans,
   { probe, tookMs }: Measured,
   residentBytes: number,
   { budgetBytes, timeMs = 2000 }: CalibrationOptions,
@@ -87,24 +87,33 @@ function largerRows(
     const planned = at(rows) ?? base + (rows - 1) * probe.growthBytes;
     const tellsSlope = (at(chosen) ?? 0) - base >= SLOPE_BYTES;
     const slow = RUNS * rows * tookMs > (tellsSlope ? timeMs : PATIENCE * timeMs);
-    // Half as much again for what no plan knows.
-    const large = residentBytes + 1.5 * planned + 4 * GARBAGE_BYTES > budgetBytes;
-    if (slow || large) break;
+    if (slow || residentBytes + atMost(planned) > budgetBytes) break;
     chosen = rows;
     if (planned - base >= WIDE_BYTES) break;
   }
   return chosen;
 }
 
+/** Half as much again for what no plan knows. */
+function atMost(plannedBytes: number): number {
+  return 1.5 * plannedBytes + 4 * GARBAGE_BYTES;
+}
+
+/** undefined where there are no such inputs, the model cannot take them, or there is no memory for them. */
 async function measured(
   subject: Subject,
+  planner: Plans,
   { rows, size, residentBytes }: { rows: number; size: number; residentBytes: number },
-  clock: Clock,
+  { clock, budgetBytes }: CalibrationOptions,
 ): Promise<Measured | undefined> {
   const random = new Random(rows);
   const sizes = { rows, size };
   const inputs = madeUpInputs(subject.session.inputs, () => random.uniform(), sizes);
   if (inputs === undefined) return undefined;
+  const shapes = shapesOf(inputs);
+  await planner.prepare(shapes);
+  const planned = planner.plan(shapes)?.peakBytes ?? 0;
+  if (residentBytes + atMost(planned) > budgetBytes) return undefined;
   const reset = await subject.resetPeak();
   const before = await subject.memory();
   let tookMs = Number.POSITIVE_INFINITY;
@@ -123,7 +132,7 @@ async function measured(
   const seen = reset || after.peakResidentBytes > before.peakResidentBytes;
   // Counted from where the process stood before it ran at all.
   const growthBytes = seen ? after.peakResidentBytes - residentBytes : -1;
-  return { probe: { shapes: shapesOf(inputs), growthBytes }, tookMs };
+  return { probe: { shapes, growthBytes }, tookMs };
 }
 
 function shapesOf(inputs: Tensors): InputShapes {

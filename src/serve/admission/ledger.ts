@@ -60,6 +60,8 @@ interface Entry {
   markBytes: number;
   running: number;
   reclaiming: Reclaim["kind"] | undefined;
+  /** Nobody can ask it for anything yet. */
+  loading: boolean;
   /** Settling it did not bring it to its base: the next time it is recycled. */
   sticky: boolean;
   idleSinceMs: number;
@@ -106,13 +108,13 @@ export class Ledger {
   }
 
   accounts(): readonly Account[] {
-    return [...this.#entries.values()].map(({ id, baseBytes, markBytes, running, reclaiming }) => ({
-      id,
-      baseBytes,
-      markBytes,
-      running,
-      reclaiming,
-    }));
+    return [...this.#entries.values()].map(told);
+  }
+
+  /** The account of one process. */
+  account(id: ProcessId): Account | undefined {
+    const entry = this.#entries.get(id);
+    return entry && told(entry);
   }
 
   /**
@@ -131,6 +133,7 @@ export class Ledger {
       markBytes: Math.max(loadBytes, residentBytes),
       running: 0,
       reclaiming: undefined,
+      loading: true,
       sticky: false,
       idleSinceMs: nowMs,
     });
@@ -145,6 +148,7 @@ export class Ledger {
     const entry = this.#of(id);
     entry.baseBytes = residentBytes;
     entry.markBytes = Math.max(residentBytes, markBytes);
+    entry.loading = false;
   }
 
   /** The process is gone, and none comes in its place. */
@@ -286,8 +290,9 @@ export class Ledger {
   }
 
   #canYield(entry: Entry, claim: Claim): boolean {
-    const { id, markBytes, baseBytes, reclaiming } = entry;
-    return id !== claim.process && reclaiming === undefined && markBytes > baseBytes;
+    const { id, markBytes, baseBytes, reclaiming, loading } = entry;
+    const free = reclaiming === undefined && !loading;
+    return id !== claim.process && free && markBytes > baseBytes;
   }
 
   /** Settling costs nothing; a new process costs its load. */
@@ -312,6 +317,10 @@ export class Ledger {
     for (const entry of this.#entries.values()) if (entry.id !== except) total += bytes(entry);
     return total;
   }
+}
+
+function told({ id, baseBytes, markBytes, running, reclaiming }: Entry): Account {
+  return { id, baseBytes, markBytes, running, reclaiming };
 }
 
 /** Entries that let go of so many bytes together, idle ones first; none if all do not suffice. */

@@ -3,7 +3,7 @@
 
 import { GARBAGE_BYTES } from "../../runtime/garbage.ts";
 import { type InputShapes, rowsOf, withRows } from "./batch-axis.ts";
-import type { RunPlanner } from "./planned.ts";
+import type { Plans } from "./planned.ts";
 
 /** The high-water mark of a process that has run certain shapes. Bytes. */
 export interface MarkEstimate {
@@ -11,6 +11,8 @@ export interface MarkEstimate {
   readonly likelyBytes: number;
   /** Never passed: what is asked of the ledger. */
   readonly admittedBytes: number;
+  /** Of these, its inputs and outputs: they are there, too, while the batch before or behind it runs. */
+  readonly endsBytes: number;
 }
 
 /** One run that was measured: how far the mark rose above what the process held when loaded. */
@@ -34,6 +36,8 @@ export interface MemoryModel {
   readonly reason: string;
   /** What the process holds when loaded and after its first runs. */
   readonly residentBytes: number;
+  /** Finds out what these shapes take, so that they need not be estimated from others. undefined: it is known. */
+  prepare(shapes: InputShapes): Promise<void> | undefined;
   /** The mark of a process that runs these shapes. */
   estimate(shapes: InputShapes): MarkEstimate;
   /** Most rows of this shape whose mark is at most `bytes`; 0 where not even one is. */
@@ -58,7 +62,7 @@ export const SLOPE_BYTES = 12_582_912;
 const ROWS_MAX = 1_048_576;
 
 /** The memory of a loaded model, from the plans of its runs and from what was measured. */
-export function memoryModelOf(planner: RunPlanner, calibration: Calibration): MemoryModel {
+export function memoryModelOf(planner: Plans, calibration: Calibration): MemoryModel {
   const told = calibration.probes.every(({ shapes }) => planner.plan(shapes) !== undefined);
   return told
     ? new PlannedMemory(planner, calibration)
@@ -77,7 +81,7 @@ class PlannedMemory implements MemoryModel {
   readonly basis = "planned";
   readonly reason: string = "";
   readonly residentBytes: number;
-  readonly #planner: RunPlanner;
+  readonly #planner: Plans;
   readonly #fallback: MeasuredMemory;
   readonly #line: Line;
   /** How far marks went beyond what was admitted. */
@@ -85,12 +89,16 @@ class PlannedMemory implements MemoryModel {
   /** Inputs and outputs of the largest run so far: JavaScript may hold them yet when a smaller one runs. */
   #largestEndsBytes = 0;
 
-  constructor(planner: RunPlanner, calibration: Calibration) {
+  constructor(planner: Plans, calibration: Calibration) {
     this.residentBytes = calibration.residentBytes;
     this.#planner = planner;
     this.#fallback = new MeasuredMemory(calibration, planner.batched);
     this.#line = lineOf(planner, calibration.probes);
     for (const { shapes } of calibration.probes) this.#ran(shapes);
+  }
+
+  prepare(shapes: InputShapes): Promise<void> | undefined {
+    return this.#planner.prepare(shapes);
   }
 
   estimate(shapes: InputShapes): MarkEstimate {
@@ -105,6 +113,7 @@ class PlannedMemory implements MemoryModel {
     return {
       likelyBytes: Math.ceil(this.residentBytes + likely),
       admittedBytes: Math.ceil(this.residentBytes + most + beyond),
+      endsBytes: run.endsBytes,
     };
   }
 
@@ -125,7 +134,7 @@ class PlannedMemory implements MemoryModel {
 }
 
 /** Through the smallest and the largest probe where they are far enough apart, and above all of them. */
-function lineOf(planner: RunPlanner, probes: readonly Probe[]): Line {
+function lineOf(planner: Plans, probes: readonly Probe[]): Line {
   const points = probes.flatMap(({ shapes, growthBytes }) => {
     const run = planner.plan(shapes);
     if (run === undefined) return [];
@@ -171,6 +180,10 @@ class MeasuredMemory implements MemoryModel {
     this.#probes = [...calibration.probes];
   }
 
+  prepare(): undefined {
+    return undefined;
+  }
+
   estimate(shapes: InputShapes): MarkEstimate {
     const rows = this.#batched ? Math.max(1, rowsOf(shapes)) : 1;
     const elements = elementsOf(shapes);
@@ -186,6 +199,7 @@ class MeasuredMemory implements MemoryModel {
     return {
       likelyBytes: Math.ceil(this.residentBytes + growth),
       admittedBytes: Math.ceil(this.residentBytes + 2 * growth + MARGIN_BYTES + GARBAGE_BYTES),
+      endsBytes: ELEMENT_BYTES * elements,
     };
   }
 
@@ -202,6 +216,8 @@ class MeasuredMemory implements MemoryModel {
   }
 }
 
+/** Most bytes of an element of an input. */
+const ELEMENT_BYTES = 8;
 /** Bytes of growth for each element of the inputs, where no run could be measured. */
 const UNMEASURED_FACTOR = 4096;
 

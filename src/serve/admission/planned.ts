@@ -20,14 +20,24 @@ export interface PlannedRun {
   readonly endsBytes: number;
 }
 
+/** What is known of the runs of one model. */
+export interface Plans {
+  /** Whether axis 0 of all inputs is the batch. */
+  readonly batched: boolean;
+  /** What a run takes; undefined where a size inside the model cannot be told, or the shapes were not prepared. */
+  plan(shapes: InputShapes): PlannedRun | undefined;
+  /** Plans shapes, any number of rows of them. undefined: there is nothing to wait for. */
+  prepare(shapes: InputShapes): Promise<void> | undefined;
+}
+
 /** Shapes that are remembered; a client can send as many as it likes. */
 const BUCKETS_MAX = 512;
 
 /** Rows that are planned. From the last but one on, memory has been seen to grow evenly. */
-const KNOTS = [1, 2, 4, 8, 16, 32, 64, 65_536];
+export const KNOTS: readonly number[] = [1, 2, 4, 8, 16, 32, 64, 65_536];
 
-/** Plans the runs of one model. */
-export class RunPlanner {
+/** Plans the runs of one model when it is asked, on the thread that asks. */
+export class RunPlanner implements Plans {
   /** Whether axis 0 of all inputs is the batch: then rows between two powers of two are not planned anew. */
   readonly batched: boolean;
   readonly #graph: Graph;
@@ -45,24 +55,23 @@ export class RunPlanner {
    * evenly with the rows.
    */
   plan(shapes: InputShapes): PlannedRun | undefined {
-    const rows = this.batched ? rowsOf(shapes) : 1;
     const bucket = this.#bucketOf(shapes);
-    const next = KNOTS.findIndex((knot) => knot >= rows);
-    const [low, high] = [KNOTS[next - 1], KNOTS[next]];
-    if (!this.batched || high === rows || low === undefined || high === undefined) {
-      return this.#planned(bucket, shapes, rows);
-    }
-    const below = this.#planned(bucket, withRows(shapes, low), low);
-    const above = this.#planned(bucket, withRows(shapes, high), high);
-    if (below === undefined || above === undefined) return undefined;
-    return between(below, above, (rows - low) / (high - low));
+    if (!this.batched) return this.#planned(bucket, shapes, 1);
+    return between(rowsOf(shapes), (knot) => this.#planned(bucket, withRows(shapes, knot), knot));
+  }
+
+  prepare(): undefined {
+    return undefined;
+  }
+
+  /** The runs of these shapes with as many rows as `KNOTS` has, or the one run where rows are no matter. */
+  knots(shapes: InputShapes): readonly (PlannedRun | undefined)[] {
+    if (!this.batched) return [this.plan(shapes)];
+    return KNOTS.map((rows) => this.plan(withRows(shapes, rows)));
   }
 
   #bucketOf(shapes: InputShapes): Map<number, PlannedRun | undefined> {
-    const key = [...shapes]
-      .map(([name, shape]) => `${name}:${(this.batched ? shape.slice(1) : shape).join("x")}`)
-      .sort()
-      .join(";");
+    const key = keyOf(shapes, this.batched);
     const known = this.#buckets.get(key) ?? new Map<number, PlannedRun | undefined>();
     this.#buckets.delete(key);
     this.#buckets.set(key, known);
@@ -83,8 +92,27 @@ export class RunPlanner {
   }
 }
 
-function between(below: PlannedRun, above: PlannedRun, share: number): PlannedRun {
-  const at = (a: number, b: number): number => Math.ceil(a + share * (b - a));
+/** Shapes but for their rows, as a text. */
+export function keyOf(shapes: InputShapes, batched: boolean): string {
+  const sizes = [...shapes].map(
+    ([name, shape]) => `${name}:${(batched ? shape.slice(1) : shape).join("x")}`,
+  );
+  return sizes.sort().join(";");
+}
+
+/** So many rows, on the line through the two of `KNOTS` beside them: through the last two for more rows than any. */
+export function between(
+  rows: number,
+  knot: (rows: number) => PlannedRun | undefined,
+): PlannedRun | undefined {
+  const found = KNOTS.findIndex((one) => one >= rows);
+  if (KNOTS[found] === rows) return knot(rows);
+  const next = found < 0 ? KNOTS.length - 1 : Math.max(1, found);
+  const [low = 1, high = 1] = [KNOTS[next - 1], KNOTS[next]];
+  const [below, above] = [knot(low), knot(high)];
+  if (below === undefined || above === undefined) return undefined;
+  const share = (rows - low) / (high - low);
+  const at = (a: number, b: number): number => Math.max(0, Math.ceil(a + share * (b - a)));
   return {
     peakBytes: at(below.peakBytes, above.peakBytes),
     endsBytes: at(below.endsBytes, above.endsBytes),

@@ -75,6 +75,67 @@ function refusals(actions: readonly BatcherAction[]): Refusal[] {
   return actions.filter((action) => action.kind === "refuse");
 }
 
+describe("after a bad minute of the machine", () => {
+  /** Asks one request after another, each with `deadlineMs` to go; what became of them, the runs taking `runMs`. */
+  function oneByOne(
+    desk: Desk,
+    asks: number,
+    runMs: number,
+    { everyMs = 1, deadlineMs = 250 } = {},
+  ) {
+    const found = { refused: 0, late: 0, inTime: 0, refusedInARow: 0 };
+    let now = 1000;
+    for (let i = 0; i < asks; i++) {
+      now += everyMs;
+      const actions = desk.arrive(now, { deadlineMs: now + deadlineMs });
+      const start = actions.find((one) => one.kind === "start");
+      if (start === undefined) {
+        found.refused++;
+        found.refusedInARow++;
+        continue;
+      }
+      found.refusedInARow = 0;
+      found[runMs <= deadlineMs ? "inTime" : "late"]++;
+      now += runMs;
+      desk.at(now, { kind: "finished", batch: start.batch, tookMs: runMs });
+    }
+    return found;
+  }
+
+  function shaken(ms: number): Desk {
+    const desk = new Desk();
+    desk.teach("a", { 1: 5 }, 100);
+    desk.teach("a", { 1: ms }, 250);
+    return desk;
+  }
+
+  test("requests are answered again, though none was let in that could have shown it", () => {
+    const found = oneByOne(shaken(900), 5000, 5);
+    expect(found.refused).toBeGreaterThan(0);
+    expect(found.refused).toBeLessThan(3000);
+    expect(found.refusedInARow).toBe(0);
+  });
+
+  test("also where few ask: time counts then", () => {
+    const { refused } = oneByOne(shaken(900), 100, 5, { everyMs: 10_000 });
+    expect(refused).toBeGreaterThan(0);
+    expect(refused).toBeLessThan(20);
+  });
+
+  test("a model that stays slow makes few late", () => {
+    const { late, refused } = oneByOne(shaken(900), 20_000, 900);
+    expect(late).toBeGreaterThan(0);
+    expect(late / (late + refused)).toBeLessThan(0.005);
+  });
+
+  test("what no run was ever fast enough for changes nothing", () => {
+    const desk = new Desk();
+    desk.teach("a", { 1: 100 }, 100);
+    expect(oneByOne(desk, 5000, 100, { deadlineMs: 50 }).refused).toBe(5000);
+    expect(desk.arrive(9000, { deadlineMs: 9105 })[0]).toMatchObject({ kind: "refuse" });
+  });
+});
+
 describe("batches", () => {
   test("an idle process takes a request at once; what comes meanwhile shares the next batch", () => {
     const desk = new Desk();

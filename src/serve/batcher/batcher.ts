@@ -130,6 +130,9 @@ export class Batcher {
       if (promised.finishMs > request.deadlineMs || promised.delaysOthers) {
         const backlogMs = this.#backlog(nowMs);
         const waiting = this.#queue.size;
+        if (waiting === 0 && this.#slots.running === 0) {
+          this.#times.refusedAlone(request.bucket, request.deadlineMs - nowMs, nowMs);
+        }
         this.#actions.push(refusal.cannotBeMet(request, promised, waiting, nowMs, backlogMs));
         return;
       }
@@ -163,8 +166,9 @@ export class Batcher {
 
   #learn(bucket: string, elementsPerRow: number, rows: number, tookMs: number): void {
     const known = this.#times.profile(bucket) !== undefined;
+    const { trust } = this.#times;
     this.#times.record(bucket, elementsPerRow, rows, tookMs);
-    if (known) this.#queue.refresh(bucket, elementsPerRow);
+    if (known && trust === this.#times.trust) this.#queue.refresh(bucket, elementsPerRow);
     else this.#queue.refreshAll();
   }
 
@@ -226,14 +230,14 @@ export class Batcher {
         }
         return true;
       case "nothing":
-        return this.#block(choice.blocked, false, nowMs);
+        return this.#block(choice.blocked, slot, false, nowMs);
       case "plan": {
         const untilMs = slot.batches.length === 0 ? this.#holdUntil(choice.plan) : dueMs;
         if (!choice.plan.full && untilMs > nowMs) {
           this.#wakeAt(untilMs);
           return false;
         }
-        this.#block(choice.blocked, true, nowMs);
+        this.#block(choice.blocked, slot, true, nowMs);
         this.#start(choice.plan, slot, nowMs);
         return true;
       }
@@ -253,8 +257,9 @@ export class Batcher {
   }
 
   /** Requests for which there is no memory. @returns whether one of them was given up. */
-  #block(blocked: readonly Entry[], passed: boolean, nowMs: number): boolean {
+  #block(blocked: readonly Entry[], slot: Slot, passed: boolean, nowMs: number): boolean {
     let gaveUp = false;
+    let first = true;
     const { memoryPatienceMs } = this.#options;
     for (const entry of blocked) {
       entry.blockedSinceMs ??= nowMs;
@@ -268,7 +273,12 @@ export class Batcher {
         );
         this.#refuse(entry, text);
         gaveUp = true;
-      } else this.#wakeAt(Math.min(endMs, nowMs + MEMORY_RETRY_MS));
+        continue;
+      }
+      this.#wakeAt(Math.min(endMs, nowMs + MEMORY_RETRY_MS));
+      // One at a time: room that is made for those behind it would be taken from the first.
+      if (first) this.#actions.push({ kind: "blocked", id: entry.request.id, slot: slot.id });
+      first = false;
     }
     return gaveUp;
   }

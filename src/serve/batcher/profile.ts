@@ -64,6 +64,7 @@ export class Profile {
   /** In order of size; at most two for each doubling of rows. */
   readonly #knots: Knot[] = [];
   #runs = 0;
+  #leastMs = Number.POSITIVE_INFINITY;
   #best = 0;
   #bestOf = 0;
 
@@ -76,9 +77,15 @@ export class Profile {
     return this.#runs;
   }
 
+  /** The shortest run that was seen. */
+  get leastMs(): number {
+    return this.#leastMs;
+  }
+
   /** Takes a run in. @returns measured / expected where this size was well known, for its spread. */
   record(rows: number, tookMs: number): number | undefined {
     this.#runs++;
+    this.#leastMs = Math.min(this.#leastMs, tookMs);
     this.#best = 0;
     const size = sizeClass(rows);
     const knot = this.#knots.find((one) => one.size === size);

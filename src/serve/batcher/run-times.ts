@@ -12,6 +12,14 @@ const BORROWED = 1.5;
 /** With few runs the spread is unknown: half of the mean at first, 4 % after a thousand. */
 const UNKNOWN_SPREAD = 0.5;
 const UNKNOWN_RUNS = 8;
+/**
+ * Of what is expected, so much less with each request that is refused for its sake alone, the process being idle: what
+ * never runs is never measured again, and one bad minute of the machine would refuse everybody for ever. Of those who
+ * are let in to try, fewer are late than the half per cent that may be.
+ */
+const DISCOUNT = 1 / 512;
+/** Where few ask, time counts instead: half of what is expected in so long. Milliseconds. */
+const DISCOUNT_HALF_MS = 20_000;
 
 /** Learned run times. */
 export class RunTimes {
@@ -21,6 +29,9 @@ export class RunTimes {
   readonly #quantile: number;
   #upperFactor = 1 + UNKNOWN_SPREAD;
   #earlyFactor = 1;
+  #trust = 1;
+  /** When the trust was lowered last. */
+  #loweredMs = Number.NEGATIVE_INFINITY;
 
   constructor(deadlineQuantile: number) {
     this.#quantile = deadlineQuantile;
@@ -35,6 +46,8 @@ export class RunTimes {
   record(bucket: string, elementsPerRow: number, rows: number, tookMs: number): void {
     if (!(tookMs >= 0) || !Number.isFinite(tookMs)) return;
     const profile = this.#profiles.get(bucket) ?? new Profile(elementsPerRow);
+    // What was feared was right after all.
+    if (tookMs > this.#trust * profile.meanMs(rows) * this.#upperFactor) this.#trust = 1;
     this.#profiles.delete(bucket);
     this.#profiles.set(bucket, profile);
     if (this.#profiles.size > limits.batcherBucketsMax) {
@@ -49,14 +62,32 @@ export class RunTimes {
     this.#earlyFactor = Math.min(1, this.#spread.quantile(EARLY_QUANTILE));
   }
 
+  /** How much of what is expected counts: less than 1 after requests were refused though nothing ran. */
+  get trust(): number {
+    return this.#trust;
+  }
+
+  /**
+   * A request of which the answer is due in `leftMs` was refused for what its own run is expected to take, and
+   * nothing else. One that no run was ever fast enough for teaches nothing.
+   */
+  refusedAlone(bucket: string, leftMs: number, nowMs: number): void {
+    if (leftMs < (this.#profiles.get(bucket)?.leastMs ?? 0)) return;
+    const sinceMs = Math.min(DISCOUNT_HALF_MS, nowMs - this.#loweredMs);
+    const byTime = this.#trust === 1 ? 1 : 2 ** (-sinceMs / DISCOUNT_HALF_MS);
+    this.#trust *= Math.min(1 - DISCOUNT, byTime);
+    this.#loweredMs = nowMs;
+  }
+
   /** How runs of a bucket are predicted: by its own profile, or by the nearest in elements of a row. */
   predictor(bucket: string, elementsPerRow: number): Predictor {
     const own = this.#profiles.get(bucket);
-    if (own !== undefined) return new Predictor(own, 1, 1);
+    if (own !== undefined) return new Predictor(this, { profile: own, scale: 1, doubt: 1 });
     const near = this.#nearest(elementsPerRow);
-    if (near === undefined) return new Predictor(undefined, 1, 1);
+    if (near === undefined) return new Predictor(this, { profile: undefined, scale: 1, doubt: 1 });
     const scale = elementsPerRow / near.elementsPerRow;
-    return new Predictor(near, Number.isFinite(scale) && scale > 0 ? scale : 1, BORROWED);
+    const usable = Number.isFinite(scale) && scale > 0 ? scale : 1;
+    return new Predictor(this, { profile: near, scale: usable, doubt: BORROWED });
   }
 
   /** Upper quantile of a run over its mean. */
@@ -85,20 +116,30 @@ export class RunTimes {
 
 /** Predicts runs of one bucket. */
 export class Predictor {
+  readonly #times: RunTimes;
   readonly #profile: Profile | undefined;
   /** Equal elements take equal time: rows of another bucket are counted in rows of the known one. */
   readonly #scale: number;
   readonly #doubt: number;
 
-  constructor(profile: Profile | undefined, scale: number, doubt: number) {
-    this.#profile = profile;
-    this.#scale = scale;
-    this.#doubt = doubt;
+  constructor(
+    times: RunTimes,
+    known: {
+      readonly profile: Profile | undefined;
+      readonly scale: number;
+      readonly doubt: number;
+    },
+  ) {
+    this.#times = times;
+    this.#profile = known.profile;
+    this.#scale = known.scale;
+    this.#doubt = known.doubt;
   }
 
   /** Expected time. 0 while nothing is known: the first request is the experiment. */
   meanMs(rows: number): number {
-    return this.#profile === undefined ? 0 : this.#profile.meanMs(rows * this.#scale);
+    if (this.#profile === undefined) return 0;
+    return this.#times.trust * this.#profile.meanMs(rows * this.#scale);
   }
 
   /** How much longer than its mean a run may take; `upperFactor` is that of the `RunTimes`. */

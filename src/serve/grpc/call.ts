@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import type { Metadata } from "@grpc/grpc-js";
 import type { Clock } from "../../base/clock.ts";
+import type { RequestWatch } from "../tracing.ts";
 
 /** One request of a client. */
 export interface GrpcCall {
@@ -20,6 +21,8 @@ export interface GrpcCall {
   header(name: string): string | undefined;
   /** Aborted when the client goes away, or its deadline has passed. */
   readonly signal: AbortSignal;
+  /** Of an inference in a single call. */
+  readonly watch: RequestWatch | undefined;
 }
 
 /** Answers a call with the bytes of a message. @throws RequestError */
@@ -40,12 +43,14 @@ export class CallContext implements Omit<GrpcCall, "message"> {
   readonly clock: Clock;
   readonly arrivedMs: number;
   readonly deadlineMs: number | undefined;
+  readonly watch: RequestWatch | undefined;
   readonly #call: ReceivedCall;
   #requestId: string | undefined;
   #signal: AbortSignal | undefined;
 
-  constructor(call: ReceivedCall, clock: Clock) {
+  constructor(call: ReceivedCall, clock: Clock, watch?: RequestWatch) {
     this.#call = call;
+    this.watch = watch;
     this.clock = clock;
     this.arrivedMs = clock.monotonicMs();
     const deadline = Number(call.getDeadline());
@@ -55,7 +60,7 @@ export class CallContext implements Omit<GrpcCall, "message"> {
   }
 
   get requestId(): string {
-    this.#requestId ??= this.header("x-request-id")?.slice(0, REQUEST_ID_MAX) ?? randomUUID();
+    this.#requestId ??= this.watch?.requestId ?? requestIdOf(this.#call.metadata);
     return this.#requestId;
   }
 
@@ -73,6 +78,12 @@ export class CallContext implements Omit<GrpcCall, "message"> {
   header(name: string): string | undefined {
     return headerOf(this.#call.metadata, name);
   }
+}
+
+/** What a request is called: by its client, or by us. */
+export function requestIdOf(metadata: Metadata | undefined): string {
+  const given = metadata && headerOf(metadata, "x-request-id");
+  return given?.slice(0, REQUEST_ID_MAX) ?? randomUUID();
 }
 
 /** The first value of a name in metadata; undefined for binary ones. */

@@ -2,9 +2,12 @@
 // and how long the message may take to arrive.
 
 import type { Metadata, ServerInterceptor } from "@grpc/grpc-js";
+import type { Clock } from "../../base/clock.ts";
 import { RequestError } from "../errors.ts";
+import type { RequestObserver } from "../tracing.ts";
 import { headerOf } from "./call.ts";
 import type { Inbound } from "./inbound.ts";
+import { observe } from "./observed.ts";
 import { type GrpcStatus, statusOf } from "./status.ts";
 
 /** What the library is once loaded. */
@@ -37,19 +40,33 @@ interface GuardOptions {
   readonly inbound: Inbound;
   readonly authorize: Authorize | undefined;
   readonly secure: boolean;
+  /** Sees the inferences. */
+  readonly observer: RequestObserver | undefined;
+  readonly clock: Clock;
 }
 
 /** Looks at every call before its message is read, and waits for the message only so long. */
-export function guard(grpc: Grpc, { authorize, secure, inbound }: GuardOptions): ServerInterceptor {
+export function guard(
+  grpc: Grpc,
+  { authorize, secure, inbound, observer, clock }: GuardOptions,
+): ServerInterceptor {
   return ({ path, requestStream }, call) => {
     let timer: NodeJS.Timeout | undefined;
     const held = inbound.begin(call.getPeer());
+    const observed = observe(observer, path, call, clock);
+    let tagged = false;
+    const tag = (metadata: Metadata | null | undefined): void => {
+      if (!tagged && metadata) observed?.tag(metadata);
+      tagged = true;
+    };
     const end = (): void => {
       clearTimeout(timer);
       held.end();
     };
     const refuse = (error: unknown): void => {
       const { code, details, metadata } = failure(grpc, statusOf(error));
+      observed?.failed(error);
+      tag(metadata);
       call.sendStatus({ code, details, metadata });
     };
     const admit = async (metadata: Metadata): Promise<void> => {
@@ -64,23 +81,38 @@ export function guard(grpc: Grpc, { authorize, secure, inbound }: GuardOptions):
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, accept) => {
+            observed?.begin(metadata);
             if (authorize === undefined) read(metadata, accept);
             else admit(metadata).then(() => read(metadata, accept), refuse);
           },
           onReceiveMessage: (message, accept) => {
             clearTimeout(timer);
             // Messages pass as bytes.
-            if (message instanceof Uint8Array) held.received(message.byteLength);
+            if (message instanceof Uint8Array) {
+              held.received(message.byteLength);
+              observed?.received(message.byteLength);
+            }
             accept(message);
           },
-          onCancel: end,
+          onCancel: () => {
+            end();
+            observed?.closed();
+          },
         }),
+      sendMetadata: (metadata, send) => {
+        tag(metadata);
+        send(metadata);
+      },
       sendMessage: (message, send) => {
-        if (message instanceof Uint8Array) held.answered(message.byteLength);
+        if (message instanceof Uint8Array) {
+          held.answered(message.byteLength);
+          observed?.sent(message.byteLength);
+        }
         send(message);
       },
       sendStatus: (status, send) => {
         end();
+        tag(status.metadata);
         send(status);
       },
     });

@@ -10,69 +10,29 @@ import { endAt } from "../http/oip-infer.ts";
 import { hostOf, type OipSource } from "../http/oip-source.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "../inference.ts";
 import { deadlineOf, keyOf, priorityOf } from "../schedule.ts";
-import { inputsSummary, type RequestObserver, type RequestWatch } from "../tracing.ts";
+import { inputsSummary, type RequestWatch } from "../tracing.ts";
 import type { GrpcCall } from "./call.ts";
 
 /** A call without its bytes, which were read. */
 type Caller = Omit<GrpcCall, "message">;
 
-/** What inference needs of the server: with an observer each request is counted, traced and logged. */
-export interface InferSource extends OipSource {
-  readonly observer?: RequestObserver | undefined;
-}
-
-/** One message of a call. */
-export interface ReceivedRequest {
-  readonly decoded: GrpcInferRequest;
-  readonly caller: Caller;
-  readonly bytes: number;
-  /** Monotonic milliseconds: that of the call, or of a message of a stream. */
-  readonly arrivedMs: number;
-}
-
-/** Asks a model and writes its answer; observed from its arrival to its end. @throws RequestError */
-export async function answerInference(
-  source: InferSource,
-  received: ReceivedRequest,
-  encode: (answer: GrpcInferAnswer) => Buffer,
-): Promise<Buffer> {
-  const { decoded, caller, bytes: bytesIn } = received;
-  const watch = source.observer?.begin({
-    protocol: "grpc",
-    requestId: caller.requestId,
-    traceparent: caller.header("traceparent"),
-    tracestate: caller.header("tracestate"),
-    model: decoded.model,
-    version: decoded.version,
-    startMs: received.arrivedMs,
-  });
-  try {
-    const bytes = encode(await infer(source, received, watch));
-    watch?.end({ status: 200, reason: undefined, bytesIn, bytesOut: bytes.byteLength });
-    return bytes;
-  } catch (error) {
-    const { status, reason } = requestErrorOf(error, caller.signal);
-    const told = status === 404 ? "not-found" : reason;
-    watch?.end({ status, reason: told, bytesIn, bytesOut: 0 });
-    throw error;
-  }
-}
-
-async function infer(
+/** Asks a model; who begins the observation ends it. @throws RequestError */
+export async function infer(
   source: OipSource,
-  { decoded, caller, arrivedMs }: ReceivedRequest,
+  decoded: GrpcInferRequest,
+  caller: Caller,
   watch: RequestWatch | undefined,
 ): Promise<GrpcInferAnswer> {
+  watch?.asks(decoded);
   const host = hostOf(source, { name: decoded.model, version: decoded.version });
-  watch?.target(host);
   const { parsed, raw } = decoded;
   if ("faults" in parsed) refuse(host, sentenceOf(parsed.faults));
   const { request } = parsed;
-  watch?.received(inputsSummary(request.inputs));
   const faults = outputFaults(host.outputs, { ...request, parameters: AS_BYTES });
   if (faults.length > 0) refuse(host, sentenceOf(faults));
-  const call = { ...callOf(host, request, caller, arrivedMs), observe: watch };
-  const { outputs, version } = await ask(host, call, caller);
+  const call = callOf(host, request, caller);
+  watch?.received({ ...inputsSummary(request.inputs), deadlineMs: call.deadlineMs });
+  const { outputs, version } = await ask(host, { ...call, observe: watch }, caller);
   const answer = withClasses(request, outputs);
   if (!raw && tooLongForContents(answer)) {
     const text = "the answer is too long for typed contents; send raw_input_contents for a raw one";
@@ -89,15 +49,10 @@ function refuse(host: ServedVersion, text: string): never {
   throw new RequestError(400, "invalid", text);
 }
 
-function callOf(
-  host: ServedVersion,
-  request: InferRequest,
-  caller: Caller,
-  arrivedMs: number,
-): InferenceCall {
+function callOf(host: ServedVersion, request: InferRequest, caller: Caller): InferenceCall {
   const { parameters } = request;
   try {
-    const asked = deadlineOf(parameters, caller.header("x-request-timeout-ms"), arrivedMs);
+    const asked = deadlineOf(parameters, caller.header("x-request-timeout-ms"), caller.arrivedMs);
     const given = caller.deadlineMs;
     const deadlineMs = asked === undefined ? given : Math.min(asked, given ?? asked);
     return {

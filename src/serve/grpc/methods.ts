@@ -21,10 +21,13 @@ import {
 import { statisticsOf, versionsAsked } from "../http/oip-extensions.ts";
 import { hostOf, type OipSource } from "../http/oip-source.ts";
 import type { GrpcCall, UnaryMethod } from "./call.ts";
-import { answerInference, type InferSource } from "./infer.ts";
+import { infer } from "./infer.ts";
 
 /** The service of the protocol. */
 export const INFERENCE_SERVICE = "inference.GRPCInferenceService";
+/** Its inference, in single calls and in streams. */
+export const INFER_PATH: string = `/${INFERENCE_SERVICE}/ModelInfer`;
+export const STREAM_PATH: string = `/${INFERENCE_SERVICE}/ModelStreamInfer`;
 /** MLServer has the repository in a service of its own. */
 const REPOSITORY_SERVICE = "inference.model_repository.ModelRepositoryService";
 
@@ -34,7 +37,7 @@ const SHARED_MEMORY = ["System", "Cuda"].flatMap((kind) =>
 );
 
 /** All methods by their path. */
-export function unaryMethods(source: InferSource): ReadonlyMap<string, UnaryMethod> {
+export function unaryMethods(source: OipSource): ReadonlyMap<string, UnaryMethod> {
   const repository = repositoryMethods(source);
   const named: Record<string, UnaryMethod> = {
     ServerLive: () => encodeAnswer("ServerLive", { live: true }),
@@ -44,11 +47,9 @@ export function unaryMethods(source: InferSource): ReadonlyMap<string, UnaryMeth
       return encodeAnswer("ServerMetadata", serverMetadata(source.version, has));
     },
     ...modelMethods(source),
-    ModelInfer: (caller) => {
-      const { message, arrivedMs } = caller;
-      const decoded = decodeInferRequest(message);
-      const received = { decoded, caller, arrivedMs, bytes: message.byteLength };
-      return answerInference(source, received, encodeInferResponse);
+    ModelInfer: async (call) => {
+      const request = decodeInferRequest(call.message);
+      return encodeInferResponse(await infer(source, request, call, call.watch));
     },
     ...repository,
   };

@@ -15,17 +15,19 @@ import { limits } from "../../base/limits.ts";
 import { readNamed } from "../../wire/grpc-messages.ts";
 import { portError, RequestError } from "../errors.ts";
 import { DEFAULT_HOST } from "../http/listen.ts";
+import type { OipSource } from "../http/oip-source.ts";
+import type { RequestWatch } from "../tracing.ts";
 import { CallContext, type ReceivedCall, type UnaryMethod } from "./call.ts";
 import { type Authorize, failure, type Grpc, guard } from "./guard.ts";
 import { HEALTH_SERVICE, Health } from "./health.ts";
 import { Inbound } from "./inbound.ts";
-import type { InferSource } from "./infer.ts";
-import { INFERENCE_SERVICE, unaryMethods } from "./methods.ts";
+import { STREAM_PATH, unaryMethods } from "./methods.ts";
+import { observedCall } from "./observed.ts";
 import { statusOf } from "./status.ts";
 import { InferStream } from "./stream.ts";
 
 /** What gRPC needs of the server. */
-export interface GrpcSource extends InferSource {
+export interface GrpcSource extends OipSource {
   /** Calls back whenever the state of a model changes; gives a function that ends it. */
   onState(listener: () => void): () => void;
 }
@@ -108,6 +110,8 @@ class RunningServer implements GrpcServer {
           authorize: options.authorize,
           secure: options.tls !== undefined,
           inbound: this.#inbound,
+          observer: source.observer,
+          clock: this.#clock,
         }),
       ],
     });
@@ -175,7 +179,7 @@ class RunningServer implements GrpcServer {
       "serverStream",
     );
     this.#server.register(
-      `/${INFERENCE_SERVICE}/ModelStreamInfer`,
+      STREAM_PATH,
       (call: ServerDuplexStream<Buffer, Buffer>) => {
         const stream = new InferStream(this.#source, call, this.#contextOf(call));
         this.#streams.add(stream);
@@ -192,10 +196,12 @@ class RunningServer implements GrpcServer {
       call: ServerUnaryCall<Buffer, Buffer>,
       answer: sendUnaryData<Buffer>,
     ): Promise<void> => {
+      const observed = observedCall(call.metadata);
+      const context = this.#contextOf(call, observed?.watch);
       try {
-        const context = Object.assign(this.#contextOf(call), { message: call.request });
-        answer(null, await method(context));
+        answer(null, await method(Object.assign(context, { message: call.request })));
       } catch (error) {
+        observed?.failed(error, context.signal);
         answer(failure(this.#grpc, statusOf(error)));
       }
     };
@@ -216,8 +222,8 @@ class RunningServer implements GrpcServer {
     call.once("cancelled", () => this.#health.unwatch(watcher));
   }
 
-  #contextOf(call: ReceivedCall): CallContext {
-    return new CallContext(call, this.#clock);
+  #contextOf(call: ReceivedCall, watch?: RequestWatch): CallContext {
+    return new CallContext(call, this.#clock, watch);
   }
 }
 

@@ -5,8 +5,10 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { limits } from "../../base/limits.ts";
 import { decodeInferRequest } from "../../wire/grpc-infer.ts";
 import { encodeStreamAnswer, encodeStreamError } from "../../wire/grpc-response.ts";
+import type { OipSource } from "../http/oip-source.ts";
 import type { GrpcCall } from "./call.ts";
-import { answerInference, type InferSource } from "./infer.ts";
+import { infer } from "./infer.ts";
+import { ANSWERED, beginCall, outcomeOf } from "./observed.ts";
 import { statusOf } from "./status.ts";
 
 /** The two directions of a stream, in bytes of messages. */
@@ -14,7 +16,7 @@ type Stream = ServerDuplexStream<Buffer, Buffer>;
 
 /** One stream. */
 export class InferStream {
-  readonly #source: InferSource;
+  readonly #source: OipSource;
   readonly #stream: Stream;
   readonly #call: Omit<GrpcCall, "message">;
   /** Answers that come, in the order of their requests. */
@@ -24,7 +26,7 @@ export class InferStream {
   /** undefined: OK. */
   #status: Error | undefined;
 
-  constructor(source: InferSource, stream: Stream, call: Omit<GrpcCall, "message">) {
+  constructor(source: OipSource, stream: Stream, call: Omit<GrpcCall, "message">) {
     this.#source = source;
     this.#stream = stream;
     this.#call = call;
@@ -50,16 +52,21 @@ export class InferStream {
 
   /** The bytes of an answer; never rejects. */
   async #answer(message: Buffer): Promise<Buffer> {
-    const arrivedMs = this.#call.clock.monotonicMs();
     let request = { model: "", id: "" };
+    const { observer } = this.#source;
+    const watch = observer && beginCall(observer, this.#stream.metadata, this.#call.clock);
+    const bytesIn = message.byteLength;
     try {
       const decoded = decodeInferRequest(message);
       request = decoded;
-      const caller = this.#call;
-      const received = { decoded, caller, arrivedMs, bytes: message.byteLength };
-      return await answerInference(this.#source, received, encodeStreamAnswer);
+      const answer = encodeStreamAnswer(await infer(this.#source, decoded, this.#call, watch));
+      watch?.end({ ...ANSWERED, bytesIn, bytesOut: answer.byteLength });
+      return answer;
     } catch (error) {
-      return encodeStreamError(statusOf(error).details, request);
+      const answer = encodeStreamError(statusOf(error).details, request);
+      const outcome = outcomeOf(error, this.#call.signal);
+      watch?.end({ ...outcome, bytesIn, bytesOut: answer.byteLength });
+      return answer;
     }
   }
 

@@ -16,7 +16,7 @@ import { BodyReader } from "./body.ts";
 import { roleOf } from "./endpoint.ts";
 import { SECURITY_HEADERS } from "./headers.ts";
 import { answerClientError, HTTP_TIMES, type HttpTimes, nodeServer } from "./node-server.ts";
-import { noteFailure, observeRequests } from "./observed.ts";
+import { countReceived, noteFailure, observeRequests } from "./observed.ts";
 import { httpFault } from "./strict.ts";
 import type { Certificates } from "./tls.ts";
 
@@ -59,7 +59,7 @@ export function buildApp({
   app.removeAllContentTypeParsers();
   const bodies = new BodyReader(bodiesBytesMax);
   app.addContentTypeParser("*", (request: FastifyRequest, body: Readable) =>
-    bodies.read(body, request.headers),
+    bodies.read(body, request.headers, (bytes) => countReceived(request, bytes)),
   );
   // First: what the guard refuses is counted too.
   observeRequests(app, observer);

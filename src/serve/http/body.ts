@@ -29,10 +29,15 @@ export class BodyReader {
   /**
    * The bytes of a body, unfolded if it is compressed.
    *
+   * @param received is told of what comes, as it was sent.
    * @throws RequestError 413 for one that is too large or unfolds to too much, 415 for an encoding that is not
    * known, 400 for one that is broken, 503 where too many are on their way.
    */
-  async read(body: Readable, headers: BodyHeaders = {}): Promise<Buffer> {
+  async read(
+    body: Readable,
+    headers: BodyHeaders = {},
+    received: (bytes: number) => void = () => undefined,
+  ): Promise<Buffer> {
     const declared = Number(headers["content-length"] ?? 0);
     const encoding = encodingOf(headers["content-encoding"]);
     const refusal =
@@ -46,6 +51,7 @@ export class BodyReader {
       const arrival = new Arrival({
         body,
         inflate: encoding === "gzip" ? createGunzip(OPTIONS) : encoding && createInflate(OPTIONS),
+        received,
         chunksMax: chunked ? limits.bodyChunksMax : Number.POSITIVE_INFINITY,
         hold: (bytes) => {
           this.#held += bytes;
@@ -90,6 +96,7 @@ interface ArrivalOptions {
   readonly body: Readable;
   readonly inflate: Transform | undefined;
   readonly chunksMax: number;
+  readonly received: (bytes: number) => void;
   /** Counts bytes that are held, or no longer; says whether that is too much. */
   readonly hold: (bytes: number) => RequestError | undefined;
   readonly settle: (result: Buffer | Error) => void;
@@ -132,6 +139,7 @@ class Arrival {
   /** What was sent. */
   #counted(chunk: Buffer): void {
     this.#sent += chunk.byteLength;
+    this.#options.received(chunk.byteLength);
     this.#chunks++;
     const { chunksMax } = this.#options;
     if (this.#chunks > chunksMax) {

@@ -1,18 +1,22 @@
 // Observation of the inference requests of REST: each is begun with its head and ended with its answer, or
 // with its connection, whatever happens between; so the counts are those of the clients.
 
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { CLIENT_CLOSED, RequestError } from "../errors.ts";
 import type { RequestObserver, RequestWatch } from "../tracing.ts";
 
-/** Requests under way. */
-const watches = new WeakMap<FastifyRequest, RequestWatch>();
-/** Why those that failed did. */
-const reasons = new WeakMap<FastifyRequest, string>();
+/** A request under way: why it failed, if it did, and how much of its body has come. */
+interface Observed {
+  readonly watch: RequestWatch;
+  reason: string | undefined;
+  bytesIn: number;
+}
+
+const observed = new WeakMap<FastifyRequest, Observed>();
 
 /** The observation of a request; undefined for what is no inference. */
 export function watchOf(request: FastifyRequest): RequestWatch | undefined {
-  return watches.get(request);
+  return observed.get(request)?.watch;
 }
 
 /** Observes the app's inference requests. Before other hooks, so that what they refuse is counted. */
@@ -20,17 +24,25 @@ export function observeRequests(app: FastifyInstance, observer: RequestObserver)
   app.addHook("onRequest", async (request, reply) => {
     if (request.method !== "POST" || request.routeOptions.url?.endsWith("/infer") !== true) return;
     const watch = begin(observer, request);
-    watches.set(request, watch);
+    const state: Observed = { watch, reason: undefined, bytesIn: 0 };
+    observed.set(request, state);
     reply.header("traceparent", watch.traceparent);
     if (watch.context.state !== undefined) reply.header("tracestate", watch.context.state);
     // The one event that comes after an answer as well as after a broken connection.
-    reply.raw.once("close", () => end(observer, request, reply.raw, watch));
+    reply.raw.once("close", () => end(observer, reply, state));
   });
 }
 
 /** Says why a request failed: for its count, its trace and the log. */
 export function noteFailure(request: FastifyRequest, error: unknown): void {
-  if (watches.has(request) && error instanceof RequestError) reasons.set(request, error.reason);
+  const state = observed.get(request);
+  if (state !== undefined && error instanceof RequestError) state.reason = error.reason;
+}
+
+/** Bytes of its body have come, as they were sent. */
+export function countReceived(request: FastifyRequest, bytes: number): void {
+  const state = observed.get(request);
+  if (state !== undefined) state.bytesIn += bytes;
 }
 
 function begin(observer: RequestObserver, request: FastifyRequest): RequestWatch {
@@ -53,12 +65,11 @@ function begin(observer: RequestObserver, request: FastifyRequest): RequestWatch
 
 function end(
   observer: RequestObserver,
-  request: FastifyRequest,
-  response: { readonly writableFinished: boolean; readonly statusCode: number } & Sizes,
-  watch: RequestWatch,
+  reply: FastifyReply,
+  { watch, reason, bytesIn }: Observed,
 ): void {
-  const whole = response.writableFinished;
-  const status = whole ? response.statusCode : CLIENT_CLOSED;
+  const whole = reply.raw.writableFinished;
+  const status = whole ? reply.raw.statusCode : CLIENT_CLOSED;
   const answered = whole && status < 400;
   const sendFrom = watch.endOf("split") ?? watch.endOf("infer");
   if (answered && sendFrom !== undefined) {
@@ -66,17 +77,14 @@ function end(
   }
   watch.end({
     status,
-    reason: answered ? undefined : whole ? reasonOf(request, status) : "canceled",
-    bytesIn: Number(request.headers["content-length"] ?? 0) || 0,
-    bytesOut: Number(response.getHeader("content-length") ?? 0) || 0,
+    reason: answered ? undefined : whole ? reasonOf(status, reason) : "canceled",
+    bytesIn,
+    // Of the reply: what goes out with the head at once is not among the headers of Node's response.
+    bytesOut: Number(reply.getHeader("content-length") ?? 0) || 0,
   });
 }
 
-interface Sizes {
-  getHeader(name: string): number | string | string[] | undefined;
-}
-
-function reasonOf(request: FastifyRequest, status: number): string {
+function reasonOf(status: number, told: string | undefined): string {
   if (status === 404) return "not-found";
-  return reasons.get(request) ?? (status >= 500 ? "runtime" : "invalid");
+  return told ?? (status >= 500 ? "runtime" : "invalid");
 }

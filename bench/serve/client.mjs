@@ -1,0 +1,161 @@
+// The client of the serving benchmark, in a process of its own. Bodies come as base64.
+
+import grpc from "@grpc/grpc-js";
+import { arrivals, segmentsOf } from "../../dist/drill/load/arrivals.js";
+import { sendLoad } from "../../dist/drill/load/load.js";
+import { loadReport } from "../../dist/drill/load/report.js";
+import { Connection, requestBytes } from "./http-client.mjs";
+import { answerTasks } from "./tasks.mjs";
+
+const bytesOf = (base64) => Buffer.from(base64, "base64");
+const asIs = (bytes) => bytes;
+const grpcClients = new Map();
+const connections = new Map();
+const traffics = new Map();
+
+/** One request and its answer: what an echo is to send. */
+async function once({ url, method, body, headers }) {
+  const connection = new Connection(url);
+  const found = await connection.ask(requestBytes(url, bytesOf(body), headers, method), true);
+  connection.close();
+  const length = /\r\ninference-header-content-length: *(\d+)/.exec(connection.head ?? "")?.[1];
+  return { status: found.status, body: found.body.toString("base64"), headerLength: length };
+}
+
+function grpcCall(target, body) {
+  let client = grpcClients.get(target);
+  if (client === undefined) {
+    client = new grpc.Client(target, grpc.credentials.createInsecure(), {
+      "grpc.max_receive_message_length": -1,
+    });
+    grpcClients.set(target, client);
+  }
+  return new Promise((resolve, reject) => {
+    client.makeUnaryRequest(
+      "/inference.GRPCInferenceService/ModelInfer",
+      asIs,
+      asIs,
+      body,
+      (error, answer) => (error ? reject(error) : resolve(answer)),
+    );
+  });
+}
+
+/** Requests one after another; microseconds of each. */
+async function sequence({ transport, url, body, headers, count, warm }) {
+  const bytes = bytesOf(body);
+  let ask;
+  if (transport === "grpc") ask = () => grpcCall(url, bytes);
+  else {
+    const connection = connections.get(url) ?? new Connection(url);
+    connections.set(url, connection);
+    const whole = requestBytes(url, bytes, headers);
+    ask = async () => {
+      const status = await connection.ask(whole);
+      if (status !== 200) throw new Error(`status ${status}`);
+    };
+  }
+  for (let i = 0; i < warm; i++) await ask();
+  const times = new Array(count);
+  for (let i = 0; i < count; i++) {
+    const from = performance.now();
+    await ask();
+    times[i] = (performance.now() - from) * 1000;
+  }
+  return times;
+}
+
+async function grpcOnce({ url, body }) {
+  return (await grpcCall(url, bytesOf(body))).toString("base64");
+}
+
+/** So many connections, each of which asks again once it is answered. */
+async function closed({ url, body, headers, connections: count, seconds, requests = Infinity }) {
+  const whole = requestBytes(url, bytesOf(body), headers);
+  const statuses = {};
+  const times = [];
+  const from = performance.now();
+  const until = from + seconds * 1000;
+  let left = requests;
+  const one = async () => {
+    const connection = new Connection(url);
+    for (let at = performance.now(); at < until && left-- > 0; ) {
+      const status = await connection.ask(whole);
+      const now = performance.now();
+      times.push(now - at);
+      at = now;
+      statuses[status] = (statuses[status] ?? 0) + 1;
+    }
+    connection.close();
+  };
+  await Promise.all(Array.from({ length: count }, one));
+  return { statuses, seconds: (performance.now() - from) / 1000, times };
+}
+
+/** Requests at times drawn beforehand. */
+async function open({ url, body, headers, rate, seconds, connectionsMax, deadlineMs, seed }) {
+  const times = arrivals(segmentsOf({ kind: "steady", rate }, seconds), {
+    spread: "poisson",
+    seed,
+  });
+  const plan = {
+    url: new URL(url),
+    question: { body: bytesOf(body), headers },
+    arrivals: times,
+    connectionsMax,
+    timeoutMs: 20_000,
+  };
+  const result = await sendLoad(plan);
+  let inTime = 0;
+  let late = 0;
+  for (const [i, status] of result.statuses.entries()) {
+    if (status !== 200) continue;
+    // From when it was really sent: how late the generator was is no fault of the server.
+    if (result.latencies[i] - result.lateness[i] <= deadlineMs) inTime++;
+    else late++;
+  }
+  const { slices: _, ...report } = loadReport(plan, result, seconds);
+  return { ...report, inTime, late };
+}
+
+/** Connections that ask one request after another, with a pause, until `stopTraffic`. */
+function startTraffic({ key, url, body, headers, connections: count, pauseMs }) {
+  const whole = requestBytes(url, bytesOf(body), headers);
+  const traffic = { on: true, statuses: {}, failedAt: [], times: [], done: undefined };
+  traffics.set(key, traffic);
+  const one = async () => {
+    const connection = new Connection(url);
+    while (traffic.on) {
+      const from = performance.now();
+      const status = await connection.ask(whole);
+      traffic.statuses[status] = (traffic.statuses[status] ?? 0) + 1;
+      if (status === 200) traffic.times.push(performance.now() - from);
+      else traffic.failedAt.push({ atMs: performance.timeOrigin + performance.now(), status });
+      await new Promise((resolve) => setTimeout(resolve, status === 200 ? pauseMs : 5));
+    }
+    connection.close();
+  };
+  traffic.done = Promise.all(Array.from({ length: count }, one));
+}
+
+async function stopTraffic({ key }) {
+  const traffic = traffics.get(key);
+  traffic.on = false;
+  await traffic.done;
+  const { statuses, failedAt, times } = traffic;
+  return { statuses, failedAt, times };
+}
+
+/** Requests that are cut off before their answer. */
+async function cutOff({ url, body, headers, count }) {
+  const whole = requestBytes(url, bytesOf(body), headers);
+  for (let i = 0; i < count; i++) {
+    const connection = new Connection(url);
+    const asked = connection.ask(whole);
+    await new Promise((resolve) => setTimeout(resolve, 8));
+    connection.close();
+    await asked;
+  }
+}
+
+answerTasks({ once, sequence, grpcOnce, closed, open, startTraffic, stopTraffic, cutOff });
