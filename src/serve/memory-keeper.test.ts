@@ -29,10 +29,13 @@ const WIDE = `
 let folder = "";
 let path = "";
 
+let restOne = 0;
+
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "skipway-memory-"));
   path = join(folder, "wide.onnx");
   await modelOf(parseGraph(WIDE, { opsets: new Map([["", 20]]) })).save(path);
+  restOne = await restOf();
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -44,6 +47,10 @@ function budgetOf(models: number): Budget {
 async function serve(models: number, names: readonly string[]): Promise<ModelServer> {
   const server = new ModelServer({ version: "1.2.3", memory: budgetOf(models) });
   onTestFinished(() => server.stop());
+  return load(server, names);
+}
+
+async function load(server: ModelServer, names: readonly string[]): Promise<ModelServer> {
   for (const name of names) await server.serve({ name, version: 1, path, digest: name });
   return server;
 }
@@ -74,20 +81,19 @@ async function textOf(answer: Promise<unknown>): Promise<string> {
   return `${error.status} ${error.message}`;
 }
 
-/** Bytes that the processes of two models hold at rest. */
-async function restOf(names: readonly string[]): Promise<number> {
-  const server = await serve(4096 * MIB, names);
-  return server.fleet.hosts().reduce((sum, host) => {
-    return (
-      sum +
-      host.processes().reduce((held, { pid }) => held + (memoryOf(pid)?.residentBytes ?? 0), 0)
-    );
-  }, 0);
+/** Bytes that the process of the model holds at rest. */
+async function restOf(): Promise<number> {
+  const server = new ModelServer({ version: "1.2.3", memory: budgetOf(4096 * MIB) });
+  await load(server, ["a"]);
+  const [process] = server.fleet.hosts()[0]?.processes() ?? [];
+  const rest = memoryOf(process?.pid ?? -1)?.residentBytes ?? 0;
+  await server.stop();
+  return rest;
 }
 
 describe("a small budget", () => {
   test("what never fits is told what would, and that is answered", async () => {
-    const rest = await restOf(["a"]);
+    const rest = restOne;
     const server = await serve(rest + ROOM, ["a"]);
     const text = await textOf(ask(server, "a", 3000));
     expect(text).toMatch(/^507 .* for 3000 rows of this shape and may take .*: at most \d+ rows/);
@@ -102,7 +108,7 @@ describe("a small budget", () => {
 
   test("two models whose marks do not fit together are both answered, again and again", async () => {
     const names = ["a", "b"];
-    const rest = await restOf(names);
+    const rest = names.length * restOne;
     const server = await serve(rest + ROOM, names);
     for (let round = 0; round < 4; round++) {
       for (const name of names) await ask(server, name, 900);
@@ -113,7 +119,7 @@ describe("a small budget", () => {
 
   test("a bomb of all sizes at two models never passes the budget, and nobody dies of it", async () => {
     const names = ["a", "b"];
-    const rest = await restOf(names);
+    const rest = names.length * restOne;
     const server = await serve(rest + ROOM, names);
     const pids = (): string =>
       server
@@ -157,7 +163,7 @@ describe("a small budget", () => {
 
   test("who goes away gives up the claim: the others need not wait for it", async () => {
     const names = ["a", "b"];
-    const rest = await restOf(names);
+    const rest = names.length * restOne;
     const server = await serve(rest + ROOM, names);
     // The process of a is busy with its mark at the top, so that b waits.
     const flying = Promise.all([

@@ -313,8 +313,6 @@ export class VersionHost implements ServedVersion {
           threads: settings.threads,
           // All memory of a run goes back: what a process holds is told by what it runs (docs/design/admission.md).
           ...(this.#memory && { arena: false, memoryPattern: true }),
-          // What is freed goes back to the system: what a process holds is what was predicted.
-          ...(this.#memory !== undefined && { arena: false }),
           signal: held.abort.signal,
           ...(isDigest(digest) && { digest }),
         },
