@@ -246,6 +246,7 @@ export class ModelServer {
       host,
       port,
       tls: this.#certificates,
+      bodiesBytesMax: this.#keeper?.bodiesBytesMax,
       authorize: (method, { header, peer, secure }) =>
         this.guard.admitCall(method, { authorization: header("authorization"), peer, secure }),
     });

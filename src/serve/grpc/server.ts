@@ -45,6 +45,8 @@ export interface GrpcServerOptions {
    * made.
    */
   readonly authorize?: Authorize;
+  /** Bytes that all connections may hold together of messages that are not whole yet. */
+  readonly bodiesBytesMax?: number | undefined;
   readonly clock?: Clock;
 }
 
@@ -91,7 +93,7 @@ class RunningServer implements GrpcServer {
   readonly #health: Health;
   readonly #streams = new Set<InferStream>();
   readonly #sockets = new Set<Socket>();
-  readonly #inbound = new Inbound();
+  readonly #inbound: Inbound;
   readonly #relief: NodeJS.Timeout;
   readonly #listener: NetServer;
   readonly #unsubscribe: () => void;
@@ -101,6 +103,7 @@ class RunningServer implements GrpcServer {
     this.#source = source;
     this.#clock = options.clock ?? systemClock;
     this.#options = options;
+    this.#inbound = new Inbound(options.bodiesBytesMax);
     this.#health = new Health(() => source.ready());
     this.#unsubscribe = source.onState(() => this.#health.refresh());
     this.#server = new grpc.Server({
