@@ -118,7 +118,10 @@ async function bomb(requests, seed, roomMiB) {
   const budgetBytes = bases + Number(roomMiB) * MIB;
   const ledger = new Ledger({ budgetBytes, reserveBytes: 0, recyclePauseMs: 200, claimMs: 1000 });
   const start = ({ residentBytes }) => ({ loadBytes: residentBytes, residentBytes });
-  for (const [name, host] of hosts) ledger.open(name, start(host), 0);
+  for (const [name, host] of hosts) {
+    ledger.open(name, start(host), 0);
+    ledger.loaded(name, host.residentBytes);
+  }
   const counts = { answered: 0, never: 0, failed: 0, kills: 0, settled: 0, recycled: 0, over: 0 };
   let mostBytes = 0;
   const watch = async () => {
@@ -205,6 +208,8 @@ async function bomb(requests, seed, roomMiB) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
     host.session = await childProcessRunner().load({ path: host.path }, SETTINGS);
+    host.session.resetPeak();
+    ledger.loaded(host.name, (await host.session.memory()).residentBytes);
     counts.recycled++;
     host.asked = undefined;
     host.busy = false;

@@ -4,7 +4,7 @@
 import { type ChildProcess, execFileSync, fork, spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 /** What can be asked of a process of `bench/serve/`. */
 export interface Task extends AsyncDisposable {
@@ -128,7 +128,7 @@ export async function mlserverServes(
   };
   writeFileSync(join(folder, "settings.json"), JSON.stringify(settings));
   writeFileSync(join(folder, "model-settings.json"), JSON.stringify(model));
-  const child = spawn(python, ["-m", "mlserver.cli", "start", folder], {
+  const child = spawn(join(dirname(python), "mlserver"), ["start", folder], {
     stdio: "ignore",
     cwd: folder,
     env: { ...process.env, PYTHONPATH: folder },

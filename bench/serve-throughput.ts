@@ -1,6 +1,7 @@
 // What servers carry: closed loops of 16 connections with JSON for one row each, all servers in turns; then ours at
 // saturation beside a bare loop at its best batch size and beside itself without batching.
 
+import { readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { median } from "./command.ts";
@@ -39,18 +40,21 @@ export async function throughput(part: Part): Promise<readonly Row[]> {
 interface Contender {
   readonly name: string;
   readonly url: string;
+  readonly pid: number;
 }
 
 async function peers(part: Part, model: keyof typeof FORMS): Promise<readonly Row[]> {
   const { client, small } = part;
   const [rounds, seconds] = [part.number("rounds", 2), part.number("seconds", small ? 2 : 8)];
-  await using stack = new AsyncDisposableStack();
-  const contenders = await startAll(part, stack, model);
+  await using started = new Started();
+  const contenders = await startAll(part, started, model);
   const rates = new Map(contenders.map(({ name }) => [name, [] as number[]]));
   const p99 = new Map(contenders.map(({ name }) => [name, [] as number[]]));
+  const processor = new Map(contenders.map(({ name }) => [name, [] as number[]]));
   for (let round = -1; round < rounds; round++) {
-    for (const { name, url } of round % 2 === 0 ? contenders : contenders.toReversed()) {
+    for (const { name, url, pid } of round % 2 === 0 ? contenders : contenders.toReversed()) {
       const given = { url, ...jsonBody(FORMS[model]), connections: 16 };
+      const before = processorUs(pid);
       const found = await client.ask<Closed>("closed", {
         ...given,
         seconds: round < 0 ? Math.min(2, seconds) : seconds,
@@ -59,6 +63,7 @@ async function peers(part: Part, model: keyof typeof FORMS): Promise<readonly Ro
       if (round < 0) continue;
       rates.get(name)?.push((found.statuses["200"] ?? 0) / found.seconds);
       p99.get(name)?.push(quantile(found.times, 0.99));
+      processor.get(name)?.push((processorUs(pid) - before) / (found.statuses["200"] ?? 0));
     }
     part.log(`throughput ${model}: round ${round + 1} of ${rounds}`);
   }
@@ -71,31 +76,51 @@ async function peers(part: Part, model: keyof typeof FORMS): Promise<readonly Ro
       perSecond: Math.round(median(own)),
       rounds: own.map(Math.round),
       p99Ms: rounded(median(p99.get(name) ?? [])),
+      // What else runs takes turns, and this little of it: time of all processes of the server.
+      processorUsPerRequest: Math.round(median(processor.get(name) ?? [])),
       oursTimesThis: rounded(median(own.map((rate, i) => (ours[i] ?? 0) / rate))),
     };
   });
 }
 
+/** What was started, ended together. */
+class Started implements AsyncDisposable {
+  readonly #all: AsyncDisposable[] = [];
+
+  use<T extends AsyncDisposable>(one: T): T {
+    this.#all.push(one);
+    return one;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const one of this.#all) await one[Symbol.asyncDispose]();
+  }
+}
+
 async function startAll(
   part: Part,
-  stack: AsyncDisposableStack,
+  started: Started,
   model: keyof typeof FORMS,
 ): Promise<readonly Contender[]> {
   const file = part.model(model);
-  const ours = stack.use(await skipwayServes([file]));
-  const naive = stack.use(await task("naive.mjs", file));
+  const ours = started.use(await skipwayServes([file]));
+  const naive = started.use(await task("naive.mjs", file));
   const found: Contender[] = [
-    { name: "skipway", url: `${ours.at}/v2/models/${model}/infer` },
-    { name: "node:http and session.run", url: `${await naive.ask<string>("where")}/` },
+    { name: "skipway", url: `${ours.at}/v2/models/${model}/infer`, pid: ours.pid },
+    {
+      name: "node:http and session.run",
+      url: `${await naive.ask<string>("where")}/`,
+      pid: naive.pid,
+    },
   ];
   const python = process.env["PYTHON"];
   if (python === undefined) return found;
   for (const batching of [false, true]) {
     const folder = join(part.folder, `mlserver-${model}-${batching}`);
     await mkdir(folder);
-    const peer = stack.use(await mlserverServes(python, folder, { file, batching }));
+    const peer = started.use(await mlserverServes(python, folder, { file, batching }));
     const name = batching ? "MLServer, adaptive batching" : "MLServer";
-    found.push({ name, url: `${peer.at}/v2/models/m/infer` });
+    found.push({ name, url: `${peer.at}/v2/models/m/infer`, pid: peer.pid });
   }
   return found;
 }
@@ -189,4 +214,14 @@ async function runsOf(at: string, model: string) {
     rows += size * infer.count;
   }
   return { insideMs, runs, rows };
+}
+
+/** Processor time of a process and its children, of proc(5): its ticks are of 10 ms. */
+function processorUs(pid: number): number {
+  const [, rest = ""] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ");
+  const fields = rest.split(" ");
+  const own = (Number(fields[11]) + Number(fields[12])) * 10_000;
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+  const below = children === "" ? [] : children.split(" ").map(Number);
+  return below.reduce((sum, child) => sum + processorUs(child), own);
 }

@@ -5,11 +5,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 const settings = JSON.parse(process.argv[2]);
-const { width, blocks, batch, steps, threads, lowering, rate, size, share } = settings;
+const { width, blocks, batch, steps, threads, lowering, rate, size, share, recompute } = settings;
 const nn = await import("../dist/nn/index.js");
 const { trainingProgram, ports } = await import("../dist/train/program.js");
 const { gatherFlat, tensorsOf, put } = await import("../dist/train/layout.js");
 const { trainingBlock } = await import("../dist/train/lowering.js");
+const { blockInputs } = await import("../dist/train/blocks.js");
 const { inProcessRunner } = await import("../dist/runtime/in-process.js");
 const { modelOf } = await import("../dist/onnx/onnx-model.js");
 const { encodeModel } = await import("../dist/onnx/write.js");
@@ -22,7 +23,12 @@ const graph = nn.buildNet(network(), { input: { name: "x", shape: [3, size, size
 const block = lowering === "plain" ? undefined : await trainingBlock();
 const from = performance.now();
 const optimizer = nn.sgd({ rate, momentum: 0.9 });
-const program = trainingProgram(graph, { batch, optimizer, watch: [], block });
+const keep = recompute ? blockInputs(graph).map(({ value }) => value) : [];
+// As PyTorch updates them.
+const runningVariance = "sample";
+const program = trainingProgram(graph, {
+  ...{ batch, optimizer, watch: [], block, keep, runningVariance },
+});
 const graphMs = performance.now() - from;
 const found = await measure(program.graph, steps, share === undefined ? made() : shared());
 const idle = await measure(copies(program), 20, made());
@@ -41,7 +47,7 @@ function network() {
   const stages = [0, 1, 2].flatMap((stage) =>
     Array.from({ length: blocks }, (_, i) =>
       nn.named(
-        `stage${stage}.block${i}`,
+        `stage${stage}block${i}`,
         nn.residual(width << stage, { stride: stage > 0 && i === 0 ? 2 : 1 }),
       ),
     ),

@@ -1,7 +1,8 @@
 // Steps of training a residual network for small images, beside PyTorch on the same processor: each measured in a
 // process of its own, in turn, round after round, for other work on the machine touches all alike.
 // `PYTHON=/path/to/python` with torch brings the peer in; `--compare` has both go the same twelve steps. `PEERS=/folder`
-// with @tensorflow/tfjs installed brings two steps of its CPU backend in: minutes each, so `--batch 8`.
+// with @tensorflow/tfjs installed brings two steps of its CPU backend in: minutes each, so `--batch 8`. `--recompute` adds
+// steps that keep what goes into blocks alone.
 
 import { execFileSync } from "node:child_process";
 import { median, withFolder } from "./command.ts";
@@ -58,6 +59,10 @@ export const train: Bench = {
         rows.push(rowOf(round, `skipway ${lowering}`, settings, found));
         return [lowering, found] as const;
       });
+      for (const lowering of options.flags.has("recompute") ? ["auto", "plain"] : []) {
+        const found = child(settings, { lowering, recompute: true });
+        rows.push(rowOf(round, `skipway ${lowering}, blocks computed twice`, settings, found));
+      }
       const peers =
         python === undefined
           ? []
@@ -117,7 +122,10 @@ function number({ flags }: BenchOptions, name: string, fallback: number): number
   return value;
 }
 
-function child(settings: Settings, more: { lowering: string; share?: string }): Ours {
+function child(
+  settings: Settings,
+  more: { lowering: string; share?: string; recompute?: boolean },
+): Ours {
   const given = JSON.stringify({ ...settings, ...more });
   const out = execFileSync(process.execPath, ["bench/train-child.mjs", given], {
     encoding: "utf8",

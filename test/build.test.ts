@@ -24,7 +24,10 @@ test("the command line imports what npm installs, and no more", () => {
   const installed = Object.keys({ ...dependencies, ...optionalDependencies });
   const packages = IMPORTS.filter(({ target }) => !/^(\.|node:)/.test(target));
   expect(packages.map(({ target }) => target)).toContain("fastify");
-  expect(packages.filter(({ target }) => !installed.includes(target))).toEqual([]);
+  // A file of a package is named behind the package.
+  const named = (target: string): boolean =>
+    installed.some((name) => target === name || target.startsWith(`${name}/`));
+  expect(packages.filter(({ target }) => !named(target))).toEqual([]);
 });
 
 test("its chunks are there, beside each other", () => {

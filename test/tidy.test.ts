@@ -16,7 +16,8 @@ const RESERVED: readonly (readonly [RegExp, RegExp])[] = [
   [/^onnxruntime/, /^src\/runtime\/ort\.ts$/],
   [
     /^@bufbuild\/protobuf|onnx_pb/,
-    /^src\/(onnx|wire)\/|^src\/(observe\/exposition|train\/tensorboard)/,
+    // Traces and native histograms are protobuf too: the library's writer, not a second one.
+    /^src\/(onnx|wire)\/|^src\/(observe\/(exposition|otlp)|train\/tensorboard)/,
   ],
   [/^(fastify|@fastify\/)/, /^src\/(serve|dashboard)\//],
   [/^@grpc\//, /^src\/serve\/grpc\//],

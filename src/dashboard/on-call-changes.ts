@@ -60,7 +60,8 @@ function versionChanges(was: VersionStatus, now: VersionStatus): Change[] {
 
 /** Another process without one that was given up: the version was loaded again. */
 function reloads(was: VersionStatus, now: VersionStatus): Change[] {
-  if (now.digest !== was.digest) {
+  // One that is being loaded has no digest yet.
+  if (now.digest !== was.digest && now.digest !== "" && was.digest !== "") {
     const text = `loaded from another file, ${now.digest.slice(0, 19)}`;
     return [of(now, "load", "new-file", text)];
   }

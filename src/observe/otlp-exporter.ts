@@ -145,7 +145,7 @@ export class OtlpExporter {
   }
 
   /** The status of the answer; undefined where there is none. */
-  #post(body: Buffer): Promise<number | undefined> {
+  #post(body: Uint8Array): Promise<number | undefined> {
     const { url, headers, timeoutMs } = this.#options;
     const send = url.protocol === "https:" ? httpsRequest : httpRequest;
     return new Promise((resolve) => {

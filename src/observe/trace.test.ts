@@ -1,6 +1,5 @@
 import { createServer, type IncomingHttpHeaders, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
-import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { SkipwayError } from "../base/errors.ts";
@@ -8,7 +7,6 @@ import { decodeTraces } from "./otlp.test-helper.ts";
 import { encodeTraces } from "./otlp.ts";
 import { OtlpExporter, type OtlpOptions } from "./otlp-exporter.ts";
 import { traceSettings } from "./otlp-options.ts";
-import { ProtobufWriter } from "./protobuf-writer.ts";
 import { type FinishedTrace, TailSampler } from "./trace.ts";
 import { contextOf, traceparentOf } from "./trace-context.ts";
 
@@ -90,55 +88,6 @@ test("at the end, failed and slow requests are kept, so many a second", () => {
   expect(tail.keeps({ tookMs: 1, failed: true })).toBe(false);
 });
 
-test("the writer's fields are what the library reads", () => {
-  const bytes = fc.uint8Array({ maxLength: 40 });
-  const text = fc.string({ unit: "binary", maxLength: 90 });
-  const whole = fc.maxSafeNat();
-  const field = fc.integer({ min: 1, max: 5000 });
-  fc.assert(
-    fc.property(
-      field,
-      whole,
-      fc.double(),
-      text,
-      bytes,
-      fc.nat(),
-      (n, number, real, word, raw, small) => {
-        const writer = new ProtobufWriter(1);
-        const outer = writer.open(n);
-        writer.varint(1, number);
-        writer.double(2, real);
-        writer.string(3, word);
-        writer.bytes(4, raw);
-        writer.hex(5, Buffer.from(raw).toString("hex"));
-        writer.fixed64(6, number, 1000);
-        writer.fixed32(7, small);
-        writer.zigzag(8, -small);
-        writer.close(outer);
-        const reader = new BinaryReader(writer.finish());
-        expect(reader.tag()).toEqual([n, WireType.LengthDelimited]);
-        const inner = new BinaryReader(reader.bytes());
-        expect(reader.pos).toBe(reader.len);
-        const read = <T>(wanted: number, value: () => T): T => {
-          expect(inner.tag()[0]).toBe(wanted);
-          return value();
-        };
-        expect(BigInt(read(1, () => inner.uint64()))).toBe(BigInt(number));
-        expect(read(2, () => inner.double())).toBe(real);
-        expect(read(3, () => inner.string())).toBe(Buffer.from(word).toString());
-        expect([...read(4, () => inner.bytes())]).toEqual([...raw]);
-        expect([...read(5, () => inner.bytes())]).toEqual([...raw]);
-        expect(BigInt.asUintN(64, BigInt(read(6, () => inner.fixed64())))).toBe(
-          BigInt.asUintN(64, BigInt(number) * 1000n),
-        );
-        expect(read(7, () => inner.fixed32())).toBe(small);
-        expect(read(8, () => inner.sint32())).toBe(small === 0 ? 0 : -small);
-        expect(inner.pos).toBe(inner.len);
-      },
-    ),
-  );
-});
-
 function finished(index: number): FinishedTrace {
   const startMs = 1_700_000_000_000.125 + index;
   return {
@@ -190,6 +139,27 @@ test("OTLP: ids, parents, times to the microsecond, attributes and errors", () =
   expect(infer).toMatchObject({ spanId: "00000000000000ff", attributes: { rows: 3n } });
   expect(second).toMatchObject({ statusCode: 2, statusMessage: "runtime" });
   expect(new Set(spans.map((one) => one.spanId)).size).toBe(5);
+});
+
+test("OTLP: any time until the year 2255, and any text and number, is what a reader finds", () => {
+  const text = fc.string({ unit: "binary", maxLength: 300 });
+  const number = fc.oneof(fc.maxSafeInteger(), fc.double({ noNaN: true }));
+  const ms = fc.double({ min: 0, max: 9e12, noNaN: true });
+  fc.assert(
+    fc.property(ms, text, number, (startMs, word, value) => {
+      const attributes = { [word]: word, value };
+      const trace = { ...finished(0), startMs, attributes: word === "value" ? {} : attributes };
+      const [root] = decodeTraces(encodeTraces(SOURCE, [trace]))[0]?.spans ?? [];
+      expect(root?.startNs).toBe(BigInt(Math.round(startMs * 1000)) * 1000n);
+      if (word === "value") return;
+      const sent = Buffer.from(word).toString();
+      expect(root?.attributes).toEqual({
+        [sent]: sent,
+        value: Number.isSafeInteger(value) ? BigInt.asUintN(64, BigInt(value)) : value,
+      });
+    }),
+    { numRuns: 50 },
+  );
 });
 
 const closing: (() => Promise<unknown> | unknown)[] = [];

@@ -5,16 +5,14 @@ import { census } from "../analysis/census.ts";
 import { batchSymbol, inferenceMemory } from "../analysis/memory.ts";
 import { mergeDiagnostics } from "../analysis/merges.ts";
 import { formatBytes } from "../base/format.ts";
-import { Random } from "../base/random.ts";
 import { canonicalize } from "../canonical/canonical.ts";
 import { inferShapes } from "../canonical/infer-shapes.ts";
 import type { Graph } from "../graph/graph.ts";
 import { float32Values, type Tensor } from "../graph/tensor.ts";
-import { inconclusive, madeUpInputs } from "../runtime/made-up.ts";
-import type { Session, Tensors } from "../runtime/runner.ts";
+import type { Session } from "../runtime/runner.ts";
 import type { Dataset } from "../train/data.ts";
 import { evaluate } from "../train/evaluate.ts";
-import { decodeSafetensors, encodeSafetensors } from "../train/safetensors.ts";
+import type { Golden } from "./golden.ts";
 
 /** One rule's answer. */
 export interface RuleResult {
@@ -28,12 +26,6 @@ export interface RuleResult {
 export interface CheckReport {
   readonly passed: boolean;
   readonly rules: readonly RuleResult[];
-}
-
-/** Inputs with the outputs that were recorded for them. */
-export interface Golden {
-  readonly inputs: Tensors;
-  readonly outputs: Tensors;
 }
 
 /** What a model is checked against. Rules without their evidence do not run. */
@@ -143,45 +135,4 @@ async function accuracyRule(
     passed: share >= holdout.floor,
     text: `${right} of ${count} holdout examples right (${(100 * share).toFixed(1)} %), at least ${(100 * holdout.floor).toFixed(0)} % needed`,
   };
-}
-
-/**
- * Records golden answers: the model's own outputs for these inputs, or for seeded ones. Undefined where
- * none can be made up, or their answers cannot be had.
- */
-export async function recordGolden(
-  session: Session,
-  options: { inputs?: Tensors; signal?: AbortSignal } = {},
-): Promise<Golden | undefined> {
-  const { inputs, ...run } = options;
-  if (inputs !== undefined) return { inputs, outputs: await session.run(inputs, run) };
-  const random = new Random(1);
-  const seeded = madeUpInputs(session.inputs, () => random.uniform());
-  if (seeded === undefined) return undefined;
-  try {
-    return { inputs: seeded, outputs: await session.run(seeded, run) };
-  } catch (error) {
-    if (inconclusive(error)) return undefined;
-    throw error;
-  }
-}
-
-/** Golden answers as the bytes of a safetensors file: `input.NAME` and `output.NAME`. */
-export function encodeGolden(golden: Golden): Uint8Array {
-  const tensors = new Map<string, Tensor>();
-  for (const [name, value] of golden.inputs) tensors.set(`input.${name}`, value);
-  for (const [name, value] of golden.outputs) tensors.set(`output.${name}`, value);
-  return encodeSafetensors(tensors, new Map());
-}
-
-/** Reads golden answers back. @throws SkipwayError `input` for a broken file. */
-export function decodeGolden(bytes: Uint8Array): Golden {
-  const { tensors } = decodeSafetensors(bytes);
-  const part = (prefix: string): Tensors =>
-    new Map(
-      [...tensors].flatMap(([name, value]) =>
-        name.startsWith(prefix) ? [[name.slice(prefix.length), value] as const] : [],
-      ),
-    );
-  return { inputs: part("input."), outputs: part("output.") };
 }

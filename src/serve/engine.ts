@@ -94,6 +94,8 @@ export class Engine {
   readonly #pending = new Map<number, Pending>();
   readonly #running = new Map<number, Running>();
   readonly #slots = new Map<string, Slot>();
+  /** Bytes of batches that begin in this step. */
+  readonly #admitted = new Map<number, number>();
   readonly #forms = new Map<string, { form: BucketForm; users: number }>();
   #model: EngineModel = { inputs: new Map(), outputs: new Map(), batched: false };
   #nextId = 1;
@@ -323,6 +325,7 @@ export class Engine {
     const actions = this.#options.decider.step(event, {
       nowMs: this.#clock.monotonicMs(),
       fits: (bucket, rows, slot) => this.#fits(bucket, rows, slot),
+      begins: (start) => this.#begins(start),
     });
     for (const action of actions) {
       if (action.kind === "start") this.#start(action);
@@ -346,6 +349,15 @@ export class Engine {
     this.#timer = setTimeout(() => this.#step({ kind: "tick" }), delay);
   }
 
+  #begins({ batch, ids, bucket, rows, slot }: Start): void {
+    const { memory } = this.#options;
+    const form = this.#forms.get(bucket)?.form;
+    if (memory === undefined || form === undefined) return;
+    const bytes = memory.begin(batch, form, rows, slot);
+    if (bytes !== undefined) this.#admitted.set(batch, bytes);
+    for (const id of ids) memory.left(id);
+  }
+
   #blocked(id: number, slot: string): void {
     const request = this.#pending.get(id)?.request;
     const known = this.#forms.get(request?.bucket ?? "");
@@ -367,16 +379,15 @@ export class Engine {
     if (this.#pending.has(pending.request.id)) pending.reject(error);
   }
 
-  #start({ batch, slot, ids, rows, bucket, expectedMs }: Start): void {
+  #start({ batch, slot, ids, rows, expectedMs }: Start): void {
     const { session } = present(this.#slots.get(slot), "batches go to processes that are there");
     const sentMs = this.#clock.monotonicMs();
     const members = ids.map((id) =>
       present(this.#pending.get(id), "batches are of requests that wait"),
     );
     for (const one of members) one.startedMs = sentMs;
-    const known = this.#forms.get(bucket);
-    const bytes = known && this.#options.memory?.begin(batch, known.form, rows, slot);
-    for (const id of ids) this.#options.memory?.left(id);
+    const bytes = this.#admitted.get(batch);
+    this.#admitted.delete(batch);
     const running: Running = { batch, slot, members, rows, sentMs, expectedMs, bytes };
     this.#running.set(batch, running);
     compute(

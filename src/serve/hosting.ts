@@ -1,9 +1,16 @@
 // What is served, how a version of it is kept, and what is told of it.
 
+import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
+import type { ChildRunner } from "../runtime/child-process.ts";
 import type { MemoryReading, Tensors } from "../runtime/runner.ts";
+import type { Counters } from "./counters.ts";
+import type { Decider } from "./engine.ts";
 import type { FailureReason } from "./errors.ts";
+import type { Invariance } from "./invariance.ts";
 import type { CauseKind, Phase } from "./life.ts";
+import type { VersionMetrics } from "./metrics.ts";
+import type { Recycler, VersionMemory } from "./version-memory.ts";
 
 /** What is to be served. */
 export interface ServedModel {
@@ -77,4 +84,29 @@ export interface ModelStats {
   /** Of the spare, where one is kept. */
   readonly sparePid: number | undefined;
   readonly memory: MemoryReading | undefined;
+}
+
+/** What a version needs of its surroundings. */
+export interface HostParts {
+  readonly runner: ChildRunner;
+  readonly clock: Clock;
+  readonly settings: HostSettings;
+  readonly decider: (settings: HostSettings) => Decider;
+  /** Opens the account of this version, where memory is admitted. */
+  readonly memory?: ((model: ServedModel, host: Recycler) => VersionMemory) | undefined;
+  /** Found out before, of the same file. */
+  readonly invariance?: Invariance | undefined;
+  /** Of the host that this one follows: a version goes on counting when it is loaded again. */
+  readonly counters?: Counters | undefined;
+  /** Counts what its processes do; asked anew each time. */
+  readonly metrics?: (() => VersionMetrics) | undefined;
+  readonly onState?: () => void;
+}
+
+/** A process of a version. */
+export interface HostProcess {
+  readonly pid: number;
+  readonly serves: boolean;
+  /** The most that it may hold with what was admitted, where memory is. */
+  readonly predictedBytes: number | undefined;
 }

@@ -27,7 +27,6 @@ function eventsIn(state: LifeState): LifeEvent[] {
     { kind: "stop" },
     { kind: "recycle", cause: exchange },
     ...ids.flatMap((process): LifeEvent[] => [
-      { kind: "recycle", cause: exchange, process },
       { kind: "loaded", process },
       { kind: "warmed", process },
       { kind: "answered", process },
@@ -153,6 +152,9 @@ describe("the life of a version", () => {
             const events = eventsIn(model.state).filter(
               ({ kind }) => !["stop", "drain"].includes(kind),
             );
+            for (const { id: process } of model.state.processes) {
+              events.push({ kind: "recycle", cause: exchange, process });
+            }
             model = stepChecked(
               model,
               events[choice % events.length] ?? { kind: "tick" },

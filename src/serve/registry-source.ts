@@ -1,6 +1,6 @@
 // The registry as a source of models: what an alias points to is what answers.
 
-import { decodeGolden } from "../registry/gate.ts";
+import { decodeGolden } from "../registry/golden.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { ModelSource } from "./sources.ts";
 

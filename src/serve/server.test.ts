@@ -370,8 +370,15 @@ describe("bad luck", () => {
     expect(server.stats()[0]?.failures["queue-full"]).toBe(refused);
   });
 
+  /** So many megabytes for the models. */
+  const budget = (models: number) => ({
+    budgetBytes: (models + 100) * 1e6,
+    reserveBytes: 100e6,
+    bodiesBytesMax: 64e6,
+  });
+
   test("what can never fit into the memory is refused with what would; what fits is answered", async () => {
-    const server = new ModelServer({ version: "1.2.3", memoryBytes: 600_000_000 });
+    const server = new ModelServer({ version: "1.2.3", memory: budget(400) });
     servers.push(server);
     await server.serve({ name: "affine", version: 1, path: join(folder, "affine"), digest: "" });
     const rows = (count: number) =>
@@ -380,7 +387,7 @@ describe("bad luck", () => {
         ?.infer({ inputs: new Map([["x", float32([count, 3], new Float32Array(3 * count))]]) });
     await expect(rows(8_000_000)).rejects.toMatchObject({
       status: 507,
-      message: expect.stringMatching(/at most \d+ rows of this shape/),
+      message: expect.stringMatching(/for 8000000 rows .*: at most \d+ rows of this shape fit/),
     });
     await expect(rows(1000)).resolves.toMatchObject({ version: 1 });
     await expect(
@@ -390,7 +397,7 @@ describe("bad luck", () => {
     await server.fleet.unload("half");
     await server.fleet.load("affine");
     await expect(rows(1000)).resolves.toMatchObject({ version: 1 });
-    const small = new ModelServer({ version: "1.2.3", memoryBytes: 200_000_000 });
+    const small = new ModelServer({ version: "1.2.3", memory: budget(80) });
     servers.push(small);
     const model = { name: "affine", version: 1, path: join(folder, "affine"), digest: "" };
     expect(await idsOf(small.serve(model))).toEqual(["serve/no-memory"]);

@@ -2,22 +2,22 @@
 // ends them, and the queue (engine.ts), which outlives them.
 
 import { present } from "../base/assert.ts";
-import type { Clock } from "../base/clock.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { isDigest } from "../registry/digest.ts";
-import type { ChildRunner, ChildSession } from "../runtime/child-process.ts";
+import type { ChildSession } from "../runtime/child-process.ts";
 import { memoryOf } from "../runtime/memory-probe.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import { causeOf, isBusy, wrongAnswer } from "./causes.ts";
 import { Counters, WINDOW_MS } from "./counters.ts";
-import { type Decider, Engine } from "./engine.ts";
-import { type FailureReason, idOf, requestErrorOf } from "./errors.ts";
+import { Engine } from "./engine.ts";
+import { type FailureReason, requestErrorOf } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
-import type { HostSettings, ModelStats, ServedModel } from "./hosting.ts";
+import { firstRuns, type Run } from "./first-runs.ts";
+import type { HostParts, HostProcess, ModelStats, ServedModel } from "./hosting.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
-import { batchInvariance, type Invariance } from "./invariance.ts";
-import { askKnown, type KnownAnswer, recordAnswer } from "./known-answer.ts";
+import type { Invariance } from "./invariance.ts";
+import { askKnown, type KnownAnswer } from "./known-answer.ts";
 import {
   ABSENT,
   type Cause,
@@ -31,34 +31,8 @@ import {
   stepLife,
 } from "./life.ts";
 
-import type { VersionMetrics } from "./metrics.ts";
 import { shapesOf } from "./run-batch.ts";
-import type { Recycler, VersionMemory } from "./version-memory.ts";
-
-/** What a version needs of its surroundings. */
-export interface HostParts {
-  readonly runner: ChildRunner;
-  readonly clock: Clock;
-  readonly settings: HostSettings;
-  readonly decider: (settings: HostSettings) => Decider;
-  /** Opens the account of this version, where memory is admitted. */
-  readonly memory?: ((model: ServedModel, host: Recycler) => VersionMemory) | undefined;
-  /** Found out before, of the same file. */
-  readonly invariance?: Invariance | undefined;
-  /** Of the host that this one follows: a version goes on counting when it is loaded again. */
-  readonly counters?: Counters | undefined;
-  /** Counts what its processes do; asked anew each time. */
-  readonly metrics?: (() => VersionMetrics) | undefined;
-  readonly onState?: () => void;
-}
-
-/** A process of a version. */
-export interface HostProcess {
-  readonly pid: number;
-  readonly serves: boolean;
-  /** The most that it may hold with what was admitted, where memory is. */
-  readonly predictedBytes: number | undefined;
-}
+import type { VersionMemory } from "./version-memory.ts";
 
 interface Held {
   session: ChildSession | undefined;
@@ -67,16 +41,6 @@ interface Held {
   askedMs: number | undefined;
 }
 
-type Run = (inputs: Tensors) => Promise<Tensors>;
-
-/** A model whose rows were not compared. */
-const UNCOMPARED: Invariance = {
-  invariant: false,
-  worst: 0,
-  reason: "there is no memory to compare rows of several requests; it is served without batches",
-};
-/** For all runs of the comparison that decides whether requests share runs, about. */
-const INVARIANCE_MS = 1000;
 /** How long a process that finishes its last run may take. */
 const CLOSE_MS = 10_000;
 
@@ -349,8 +313,6 @@ export class VersionHost implements ServedVersion {
           threads: settings.threads,
           // All memory of a run goes back: what a process holds is told by what it runs (docs/design/admission.md).
           ...(this.#memory && { arena: false, memoryPattern: true }),
-          // What is freed goes back to the system: what a process holds is what was predicted.
-          ...(this.#memory !== undefined && { arena: false }),
           signal: held.abort.signal,
           ...(isDigest(digest) && { digest }),
         },
@@ -410,13 +372,13 @@ export class VersionHost implements ServedVersion {
   async #learn(process: number, session: ChildSession, run: Run): Promise<void> {
     const ties = await this.#memory?.learn(String(process), session);
     const { inputs, outputs } = session;
-    this.#known ??= await recordAnswer(inputs, run).catch(roomless);
     const { clock, settings } = this.#parts;
-    if (settings.maxBatchRows > 1) {
-      const options = { clock, timeMs: INVARIANCE_MS, ...(ties && { ties }) };
-      this.#invariance ??=
-        (await batchInvariance({ inputs, outputs, run }, options).catch(roomless)) ?? UNCOMPARED;
-    }
+    const compares = settings.maxBatchRows > 1;
+    const asked = { inputs, outputs, run };
+    const before = { known: this.#known, invariance: this.#invariance };
+    const { known, invariance } = await firstRuns(asked, before, { clock, ties, compares });
+    this.#known = known;
+    this.#invariance = invariance;
     this.engine.setModel({ inputs, outputs, batched: this.#invariance?.invariant === true });
     this.#learned = true;
   }
@@ -512,11 +474,6 @@ export class VersionHost implements ServedVersion {
       });
     }
   }
-}
-
-/** What is made up may be larger than what clients send: that there is no room for it says nothing of the model. */
-function roomless(error: unknown): undefined {
-  if (idOf(error) !== "serve/no-memory") throw error;
 }
 
 function kill({ session, abort }: Held): void {

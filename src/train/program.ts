@@ -4,14 +4,20 @@
 import { inferShapes } from "../canonical/infer-shapes.ts";
 import { TypedBuilder } from "../canonical/typed-builder.ts";
 import type { Graph, ValueName } from "../graph/graph.ts";
-import { int } from "../graph/graph.ts";
+import { floatAttribute, int } from "../graph/graph.ts";
+import { typeOf } from "../graph/query.ts";
+import { elementCount } from "../graph/shape.ts";
 import { float32, int64, scalar } from "../graph/tensor.ts";
 import type { Optimizer } from "../nn/optimizer.ts";
 import { enterBlocked, lowerBlocked } from "../passes/blocked/index.ts";
 import { withFusedProducts } from "../passes/fused-products.ts";
 import { differentiate } from "../passes/gradient/differentiate.ts";
+import { recompute, segmentsBetween } from "../passes/recompute.ts";
 import { trainingMode } from "../passes/training-mode.ts";
 import { type Blocks, type Layout, layoutOf } from "./layout.ts";
+
+/** Sums of squares over n, or over n - 1. */
+export type RunningVariance = "population" | "sample";
 
 /** What a program is built for. */
 export interface ProgramOptions {
@@ -25,6 +31,13 @@ export interface ProgramOptions {
   readonly block?: number | undefined;
   /** Whether products may be the runtime's own ops (passes/fused-products). Default false. */
   readonly fusedProducts?: boolean;
+  /**
+   * Values between which the forward is computed a second time on the way back instead of being kept (passes/recompute).
+   * Default none: everything is kept.
+   */
+  readonly keep?: readonly ValueName[] | undefined;
+  /** Which variance of a batch the running one follows: ONNX has the population's, PyTorch the sample's. Default `population`. */
+  readonly runningVariance?: RunningVariance | undefined;
   /** Microseconds of a step that blocks must gain by estimate, to be taken at all. Default 0. */
   readonly leastGainUs?: number | undefined;
 }
@@ -58,24 +71,26 @@ export const ports = {
 export function trainingProgram(inference: Graph, options: ProgramOptions): Program {
   const fixed = inferShapes(inference, new Map([["N", options.batch]]));
   const form = trainingMode(fixed, { seed: options.seed ?? 1, step: ports.step });
-  const {
-    graph: scored,
-    blocked,
-    watch,
-  } = inLayout(withLoss(inferShapes(form.graph), options.batch), options);
+  const typed = inferShapes(form.graph);
+  const laidOut = inLayout(withLoss(typed, options.batch), options);
+  const { blocked, watch, keep } = laidOut;
   const statistics = layoutOf(inference, [...form.statistics.keys()]);
   const parameters = layoutOf(inference, trainable(inference, form.statistics), blocked);
   const names = parameters.slots.map((slot) => slot.name);
-  const { graph, gradients } = differentiate(scored, {
+  const { graph: whole, gradients } = differentiate(laidOut.graph, {
     loss: ports.loss,
-    wrt: [...names, ...watch],
+    wrt: [...new Set([...names, ...watch, ...keep])],
   });
+  const kept = keep.map((name) => [name, gradients.get(name) ?? ""] as const);
+  const { graph } = recompute(whole, segmentsBetween(whole, new Map(kept)));
   const builder = startFrom(graph, [parameters, statistics]);
   unpack(builder, ports.parameters, parameters);
   if (statistics.count > 0) unpack(builder, ports.statistics, statistics);
   for (const node of graph.nodes) builder.append(node);
   const nexts = statistics.slots.map(({ name }) => form.statistics.get(name) ?? "");
-  if (statistics.count > 0) pack(builder, nexts, ports.next(ports.statistics));
+  if (statistics.count > 0 && options.runningVariance === "sample") {
+    sampled(builder, pack(builder, nexts, "population"), sampleShares(typed, statistics));
+  } else if (statistics.count > 0) pack(builder, nexts, ports.next(ports.statistics));
   const flat = pack(
     builder,
     names.map((name) => gradients.get(name) ?? ""),
@@ -90,30 +105,33 @@ export function trainingProgram(inference: Graph, options: ProgramOptions): Prog
     builder.output({ name, dtype: "float32", shape: builder.typeOf(name)?.shape });
   }
   const plain = builder.finish(`${inference.name}.training`, inference.opsets);
-  const whole = options.fusedProducts ? withFusedProducts(plain) : plain;
+  const fused = options.fusedProducts ? withFusedProducts(plain) : plain;
   return {
-    graph: options.block === undefined ? whole : lowerBlocked(whole, options.block),
+    graph: options.block === undefined ? fused : lowerBlocked(fused, options.block),
     parameters,
     statistics,
     watch: options.watch,
   };
 }
 
-/** The graph in the layout that was asked for, where its weights lie otherwise than plain, and what to watch. */
+/** The graph in the layout that was asked for, where its weights lie otherwise than plain, what to watch and to keep. */
 function inLayout(
   graph: Graph,
-  { block, leastGainUs, watch }: ProgramOptions,
+  { block, leastGainUs, watch, keep = [] }: ProgramOptions,
 ): {
   graph: Graph;
   blocked: ReadonlyMap<ValueName, Blocks>;
   watch: readonly ValueName[];
+  keep: readonly ValueName[];
 } {
-  if (block === undefined) return { graph, blocked: new Map(), watch };
-  const entered = enterBlocked(graph, { block, leastGainUs, keep: new Set(watch) });
+  if (block === undefined) return { graph, blocked: new Map(), watch, keep };
+  const stay = new Set([...watch, ...keep]);
+  const entered = enterBlocked(graph, { block, leastGainUs, keep: stay });
   const blocked = [...entered.weights].map(([name, form]) => [name, { form, block }] as const);
   // Zeros that fill a block up have no gradient: the norm is the same.
-  const inside = watch.map((name) => entered.inside.get(name) ?? name);
-  return { graph: entered.graph, blocked: new Map(blocked), watch: inside };
+  const inside = (name: ValueName): ValueName => entered.inside.get(name) ?? name;
+  const found = { watch: watch.map(inside), keep: keep.map(inside) };
+  return { graph: entered.graph, blocked: new Map(blocked), ...found };
 }
 
 function outputsOf(statistics: Layout, watch: readonly ValueName[]): string[] {
@@ -190,6 +208,43 @@ function pack(builder: TypedBuilder, values: readonly ValueName[], name: string)
     builder.typeOf(value)?.shape?.length === 1 ? value : builder.emit("Reshape", [value, all]),
   );
   return builder.emit("Concat", pieces, { name, outputs: [name], attributes: { axis: int(0) } });
+}
+
+/** What sample variances make of a flat vector of statistics: next·factor + old·rest. */
+interface SampleShares {
+  readonly factor: Float32Array;
+  readonly rest: Float32Array;
+}
+
+/**
+ * ONNX has next = m·old + (1 - m)·v with the variance v of the population (BatchNormalization-15); that of the sample is
+ * f·v with f = n / (n - 1), and m·old + f·(next - m·old) = f·next + m·(1 - f)·old. Means stay as they are, and so do
+ * variances of one value, which no sample has, and of several norms together.
+ */
+function sampleShares(graph: Graph, statistics: Layout): SampleShares {
+  const factor = new Float32Array(statistics.count).fill(1);
+  const rest = new Float32Array(statistics.count);
+  for (const { name, offset, count } of statistics.slots) {
+    const norms = graph.nodes.filter(
+      (node) => node.op === "BatchNormalization" && node.inputs[4] === name,
+    );
+    const [norm] = norms;
+    if (norm === undefined || norms.length > 1) continue;
+    const values = (elementCount(typeOf(graph, norm.inputs[0] ?? "")?.shape) ?? 0) / count;
+    if (values <= 1) continue;
+    factor.fill(values / (values - 1), offset, offset + count);
+    rest.fill(-floatAttribute(norm, "momentum", 0.9) / (values - 1), offset, offset + count);
+  }
+  return { factor, rest };
+}
+
+function sampled(builder: TypedBuilder, next: ValueName, { factor, rest }: SampleShares): void {
+  const times = (flat: ValueName, by: Float32Array): ValueName =>
+    builder.emit("Mul", [flat, builder.constant(float32([by.length], by), "sample")]);
+  builder.emit("Add", [times(next, factor), times(ports.statistics, rest)], {
+    name: "statistics_step",
+    outputs: [ports.next(ports.statistics)],
+  });
 }
 
 /** v ← momentum·v + g + decay·w; w ← w - rate·v (see nn/optimizer). */

@@ -29,7 +29,7 @@ import { diverged } from "./diverged.ts";
 import { type Accuracy, evaluateModel } from "./evaluate.ts";
 import { gatherFlat, tensorsOf, withWeights } from "./layout.ts";
 import { type LoweringChoice, trainingBlock } from "./lowering.ts";
-import { type Program, ports, trainingProgram } from "./program.ts";
+import { type Program, ports, type RunningVariance, trainingProgram } from "./program.ts";
 import { rateFactor, type Schedule } from "./schedule.ts";
 
 /** How to train. */
@@ -48,6 +48,13 @@ export interface TrainOptions {
    * machine, and products of matrices in its own ops; `plain` has standard ops alone. Default `auto`.
    */
   readonly lowering?: LoweringChoice;
+  /**
+   * `blocks` keeps what goes into each block until the way back, where everything else is computed a second time: less
+   * memory, the same weights bit for bit, some more time. Default `none`.
+   */
+  readonly recompute?: "none" | "blocks";
+  /** Which variance of a batch the running one follows: ONNX has the population's, PyTorch the sample's. Default `population`. */
+  readonly runningVariance?: RunningVariance;
   /** Default `cosine`. */
   readonly schedule?: Schedule;
   /** Default `none`. */
@@ -118,6 +125,8 @@ export async function train(
     optimizer: options.optimizer,
     watch: blocks.map((block) => block.value),
     seed,
+    runningVariance: options.runningVariance,
+    ...(options.recompute === "blocks" && { keep: blocks.map((block) => block.value) }),
     ...(options.lowering !== "plain" && { block: await trainingBlock(), fusedProducts: true }),
   });
   const bytes = encodeModel(modelOf(program.graph));
@@ -283,8 +292,8 @@ async function oneStep(
 }
 
 function fingerprintOf(graph: Uint8Array, data: Dataset, options: TrainOptions): string {
-  const { optimizer, epochs, batch, seed, threads, schedule, augment } = options;
-  const settings = { optimizer, epochs, batch, seed, threads, schedule, augment };
+  const { optimizer, epochs, batch, seed, threads, schedule, augment, runningVariance } = options;
+  const settings = { optimizer, epochs, batch, seed, threads, schedule, augment, runningVariance };
   const hash = createHash("sha256").update(graph).update(data.digest);
   return hash.update(JSON.stringify(settings)).digest("hex");
 }

@@ -18,13 +18,8 @@ import {
 } from "../../observe/slo.ts";
 import { readBounded, readModel } from "../../onnx/read.ts";
 import { digestOf } from "../../registry/digest.ts";
-import {
-  checkModel,
-  decodeGolden,
-  type Golden,
-  type RuleResult,
-  recordGolden,
-} from "../../registry/gate.ts";
+import { checkModel, type RuleResult } from "../../registry/gate.ts";
+import { decodeGolden, type Golden, recordGolden } from "../../registry/golden.ts";
 import { decodeLabelled, type Labelled, rightOnes } from "../../registry/labelled.ts";
 import type { ModelVersion, Registry } from "../../registry/registry.ts";
 import {

@@ -13,7 +13,7 @@ import { tableLines } from "../../base/table.ts";
 import { inferShapes } from "../../canonical/infer-shapes.ts";
 import { readBounded } from "../../onnx/read.ts";
 import { type Digest, digestOf, isDigest } from "../../registry/digest.ts";
-import { encodeGolden, recordGolden } from "../../registry/gate.ts";
+import { encodeGolden, recordGolden } from "../../registry/golden.ts";
 import type { ModelVersion, Registry } from "../../registry/registry.ts";
 import { verifyRegistry } from "../../registry/verify.ts";
 import { childProcessRunner } from "../../runtime/child-process.ts";

@@ -15,13 +15,8 @@ import type { TrainingRecord } from "../../dashboard/api.ts";
 import { float32 } from "../../graph/tensor.ts";
 import { readModel } from "../../onnx/read.ts";
 import { diskRefused } from "../../registry/blobs.ts";
-import {
-  type CheckReport,
-  checkModel,
-  encodeGolden,
-  type Golden,
-  recordGolden,
-} from "../../registry/gate.ts";
+import { type CheckReport, checkModel } from "../../registry/gate.ts";
+import { encodeGolden, type Golden, recordGolden } from "../../registry/golden.ts";
 import type { ModelVersion, Registry, VersionMetadata } from "../../registry/registry.ts";
 import { childProcessRunner } from "../../runtime/child-process.ts";
 import { memoryLimitBytes } from "../../runtime/memory-probe.ts";

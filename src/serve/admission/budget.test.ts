@@ -25,9 +25,10 @@ const model: MemoryModel = {
   basis: "planned",
   reason: "",
   residentBytes: 100 * MIB,
+  prepare: () => undefined,
   estimate: (shapes) => {
     const bytes = (100 + 10 * (shapes.get("x")?.[0] ?? 0)) * MIB;
-    return { likelyBytes: bytes, admittedBytes: bytes };
+    return { likelyBytes: bytes, admittedBytes: bytes, endsBytes: 0 };
   },
   rowsWithin: (_, bytes) => Math.max(0, Math.floor((bytes / MIB - 100) / 10)),
   observed: () => undefined,

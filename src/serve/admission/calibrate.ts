@@ -7,8 +7,8 @@ import { GARBAGE_BYTES } from "../../runtime/garbage.ts";
 import { inconclusive, MADE_UP_SIZES, madeUpInputs } from "../../runtime/made-up.ts";
 import type { MemoryReading, Session, Tensors } from "../../runtime/runner.ts";
 import type { InputShapes } from "./batch-axis.ts";
+import type { Plans } from "./knots.ts";
 import { type Calibration, type Probe, SLOPE_BYTES } from "./memory-model.ts";
-import type { Plans } from "./planned.ts";
 
 /** A process in which a model has just been loaded, and that answers nobody else yet. */
 export interface Subject {

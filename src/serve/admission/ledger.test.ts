@@ -44,6 +44,7 @@ test("a claim makes an idle process settle, and one that keeps its memory is rec
   expect(ledger.open("p0", start(10 * mib), 4)).toBe("later");
   ledger.begin("p1", 50 * mib);
   expect(ledger.open("p0", start(10 * mib), 5)).toBe("fits");
+  ledger.loaded("p0", 10 * mib);
   ledger.begin("p0", 40 * mib);
   ledger.end("p0", 6);
   ledger.notSettled("p0");
@@ -52,6 +53,15 @@ test("a claim makes an idle process settle, and one that keeps its memory is rec
   expect(ledger.reclaim(7)).toEqual({ actions: [], wakeAtMs: 104 });
   ledger.claim("p1", 70 * mib, 104);
   expect(ledger.reclaim(104)).toEqual({ actions: [{ kind: "recycle", process: "p0" }] });
+});
+
+test("a process that loads is asked for nothing", () => {
+  const ledger = ledgerOf(100, [10]);
+  expect(ledger.open("new", { loadBytes: 60, residentBytes: 10 }, 0)).toBe("fits");
+  ledger.claim("p0", 50, 1);
+  expect(ledger.reclaim(1)).toEqual({ actions: [] });
+  ledger.loaded("new", 10, 60);
+  expect(ledger.reclaim(2)).toEqual({ actions: [{ kind: "settle", process: "new" }] });
 });
 
 test("who waits longest gets the room; a claim that nobody makes again is forgotten", () => {
@@ -115,6 +125,7 @@ function serve(
       }
       if (gone.has(p)) {
         if (ledger.open(id, start(base * mib), now) !== "fits") continue;
+        ledger.loaded(id, base * mib);
         gone.delete(p);
         kept[p] = 0;
       }

@@ -3,7 +3,7 @@
 
 import { GARBAGE_BYTES } from "../../runtime/garbage.ts";
 import { type InputShapes, rowsOf, withRows } from "./batch-axis.ts";
-import type { Plans } from "./planned.ts";
+import type { Plans } from "./knots.ts";
 
 /** The high-water mark of a process that has run certain shapes. Bytes. */
 export interface MarkEstimate {

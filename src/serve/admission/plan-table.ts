@@ -4,7 +4,7 @@
 import { limits } from "../../base/limits.ts";
 import { RequestError } from "../errors.ts";
 import { type InputShapes, rowsOf } from "./batch-axis.ts";
-import { between, KNOTS, keyOf, type PlannedRun, type Plans } from "./planned.ts";
+import { between, KNOTS, keyOf, type PlannedRun, type Plans } from "./knots.ts";
 
 /** Runs of some shapes with as many rows as `KNOTS` has; one run where rows are no matter. */
 export type KnotRuns = readonly (PlannedRun | undefined)[];

@@ -66,15 +66,15 @@ export class Guard {
   }
 
   /**
-   * The same for a call of gRPC, by the full path of its method. What changes state is written down before
-   * it is done.
+   * The same for a call of gRPC, by the full path of its method. Gives, for what changes state, how to write down
+   * how it ended.
    *
    * @throws RequestError as `admit`.
    */
   async admitCall(
     method: string,
     call: { authorization: string | undefined; peer: string; secure: boolean },
-  ): Promise<string> {
+  ): Promise<((result: string) => Promise<void>) | undefined> {
     const role = grpcRole(method) ?? "admin";
     const record = { action: `gRPC ${method}`, details: { peer: call.peer } };
     let actor: string;
@@ -86,8 +86,8 @@ export class Guard {
       }
       throw error;
     }
-    await this.record(role, { ...record, actor, result: "admitted" });
-    return actor;
+    if (!changesState(role)) return undefined;
+    return (result) => this.record(role, { ...record, actor, result });
   }
 
   /** Writes down a use of a route that changes state; of those that are refused not every one. */

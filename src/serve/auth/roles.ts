@@ -72,6 +72,10 @@ const HTTP: ReadonlyMap<string, RouteRole> = new Map<string, RouteRole>([
 ]);
 
 const OIP = "/inference.GRPCInferenceService/";
+/** Who asks for it learns that it is not offered. */
+const SHARED_MEMORY = ["System", "Cuda"].flatMap((kind) =>
+  ["Status", "Register", "Unregister"].map((act) => `${OIP}${kind}SharedMemory${act}`),
+);
 const GRPC: ReadonlyMap<string, RouteRole> = new Map<string, RouteRole>([
   [`${OIP}ServerLive`, "health"],
   [`${OIP}ServerReady`, "health"],
@@ -92,6 +96,7 @@ const GRPC: ReadonlyMap<string, RouteRole> = new Map<string, RouteRole>([
   ),
   [`${OIP}ModelInfer`, "infer"],
   [`${OIP}ModelStreamInfer`, "infer"],
+  ...SHARED_MEMORY.map((path): [string, RouteRole] => [path, "metadata"]),
   [`${OIP}RepositoryModelLoad`, "deployer"],
   [`${OIP}RepositoryModelUnload`, "deployer"],
   ["/inference.model_repository.ModelRepositoryService/RepositoryModelLoad", "deployer"],

@@ -16,6 +16,7 @@ import type {
   BatcherOptions,
   BatchRequest,
   Refusal,
+  Start,
   Surroundings,
 } from "./types.ts";
 
@@ -238,7 +239,7 @@ export class Batcher {
           return false;
         }
         this.#block(choice.blocked, slot, true, nowMs);
-        this.#start(choice.plan, slot, nowMs);
+        this.#start(choice.plan, slot, surroundings);
         return true;
       }
     }
@@ -283,7 +284,8 @@ export class Batcher {
     return gaveUp;
   }
 
-  #start(plan: Plan, slot: Slot, nowMs: number): void {
+  #start(plan: Plan, slot: Slot, surroundings: Surroundings): void {
+    const { nowMs } = surroundings;
     const requests = plan.entries.map((entry) => entry.request);
     const [head] = requests;
     if (head === undefined) return;
@@ -306,7 +308,9 @@ export class Batcher {
     this.#slots.start(slot, running);
     const ids = requests.map((request) => request.id);
     const { rows, meanMs: expectedMs } = plan;
-    this.#actions.push({ kind: "start", batch, slot: slot.id, ids, bucket, rows, expectedMs });
+    const start: Start = { kind: "start", batch, slot: slot.id, ids, bucket, rows, expectedMs };
+    this.#actions.push(start);
+    surroundings.begins?.(start);
   }
 
   #refuse(entry: Entry, action: Refusal): void {

@@ -55,6 +55,8 @@ export interface Surroundings {
    * Without a slot it is asked on arrival, and only "never" counts.
    */
   fits(bucket: string, rows: number, slot?: string): MemoryFit;
+  /** Told of each batch as soon as it is decided: what fits beside it in the same step depends on it. */
+  begins?(start: Start): void;
 }
 
 /** Why a request does not run. */

@@ -521,7 +521,12 @@ describe("connections", () => {
       },
     };
     const seen: boolean[] = [];
-    const { server } = await start({ tls, authorize: (_method, { secure }) => seen.push(secure) });
+    const { server } = await start({
+      tls,
+      authorize: async (_method, { secure }) => {
+        seen.push(secure);
+      },
+    });
     const ask = async (root: Buffer) => {
       const client = new GrpcClient(`localhost:${server.port}`, {}, credentials.createSsl(root));
       running.push({ stop: () => client.close() });

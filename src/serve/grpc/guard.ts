@@ -8,7 +8,7 @@ import type { RequestObserver } from "../tracing.ts";
 import { headerOf } from "./call.ts";
 import type { Inbound } from "./inbound.ts";
 import { observe } from "./observed.ts";
-import { type GrpcStatus, statusOf } from "./status.ts";
+import { CODE, type GrpcStatus, statusOf } from "./status.ts";
 
 /** What the library is once loaded. */
 export type Grpc = typeof import("@grpc/grpc-js");
@@ -25,12 +25,15 @@ export interface CallMetadata {
   readonly secure: boolean;
 }
 
+/** Is told how a call ended that was let in, before its client is: the name that gRPC has for the status. */
+type Settle = (result: string) => Promise<void>;
+
 /**
- * Decides whether a method (`/service/Method`) may be called; may take its time.
+ * Decides whether a method (`/service/Method`) may be called; may take its time. Gives whom to tell how it ended.
  *
  * @throws RequestError 401 or 403, or rejects with it.
  */
-export type Authorize = (method: string, call: CallMetadata) => unknown;
+export type Authorize = (method: string, call: CallMetadata) => Promise<Settle | undefined>;
 
 /** A client whose message is not whole after this holds memory for nothing: as over HTTP. */
 const RECEIVE_TIMEOUT_MS = 60_000;
@@ -59,6 +62,12 @@ export function guard(
       if (!tagged && metadata) observed?.tag(metadata);
       tagged = true;
     };
+    let settle: Settle | undefined;
+    const settled = (code: number): Promise<void> | undefined => {
+      const told = settle?.(grpc.status[code] ?? String(code));
+      settle = undefined;
+      return told;
+    };
     const end = (): void => {
       clearTimeout(timer);
       held.end();
@@ -71,7 +80,12 @@ export function guard(
     };
     const admit = async (metadata: Metadata): Promise<void> => {
       const header = (name: string): string | undefined => headerOf(metadata, name);
-      await authorize?.(path, { header, peer: call.getPeer(), host: call.getHost(), secure });
+      settle = await authorize?.(path, {
+        header,
+        peer: call.getPeer(),
+        host: call.getHost(),
+        secure,
+      });
     };
     const read = (metadata: Metadata, accept: (metadata: Metadata) => void): void => {
       if (!requestStream) timer = setTimeout(() => refuse(tooSlow()), RECEIVE_TIMEOUT_MS);
@@ -97,6 +111,8 @@ export function guard(
           onCancel: () => {
             end();
             observed?.closed();
+            // Where nothing can be written down there is nobody left to tell.
+            settled(CODE.CANCELLED)?.catch(() => undefined);
           },
         }),
       sendMetadata: (metadata, send) => {
@@ -113,7 +129,9 @@ export function guard(
       sendStatus: (status, send) => {
         end();
         tag(status.metadata);
-        send(status);
+        const told = settled(status.code);
+        if (told === undefined) send(status);
+        else told.then(() => send(status)).catch((error) => send(failure(grpc, statusOf(error))));
       },
     });
   };

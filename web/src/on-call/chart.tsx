@@ -163,12 +163,15 @@ function drawOver(plot: uPlot, { objective, marks = [], small = false }: ChartPr
   ctx.fillStyle = colourOf("--ink");
   ctx.setLineDash([2, 2].map((one) => one * devicePixelRatio));
   ctx.font = `${10 * devicePixelRatio}px ui-sans-serif, system-ui, sans-serif`;
+  let labelledX = Number.POSITIVE_INFINITY;
+  // The newest first: of some at one place that one has its letter.
   for (const { atMs, kind } of marks) {
     const x = plot.valToPos(atMs / 1000, "x", true);
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
     line(ctx, [x, bbox.top], [x, bbox.top + bbox.height]);
-    if (!small)
-      ctx.fillText(MARKS[kind] ?? "", x + 2 * devicePixelRatio, bbox.top + 9 * devicePixelRatio);
+    if (small || labelledX - x < 12 * devicePixelRatio) continue;
+    labelledX = x;
+    ctx.fillText(MARKS[kind] ?? "", x + 2 * devicePixelRatio, bbox.top + 9 * devicePixelRatio);
   }
   ctx.restore();
 }

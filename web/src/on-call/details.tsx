@@ -10,7 +10,7 @@ import type {
 import { bytes, milliseconds } from "../format.ts";
 import { Chart, type ChartProps, MARKS } from "./chart.tsx";
 import { windowStart } from "./history.ts";
-import { listOf, promisesOf, type Row, shareText } from "./rows.ts";
+import { listOf, promisesOf, promiseText, type Row, shareText } from "./rows.ts";
 import type { Minutes } from "./url.ts";
 
 /** What the details are given. */
@@ -84,7 +84,7 @@ function Charts({ row, series, marks, minutes }: DetailsProps) {
             "no objective"
           ) : (
             <>
-              <i class="plain" /> objective {milliseconds(objectiveMs)}
+              <i class="plain" /> objective {promiseText(objectiveMs)}
             </>
           )}
         </Panel>
@@ -174,7 +174,7 @@ function Facts({ row, objectives, split }: DetailsProps) {
       {others.length > 0 && (
         <Fact name="also promised, not measured live">
           {others
-            .map(({ p, ms }) => `P${Number((100 * p).toFixed(4))} ≤ ${milliseconds(ms)}`)
+            .map(({ p, ms }) => `P${Number((100 * p).toFixed(4))} ≤ ${promiseText(ms)}`)
             .join(", ")}
         </Fact>
       )}

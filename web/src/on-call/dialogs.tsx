@@ -1,14 +1,14 @@
 // What opens over the page: the question before an act, the form of a split, the keys.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { SplitStatus, VersionStatus } from "../../../src/dashboard/api.ts";
 import { type Plan, type SplitForm, splitForm, splitPlan } from "./acts.ts";
 import { KEYS } from "./keys.ts";
 
 function Dialog(props: { title: string; close(): void; children: ComponentChildren }) {
   const element = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const { activeElement: before } = document;
     element.current?.showModal();
     return () => {
@@ -41,7 +41,7 @@ export function Confirm(props: { plan: Plan; perform(plan: Plan): void; close():
 
 function Answer(props: { title: string; perform(): void; close(): void }) {
   const button = useRef<HTMLButtonElement>(null);
-  useEffect(() => button.current?.focus(), []);
+  useLayoutEffect(() => button.current?.focus(), []);
   return (
     <p class="answers">
       <button type="button" class="strong" ref={button} onClick={props.perform}>
@@ -65,7 +65,7 @@ export function Split(props: {
   const { status, versions, perform, close } = props;
   const [form, setForm] = useState<SplitForm>(() => splitForm(props.split, status));
   const share = useRef<HTMLInputElement>(null);
-  useEffect(() => share.current?.select(), []);
+  useLayoutEffect(() => share.current?.select(), []);
   const plan = splitPlan(status.model, form);
   const change = (field: keyof SplitForm) => (event: Event) => {
     const { target } = event;

@@ -31,7 +31,7 @@ describe("rows", () => {
   test("a quantile comes with its n and what was promised; with too few it is unknown", () => {
     const latency = { windowSeconds: 60, n: 40, p50Ms: 4, p99Ms: null };
     const row = rowOf(fakeVersion({ latency }), { ...around, objectives: promised("net") });
-    expect(row.p99).toEqual({ text: "unknown", note: "n = 40 · ≤ 50.0 ms", over: false });
+    expect(row.p99).toEqual({ text: "unknown", note: "n = 40 · ≤ 50 ms", over: false });
     expect(row.p50).toEqual({ text: "4.00 ms", note: "n = 40", over: false });
   });
 
@@ -39,7 +39,7 @@ describe("rows", () => {
     const latency = { windowSeconds: 60, n: 2000, p50Ms: 4, p99Ms: 51 };
     for (const model of ["net", "*"]) {
       const { p99 } = rowOf(fakeVersion({ latency }), { ...around, objectives: promised(model) });
-      expect(p99).toEqual({ text: "▲ 51.0 ms", note: "n = 2000 · over 50.0 ms", over: true });
+      expect(p99).toEqual({ text: "▲ 51.0 ms", note: "n = 2000 · over 50 ms", over: true });
     }
     const other = rowOf(fakeVersion({ latency }), { ...around, objectives: promised("other") });
     expect(other.p99.over).toBe(false);
@@ -64,7 +64,7 @@ describe("rows", () => {
       series,
     });
     expect(row.outcome).toEqual({ text: "▲ 98 / 1", note: "98 % under 99 %", over: true });
-    expect(row.refused).toEqual({ text: "1", note: "1 memory", over: false });
+    expect(row.refused).toEqual({ text: "1", note: "memory", over: false });
   });
 
   test("memory of all processes against the budget", () => {

@@ -23,7 +23,7 @@ export interface Row {
   readonly key: string;
   readonly status: VersionStatus;
   readonly state: { readonly sign: string; readonly tone: Tone };
-  readonly traffic: string;
+  readonly traffic: { readonly role: string; readonly share: string };
   readonly rate: string;
   readonly p50: Cell;
   readonly p99: Cell;
@@ -89,7 +89,7 @@ export function rowOf(status: VersionStatus, around: Around): Row {
     key: keyOf(status),
     status,
     state: STATES[status.state] ?? { sign: "○", tone: "quiet" },
-    traffic: trafficText(status),
+    traffic: trafficOf(status),
     rate: rateText(status.ratePerSecond),
     p50: latencyCell(status.latency.p50Ms, status.latency.n, limit(0.5)),
     p99: latencyCell(status.latency.p99Ms, status.latency.n, limit(0.99)),
@@ -110,10 +110,10 @@ export function promisesOf(objectives: ObjectivesStatus, model: string) {
   return own ?? objectives.models["*"] ?? { latency: [], windowDays: 0 };
 }
 
-function trafficText({ role, share }: VersionStatus): string {
-  if (role === "shadow") return "shadow, copies";
-  if (role === "pinned") return "by number only";
-  return `${role}, ${shareText(share)}`;
+function trafficOf({ role, share }: VersionStatus): Row["traffic"] {
+  if (role === "shadow") return { role, share: "copies" };
+  if (role === "pinned") return { role: "by number", share: "alone" };
+  return { role, share: shareText(share) };
 }
 
 /** `12 %`, with one digit more below ten. */
@@ -127,11 +127,11 @@ function rateText(rate: number): string {
 }
 
 function latencyCell(ms: number | null, n: number, limit: number | undefined): Cell {
-  const promise = limit === undefined ? "" : `≤ ${milliseconds(limit)}`;
+  const promise = limit === undefined ? "" : `≤ ${promiseText(limit)}`;
   if (ms === null) return { text: "unknown", note: joined(`n = ${n}`, promise), over: false };
   const over = limit !== undefined && ms > limit;
   const text = over ? `▲ ${milliseconds(ms)}` : milliseconds(ms);
-  return { text, note: joined(`n = ${n}`, over ? `over ${milliseconds(limit)}` : promise), over };
+  return { text, note: joined(`n = ${n}`, over ? `over ${promiseText(limit)}` : promise), over };
 }
 
 function outcomeCell(
@@ -149,14 +149,20 @@ function outcomeCell(
   return { text: over ? `▲ ${text}` : text, note, over };
 }
 
+/** A promise is written as it was made: `20 ms`, not `20.0 ms`. */
+export function promiseText(ms: number): string {
+  return ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`;
+}
+
 /** Enough digits to tell 99.9 from 99.99. */
 function percentText(share: number): string {
-  return `${Number((100 * share).toFixed(3))} %`;
+  return `${Number((100 * share).toFixed(share < 0.99 ? 1 : 3))} %`;
 }
 
 function countCell(count: number, reasons: Readonly<Record<string, number>>): Cell {
-  const note = listOf(reasons, 2);
-  return { text: String(count), note: count === 0 ? "" : note, over: false };
+  // Their counts are since the start, that one is of the window: here the names alone.
+  const names = listOf(reasons, 2).replaceAll(/\d+ /g, "");
+  return { text: String(count), note: count === 0 ? "" : names, over: false };
 }
 
 /** `12 queue-full, 3 deadline`, the most frequent first. */

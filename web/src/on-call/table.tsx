@@ -84,13 +84,16 @@ function VersionRow({ row, selected, select, ...rest }: TableProps & { row: Row 
       onFocus={() => !chosen && select(row.key)}
     >
       <th scope="row">
+        <b>{status.model}</b> {status.version}
         <span class={`state ${row.state.tone}`}>
           <span aria-hidden="true">{row.state.sign}</span> {status.state}
-        </span>{" "}
-        <b>{status.model}</b> {status.version}
+        </span>
         {status.reason !== null && <small class="line">{status.reason}</small>}
       </th>
-      <td>{row.traffic}</td>
+      <td>
+        {row.traffic.role}
+        <small class="line">{row.traffic.share}</small>
+      </td>
       <td class="number">{row.rate}</td>
       <Value cell={row.p50} />
       <Value cell={row.p99} />
@@ -161,8 +164,7 @@ export function MemoryBar({ memory }: { memory: Memory }) {
   const percent = (share: number): string => `${(100 * share).toFixed(1)}%`;
   return (
     <div class="memory">
-      {memory.text}
-      <small> {memory.note}</small>
+      {memory.text} <small>{memory.note}</small>
       <span class="track" aria-hidden="true">
         <span class="peak" style={{ width: percent(memory.peak) }} />
         <span class="fill" style={{ width: percent(memory.resident) }} />
