@@ -9,6 +9,7 @@ import json
 import queue
 import sys
 
+import ml_dtypes
 import numpy as np
 
 CLIENTS, HTTP, GRPC = sys.argv[1:]
@@ -32,7 +33,11 @@ VALUES = {
     "FP16": np.array([1.5, -0.25], np.float16),
     "FP32": np.array([np.pi, -0.0], np.float32),
     "FP64": np.array([np.e, 5e-324], np.float64),
+    "BF16": np.array([1.5, -0.25], ml_dtypes.bfloat16),
+    "BYTES": np.array(["a".encode(), "é\n".encode()], np.object_),
 }
+# JSON has no form of them; empty ones travel as bytes.
+BINARY_ONLY = ("FP16", "BF16")
 X = np.array([[1, 2, 3]], np.float32)
 Y = 2 * X + 1
 
@@ -61,7 +66,12 @@ def expect(condition, what):
 def equal(found, wanted):
     expect(found is not None, "no output")
     expect(found.shape == wanted.shape and found.dtype == wanted.dtype, f"{found!r} is not {wanted!r}")
-    expect(found.tobytes() == wanted.tobytes(), f"{found!r} is not {wanted!r}")
+    if wanted.dtype == np.object_:
+        # JSON has text, the binary form has bytes.
+        same = [one.encode() if isinstance(one, str) else one for one in found.flat] == list(wanted.flat)
+    else:
+        same = found.tobytes() == wanted.tobytes()
+    expect(same, f"{found!r} is not {wanted!r}")
 
 
 class Triton:
@@ -122,7 +132,7 @@ class Triton:
             listed += [
                 (f"{name} as JSON", lambda name=name: self.dtype(name, binary=False))
                 for name in VALUES
-                if name != "FP16"
+                if name not in BINARY_ONLY
             ]
             listed.append(("binary in, JSON out", self.mixed))
         return listed
@@ -231,9 +241,8 @@ class Triton:
         options = {} if self.wire == "grpc" else {"binary_data": binary}
         values = self.types(datatype)
         if not binary:
-            # Empty FP16 tensors travel as bytes: JSON has none.
             inputs = [
-                self.inputs({name: value}, binary_data=name == "in_FP16")[0]
+                self.inputs({name: value}, binary_data=name[3:] in BINARY_ONLY)[0]
                 for name, value in values.items()
             ]
         else:

@@ -5,7 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import { Histogram } from "../observe/histogram.ts";
 import { SlidingHistogram } from "../observe/window.ts";
 import type { FailureReason } from "./errors.ts";
-import type { PhaseTotal, VersionCounts } from "./extensions.ts";
+import type { VersionCounts } from "./extensions.ts";
 
 /** One answered request. Milliseconds. */
 export interface AnsweredRequest {
@@ -17,6 +17,8 @@ export interface AnsweredRequest {
 /** One run of the model. Milliseconds. */
 export interface BatchRun {
   readonly rows: number;
+  /** Requests that it answered. */
+  readonly requests: number;
   readonly inputMs: number;
   readonly inferMs: number;
   readonly outputMs: number;
@@ -48,6 +50,8 @@ export class Counters {
   readonly fail: Running = { count: 0, ms: 0 };
   /** Runs of the model by the rows of their batch. */
   readonly batches: Map<number, BatchTotals> = new Map();
+  /** As Triton counts them: each answered request with the whole run of its batch. */
+  readonly #compute: Omit<BatchTotals, "rows"> = nothingComputed();
   inferences = 0;
   executions = 0;
   /** Milliseconds since the Unix epoch. */
@@ -61,7 +65,6 @@ export class Counters {
 
   /** For the statistics extension. */
   snapshot(): VersionCounts {
-    const batches = [...this.batches.values()];
     return {
       lastInferenceMs: this.lastInferenceMs,
       inferences: this.inferences,
@@ -69,10 +72,8 @@ export class Counters {
       success: this.success,
       fail: this.fail,
       queue: this.queue,
-      computeInput: sum(batches.map((one) => one.computeInput)),
-      computeInfer: sum(batches.map((one) => one.computeInfer)),
-      computeOutput: sum(batches.map((one) => one.computeOutput)),
-      batches,
+      ...this.#compute,
+      batches: [...this.batches.values()],
     };
   }
 
@@ -90,33 +91,36 @@ export class Counters {
     add(this.fail, totalMs);
   }
 
-  ran({ rows, inputMs, inferMs, outputMs }: BatchRun): void {
+  ran({ rows, requests, inputMs, inferMs, outputMs }: BatchRun): void {
     this.executions++;
     const key = rows <= ROWS_APART ? rows : 2 ** Math.ceil(Math.log2(rows));
     let totals = this.batches.get(key);
     if (totals === undefined) {
-      const none = (): Running => ({ count: 0, ms: 0 });
-      totals = { rows: key, computeInput: none(), computeInfer: none(), computeOutput: none() };
+      totals = { rows: key, ...nothingComputed() };
       this.batches.set(key, totals);
     }
-    add(totals.computeInput, inputMs);
-    add(totals.computeInfer, inferMs);
-    add(totals.computeOutput, outputMs);
+    for (const [into, times] of [
+      [totals, 1],
+      [this.#compute, requests],
+    ] as const) {
+      add(into.computeInput, inputMs, times);
+      add(into.computeInfer, inferMs, times);
+      add(into.computeOutput, outputMs, times);
+    }
   }
 }
 
-function sum(totals: readonly PhaseTotal[]): PhaseTotal {
-  const result = { count: 0, ms: 0 };
-  for (const { count, ms } of totals) {
-    result.count += count;
-    result.ms += ms;
-  }
-  return result;
+function nothing(): Running {
+  return { count: 0, ms: 0 };
 }
 
-function add(total: Running, ms: number): void {
-  total.count++;
-  total.ms += ms;
+function nothingComputed(): Omit<BatchTotals, "rows"> {
+  return { computeInput: nothing(), computeInfer: nothing(), computeOutput: nothing() };
+}
+
+function add(total: Running, ms: number, times = 1): void {
+  total.count += times;
+  total.ms += ms * times;
 }
 
 /** Of a version that has not done anything. */
@@ -124,11 +128,9 @@ export const NO_COUNTS: VersionCounts = {
   lastInferenceMs: undefined,
   inferences: 0,
   executions: 0,
-  success: sum([]),
-  fail: sum([]),
-  queue: sum([]),
-  computeInput: sum([]),
-  computeInfer: sum([]),
-  computeOutput: sum([]),
+  success: nothing(),
+  fail: nothing(),
+  queue: nothing(),
+  ...nothingComputed(),
   batches: [],
 };

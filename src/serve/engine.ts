@@ -414,8 +414,10 @@ export class Engine {
     const { counters, version } = this.#options;
     // The next batch goes out before the answers of this one are written.
     if (slot !== undefined) this.#step({ kind: "finished", batch: running.batch, tookMs });
+    let requests = 0;
     for (const [i, one] of running.members.entries()) {
       if (!this.#pending.has(one.request.id)) continue;
+      if (one.call.internal !== true && one.call.background !== true) requests++;
       const queueMs = running.sentMs - one.request.arrivedMs;
       tellPhases(one.call.observe, { ...running, queueMs, tookMs, inferMs, endMs: now });
       one.resolve({
@@ -431,6 +433,7 @@ export class Engine {
     const inside = Math.min(tookMs, inferMs ?? tookMs);
     counters.ran({
       rows: running.rows,
+      requests,
       inputMs: tookMs - inside,
       inferMs: inside,
       outputMs: this.#clock.monotonicMs() - now,

@@ -91,6 +91,11 @@ test.each(["cifar-resnet20", "densenet121", "vit-b-16", "bert-base", "unet"])(
   },
 );
 
+test("rows of text are compared as long as they are", async () => {
+  const text = `g (${X}) => (string[N,4] y) { y = Cast <to = 8> (x) }`;
+  expect(await looked(parseGraph(text, { opsets: OPSETS }))).toMatchObject({ invariant: true });
+});
+
 test("equal candidates may be chosen otherwise in a batch; a model that fails is served alone", async () => {
   const choice = `g (${X}) => (int64[N] y) { y = ArgMax <axis = 1, keepdims = 0> (x) }`;
   expect((await looked(parseGraph(choice, { opsets: OPSETS }))).invariant).toBe(true);

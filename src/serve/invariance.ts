@@ -1,10 +1,12 @@
 // Whether the answer to a request depends on what else is in its batch. Asked once, when a model is loaded: samples
 // are run alone, and again in batches among others. Only a model that passes is served in batches.
 
+import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { Random } from "../base/random.ts";
 import { type DType, dtypeBytes } from "../graph/dtype.ts";
 import { numbersOf, type Tensor, tensor } from "../graph/tensor.ts";
+import { splitByRows } from "../runtime/batch.ts";
 import { inconclusive, MADE_UP_SIZES, madeUpInputs } from "../runtime/made-up.ts";
 import type { Session, Tensors } from "../runtime/runner.ts";
 import { batchAxisOf } from "./admission/batch-axis.ts";
@@ -184,8 +186,14 @@ function rowsOf(inputs: Tensors, rows: readonly number[]): Tensors {
 }
 
 /** One row, as a view. */
-function rowOf({ dtype, shape, data }: Tensor, row: number): Tensor {
-  const [, ...rest] = shape;
+function rowOf(value: Tensor, row: number): Tensor {
+  const { dtype, shape, data } = value;
+  const [rows = 0, ...rest] = shape;
+  if (dtype === "string") {
+    // Rows of text are as long as their text.
+    const split = splitByRows(new Map([["text", value]]), Array<number>(rows).fill(1));
+    return present(split[row]?.get("text"), "one part for each row");
+  }
   const size = dtypeBytes(
     dtype,
     rest.reduce((a, b) => a * b, 1),

@@ -11,6 +11,11 @@ export function fieldsOf(value: unknown): ReadonlyMap<string, unknown> | undefin
   return new Map(Object.entries(value));
 }
 
+/** A field that may be left out. Clients with typed requests write null for what is not set. */
+export function optional(fields: ReadonlyMap<string, unknown>, name: string): unknown {
+  return fields.get(name) ?? undefined;
+}
+
 /** A shape: sizes from 0 up, not more than a tensor has. */
 export function shapeOf(value: unknown): readonly number[] | undefined {
   if (!Array.isArray(value) || value.length > limits.rankMax) return undefined;

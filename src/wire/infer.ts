@@ -11,7 +11,7 @@ import type { Tensor } from "../graph/tensor.ts";
 import { BinaryTail, HEADER_LENGTH, headerLengthOf, rawRequest } from "./binary.ts";
 import { datatypeOf, dtypeOf } from "./datatype.ts";
 import { called, requestFault, tooManyTensors } from "./fault.ts";
-import { fieldsOf, readParameters, shapeOf } from "./fields.ts";
+import { fieldsOf, optional, readParameters, shapeOf } from "./fields.ts";
 import { fitsJson, tensorFromJson } from "./json-data.ts";
 import { type DataPlace, outlineOf } from "./json-outline.ts";
 import type { ParsedRequest, RequestedOutput } from "./request.ts";
@@ -61,11 +61,11 @@ class Reader {
     const faults = this.#faults;
     const body = fieldsOf(document);
     if (body === undefined) return refused("the body is no JSON object");
-    const id = body.get("id");
+    const id = optional(body, "id");
     if (id !== undefined && typeof id !== "string") faults.push(requestFault("id", "is no string"));
     this.#readInputs(body.get("inputs"));
-    const outputs = readOutputs(body.get("outputs"), faults);
-    const parameters = readParameters(body.get("parameters"), "parameters", faults);
+    const outputs = readOutputs(optional(body, "outputs"), faults);
+    const parameters = readParameters(optional(body, "parameters"), "parameters", faults);
     const binary = parameters.get("binary_data_output");
     if (binary !== undefined && typeof binary !== "boolean") {
       faults.push(requestFault("parameters", "binary_data_output is neither true nor false"));
@@ -121,7 +121,7 @@ class Reader {
     dtype: DType,
     shape: readonly number[],
   ): Tensor | string {
-    const given = fields.get("parameters");
+    const given = optional(fields, "parameters");
     const parameters = given === undefined ? undefined : fieldsOf(given);
     if (given !== undefined && parameters === undefined) return "its parameters are no JSON object";
     if (parameters?.has("shared_memory_region") === true) {
@@ -164,10 +164,11 @@ function readOutputs(listed: unknown, faults: Diagnostic[]): RequestedOutput[] |
   for (const [i, entry] of listed.entries()) {
     const fields = fieldsOf(entry);
     const name = fields?.get("name");
-    if (typeof name !== "string") faults.push(requestFault(`outputs[${i}]`, "has no name"));
+    if (fields === undefined || typeof name !== "string")
+      faults.push(requestFault(`outputs[${i}]`, "has no name"));
     else if (found.has(name)) {
       faults.push(requestFault(called("output", name), "is asked for twice"));
-    } else found.set(name, readOutput(name, fields?.get("parameters"), faults));
+    } else found.set(name, readOutput(name, optional(fields, "parameters"), faults));
   }
   return found.size === 0 ? undefined : [...found.values()];
 }

@@ -143,6 +143,18 @@ const REQUESTS: readonly RestCheck[] = [
     { outputs: [Y, {}] },
   ),
   ask(
+    "R6f",
+    "null is what is not set, where a field may be left out",
+    { id: null, inputs: [{ ...X, parameters: null }], outputs: null, parameters: null },
+    { outputs: [Y, {}] },
+  ),
+  ask(
+    "R6g",
+    "so it is for an output",
+    { inputs: [X], outputs: [{ name: "y", parameters: null }] },
+    { outputs: [Y] },
+  ),
+  ask(
     "R7a",
     "the answer names the model and the version that ran",
     { inputs: [X] },
@@ -205,9 +217,11 @@ const REQUESTS: readonly RestCheck[] = [
     "application/octet-stream",
     "text/plain; charset=utf-8",
     "application/x-unknown",
+    "json",
+    ";;;",
   ].map(
     (type, i): RestCheck => ({
-      id: `R16${"abcde"[i]}`,
+      id: `R16${"abcdexy"[i]}`,
       title: `content type ${type || "(none)"}`,
       request: {
         path: AFFINE,

@@ -262,11 +262,18 @@ describe("patience", () => {
     expect(new Set(statuses)).toEqual(new Set(["200"]));
   });
 
-  test("a right request with garbage behind it does not harm others", async () => {
+  test.each([1, 3])("%i right requests with garbage behind them have their answers", async (n) => {
     const wire = new Wire(target.port);
-    wire.send(`${requestText(`POST ${INFER} HTTP/1.1`, [], GOOD)}\0\0garbage\r\n\r\n`);
-    await wire.closed;
+    const right = requestText(`POST ${INFER} HTTP/1.1`, [], GOOD).repeat(n);
+    wire.send(`${right}\0\0garbage\r\n\r\n`);
+    const statuses = [...(await wire.closed).matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, one]) => one);
+    expect(statuses).toEqual([...Array(n).fill("200"), "400"]);
     await answersOthers();
+  });
+
+  test("a body longer than its length says is told", async () => {
+    const wire = new Wire(target.port).send(post(["Content-Length: 10"], GOOD));
+    expect((await wire.closed).match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 400"]);
   });
 
   test("a crowd of connections that come and go", async () => {

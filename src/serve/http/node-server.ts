@@ -108,23 +108,34 @@ const CLIENT_ERRORS: ReadonlyMap<string, readonly [number, string]> = new Map([
   ["ERR_HTTP_REQUEST_TIMEOUT", [408, "the request took too long to arrive"]],
 ]);
 
-/** Answers what is no HTTP, where no answer to something else would be taken for it. */
+const refused = new WeakSet<Socket>();
+
+/** Answers what is no HTTP, after the requests of the connection that were right and wait for their answers. */
 export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === "ECONNRESET" || !socket.writable || !mayAnswer(socket)) {
-    socket.destroy();
-    return;
+  if (error.code === "ECONNRESET") socket.destroy();
+  // What comes after it is no HTTP either.
+  else if (!refused.has(socket)) {
+    refused.add(socket);
+    answerInTurn(error.code, socket);
   }
-  const [status, text] = CLIENT_ERRORS.get(error.code ?? "") ?? [400, "this is no valid HTTP"];
-  socket.end(bareAnswer(status, text));
-  // What else it sends is not waited for.
-  socket.destroySoon();
 }
 
-/** Whether the next answer on a connection is to the request that is wrong: no other waits for its own. */
-function mayAnswer(socket: Socket): boolean {
+function answerInTurn(code: string | undefined, socket: Socket): void {
   const next = "_httpMessage" in socket ? socket._httpMessage : undefined;
-  if (!(next instanceof http.ServerResponse)) return true;
-  return !next.headersSent && !next.req.complete;
+  const response = next instanceof http.ServerResponse ? next : undefined;
+  if (response?.req.complete === true && !response.closed) {
+    // Asked for in a right way: closed, the next in line stands in its place.
+    response.once("close", () => answerInTurn(code, socket));
+    return;
+  }
+  // In the middle of an answer another would be taken for a part of it.
+  if (response?.headersSent === true) socket.destroy();
+  else if (socket.writable) {
+    const [status, text] = CLIENT_ERRORS.get(code ?? "") ?? [400, "this is no valid HTTP"];
+    socket.end(bareAnswer(status, text));
+  }
+  // What else it sends is not waited for.
+  socket.destroySoon();
 }
 
 const JSON_HEADERS = { "content-type": "application/json; charset=utf-8", ...SECURITY_HEADERS };
