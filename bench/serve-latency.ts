@@ -85,15 +85,17 @@ function rowOf(
 ): Record<string, unknown> {
   const at = (side: keyof typeof found, p: number): number[] =>
     found[side].map((times) => quantile(times, p));
-  const added = at("ours", 0.5).map(
-    (us, i) => us - (at("echo", 0.5)[i] ?? 0) - (at("bare", 0.5)[i] ?? 0),
-  );
+  const addedAt = (p: number): number[] =>
+    at("ours", p).map((us, i) => us - (at("echo", p)[i] ?? 0) - (at("bare", p)[i] ?? 0));
+  const added = addedAt(0.5);
   const times = at("ours", 0.99).map((us, i) => us / (at("echo", 0.99)[i] ?? 1));
   return {
     way,
     model,
     addedP50Us: Math.round(median(added)),
     addedP50UsRounds: added.map(Math.round),
+    // On a machine with other work, what it is when it is alone for a moment.
+    addedP10Us: Math.round(median(addedAt(0.1))),
     goalP50Us: model === "image" ? 1500 : 300,
     p99TimesEcho: rounded(median(times)),
     goalTimesEcho: 1.5,

@@ -18,6 +18,8 @@ const UNKNOWN_RUNS = 8;
  * are let in to try, fewer are late than the half per cent that may be.
  */
 const DISCOUNT = 1 / 512;
+/** Who was let in to try and took longer than was feared then: so many times that is feared from now on. */
+const SHY = 2;
 /** Where few ask, time counts instead: half of what is expected in so long. Milliseconds. */
 const DISCOUNT_HALF_MS = 20_000;
 
@@ -46,8 +48,8 @@ export class RunTimes {
   record(bucket: string, elementsPerRow: number, rows: number, tookMs: number): void {
     if (!(tookMs >= 0) || !Number.isFinite(tookMs)) return;
     const profile = this.#profiles.get(bucket) ?? new Profile(elementsPerRow);
-    // What was feared was right after all.
-    if (tookMs > this.#trust * profile.meanMs(rows) * this.#upperFactor) this.#trust = 1;
+    const feared = profile.meanMs(rows) * this.#upperFactor;
+    if (tookMs > this.#trust * feared) this.#trust = Math.min(1, (SHY * tookMs) / feared);
     this.#profiles.delete(bucket);
     this.#profiles.set(bucket, profile);
     if (this.#profiles.size > limits.batcherBucketsMax) {
