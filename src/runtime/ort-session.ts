@@ -166,7 +166,10 @@ function failedRun(cause: unknown): SkipwayError {
   return new SkipwayError("environment", found.text, { cause, diagnostics: [found] });
 }
 
-/** The runtime's messages name files of the machine that it was built on: nobody's business here. */
+/** The runtime's messages name files of the machine that it was built on, and its functions: nobody's business here. */
 function withoutSourcePath(text: string): string {
-  return text.replaceAll(/\/onnxruntime_src\/\S+(?: onnxruntime::\S+\([^)]*\))? ?/g, "");
+  return text
+    .replaceAll(/\/onnxruntime_src\/\S+(?: onnxruntime::\S+\([^)]*\))? ?/g, "")
+    .replaceAll(/(?:virtual )?[\w:*&]+ onnxruntime::[^()]*\([^)]*\)(?: const)? ?/g, "")
+    .replaceAll(/\[ONNXRuntimeError\] : \d+ : \w+ : |\b\w+\.(?:cc|h):\d+ (?:\w+ )?/g, "");
 }
