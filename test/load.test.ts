@@ -65,6 +65,7 @@ test.each([
   [["load", "nowhere"], 2, "no address"],
   [["load", "http://127.0.0.1:9"], 4, "does not answer"],
   [["load", "URL", "--model", "other"], 4, "answers 404"],
+  [["load", "URL", "--model", "net", "--version", "7"], 4, "/versions/7 answers 404"],
   [["load", "URL", "--rate", "1..2..3"], 2, "10..200"],
   [["load", "URL", "--rate", "-4"], 2, "10..200"],
   [["load", "URL", "--rate", "1000000", "--seconds", "100"], 2, "at most"],

@@ -68,6 +68,8 @@ async function buildProgram(io: Io, entries: readonly Entry[]): Promise<Command>
   const program = new Command("skipway")
     .description("Sees, trains, checks and serves skip-connected neural networks.")
     .version(packageVersion())
+    // Behind the name of a command an option is the command's: load has a --version of its own.
+    .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ writeOut: io.out, writeErr: io.err })
     .showHelpAfterError("(add --help for what this command takes)")

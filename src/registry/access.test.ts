@@ -212,4 +212,24 @@ describe("audit log", () => {
     expect(await audit.verify(head)).toEqual({ entries: 12, head });
     db.close();
   });
+
+  test("a database that rolls back by itself, as on a full disk, is told with its own words", async () => {
+    const { audit, tokens } = await open();
+    const db = new Database(join(folder, "registry.db"));
+    for (const table of ["audit", "tokens"]) {
+      db.exec(
+        `CREATE TRIGGER full_${table} BEFORE INSERT ON ${table} BEGIN SELECT RAISE(ROLLBACK, 'disk is full'); END`,
+      );
+    }
+    const entry = { actor: "a", action: "b", result: "done" };
+    for (const write of [() => audit.append(entry), () => tokens.create("t", "viewer", {})]) {
+      const refused = write();
+      await expect(refused).rejects.toThrow("disk is full");
+      expect(await idsOf(refused)).toEqual(["registry/unwritable"]);
+    }
+    db.exec("DROP TRIGGER full_audit");
+    await audit.append(entry);
+    expect(await audit.verify()).toMatchObject({ entries: 1 });
+    db.close();
+  });
 });

@@ -9,7 +9,7 @@ import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import { Blobs, diskRefused } from "./blobs.ts";
 import { type Digest, isDigest } from "./digest.ts";
-import { openStore, sqliteCode, type Tables, type VersionTable, writeTo } from "./store.ts";
+import { openStore, type Tables, type VersionTable, writeTo } from "./store.ts";
 
 /** What is known of a version besides its bytes. */
 export interface VersionMetadata {
@@ -71,13 +71,11 @@ const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/;
 
 /** Models, versions and aliases in a folder. */
 export class Registry implements AsyncDisposable {
-  readonly #folder: string;
   readonly #db: Kysely<Tables>;
   readonly #blobs: Blobs;
   readonly #clock: Clock;
 
   private constructor(folder: string, db: Kysely<Tables>, clock: Clock) {
-    this.#folder = folder;
     this.#db = db;
     this.#blobs = new Blobs(join(folder, "blobs"));
     this.#clock = clock;
@@ -114,7 +112,7 @@ export class Registry implements AsyncDisposable {
     for (const [role, bytes] of options.attachments ?? []) {
       attachments[role] = await this.#blobs.write(bytes);
     }
-    return this.#write(async (db) => {
+    return writeTo(this.#db, async (db) => {
       const existing = await db
         .selectFrom("versions")
         .selectAll()
@@ -155,7 +153,7 @@ export class Registry implements AsyncDisposable {
     if (check?.passed !== true && by.override !== true) throw notPassed(target, check);
     const { actor } = by;
     const reason = check?.passed === true ? by.reason : `override: ${by.reason}`;
-    await this.#write(async (db) => {
+    await writeTo(this.#db, async (db) => {
       const now = await lastEvent(db, model, alias);
       if (now?.version === version) return;
       const event = { model, alias, version, at_ms: this.#clock.nowMs(), actor, reason };
@@ -170,7 +168,7 @@ export class Registry implements AsyncDisposable {
   ): Promise<void> {
     const report = await this.#blobs.write(check.report);
     const { actor } = check;
-    await this.#write(async (db) => {
+    await writeTo(this.#db, async (db) => {
       const row = { model, version, at_ms: this.#clock.nowMs(), actor, report };
       await db
         .insertInto("checks")
@@ -302,14 +300,6 @@ export class Registry implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-
-  async #write<T>(work: (db: Transaction<Tables>) => Promise<T>): Promise<T> {
-    try {
-      return await writeTo(this.#db, work);
-    } catch (error) {
-      throw sqliteCode(error) === "" ? error : diskRefused(this.#folder, error);
-    }
   }
 }
 

@@ -2,16 +2,19 @@
 // what was done with them. libSQL in a file, through kysely, in SQL that a server would take too.
 
 import {
+  type DatabaseConnection,
   type Generated,
   Kysely,
   type Migration,
   Migrator,
   SqliteDialect,
+  SqliteDriver,
   type Transaction,
 } from "kysely";
 import Database from "libsql";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
+import { diskRefused } from "./blobs.ts";
 
 /** A version of a model; it never changes. */
 export interface VersionTable {
@@ -177,6 +180,9 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
 /** How often a write is begun before another writer is too much. */
 const WRITE_ATTEMPTS = 20;
 
+/** Where each store lies. */
+const files = new WeakMap<Kysely<Tables>, string>();
+
 /** The write of this process that began last. */
 let writing: Promise<unknown> = Promise.resolve();
 
@@ -184,6 +190,8 @@ let writing: Promise<unknown> = Promise.resolve();
  * A transaction, one at a time in a process: a connection that waits for another holds up the thread that
  * the other needs to finish. Begun again when another process wrote between its first read and its first
  * write.
+ *
+ * @throws SkipwayError `environment` where the database refuses: a full disk, a lock that stays.
  */
 export function writeTo<T>(
   db: Kysely<Tables>,
@@ -202,16 +210,42 @@ async function attempts<T>(
     try {
       return await db.transaction().execute(work);
     } catch (error) {
-      if (attempt >= WRITE_ATTEMPTS || !sqliteCode(error).startsWith("SQLITE_BUSY")) throw error;
+      const code = sqliteCode(error);
+      if (code === "") throw error;
+      if (attempt >= WRITE_ATTEMPTS || !code.startsWith("SQLITE_BUSY")) {
+        throw diskRefused(files.get(db) ?? "registry.db", error);
+      }
       await new Promise((resolve) => setTimeout(resolve, attempt * 10));
     }
   }
 }
 
 /** The code of an error of SQLite, such as SQLITE_FULL; empty for any other. */
-export function sqliteCode(error: unknown): string {
+function sqliteCode(error: unknown): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   return code.startsWith("SQLITE_") ? code : "";
+}
+
+/**
+ * SQLite itself rolls back when a disk is full. Kysely would do it once more, fail, and tell of that instead of
+ * the disk.
+ */
+class Dialect extends SqliteDialect {
+  readonly #database: Database.Database;
+
+  constructor(database: Database.Database) {
+    super({ database });
+    this.#database = database;
+  }
+
+  override createDriver(): SqliteDriver {
+    const database = this.#database;
+    return new (class extends SqliteDriver {
+      override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+        if (database.inTransaction) await super.rollbackTransaction(connection);
+      }
+    })({ database });
+  }
 }
 
 /**
@@ -228,7 +262,8 @@ export async function openStore(file: string): Promise<Kysely<Tables>> {
     // What was acknowledged survives a power cut.
     database.pragma("synchronous = FULL");
     database.pragma("busy_timeout = 5000");
-    db = new Kysely<Tables>({ dialect: new SqliteDialect({ database }) });
+    db = new Kysely<Tables>({ dialect: new Dialect(database) });
+    files.set(db, file);
     const migrator = new Migrator({
       db,
       provider: { getMigrations: () => Promise.resolve({ ...MIGRATIONS }) },

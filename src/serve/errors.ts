@@ -80,8 +80,13 @@ export function isOutOfMemory(error: unknown): boolean {
   return idOf(error) === "runtime/out-of-memory";
 }
 
-/** The error of a port that cannot be listened on. */
-export function portError(host: string, port: number, cause: unknown): SkipwayError {
+/** The error of a port that cannot be listened on; `option` is what chooses it. */
+export function portError(
+  host: string,
+  port: number,
+  cause: unknown,
+  option: "--port" | "--grpc-port" = "--port",
+): SkipwayError {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
   const inUse = code === "EADDRINUSE";
   const found = diagnostic({
@@ -92,8 +97,8 @@ export function portError(host: string, port: number, cause: unknown): SkipwayEr
       ? "another process listens on this port already, perhaps another skipway"
       : `the port cannot be listened on (${code || String(cause)})`,
     fix: inUse
-      ? `Stop the other process, or choose another port with --port ${port + 1}.`
-      : "Choose another host or port with --host and --port.",
+      ? `Stop the other process, or choose another port with ${option} ${port < 65_535 ? port + 1 : port - 1}.`
+      : `Choose another host or port with --host and ${option}.`,
   });
   return new SkipwayError("environment", `${found.where}: ${found.text}`, {
     cause,

@@ -165,6 +165,23 @@ describe("the life of models", () => {
     expect((await ask()).y).toBe(6);
   });
 
+  test("an unload ends loads that wait behind one that hangs, too", async () => {
+    const { runner, ask, fleet, serve } = setUp({ probeEveryMs: 1e6 });
+    await serve(model());
+    runner.scripts.set("m1", { run: "hangs" });
+    const first = fleet.load("m");
+    await until(() => runner.processes.length === 2);
+    const second = fleet.load("m");
+    const ends = Promise.allSettled([first, second]);
+    await fleet.unload("m");
+    expect((await ends).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    await until(() => runner.alive.length === 0);
+    expect(runner.processes.length).toBe(2);
+    runner.scripts.set("m1", {});
+    await fleet.load("m");
+    expect((await ask()).y).toBe(6);
+  });
+
   test("one version is drained under load: no request fails, and it stays away until it is loaded by hand", async () => {
     const { runner, serve, ask, fleet } = setUp({ probeEveryMs: 1e6 });
     runner.scripts.set("m2", { runMs: 5 });

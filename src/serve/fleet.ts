@@ -73,6 +73,8 @@ interface Slot extends FleetEntry {
   /** A load that has not begun: those who ask meanwhile share it. */
   next: Promise<void> | undefined;
   unloaded: boolean;
+  /** How often it was unloaded: what was asked for before an unload does not begin after it. */
+  unloads: number;
 }
 
 /** Every model of a server. */
@@ -200,8 +202,8 @@ export class Fleet {
   }
 
   /**
-   * Takes a model out of service: no request reaches it any more, those under way finish. A load that is under
-   * way ends.
+   * Takes a model out of service: no request reaches it any more, those under way finish. Loads that are under
+   * way or wait for their turn end.
    *
    * @throws RequestError 404 for a name that is not served.
    */
@@ -209,6 +211,9 @@ export class Fleet {
     const slot = this.#slots.get(name);
     if (slot === undefined) throw unknownModel(name);
     slot.abort.abort();
+    // Loads that wait for their turn would be served after all, or hang as the one before did.
+    slot.unloads++;
+    slot.next = undefined;
     await this.#inTurn(slot, async () => {
       slot.unloaded = true;
       slot.byHand = false;
@@ -308,6 +313,7 @@ export class Fleet {
       turn: Promise.resolve(),
       abort: new AbortController(),
       next: undefined,
+      unloads: 0,
       unloaded: false,
     };
     this.#slots.set(name, slot);
@@ -316,8 +322,12 @@ export class Fleet {
 
   /** Changes of one name wait for each other; those of other names do not. */
   #inTurn<T>(slot: Slot, work: (slot: Slot) => Promise<T>): Promise<T> {
+    const { unloads } = slot;
     const turn = slot.turn.then(() => {
       if (this.#stopping) throw new RequestError(503, "not-ready", "the server is shutting down");
+      if (slot.unloads !== unloads) {
+        throw new RequestError(409, "not-ready", `"${slot.name}" was unloaded meanwhile`);
+      }
       slot.abort = new AbortController();
       return work(slot);
     });

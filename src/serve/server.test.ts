@@ -295,6 +295,12 @@ describe("bad luck", () => {
     const server = new ModelServer({ version: "0" });
     servers.push(server);
     expect(await idsOf(server.listen({ port }))).toEqual(["serve/port-in-use"]);
+    const grpc = new ModelServer({ version: "0" });
+    servers.push(grpc);
+    const refused: unknown = await grpc.listen({ port: 0, grpcPort: port }).catch((error) => error);
+    expect(refused).toMatchObject({
+      diagnostics: [{ id: "serve/port-in-use", fix: expect.stringContaining("--grpc-port") }],
+    });
     other.close();
   });
 

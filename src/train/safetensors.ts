@@ -143,7 +143,7 @@ function broken(text: string): SkipwayError {
       severity: "error",
       where: "safetensors file",
       text,
-      fix: "Delete the file; it is written again by the next run.",
+      fix: "Write the file again; a checkpoint of skipway may be deleted, the next run writes it.",
     }),
   ]);
 }

@@ -3,7 +3,7 @@
 
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { inferenceMemory, weightsBytes } from "../../analysis/memory.ts";
 import { SkipwayError } from "../../base/errors.ts";
 import { parseBytes } from "../../base/format.ts";
@@ -66,11 +66,13 @@ export function addCheck(program: Command, io: Io): void {
     .description("the release gate: what must hold before a model is served")
     .argument("<model>", "an ONNX file, or NAME@VERSION of the registry")
     .option("--baseline <model>", "what serves now: a file, or NAME@VERSION or NAME@ALIAS")
-    .option(
-      "--objective <pNN=time>",
-      "bound of a latency under load, as p99=50ms; may come again",
-      readObjective,
-      [],
+    .addOption(
+      new Option(
+        "--objective <pNN=time>",
+        "bound of a latency under load, as p99=50ms; may come again",
+      )
+        .argParser(readObjective)
+        .default([], "none"),
     )
     .option("--slo <file>", "objectives by model; slo.json of the data folder if there is one")
     .option(

@@ -1,7 +1,7 @@
 // `skipway load URL`: an open-loop load test of any server that speaks the Open Inference Protocol.
 
 import { readFile } from "node:fs/promises";
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { diagnostic } from "../../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
@@ -39,14 +39,10 @@ export function addLoad(program: Command, io: Io): void {
     .argument("<url>", "the server, such as http://127.0.0.1:8080")
     .option("--model <name>", "the model to ask; the only one if left out")
     .option("--version <number>", "its version; the server's choice if left out")
-    .option(
-      "--rate <pattern>",
-      "requests a second: 50, 10..200 (ramp) or 20,40,80 (steps)",
-      readRate,
-      {
-        kind: "steady",
-        rate: 10,
-      },
+    .addOption(
+      new Option("--rate <pattern>", "requests a second: 50, 10..200 (ramp) or 20,40,80 (steps)")
+        .argParser(readRate)
+        .default(readRate("10"), "10"),
     )
     .option("--seconds <number>", "how long the test takes", wholeNumber(1, 86_400), 10)
     .option("--even", "evenly spread requests instead of a Poisson process")

@@ -145,7 +145,7 @@ class RunningServer implements GrpcServer {
   async listen(): Promise<void> {
     const { host = DEFAULT_HOST, port } = this.#options;
     await new Promise<void>((resolve, reject) => {
-      this.#listener.once("error", (cause) => reject(portError(host, port, cause)));
+      this.#listener.once("error", (cause) => reject(portError(host, port, cause, "--grpc-port")));
       this.#listener.listen({ host, port }, resolve);
     });
   }

@@ -159,13 +159,25 @@ function writeDown(app: FastifyInstance, guard: Guard): void {
     const role = roleOf(request);
     if (!changesState(role)) return payload;
     const [path = ""] = request.url.split("?", 1);
-    await guard.record(role, {
+    const { statusCode } = reply;
+    const record = {
       actor: actors.get(request) ?? "unknown",
       action: `${request.method} ${path}`,
-      result: String(reply.statusCode),
+      result: String(statusCode),
       details: { peer: request.socket.remoteAddress ?? "", request: request.id },
-    });
-    return payload;
+    };
+    try {
+      await guard.record(role, record);
+      return payload;
+    } catch (error) {
+      // A refusal that leaves no entry has changed nothing.
+      if (statusCode >= 400) return payload;
+      noteFailure(request, error);
+      reply.code(500).removeHeader("content-length").type("application/json; charset=utf-8");
+      return JSON.stringify({
+        error: "this was done, and could not be written to the audit log: is the disk full?",
+      });
+    }
   });
 }
 
