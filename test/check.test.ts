@@ -8,8 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bytesOf, float32, tensor } from "../src/graph/tensor.ts";
 import { inProcessRunner } from "../src/runtime/in-process.ts";
 import { encodeSafetensors } from "../src/train/safetensors.ts";
-import { skipway } from "./cli.ts";
-import { affineModel, tinyClassifier } from "./models.ts";
+import { Running, skipway } from "./cli.ts";
+import { affineModel, slowModel, tinyClassifier } from "./models.ts";
 
 let folder = "";
 const file = (name: string): string => join(folder, name);
@@ -126,6 +126,16 @@ describe("the release gate", () => {
     );
     expect(code).toBe(1);
     expect(failedOf(document)).toContain("signature");
+  });
+
+  test("of a model that does not end is given up by a signal, and says no more than that", async () => {
+    await writeFile(file("endless.onnx"), slowModel(1_000_000));
+    const running = new Running(["check", file("endless.onnx"), "--data", file("store")]);
+    setTimeout(() => running.kill("SIGTERM"), 1500);
+    const { code, err } = await running.done;
+    expect(err).toContain("interrupted by SIGTERM");
+    expect(err).not.toContain("defect");
+    expect(code).toBe(130);
   });
 
   test.each([

@@ -3,6 +3,7 @@
 // was asked for is loaded: the others bring a server, a store and a trainer that it does not need.
 
 import { Command, CommanderError } from "commander";
+import { SkipwayError } from "../base/errors.ts";
 import { type Io, processIo } from "./io.ts";
 import { EXIT, errorLines, exitCodeOf } from "./render/findings.ts";
 import { packageVersion } from "./version.ts";
@@ -116,6 +117,11 @@ async function main(): Promise<number> {
     return Number(process.exitCode ?? 0);
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
+    // What was given up because of a signal fails with the signal, wherever it was.
+    if (error === io.signal.reason && io.signal.aborted) {
+      show(new SkipwayError("interrupted", `interrupted by ${String(error)}`));
+      return EXIT.interrupted;
+    }
     show(error);
     return exitCodeOf(error);
   }

@@ -35,6 +35,7 @@ function setUp(settings: Partial<HostSettings> = {}) {
     source,
     clock: systemClock,
     drainMs: 2000,
+    patienceMs: 30,
     uniform: () => random.uniform(),
     host: (served, around) =>
       new VersionHost(served, {
@@ -163,6 +164,18 @@ describe("the life of models", () => {
     runner.scripts.set("m1", {});
     await fleet.load("m");
     expect((await ask()).y).toBe(6);
+  });
+
+  test("a model that hangs while the source is looked at holds up no other", async () => {
+    const { fleet, runner, source, ask } = setUp();
+    runner.scripts.set("a1", { load: "hangs" });
+    for (const name of ["a", "b", "c"]) source.add(model(1, name));
+    const looked = fleet.sync();
+    await until(() => fleet.find("b")?.ready === true && fleet.find("c")?.ready === true);
+    await expect(ask({ name: "c" })).resolves.toMatchObject({ y: 6 });
+    expect(fleet.index().find(({ name }) => name === "a")?.state).toBe("LOADING");
+    await fleet.unload("a");
+    await looked;
   });
 
   test("an unload ends loads that wait behind one that hangs, too", async () => {

@@ -38,7 +38,12 @@ export interface FleetParts {
   uniform(): number;
   /** How long requests under way may take when their version ends. Milliseconds. */
   readonly drainMs: number;
+  /** How long a model may load before the next one begins to. Milliseconds. */
+  readonly patienceMs?: number;
 }
+
+/** Longer than models of usual size take to load, warm up and be measured. */
+const PATIENCE_MS = 10_000;
 
 /** One name. */
 export interface FleetEntry {
@@ -151,12 +156,19 @@ export class Fleet {
   /** Looks at the source: loads what is new, exchanges what changed, ends what is wanted no more. */
   async sync(): Promise<void> {
     this.#names = await this.#parts.source.names();
+    const brought: Promise<void>[] = [];
     for (const name of this.#names) {
-      const slot = this.#slots.get(name);
       // Who unloaded a model by hand loads it by hand.
-      if (slot?.unloaded === true) continue;
-      await this.#inTurn(this.#slot(name), (one) => this.#bring(one, false)).catch(() => undefined);
+      if (this.#slots.get(name)?.unloaded === true) continue;
+      const one = this.#inTurn(this.#slot(name), (slot) => this.#bring(slot, false)).catch(
+        () => undefined,
+      );
+      brought.push(one);
+      // One after another, since side by side they would slow down what is measured of them. But a model that
+      // hangs holds nobody up.
+      await soon(one, this.#parts.patienceMs ?? PATIENCE_MS);
     }
+    await Promise.all(brought);
   }
 
   /**
@@ -430,6 +442,16 @@ export class Fleet {
   #notify(): void {
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** Waits for the work, but not longer than this. */
+async function soon(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const pause = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, pause]);
+  clearTimeout(timer);
 }
 
 function rowsOf(slot: Slot): IndexRow[] {
