@@ -151,7 +151,9 @@ describe("what is registered", () => {
       const text = await (await fetch(`${at}/metrics`)).text();
       return /^skipway_process_restarts_total\{[^}]*cause="stuck"[^}]*\} [12]$/m.test(text);
     };
-    // The process of version 1 ends, and one that is stopped is found out.
+    // The processes of version 1 end, the spare of version 2 is there, and one that is stopped is found out.
+    const spare = /^skipway_process_resident_bytes\{[^}]*version="2"[^}]*process="spare"/m;
+    await eventually(async () => spare.test(await (await fetch(`${at}/metrics`)).text()));
     await eventually(async () => (await childrenOf(running.process.pid)).length === 2);
     for (const pid of await childrenOf(running.process.pid)) process.kill(pid, "SIGSTOP");
     await eventually(stats);

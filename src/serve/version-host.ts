@@ -31,6 +31,7 @@ import {
   stepLife,
 } from "./life.ts";
 
+import { Patience } from "./patience.ts";
 import { shapesOf } from "./run-batch.ts";
 import type { VersionMemory } from "./version-memory.ts";
 
@@ -51,6 +52,7 @@ export class VersionHost implements ServedVersion {
   readonly engine: Engine;
   readonly #parts: HostParts;
   readonly #memory: VersionMemory | undefined;
+  readonly #patience: Patience;
   readonly #held = new Map<number, Held>();
   readonly #restarts = new Map<CauseKind, number>();
   readonly #changed = new Set<() => void>();
@@ -68,6 +70,7 @@ export class VersionHost implements ServedVersion {
   constructor(model: ServedModel, parts: HostParts) {
     this.model = model;
     this.#parts = parts;
+    this.#patience = new Patience(parts.settings.loadLimitMs);
     this.#known = model.probe;
     this.#invariance = parts.invariance;
     this.counters = parts.counters ?? new Counters(parts.clock);
@@ -302,11 +305,13 @@ export class VersionHost implements ServedVersion {
   }
 
   async #load(process: number, held: Held): Promise<void> {
-    const { runner, settings } = this.#parts;
-    const timer = setTimeout(() => held.abort.abort(), settings.loadLimitMs);
+    const { runner, settings, clock } = this.#parts;
+    let timer: NodeJS.Timeout | undefined;
     try {
       const { digest, path } = this.model;
       await this.#memory?.open(String(process), held.abort.signal);
+      timer = setTimeout(() => held.abort.abort(), this.#patience.limitMs("loaded"));
+      const fromMs = clock.monotonicMs();
       const session = await runner.load(
         { path },
         {
@@ -318,6 +323,7 @@ export class VersionHost implements ServedVersion {
         },
       );
       held.session = session;
+      this.#patience.took("loaded", clock.monotonicMs() - fromMs);
       this.#memory?.loaded(String(process), session);
       void session.exited.then((exit) => {
         this.#held.delete(process);
@@ -344,14 +350,16 @@ export class VersionHost implements ServedVersion {
     done: "warmed" | "answered",
     work: () => Promise<void>,
   ): Promise<void> {
-    const { loadLimitMs } = this.#parts.settings;
+    const limitMs = this.#patience.limitMs(done);
+    const fromMs = this.#parts.clock.monotonicMs();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
-      const text = `no answer to a first question within ${loadLimitMs} ms`;
-      timer = setTimeout(() => reject(new SkipwayError("environment", text)), loadLimitMs);
+      const text = `no answer to a first question within ${Math.round(limitMs)} ms`;
+      timer = setTimeout(() => reject(new SkipwayError("environment", text)), limitMs);
     });
     try {
       await Promise.race([work(), late]);
+      this.#patience.took(done, this.#parts.clock.monotonicMs() - fromMs);
       this.#tell({ kind: done, process });
     } catch (error) {
       this.#error = error;
