@@ -27,7 +27,7 @@ export interface LoadRun {
 }
 
 /** Parts of one run; a baseline takes its turns between them, so that both meet the same machine. */
-const ROUNDS = 2;
+const ROUNDS = 6;
 /** Requests that tell how fast the model is, after one that warms it. */
 const PROBES = 12;
 const RATE_MAX = 1000;
