@@ -68,7 +68,7 @@ describe("the release gate", () => {
       model: { path: file("net.onnx") },
     });
     const ids = document.rules.map(({ id }: { id: string }) => id);
-    expect(ids).toEqual(["shapes", "memory", "golden", "hazards"]);
+    expect(ids).toEqual(["shapes", "memory", "golden", "hazards", "batch-invariance"]);
   });
 
   test("under load against objectives, and beside itself as the baseline", async () => {

@@ -5,6 +5,7 @@ import {
   accuracyRule,
   baselineLatencyRule,
   hazardsRule,
+  invarianceRule,
   type LoadEvidence,
   latencyRule,
   requestsNeeded,
@@ -101,6 +102,18 @@ describe("accuracy", () => {
     expect(held / 2000).toBeGreaterThan(0.93);
     expect(held / 2000).toBeLessThan(0.97);
   });
+});
+
+test("a model that cannot be batched passes, unless its baseline could", () => {
+  const reason = "row 1 differs";
+  const alone = { invariant: false, reason };
+  expect(invarianceRule({ invariant: true, reason: "3 batches" })).toMatchObject({ passed: true });
+  expect(invarianceRule(alone)).toMatchObject({
+    passed: true,
+    text: `each request is run alone: ${reason}`,
+  });
+  expect(invarianceRule(alone, { invariant: false }).passed).toBe(true);
+  expect(invarianceRule(alone, { invariant: true }).passed).toBe(false);
 });
 
 describe("a graph", () => {

@@ -88,6 +88,20 @@ function signatureOf(graph: Graph, side: "inputs" | "outputs"): ReadonlyMap<stri
   );
 }
 
+/**
+ * Whether requests may share runs. A model whose rows do not keep to themselves is served without batches, which
+ * is no fault; where the baseline was batched, it takes that many times the runs, which is one.
+ */
+export function invarianceRule(
+  found: { readonly invariant: boolean; readonly reason: string },
+  baseline?: { readonly invariant: boolean },
+): RuleResult {
+  const lost = baseline?.invariant === true && !found.invariant;
+  const how = found.invariant ? "requests share runs" : "each request is run alone";
+  const text = `${how}: ${found.reason}${lost ? "; requests to the baseline share runs" : ""}`;
+  return { id: "batch-invariance", passed: !lost, text };
+}
+
 /** The interval of a quantile against its bound: passed only where its upper end stays below. */
 export function latencyRule(objective: LatencyObjective, load: LoadEvidence): RuleResult {
   const name = `P${Number((objective.p * 100).toFixed(3))}`;

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { inferenceMemory, weightsBytes } from "../../analysis/memory.ts";
+import { systemClock } from "../../base/clock.ts";
 import { SkipwayError } from "../../base/errors.ts";
 import { parseBytes } from "../../base/format.ts";
 import { printable } from "../../base/printable.ts";
@@ -26,6 +27,7 @@ import {
   accuracyRule,
   baselineLatencyRule,
   hazardsRule,
+  invarianceRule,
   type LoadEvidence,
   latencyRule,
   type PairedAccuracy,
@@ -34,6 +36,8 @@ import {
 import { childProcessRunner } from "../../runtime/child-process.ts";
 import { memoryLimitBytes } from "../../runtime/memory-probe.ts";
 import type { Session } from "../../runtime/runner.ts";
+import { batchInvariance, type Invariance } from "../../serve/invariance.ts";
+import { tiesOf } from "../../serve/ties.ts";
 import { loadRuns } from "../check/load-run.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
 import { readModelFile } from "../model-file.ts";
@@ -195,6 +199,9 @@ async function examine(
   });
   const all = [...rules, hazardsRule(subject.graph, { batch: options.batch })];
   if (baseline !== undefined) all.push(signatureRule(subject.graph, baseline.graph));
+  all.push(
+    invarianceRule(await invarianceOf(session, subject), await baselineInvariance(io, baseline)),
+  );
   const accuracy = await accuracyOf(io, session, baseline, options);
   if (accuracy !== undefined) {
     all.push(accuracyRule(accuracy, { floor: options.accuracy, dropMax: options.drop }));
@@ -216,6 +223,20 @@ async function examine(
     baselineLoad: before ?? null,
   };
   return { rules: all, profile };
+}
+
+function invarianceOf(session: Session, { graph }: Subject): Promise<Invariance> {
+  return batchInvariance(session, { clock: systemClock, ties: tiesOf(graph) });
+}
+
+async function baselineInvariance(
+  { signal }: Io,
+  baseline: Subject | undefined,
+): Promise<Invariance | undefined> {
+  if (baseline === undefined) return undefined;
+  const source = { bytes: baseline.file, name: baseline.text };
+  await using session = await childProcessRunner().load(source, { signal });
+  return await invarianceOf(session, baseline);
 }
 
 async function accuracyOf(
