@@ -19,10 +19,11 @@ export interface Feed {
 export function beginFeed(document: OnCallDocument, since: readonly ServingEvent[]): Feed {
   const last = document.events.at(-1)?.id ?? 0;
   const later = since.filter(({ id }) => id > last);
+  const known = new Map(document.history.series.map((one) => [keyOf(one), one]));
   return {
     document,
     status: document.status,
-    histories: new Map(document.history.series.map((one) => [keyOf(one), one])),
+    histories: withPoint(known, { ...document.status, kept: false }, document.history.pointsMax),
     events: [...document.events, ...later].toReversed().slice(0, EVENTS_MAX),
   };
 }

@@ -13,13 +13,23 @@ export function keyOf({ model, version }: { model: string; version: number }): s
 
 /** Histories with the point of an event; versions that are gone are gone here too. */
 export function withPoint(before: Histories, event: StatsEvent, pointsMax: number): Histories {
-  if (!event.kept) return before;
+  if (!event.kept) return withBeginnings(before, event, pointsMax);
   const after = new Map<string, HistorySeries>();
   for (const status of event.models) {
     const key = keyOf(status);
     after.set(key, added(before.get(key), status, event.atMs, pointsMax));
   }
   return after;
+}
+
+/** Versions that are new have a first point at once: what they do before the next one that is kept is growth. */
+function withBeginnings(before: Histories, event: StatsEvent, pointsMax: number): Histories {
+  const fresh = event.models.filter((status) => !before.has(keyOf(status)));
+  if (fresh.length === 0) return before;
+  const points = fresh.map(
+    (status) => [keyOf(status), added(undefined, status, event.atMs, pointsMax)] as const,
+  );
+  return new Map([...before, ...points]);
 }
 
 function added(

@@ -111,6 +111,14 @@ describe("history", () => {
     expect([...withPoint(one, stats(5000, { version: 2 }), 360).keys()]).toEqual(["net/2"]);
   });
 
+  test("what a new version does before its first kept point counts", () => {
+    const outcomes = (good: number) => ({ good, failed: {}, refused: {}, client: {} });
+    const first = withPoint(new Map(), stats(0, { outcomes: outcomes(0) }, false), 360);
+    const later = withPoint(first, stats(4000, { outcomes: outcomes(30) }), 360);
+    const grown = increase(later.get("net/1"), "good", { value: 31, atMs: 5000, minutes: 5 });
+    expect(grown).toBe(31);
+  });
+
   test("the window begins at its first point, like a search from the front", () => {
     fc.assert(
       fc.property(fc.array(fc.nat(10_000_000)), fc.nat(10_000_000), (times, now) => {
