@@ -3,7 +3,7 @@
 
 import { Assignment, type SavedAssignment } from "./assignment.ts";
 import { type Rules, rulesOf, type SourceName } from "./gates.ts";
-import { KeyMemory, type SavedKeys } from "./keys.ts";
+import { KeyMemory, type SavedKeys, type SavedSuspects, Suspects } from "./keys.ts";
 import { Ledger, type SavedLedger } from "./ledger.ts";
 import { type JudgeLog, Keeper } from "./log.ts";
 import { Rate, type SavedRate } from "./rate.ts";
@@ -40,6 +40,7 @@ export interface JudgeSnapshot {
   readonly rows: readonly LogRow[];
   readonly path: readonly PathPoint[];
   readonly keys: readonly (readonly [SourceName, SavedKeys])[];
+  readonly suspects: SavedSuspects;
   readonly units: readonly Unit[];
   readonly ledger: SavedLedger;
   readonly runs: SavedRuns;
@@ -63,6 +64,7 @@ export class Judge {
   readonly #evidence: Evidence;
   readonly #keeper: Keeper;
   readonly #keys: Map<SourceName, KeyMemory>;
+  readonly #suspects: Suspects;
   readonly #units: Units;
   readonly #ledger: Ledger;
   readonly #runs: Runs;
@@ -88,6 +90,7 @@ export class Judge {
     this.#evidence = structuredClone(saved?.evidence ?? noEvidence());
     this.#keeper = new Keeper(this.#rules, saved?.base, saved?.rows);
     this.#keys = new Map(saved?.keys.map(([name, keys]) => [name, new KeyMemory(keys)]));
+    this.#suspects = new Suspects(saved?.suspects);
     this.#units = new Units(saved?.units);
     this.#ledger = new Ledger(saved?.ledger);
     this.#runs = new Runs(saved?.runs);
@@ -159,6 +162,7 @@ export class Judge {
       rows: this.#keeper.rows,
       path: this.#path,
       keys: [...this.#keys].map(([name, memory]) => [name, memory.saved()] as const),
+      suspects: this.#suspects.saved(),
       units: this.#units.saved(),
       ledger: this.#ledger.saved(),
       runs: this.#runs.saved(),
@@ -196,7 +200,7 @@ export class Judge {
     const unit = this.#units.unit(arm, batch, atMs, stratum, share);
     unit.rows++;
     unit.bad |= bad;
-    if (bad > 0) unit.faults |= this.#news(request, bad);
+    if (key !== undefined && !unit.keys.includes(key)) unit.keys.push(key);
     const excess = this.#units.excess(arm);
     if (excess !== undefined) moved = this.#unit(excess, atMs) || moved;
     if (batchSize !== undefined && unit.rows >= batchSize) {
@@ -235,29 +239,20 @@ export class Judge {
     return moved;
   }
 
-  /** Those of the bits that its client has not been counted for. */
-  #news({ arm, share, key }: RequestObservation, bad: number): number {
-    let news = 0;
-    eachFault(bad, (fault, bit) => {
-      if (this.#chance(fault, share, arm, key) > 0) news |= bit;
-    });
-    return news;
-  }
-
   #countUnit(arm: Arm, bad: number): void {
     this.#count("unit", arm);
     if (bad > 0) eachFault(bad, (fault) => this.#count(`unit-${fault}`, arm));
   }
 
   /** A batch of which all requests are told: compared with batches of as many, to the next power of two. */
-  #unit({ arm, stratum, share, rows, bad, faults }: Unit, atMs: number): boolean {
+  #unit({ arm, stratum, share, rows, keys, bad }: Unit, atMs: number): boolean {
     this.#countUnit(arm, bad);
-    if (!isRandom(share)) return false;
+    const admitted = keys.length === 0 || this.#suspects.admits(keys, bad > 0);
+    if (!isRandom(share) || !admitted) return false;
     const size = Math.ceil(Math.log2(rows));
-    const stake = this.#ledger.stake(`${stratum}/${size}`, arm, (1 - share) / share);
-    const { up, down } = stake;
-    if (faults === 0 || (up === 0 && down === 0)) return false;
-    eachFault(faults, (fault) => this.#row(["event", atMs, fault, arm, stratum, up, down]));
+    const { up, down } = this.#ledger.stake(`${stratum}/${size}`, arm, (1 - share) / share);
+    if (bad === 0 || (up === 0 && down === 0)) return false;
+    eachFault(bad, (fault) => this.#row(["event", atMs, fault, arm, stratum, up, down]));
     return true;
   }
 
@@ -403,11 +398,8 @@ function isRandom(share: number): boolean {
   return share > 0 && share < 1;
 }
 
-function eachFault(
-  bits: number,
-  then: (fault: (typeof FAULTS)[number], bit: number) => void,
-): void {
+function eachFault(bits: number, then: (fault: (typeof FAULTS)[number]) => void): void {
   FAULTS.forEach((fault, i) => {
-    if ((bits & (1 << i)) !== 0) then(fault, 1 << i);
+    if ((bits & (1 << i)) !== 0) then(fault);
   });
 }
