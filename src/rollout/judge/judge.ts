@@ -48,6 +48,7 @@ export interface JudgeSnapshot {
   readonly rate: SavedRate;
   readonly share: number;
   readonly lastMs: number;
+  readonly settledMs: number;
 }
 
 /** Batches and assignments become complete by time; it is looked at so often, milliseconds. */
@@ -80,7 +81,7 @@ export class Judge {
   /** Share of the last request. */
   #share: number;
   #lastMs: number;
-  #settledMs = 0;
+  #settledMs: number;
 
   /**
    * @throws SkipwayError with code `usage` where the policy has a number that is out of its range.
@@ -99,6 +100,7 @@ export class Judge {
     this.#path = [...(saved?.path ?? [])];
     this.#share = saved?.share ?? 0;
     this.#lastMs = saved?.lastMs ?? 0;
+    this.#settledMs = saved?.settledMs ?? 0;
     this.#evidence.strata.forEach((name, i) => {
       this.#strata.set(name, i);
     });
@@ -170,6 +172,7 @@ export class Judge {
       rate: this.#rate.saved(),
       share: this.#share,
       lastMs: this.#lastMs,
+      settledMs: this.#settledMs,
     });
   }
 
@@ -345,9 +348,10 @@ export class Judge {
       unit = this.#units.expired(nowMs);
     }
     for (let cells = this.#assignment.due(nowMs); cells !== undefined; ) {
-      for (const { stratum, share, candidate, stable } of cells) {
-        this.#row(["assigned", nowMs, stratum, share, candidate, stable]);
-      }
+      const counted = cells.map(
+        ({ stratum, share, candidate, stable }) => [stratum, share, candidate, stable] as const,
+      );
+      this.#row(["assigned", nowMs, counted]);
       moved = true;
       cells = this.#assignment.due(nowMs);
     }
