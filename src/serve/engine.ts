@@ -7,7 +7,6 @@ import { SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
 import { checkFeeds, checkFetches } from "../runtime/feeds.ts";
-import type { Tensors } from "../runtime/runner.ts";
 import type {
   BatcherAction,
   BatcherEvent,
@@ -21,10 +20,11 @@ import type {
 import type { Counters } from "./counters.ts";
 import type { BucketForm, EngineMemory } from "./engine-memory.ts";
 import { idOf, isOutOfMemory, RequestError, requestErrorOf } from "./errors.ts";
+import type { Gates } from "./gates.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import type { VersionMetrics } from "./metrics.ts";
 import { type Question, questionOf } from "./question.ts";
-import { compute, endedBy, isDeath, refusalOf, shapesOf } from "./run-batch.ts";
+import { type Computed, compute, endedBy, isDeath, refusalOf, shapesOf } from "./run-batch.ts";
 import { tellPhases } from "./tracing.ts";
 
 /** What decides which requests run together and when. */
@@ -39,6 +39,8 @@ export interface EngineModel {
   readonly outputs: ReadonlyMap<string, ValueType>;
   /** Whether requests are put together along axis 0. */
   readonly batched: boolean;
+  /** Outputs that say which blocks were run; left out where there are none. */
+  readonly gates?: Gates | undefined;
 }
 
 /** How an engine is set up. */
@@ -393,8 +395,9 @@ export class Engine {
     compute(
       session,
       members.map((one) => one.call),
+      this.#model.gates,
     ).then(
-      ({ answers, inferMs }) => this.#finished(running, answers, inferMs),
+      (computed) => this.#finished(running, computed),
       (error: unknown) => this.#failed(running, error),
     );
   }
@@ -404,7 +407,7 @@ export class Engine {
     this.#options.memory?.end(batch);
   }
 
-  #finished(running: Running, answers: readonly Tensors[], inferMs: number | undefined): void {
+  #finished(running: Running, { answers, inferMs, gates }: Computed): void {
     if (!this.#running.has(running.batch)) return;
     const now = this.#clock.monotonicMs();
     const slot = this.#slots.get(running.slot);
@@ -439,7 +442,9 @@ export class Engine {
       outputMs: this.#clock.monotonicMs() - now,
     });
     const { rows, bytes } = running;
-    this.#options.metrics?.().batch({ rows, bytes, startMs: now - tookMs, endMs: now });
+    const metrics = this.#options.metrics?.();
+    metrics?.batch({ rows, bytes, startMs: now - tookMs, endMs: now });
+    for (const one of gates) metrics?.gated(one.gate, one.rows, one.skipped);
   }
 
   #failed(running: Running, error: unknown): void {
