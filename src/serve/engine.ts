@@ -159,10 +159,11 @@ export class Engine {
     if (!this.#slots.delete(slot)) return;
     if (this.#slots.size === 0) this.#down();
     if (death === undefined) this.#step({ kind: "slots", slots: [...this.#slots.keys()] });
-    else this.#lost(slot, death.error);
+    else this.lost(slot, death.error);
   }
 
-  #lost(slot: string, error: unknown): void {
+  /** What a process has is lost with it, and why: its first batch gets the error, what waited behind goes on. */
+  lost(slot: string, error: unknown): void {
     const lost = [...this.#running.values()].filter((one) => one.slot === slot);
     for (const one of lost) this.#forget(one);
     this.#step({ kind: "slots", slots: [...this.#slots.keys()] });
@@ -451,7 +452,7 @@ export class Engine {
     if (!this.#running.has(running.batch)) return;
     if (isDeath(error)) {
       if (this.#slots.has(running.slot)) this.detach(running.slot, { error });
-      else this.#lost(running.slot, error);
+      else this.lost(running.slot, error);
       return;
     }
     const slot = this.#slots.get(running.slot);

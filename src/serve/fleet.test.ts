@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
+import { SkipwayError } from "../base/errors.ts";
 import { Random } from "../base/random.ts";
 import { float32, float32Values } from "../graph/tensor.ts";
 import { Batcher } from "./batcher/batcher.ts";
@@ -31,11 +32,13 @@ function setUp(settings: Partial<HostSettings> = {}) {
   const runner = new ScriptedRunner();
   const source = new GivenModels();
   const random = new Random(7);
+  const notices: string[] = [];
   const fleet = new Fleet({
     source,
     clock: systemClock,
     drainMs: 2000,
     patienceMs: 30,
+    notice: (line) => notices.push(line),
     uniform: () => random.uniform(),
     host: (served, around) =>
       new VersionHost(served, {
@@ -66,7 +69,7 @@ function setUp(settings: Partial<HostSettings> = {}) {
     const y = answer.outputs.get("y");
     return { y: y === undefined ? Number.NaN : float32Values(y)[0], version: answer.version };
   };
-  return { runner, source, fleet, serve, ask };
+  return { runner, source, fleet, serve, ask, notices };
 }
 
 async function until(holds: () => boolean): Promise<void> {
@@ -284,6 +287,43 @@ describe("the life of models", () => {
       { version: "2", state: "READY" },
       { version: "3", state: "UNAVAILABLE", reason: expect.stringContaining("broken") },
     ]);
+  });
+});
+
+describe("what is told", () => {
+  test("a load that fails: over the network without folders, here with them", async () => {
+    const { source, fleet, notices } = setUp();
+    source.add(model(4));
+    const where = "/srv/my models/m.onnx";
+    source.version = () => Promise.reject(new SkipwayError("input", `${where}: cannot be read`));
+    await fleet.sync();
+    const [row] = fleet.index();
+    expect(row).toMatchObject({ version: "4", state: "UNAVAILABLE" });
+    expect(row?.reason).toContain("m.onnx: cannot be read");
+    expect(row?.reason).not.toContain("/srv/");
+    expect(notices).toEqual([`m version 4 is not served: ${where}: cannot be read`]);
+  });
+
+  test("that a model is not watched, where it answers nothing that could be made up", async () => {
+    const { runner, serve, ask, fleet, notices } = setUp();
+    runner.scripts.set("m1", { run: "refuses" });
+    await serve(model());
+    expect(fleet.index()).toMatchObject([
+      { state: "READY", reason: expect.stringContaining("not watched") },
+    ]);
+    expect(notices).toEqual([expect.stringContaining("not watched")]);
+    Object.assign(runner.processes[0]?.script ?? {}, { run: "well" });
+    expect((await ask()).y).toBe(6);
+  });
+
+  test("that a process hung, to whom it owes an answer, too", async () => {
+    const { runner, serve, ask, fleet, notices } = setUp();
+    await serve(model());
+    Object.assign(runner.processes[0]?.script ?? {}, { run: "hangs" });
+    const error = await ask().catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ status: 503, message: expect.stringContaining("not answered") });
+    await until(() => fleet.ready());
+    expect(notices).toEqual([expect.stringMatching(/^m version 1: .*not answered.*\(stuck\)/)]);
   });
 });
 

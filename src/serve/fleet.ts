@@ -6,6 +6,7 @@ import { messageOf, SkipwayError } from "../base/errors.ts";
 import { Counters } from "./counters.ts";
 import { RequestError } from "./errors.ts";
 import type { IndexRow } from "./extensions.ts";
+import { withoutFolders } from "./folders.ts";
 import type { ModelStats, ServedModel } from "./hosting.ts";
 import type { ServedVersion } from "./inference.ts";
 import type { Invariance } from "./invariance.ts";
@@ -24,6 +25,7 @@ export interface HostSurroundings {
   readonly invariance: Invariance | undefined;
   readonly metrics: (() => VersionMetrics) | undefined;
   readonly onState: () => void;
+  readonly notice: ((line: string) => void) | undefined;
 }
 
 /** What a fleet needs. */
@@ -40,6 +42,8 @@ export interface FleetParts {
   readonly drainMs: number;
   /** How long a model may load before the next one begins to. Milliseconds. */
   readonly patienceMs?: number;
+  /** Told what an operator ought to know, a line each. Stays on this machine: it may name files. */
+  readonly notice?: ((line: string) => void) | undefined;
 }
 
 /** Longer than models of usual size take to load, warm up and be measured. */
@@ -386,10 +390,17 @@ export class Fleet {
       this.#put(slot, await this.#start(slot, model));
       slot.failed.delete(version);
     } catch (error) {
-      if (!slot.abort.signal.aborted) slot.failed.set(version, messageOf(error));
+      if (!slot.abort.signal.aborted) this.#failed(slot, version, error);
       this.#notify();
       throw error;
     }
+  }
+
+  /** The index goes over the network, without folders; the whole text stays here. */
+  #failed(slot: Slot, version: number, error: unknown): void {
+    const text = messageOf(error);
+    slot.failed.set(version, withoutFolders(text));
+    this.#parts.notice?.(`${slot.name} version ${version} is not served: ${text}`);
   }
 
   async #start(slot: Slot, model: ServedModel): Promise<VersionHost> {
@@ -397,9 +408,9 @@ export class Fleet {
     slot.counters.set(model.version, counters);
     const onState = (): void => this.#notify();
     const invariance = slot.invariance.get(model.digest);
-    const { metrics: all } = this.#parts;
+    const { metrics: all, notice } = this.#parts;
     const metrics = all && (() => all.version(this.keyOf(model)));
-    const host = this.#parts.host(model, { counters, invariance, metrics, onState });
+    const host = this.#parts.host(model, { counters, invariance, metrics, onState, notice });
     const { signal } = slot.abort;
     const stop = (): void => void host.stop();
     slot.loading.add(host);
@@ -409,6 +420,9 @@ export class Fleet {
       if (signal.aborted) {
         await host.stop();
         throw new SkipwayError("interrupted", `the load of ${model.name} was stopped`);
+      }
+      if (host.unprobed !== undefined) {
+        notice?.(`${model.name} version ${model.version}: ${host.unprobed}`);
       }
       if (host.invariance !== undefined) slot.invariance.set(model.digest, host.invariance);
       return host;
@@ -464,7 +478,9 @@ function rowsOf(slot: Slot): IndexRow[] {
   for (const [version, host] of slot.hosts) {
     const failed = slot.failed.get(version);
     const kept =
-      failed === undefined ? "" : `the last load failed, the one before serves: ${failed}`;
+      failed === undefined
+        ? (host.unprobed ?? "")
+        : `the last load failed, the one before serves: ${failed}`;
     if (host.ready) add(version, "READY", kept);
     else add(version, "UNAVAILABLE", host.reason ?? host.phase);
   }

@@ -101,6 +101,8 @@ export interface HostParts {
   /** Counts what its processes do; asked anew each time. */
   readonly metrics?: (() => VersionMetrics) | undefined;
   readonly onState?: () => void;
+  /** Told what an operator ought to know, a line each. Stays on this machine: it may name files. */
+  readonly notice?: ((line: string) => void) | undefined;
 }
 
 /** A process of a version. */

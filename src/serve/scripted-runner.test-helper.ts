@@ -14,8 +14,8 @@ export interface Script {
   gain: number;
   /** Loads hang, fail, or go well. */
   load: "well" | "hangs" | "fails";
-  /** Runs hang (a stopped process), fail, or go well after a while. */
-  run: "well" | "hangs" | "fails";
+  /** Runs hang (a stopped process), fail, refuse what they are given, or go well after a while. */
+  run: "well" | "hangs" | "fails" | "refuses";
   runMs: number;
 }
 
@@ -126,6 +126,7 @@ class Scripted implements ChildSession, ScriptedProcess {
       if (this.script.run !== "hangs") setTimeout(resolve, this.script.runMs);
     });
     await Promise.race([work, end]);
+    if (this.script.run === "refuses") throw refused();
     if (this.script.run === "fails") throw new SkipwayError("environment", "it always fails");
     options.onComputed?.(this.script.runMs);
     return members.map((one) => {
@@ -176,5 +177,13 @@ class Scripted implements ChildSession, ScriptedProcess {
 function closed(): SkipwayError {
   return SkipwayError.fromDiagnostics("environment", [
     diagnostic({ id: "runtime/closed", severity: "error", where: "session", text: "is closed" }),
+  ]);
+}
+
+/** As the runtime refuses inputs that do not fit its inner shapes. */
+function refused(): SkipwayError {
+  const found = { where: "run", text: "the inputs do not fit" };
+  return SkipwayError.fromDiagnostics("environment", [
+    diagnostic({ id: "runtime/failed", severity: "error", ...found }),
   ]);
 }
