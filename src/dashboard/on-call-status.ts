@@ -19,6 +19,7 @@ const BLAME: Readonly<Record<FailureReason, Blame>> = {
   deadline: "refused",
   memory: "refused",
   invalid: "client",
+  unauthorized: "client",
   canceled: "client",
 };
 

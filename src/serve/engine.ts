@@ -7,6 +7,7 @@ import { SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
 import { checkFeeds, checkFetches } from "../runtime/feeds.ts";
+import { datatypeOf } from "../wire/datatype.ts";
 import type {
   BatcherAction,
   BatcherEvent,
@@ -279,7 +280,10 @@ export class Engine {
     const waited = this.#clock.monotonicMs() - this.#downSinceMs;
     if (this.#closed || (down && waited > this.#patienceMs)) throw this.#unavailable();
     const { model } = this;
-    const faults = [...checkFeeds(model.inputs, inputs), ...checkFetches(model.outputs, outputs)];
+    const faults = [
+      ...checkFeeds(model.inputs, inputs, datatypeOf),
+      ...checkFetches(model.outputs, outputs),
+    ];
     if (faults.length > 0) throw requestErrorOf(SkipwayError.fromDiagnostics("input", faults));
   }
 

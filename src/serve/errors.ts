@@ -6,6 +6,8 @@ import { SkipwayError } from "../base/errors.ts";
 /** Why a request got no answer of the model: the label of the failure counters. */
 export type FailureReason =
   | "invalid"
+  /** No token, a wrong one, or one without the role. */
+  | "unauthorized"
   | "queue-full"
   | "process-died"
   | "not-ready"

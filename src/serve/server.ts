@@ -119,6 +119,11 @@ export class ModelServer {
       guard: this.guard,
       observer,
     });
+    // So that clients move on before the connections are closed under them (RFC 9112, 9.6).
+    this.app.addHook("onRequest", (_request, reply, done) => {
+      if (this.#draining) reply.header("connection", "close");
+      done();
+    });
     registerLogin(this.app, this.guard);
     this.#source = {
       version: options.version,

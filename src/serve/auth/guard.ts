@@ -62,7 +62,7 @@ export class Guard {
   async admit(knock: Knock): Promise<string> {
     const decision = decide(this.#reach, { ...knock, credentials: await this.#credentials(knock) });
     if ("actor" in decision) return decision.actor;
-    throw new RequestError(decision.status, "invalid", decision.text);
+    throw new RequestError(decision.status, "unauthorized", decision.text);
   }
 
   /**
