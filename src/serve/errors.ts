@@ -52,7 +52,10 @@ export function sentenceOf(diagnostics: readonly Diagnostic[]): string {
 }
 
 /** What a failure of the model's session means for the request. */
-export function requestErrorOf(error: unknown, signal?: Pick<EndSignal, "aborted" | "reason">): RequestError {
+export function requestErrorOf(
+  error: unknown,
+  signal?: Pick<EndSignal, "aborted" | "reason">,
+): RequestError {
   if (error instanceof RequestError) return error;
   if (signal?.aborted) {
     // Who gives up says why; a client that goes away says nothing.
