@@ -5,6 +5,7 @@ import type { ChildSession } from "../runtime/child-process.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import type { InputShapes } from "./admission/batch-axis.ts";
 import type { Refusal } from "./batcher/types.ts";
+import type { EndSignal } from "./end-signal.ts";
 import { CLIENT_CLOSED, RequestError } from "./errors.ts";
 import type { InferenceCall } from "./inference.ts";
 
@@ -65,7 +66,7 @@ export function withdrawal(): RequestError {
 }
 
 /** A client that went away, or what else ended the request, such as its deadline. */
-export function endedBy(signal: AbortSignal | undefined): RequestError {
+export function endedBy(signal: EndSignal | undefined): RequestError {
   const reason: unknown = signal?.reason;
   if (reason instanceof RequestError) return reason;
   return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
