@@ -413,7 +413,7 @@ export class Engine {
     this.#forget(running);
     const { counters, version } = this.#options;
     // The next batch goes out before the answers of this one are written.
-    if (slot !== undefined) this.#step({ kind: "finished", batch: running.batch, tookMs });
+    if (slot !== undefined) this.#step({ kind: "finished", batch: running.batch, tookMs: inferMs ?? tookMs });
     let requests = 0;
     for (const [i, one] of running.members.entries()) {
       if (!this.#pending.has(one.request.id)) continue;

@@ -83,7 +83,7 @@ describe("run times of a model", () => {
     const random = new Random(9);
     const draw = (): number => 10 * Math.exp(0.1 * random.normal());
     for (let i = 0; i < 3000; i++) times.record("a", 100, 4, draw());
-    const upper = times.predictor("a", 100).meanMs(4) * times.upperFactor;
+    const upper = times.predictor("a", 100).meanMs(4) * times.upperFactor + times.stallMs;
     let above = 0;
     for (let i = 0; i < 5000; i++) if (draw() > upper) above++;
     expect(above / 5000).toBeLessThan(0.012);
