@@ -1,8 +1,8 @@
 // Whether a request that comes can be answered in time, seen from the backlog, and without making those
 // late that were promised an answer before. What is accepted here is rarely refused later.
 
-import { doubtMs, withinHalf } from "./doubt.ts";
 import type { Demand } from "./demand.ts";
+import { doubtMs, withinHalf } from "./doubt.ts";
 import type { Bucket, Entry, Level, WaitingQueue } from "./queue.ts";
 import type { RunTimes } from "./run-times.ts";
 import type { Slots } from "./slots.ts";

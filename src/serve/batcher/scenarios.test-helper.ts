@@ -155,7 +155,10 @@ function capacity(scenario: Scenario): number {
 /** How many times as long a run takes on a busy machine, on average. */
 function slowdown({ world = {} }: Scenario): number {
   const stalls = world.stalls ?? [];
-  const stopped = stalls.reduce((sum, { perSecond, meanMs }) => sum + (perSecond * meanMs) / 1000, 0);
+  const stopped = stalls.reduce(
+    (sum, { perSecond, meanMs }) => sum + (perSecond * meanMs) / 1000,
+    0,
+  );
   return (1 + stopped) * Math.exp((world.noise ?? 0) ** 2 / 2);
 }
 

@@ -154,7 +154,8 @@ class Simulation {
     this.#world = world;
     this.#random = new Random(world.seed, 77);
     const slots = Array.from({ length: world.slots }, (_, i) => `p${i}`);
-    for (const id of slots) this.#processes.set(id, { handed: [], running: false, beganMs: 0, newsMs: 0 });
+    for (const id of slots)
+      this.#processes.set(id, { handed: [], running: false, beganMs: 0, newsMs: 0 });
     this.#agenda.put(0, { kind: "slots", slots });
     for (const { request, cancelMs } of traffic) {
       this.#agenda.put(request.arrivedMs, { kind: "arrive", request });
