@@ -14,8 +14,9 @@ interface Knot {
   count: number;
   /** Its first times: until there are enough of them their median counts, which one pause cannot move. */
   readonly first: number[];
-  /** Number of the bucket's run in which it was seen last. */
+  /** Number of the bucket's run in which it was seen last, and after how many more it is tried again. */
   seen: number;
+  retryAfter: number;
 }
 
 /** A mean follows its newest 32 runs: long enough to be smooth, short enough to follow a busy machine. */
@@ -23,7 +24,7 @@ const MEMORY_RUNS = 32;
 /** From here on a run counts at most twice and at least half of what was expected: a pause teaches little. */
 const TRUSTED_RUNS = 8;
 const OUTLIER = 2;
-/** A size not seen for so many runs of its bucket is tried again. */
+/** A size not seen for so many runs of its bucket is tried again, and then half as often each time: who runs in it may be late. */
 const FORGOTTEN_AFTER = 250;
 /** From here on a size can be called slow. One pause of the machine must not keep batches small. */
 const JUDGED_RUNS = 4;
@@ -95,7 +96,14 @@ export class Profile {
     const knot = this.#knots.find((one) => one.size === size);
     if (knot === undefined) {
       const times = { ms: tookMs, believedMs: tookMs, first: [tookMs] };
-      this.#knots.push({ size, rows, ...times, count: 1, seen: this.#runs });
+      this.#knots.push({
+        size,
+        rows,
+        ...times,
+        count: 1,
+        seen: this.#runs,
+        retryAfter: FORGOTTEN_AFTER,
+      });
       this.#knots.sort((a, b) => a.size - b.size);
       this.#believe();
       return undefined;
@@ -196,12 +204,12 @@ export class Profile {
     }
   }
 
-  /** Lets sizes that were not used for long be tried once more. Deadlines go by what was measured last. */
+  /** Lets sizes that were not used for long be tried once more. */
   #forget(): void {
-    const oldest = this.#runs - FORGOTTEN_AFTER;
     for (const knot of this.#knots) {
-      if (knot.seen >= oldest) continue;
+      if (this.#runs - knot.seen <= knot.retryAfter) continue;
       knot.seen = this.#runs;
+      knot.retryAfter *= 2;
       knot.count = Math.min(knot.count, JUDGED_RUNS - 1);
       knot.first.length = 0;
       knot.first.push(knot.ms);

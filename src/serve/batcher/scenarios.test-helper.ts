@@ -72,6 +72,7 @@ export type ScenarioName =
   | "overloadCliff"
   | "storm"
   | "rough"
+  | "roughLate"
   | "roughLight";
 
 /** All scenarios. Deadlines are in milliseconds; a run of a full batch takes 20. */
@@ -128,6 +129,13 @@ export const scenarios: Readonly<Record<ScenarioName, Scenario>> = {
     load: 2,
     runMs: flat,
     world: ROUGH,
+    plan: { deadline: () => 250 },
+  },
+  roughLate: {
+    name: "a busy machine and a busy server, deadline 250",
+    load: 2,
+    runMs: flat,
+    world: { ...ROUGH, lateNewsMs: 15 },
     plan: { deadline: () => 250 },
   },
   roughLight: {
