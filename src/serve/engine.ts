@@ -49,6 +49,8 @@ export class Engine {
   #downSinceMs: number;
   #downBecause: string | undefined;
   #closed = false;
+  /** The request that comes in this step. */
+  #entering: number | undefined;
   #withdrawals = 0;
   readonly #idle: (() => void)[] = [];
 
@@ -161,6 +163,7 @@ export class Engine {
       };
       call.observe?.phase("admit", fromMs, request.arrivedMs);
       const cancel = (): void => {
+        this.#tellWait(pending);
         // Also one that runs already: nobody waits for its answer any more.
         this.#fail(pending, endedBy(signal));
         this.#step({ kind: "cancel", id: request.id });
@@ -262,7 +265,9 @@ export class Engine {
       const form = { bucket: request.bucket, shapes: shapesOf(call), batchable };
       this.#forms.set(request.bucket, { form, users: 1 });
     }
+    this.#entering = request.id;
     this.#step({ kind: "arrive", request });
+    this.#entering = undefined;
   }
 
   #leave({ id, bucket }: BatchRequest): void {
@@ -338,7 +343,15 @@ export class Engine {
     const { bucket, rows } = pending.request;
     const known = refusal.reason === "memory-never" ? this.#forms.get(bucket) : undefined;
     const text = (known && this.#options.memory?.explain(known.form, rows)) ?? refusal.text;
+    // Who is refused at the door has not waited.
+    if (refusal.id !== this.#entering) this.#tellWait(pending);
     pending.reject(refusalOf({ ...refusal, text }));
+  }
+
+  /** How long a request waited that leaves without an answer: until it ran, or until now. */
+  #tellWait({ request: { arrivedMs }, startedMs, call }: Pending): void {
+    const untilMs = startedMs > arrivedMs ? startedMs : this.#clock.monotonicMs();
+    call.observe?.phase("queue", arrivedMs, untilMs);
   }
 
   #fail(pending: Pending, error: RequestError, batch?: number): void {
@@ -392,7 +405,8 @@ export class Engine {
     this.#forget(running);
     const { counters, version } = this.#options;
     // The next batch goes out before the answers of this one are written.
-    if (slot !== undefined) this.#step({ kind: "finished", batch: running.batch, tookMs });
+    if (slot !== undefined)
+      this.#step({ kind: "finished", batch: running.batch, tookMs: inferMs ?? tookMs });
     let requests = 0;
     for (const [i, one] of running.members.entries()) {
       if (!this.#pending.has(one.request.id)) continue;
