@@ -140,7 +140,8 @@ export type EventKind =
   | "restart"
   | "out-of-memory"
   | "split"
-  | "refused";
+  | "refused"
+  | "rollout";
 
 /** Something that happened: an event `event` of the stream. */
 export interface ServingEvent {

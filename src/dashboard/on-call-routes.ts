@@ -3,10 +3,11 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
+import type { RolloutNews } from "../rollout/record.ts";
 import { RequestError } from "../serve/errors.ts";
 import { endpoint } from "../serve/http/endpoint.ts";
 import { SECURITY_HEADERS } from "../serve/http/headers.ts";
-import type { ObjectivesStatus, OnCallDocument, ServingStatus } from "./api.ts";
+import type { ObjectivesStatus, OnCallDocument, ServingEvent, ServingStatus } from "./api.ts";
 import { type Look, OnCallRecord } from "./on-call.ts";
 import { POINTS_MAX, STEP_MS } from "./on-call-history.ts";
 
@@ -18,6 +19,8 @@ export interface OnCallSource {
   objectives(): Promise<ObjectivesStatus>;
   /** Calls back whenever the state of a version changes; gives a function that ends it. */
   onState(listener: () => void): () => void;
+  /** Calls back with what happens to rollouts, where there are any; gives a function that ends it. */
+  onNews?(listener: (news: RolloutNews) => void): () => void;
 }
 
 const TICK_MS = 1000;
@@ -34,10 +37,19 @@ export function registerOnCall(app: FastifyInstance, source: OnCallSource, clock
   };
   look();
   const unsubscribe = source.onState(look);
+  const silence = source.onNews?.((news) => {
+    const { cause, model, version, kind, text, atMs } = news;
+    const said = text === "" ? kind : `${kind}: ${text}`;
+    const change = { kind: "rollout", cause: cause ?? kind, model, version, text: said } as const;
+    streams.send(
+      `${eventText(record.tell(change, atMs))}event: rollout\ndata: ${JSON.stringify(news)}\n\n`,
+    );
+  });
   const timer = setInterval(look, TICK_MS).unref();
   app.addHook("preClose", async () => {
     clearInterval(timer);
     unsubscribe();
+    silence?.();
     streams.end();
   });
   endpoint(app, "GET", "/api/v1/on-call", async (): Promise<OnCallDocument> => {
@@ -60,10 +72,11 @@ export function registerOnCall(app: FastifyInstance, source: OnCallSource, clock
 
 /** Server-sent events (WHATWG HTML, section 9.2). The numbers last: a page draws once for both. */
 function textOf({ stats, events }: Look): string {
-  const parts = events.map(
-    (one) => `event: event\nid: ${one.id}\ndata: ${JSON.stringify(one)}\n\n`,
-  );
-  return `${parts.join("")}event: stats\ndata: ${JSON.stringify(stats)}\n\n`;
+  return `${events.map(eventText).join("")}event: stats\ndata: ${JSON.stringify(stats)}\n\n`;
+}
+
+function eventText(one: ServingEvent): string {
+  return `event: event\nid: ${one.id}\ndata: ${JSON.stringify(one)}\n\n`;
 }
 
 /** The streams that are open. */

@@ -58,6 +58,11 @@ export class OnCallRecord {
     return { stats: { ...status, atMs, kept }, events };
   }
 
+  /** Takes what another part of the server tells by itself. */
+  tell(change: Change, atMs: number): ServingEvent {
+    return this.#keep(change, atMs);
+  }
+
   #count(before: ServingStatus, after: ServingStatus, atMs: number): void {
     for (const { status, reason, count } of refusedBetween(before, after)) {
       const key = `${keyOf(status)} ${reason}`;

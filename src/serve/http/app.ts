@@ -132,6 +132,11 @@ function refuseStrange(request: IncomingMessage): void {
 
 const actors = new WeakMap<FastifyRequest, string>();
 
+/** Under which name a request was let in. */
+export function actorOf(request: FastifyRequest): string {
+  return actors.get(request) ?? "unknown";
+}
+
 function letIn(guard: Guard, request: FastifyRequest, done: (error?: Error) => void): void {
   const { headers, method } = request;
   const role = roleOf(request);
@@ -185,7 +190,7 @@ function writeDown(app: FastifyInstance, guard: Guard): void {
     const [path = ""] = request.url.split("?", 1);
     const { statusCode } = reply;
     const record = {
-      actor: actors.get(request) ?? "unknown",
+      actor: actorOf(request),
       action: `${request.method} ${path}`,
       result: String(statusCode),
       details: { peer: request.socket.remoteAddress ?? "", request: request.id },

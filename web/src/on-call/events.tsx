@@ -11,6 +11,7 @@ const SIGNS: Readonly<Record<EventKind, string>> = {
   "out-of-memory": "▲",
   split: "⇄",
   refused: "✕",
+  rollout: "◈",
 };
 const ALARMING: ReadonlySet<EventKind> = new Set(["restart", "out-of-memory", "refused"]);
 
