@@ -3,12 +3,21 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
+import type { RolloutStatus } from "../rollout/document.ts";
 import { RequestError } from "../serve/errors.ts";
 import { endpoint } from "../serve/http/endpoint.ts";
 import { SECURITY_HEADERS } from "../serve/http/headers.ts";
 import type { ObjectivesStatus, OnCallDocument, ServingStatus } from "./api.ts";
-import { type Look, OnCallRecord } from "./on-call.ts";
+import { type Look, OnCallRecord, type OutsideEvent } from "./on-call.ts";
 import { POINTS_MAX, STEP_MS } from "./on-call-history.ts";
+
+/** Rollouts, as far as pages are told of them. */
+export interface RolloutsSource {
+  /** Those that are under way, and the last one of each model. */
+  now(): readonly RolloutStatus[];
+  /** Calls back with whatever happens to one, at once; gives a function that ends it. */
+  onEvent(listener: (event: OutsideEvent) => void): () => void;
+}
 
 /** Where the numbers come from. */
 export interface OnCallSource {
@@ -18,6 +27,8 @@ export interface OnCallSource {
   objectives(): Promise<ObjectivesStatus>;
   /** Calls back whenever the state of a version changes; gives a function that ends it. */
   onState(listener: () => void): () => void;
+  /** undefined: there are none. */
+  readonly rollouts?: RolloutsSource;
 }
 
 const TICK_MS = 1000;
@@ -27,17 +38,35 @@ const STREAMS_MAX = 64;
 export function registerOnCall(app: FastifyInstance, source: OnCallSource, clock: Clock): void {
   const record = new OnCallRecord();
   const streams = new Streams();
+  const { rollouts } = source;
+  let told: OutsideEvent[] = [];
+  let soon: NodeJS.Immediate | undefined;
   const look = (): Look => {
-    const seen = record.look(source.status(), clock.nowMs());
+    const events = told;
+    told = [];
+    const seen = record.look(source.status(), clock.nowMs(), {
+      rollouts: rollouts?.now() ?? [],
+      events,
+    });
     streams.send(textOf(seen));
     return seen;
   };
   look();
   const unsubscribe = source.onState(look);
+  const unsubscribeEvents = rollouts?.onEvent((event) => {
+    told.push(event);
+    // After what is being decided: who decides does not wait for pages, and events of one moment are one message.
+    soon ??= setImmediate(() => {
+      soon = undefined;
+      look();
+    });
+  });
   const timer = setInterval(look, TICK_MS).unref();
   app.addHook("preClose", async () => {
     clearInterval(timer);
+    clearImmediate(soon);
     unsubscribe();
+    unsubscribeEvents?.();
     streams.end();
   });
   endpoint(app, "GET", "/api/v1/on-call", async (): Promise<OnCallDocument> => {

@@ -22,7 +22,8 @@ export interface RolloutStatus {
   readonly frozen: boolean;
   /** The proof is there, and a person has to promote. */
   readonly waiting: boolean;
-  readonly verdict: Verdict;
+  /** null: the judge was not asked yet. */
+  readonly verdict: Verdict | null;
   /** A request that takes longer is a slow one. */
   readonly threshold: { readonly ms: number; readonly source: string };
   /** Why it ended, or who stopped it for now. */

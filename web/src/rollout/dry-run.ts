@@ -1,0 +1,39 @@
+// Asking the server what an act on a rollout would do.
+
+import type { RolloutDryRun, RolloutStatus } from "../../../src/rollout/document.ts";
+import { type ActView, actPlan } from "./acts.ts";
+
+/** What the server says. */
+export type Answer =
+  | { readonly kind: "known"; readonly forecast: RolloutDryRun }
+  /** It would not do it. */
+  | { readonly kind: "refused"; readonly text: string }
+  /** It did not answer in time. */
+  | { readonly kind: "unknown"; readonly text: string };
+
+/** Whoever wants to take a version back does not wait for longer. */
+const WAIT_MS = 3000;
+
+/** Asks. */
+export async function dryRun(rollout: RolloutStatus, view: ActView): Promise<Answer> {
+  const { method, path } = actPlan(rollout, view, "");
+  try {
+    const response = await fetch(path, {
+      method,
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ dryRun: true }),
+      signal: AbortSignal.timeout(WAIT_MS),
+    });
+    return answerOf(response.status, await response.json().catch(() => ({})));
+  } catch {
+    return { kind: "unknown", text: "the server does not answer" };
+  }
+}
+
+/** The answer in a response: the server's own documents, of types that it shares with this page. */
+export function answerOf(status: number, document: unknown): Answer {
+  if (status < 400) return { kind: "known", forecast: document as RolloutDryRun };
+  const { error } = document as { readonly error?: string };
+  const text = error ?? `the server answers ${status}`;
+  return { kind: status >= 500 ? "unknown" : "refused", text };
+}
