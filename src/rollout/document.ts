@@ -1,7 +1,7 @@
 // The documents of a rollout, as /api/v1 gives them to pages, commands and other programs.
 
 import type { PathPoint, Verdict } from "./judge/types.ts";
-import type { Act, Notice, Reason, RolloutPhase } from "./state.ts";
+import type { Notice, Reason, RolloutPhase } from "./state.ts";
 
 /** What is known of a rollout now: small enough to be told each second. */
 export interface RolloutStatus {
@@ -47,14 +47,4 @@ export interface RolloutDocument extends RolloutStatus {
   readonly path: readonly PathPoint[];
   /** The oldest first. */
   readonly events: readonly RolloutNews[];
-}
-
-/** What an act would do: the answer to one that is asked with `dryRun`. */
-export interface RolloutDryRun {
-  readonly act: Act;
-  readonly phase: RolloutPhase;
-  /** Of the candidate, afterwards. */
-  readonly share: number;
-  /** What will happen, in words. */
-  readonly text: string;
 }

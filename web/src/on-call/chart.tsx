@@ -175,6 +175,8 @@ function drawOver(plot: uPlot, { objective, marks = [], small = false }: ChartPr
   ctx.fillStyle = colourOf("--ink");
   ctx.setLineDash([2, 2].map((one) => one * devicePixelRatio));
   ctx.font = `${10 * devicePixelRatio}px ui-sans-serif, system-ui, sans-serif`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "alphabetic";
   let labelledX = Number.POSITIVE_INFINITY;
   // The newest first: of some at one place that one has its letter.
   for (const { atMs, letter } of marks) {
@@ -202,6 +204,7 @@ function drawNames(plot: uPlot, { lines, floor = 0 }: ChartProps): void {
   );
   ctx.save();
   ctx.font = `${11 * devicePixelRatio}px ui-sans-serif, system-ui, sans-serif`;
+  ctx.textAlign = "left";
   ctx.textBaseline = "middle";
   for (const [i, { name, colour }] of ends.entries()) {
     ctx.fillStyle = colourOf(colour);

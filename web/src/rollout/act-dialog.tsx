@@ -1,12 +1,12 @@
 // The question before an act on a rollout: first what the server says would happen, then the act itself.
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { RolloutDryRun, RolloutStatus } from "../../../src/rollout/document.ts";
-import { percentText } from "../format.ts";
+import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import type { Plan } from "../on-call/acts.ts";
 import { Dialog } from "../on-call/dialogs.tsx";
 import { type ActView, actPlan } from "./acts.ts";
 import { type Answer, dryRun } from "./dry-run.ts";
+import { effectTexts, meaningOf } from "./forecast.ts";
 
 /** The dialog. */
 export function ActDialog(props: {
@@ -37,7 +37,8 @@ export function ActDialog(props: {
           if (mayBeDone(answer)) perform(plan);
         }}
       >
-        <Told answer={answer} rollout={rollout} />
+        <p>{meaningOf(view.act, rollout)}</p>
+        <Told answer={answer} />
         <p class="note">
           <code>
             {plan.method} {plan.path}
@@ -83,7 +84,7 @@ function Go({ label, ready }: { label: string; ready: boolean }) {
   );
 }
 
-function Told({ answer, rollout }: { answer: Answer | undefined; rollout: RolloutStatus }) {
+function Told({ answer }: { answer: Answer | undefined }) {
   return (
     <div role="status" data-testid="dry-run">
       {answer === undefined && <p>◔ Asking the server what will happen…</p>}
@@ -91,21 +92,16 @@ function Told({ answer, rollout }: { answer: Answer | undefined; rollout: Rollou
       {answer?.kind === "unknown" && (
         <p class="outcome bad">▲ What will happen is not known: {answer.text}</p>
       )}
-      {answer?.kind === "known" && <Forecast forecast={answer.forecast} rollout={rollout} />}
-    </div>
-  );
-}
-
-function Forecast({ forecast, rollout }: { forecast: RolloutDryRun; rollout: RolloutStatus }) {
-  const { text, share } = forecast;
-  return (
-    <>
-      <p>{text}</p>
-      {share !== rollout.share && (
-        <p class="note">
-          Share of version {rollout.to}: {percentText(rollout.share)} → {percentText(share)}
-        </p>
+      {answer?.kind === "known" && (
+        <>
+          <p>At once, as the server foresees it:</p>
+          <ul>
+            {effectTexts(answer.effects).map((text) => (
+              <li key={text}>{text}</li>
+            ))}
+          </ul>
+        </>
       )}
-    </>
+    </div>
   );
 }

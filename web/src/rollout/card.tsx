@@ -51,11 +51,11 @@ export function Card(props: CardProps) {
       <Ramp rollout={rollout} />
       <p class="verdict" aria-live="polite">
         <Badge word={verdictWord(rollout)} /> <b>{verdictOf(rollout).text}</b>
-        {needed !== "" && <span> Needs {needed}.</span>}
+        {needed !== "" && <span> · needs {needed}</span>}
         {reason !== null && (
           <span>
             {" "}
-            {reason.text} <small>({[reason.cause, reason.actor].join(", ")})</small>
+            · {reason.text} <small>({[reason.cause, reason.actor].join(", ")})</small>
           </span>
         )}
       </p>

@@ -15,7 +15,7 @@ export function Comparison(props: { rollout: RolloutStatus; status: ServingStatu
         </caption>
         <thead>
           <tr>
-            <th scope="col">comparison</th>
+            <th scope="col">side by side</th>
             <th scope="col" class="number">
               version {rollout.from}, stable
             </th>

@@ -1,11 +1,12 @@
 // Asking the server what an act on a rollout would do.
 
-import type { RolloutDryRun, RolloutStatus } from "../../../src/rollout/document.ts";
+import type { RolloutStatus } from "../../../src/rollout/document.ts";
+import type { RolloutEffect } from "../../../src/rollout/state.ts";
 import { type ActView, actPlan } from "./acts.ts";
 
 /** What the server says. */
 export type Answer =
-  | { readonly kind: "known"; readonly forecast: RolloutDryRun }
+  | { readonly kind: "known"; readonly effects: readonly RolloutEffect[] }
   /** It would not do it. */
   | { readonly kind: "refused"; readonly text: string }
   /** It did not answer in time. */
@@ -30,10 +31,14 @@ export async function dryRun(rollout: RolloutStatus, view: ActView): Promise<Ans
   }
 }
 
-/** The answer in a response: the server's own documents, of types that it shares with this page. */
+/** The answer in a response. */
 export function answerOf(status: number, document: unknown): Answer {
-  if (status < 400) return { kind: "known", forecast: document as RolloutDryRun };
-  const { error } = document as { readonly error?: string };
+  // The server's own document.
+  const { error, effects } = document as {
+    readonly error?: string;
+    readonly effects?: readonly RolloutEffect[];
+  };
+  if (status < 400 && effects !== undefined) return { kind: "known", effects };
   const text = error ?? `the server answers ${status}`;
-  return { kind: status >= 500 ? "unknown" : "refused", text };
+  return { kind: status < 400 || status >= 500 ? "unknown" : "refused", text };
 }

@@ -57,11 +57,16 @@ function Gate({ view }: { view: GateView }) {
           <span class="fill" style={{ width: `${100 * way}%` }} />
         </span>
         <small class="line">
-          {evidence}, {Math.round(100 * way)} %{stratum !== undefined && <>; worst in {stratum}</>}
+          {evidence}, {Math.round(100 * way)} %
         </small>
+        {stratum !== undefined && <small class="line">worst in {stratum}</small>}
       </td>
-      <td class="number">{stable}</td>
-      <td class="number">{candidate}</td>
+      <td class="number" data-name="stable">
+        {stable}
+      </td>
+      <td class="number" data-name="candidate">
+        {candidate}
+      </td>
       <td>
         <Ratio ratio={ratio} />
       </td>
@@ -81,7 +86,7 @@ function Ratio({ ratio }: { ratio: RatioView }) {
         {ratio.at !== null && <span class="value" style={{ left: at(ratio.at) }} />}
       </span>
       <small class="line">
-        {ratio.text}, {ratio.over ? "not yet" : "is"} under ×{ratio.allowedText}
+        {ratio.text}, {ratio.over ? "not under" : "under"} ×{ratio.allowedText}
       </small>
     </>
   );

@@ -51,12 +51,15 @@ function seenAt(status: RolloutStatus, atMs: number): number {
   return hasEnded(status) ? status.updatedMs : atMs;
 }
 
-/** Which cards are shown: whatever is under way or ended a moment ago, and what was chosen. */
+/** Which cards are shown: whatever is under way or ended a moment ago, and what was chosen; in this order. */
 export function shown(known: Known, chosen: string | undefined, nowMs: number): KnownRollout[] {
   return [...known.values()]
     .filter(({ status }) => {
       if (status.id === chosen || !hasEnded(status)) return true;
       return nowMs - status.updatedMs < SHOWN_MS;
     })
-    .sort((a, b) => b.status.startedMs - a.status.startedMs);
+    .sort(({ status: a }, { status: b }) => {
+      const ended = Number(hasEnded(a)) - Number(hasEnded(b));
+      return ended === 0 ? b.startedMs - a.startedMs : ended;
+    });
 }

@@ -16,6 +16,7 @@ import { actOf, actPlan, actsOf, rolloutOf } from "./acts.ts";
 import { compare } from "./compare.ts";
 import { answerOf } from "./dry-run.ts";
 import { evidenceLines, withVerdict } from "./evidence.ts";
+import { effectTexts } from "./forecast.ts";
 import { shown, withDocument, withStatus } from "./known.ts";
 import {
   durationText,
@@ -273,7 +274,29 @@ describe("acts", () => {
       text: "it has ended",
     });
     expect(answerOf(500, {})).toEqual({ kind: "unknown", text: "the server answers 500" });
-    expect(answerOf(200, { text: "all" }).kind).toBe("known");
+    expect(answerOf(200, { effects: [] }).kind).toBe("known");
+    expect(answerOf(200, "<html>").kind).toBe("unknown");
+  });
+});
+
+describe("a dry run", () => {
+  test("is told as the server foresees it, in its order", () => {
+    const notice = { kind: "aborted", cause: "operator", text: "enough", actor: "she" } as const;
+    const texts = effectTexts([
+      { kind: "split", split: { stable: 1, share: 0 } },
+      { kind: "split", split: { stable: 1, candidate: 2, share: 0.05, shadow: 2 } },
+      { kind: "notice", notice },
+      { kind: "alias", version: 1 },
+      { kind: "certify", decision: "rollback" },
+    ]);
+    expect(texts).toEqual([
+      "all requests go to version 1",
+      "5 % of the requests go to version 2, 95 % to version 1, copies to version 2",
+      "event aborted: enough",
+      "the alias is moved to version 1",
+      "the evidence so far is kept as the certificate of this decision",
+    ]);
+    expect(effectTexts([])).toEqual(["nothing changes at once"]);
   });
 });
 
