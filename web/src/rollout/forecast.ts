@@ -19,25 +19,26 @@ export function meaningOf(act: Act, { from, to }: Pick<RolloutStatus, "from" | "
 
 /** What would be done at once, in the order of the server. */
 export function effectTexts(effects: readonly RolloutEffect[]): readonly string[] {
-  const texts = effects.flatMap((effect): string[] => {
-    switch (effect.kind) {
-      case "split":
-        return [splitText(effect.split)];
-      case "alias":
-        return [`the alias is moved to version ${effect.version}`];
-      case "load":
-        return ["both versions are loaded"];
-      case "notice":
-        return [`event ${effect.notice.kind}: ${effect.notice.text}`];
-      case "certify":
-        return ["the evidence so far is kept as the certificate of this decision"];
-      case "release":
-        return ["the rollout is over, and the split may be set by hand again"];
-      case "refused":
-        return [`refused: ${effect.text}`];
-    }
-  });
-  return texts.length === 0 ? ["nothing changes at once"] : texts;
+  return effects.length === 0 ? ["nothing changes at once"] : effects.map(effectText);
+}
+
+function effectText(effect: RolloutEffect): string {
+  switch (effect.kind) {
+    case "split":
+      return splitText(effect.split);
+    case "alias":
+      return `the alias is moved to version ${effect.version}`;
+    case "load":
+      return "both versions are loaded";
+    case "notice":
+      return `event ${effect.notice.kind}: ${effect.notice.text}`;
+    case "certify":
+      return "the evidence so far is kept as the certificate of this decision";
+    case "release":
+      return "the rollout is over, and the split may be set by hand again";
+    case "refused":
+      return `refused: ${effect.text}`;
+  }
 }
 
 function splitText({
