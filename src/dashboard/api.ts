@@ -113,6 +113,8 @@ export interface SplitStatus {
   readonly shadow: number | null;
   /** Set by hand: an alias that moves does not undo it. */
   readonly byHand: boolean;
+  /** Who wrote it last. */
+  readonly owner: "source" | "hand" | "rollout";
 }
 
 /** Everything that is served, as it is now. */

@@ -77,12 +77,14 @@ function reloads(was: VersionStatus, now: VersionStatus): Change[] {
   return [of(now, "load", "reload", `loaded again: process ${now.pid} took over from ${was.pid}`)];
 }
 
+const SPLIT_CAUSES = { hand: "by-hand", source: "alias", rollout: "rollout" } as const;
+
 function splitChanges(before: readonly SplitStatus[], after: readonly SplitStatus[]): Change[] {
   const known = new Map(before.map((one) => [one.model, one]));
   return after.flatMap((now) => {
     const was = known.get(now.model);
     if (was === undefined || splitText(was) === splitText(now)) return [];
-    const cause = now.byHand ? "by-hand" : "alias";
+    const cause = SPLIT_CAUSES[now.owner];
     const about = { kind: "split", model: now.model, version: null, cause } as const;
     return [{ ...about, text: `${splitText(was)} → ${splitText(now)}` }];
   });

@@ -140,7 +140,7 @@ describe("what a page begins with", () => {
     expect(stable?.batches).toEqual({ runs: 1, rows: 1 });
     expect(stable?.latency).toMatchObject({ n: 1, p50Ms: null, p99Ms: null });
     expect(status.splits).toEqual([
-      { model: "m", stable: 2, candidate: 1, share: 0.25, shadow: 1, byHand: true },
+      { model: "m", stable: 2, candidate: 1, share: 0.25, shadow: 1, byHand: true, owner: "hand" },
     ]);
   });
 

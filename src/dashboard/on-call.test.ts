@@ -59,11 +59,18 @@ describe("what happened between two looks", () => {
   });
 
   test("versions that come and go, the split, and the server itself", () => {
-    const split = { model: "net", candidate: null, share: 0, shadow: null, byHand: false };
+    const split = {
+      model: "net",
+      candidate: null,
+      share: 0,
+      shadow: null,
+      byHand: false,
+      owner: "source",
+    } as const;
     const before = fakeStatus([fakeVersion()], { splits: [{ ...split, stable: 1 }] });
     const after = fakeStatus([fakeVersion({ version: 2 })], {
       server: { ready: false, draining: true },
-      splits: [{ ...split, stable: 1, candidate: 2, share: 0.05, byHand: true }],
+      splits: [{ ...split, stable: 1, candidate: 2, share: 0.05, byHand: true, owner: "hand" }],
     });
     expect(
       changesBetween(before, after).map(({ kind, version, text }) => [kind, version, text]),

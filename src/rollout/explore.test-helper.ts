@@ -154,6 +154,10 @@ function movesFrom(moment: Moment, bounds: Bounds): Move[] {
     add("alias moved, not told", { ...ended, moved: false }, { alias: moving });
     add("alias moved, killed", killed, { alias: moving });
   }
+  // What a server told that is no more, or an answer that comes twice.
+  if (moving !== now.to) {
+    add("a late answer", { kind: "alias", version: now.to, moved: true, text: "" });
+  }
   const next = begun + 2;
   if (begun < bounds.rollouts && startRefusal(now, alias, next) === undefined) {
     moves.push({ name: "the next one", atMs: 0, begins: begin(alias, next) });

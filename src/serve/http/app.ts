@@ -16,7 +16,7 @@ import { BodyReader } from "./body.ts";
 import { roleOf } from "./endpoint.ts";
 import { SECURITY_HEADERS } from "./headers.ts";
 import { answerClientError, HTTP_TIMES, type HttpTimes, nodeServer } from "./node-server.ts";
-import { countReceived, noteFailure, observeRequests } from "./observed.ts";
+import { countReceived, noteFailure, observeRequests, watchOf } from "./observed.ts";
 import { httpFault } from "./strict.ts";
 import type { Certificates } from "./tls.ts";
 
@@ -147,6 +147,8 @@ async function letIn(guard: Guard, request: FastifyRequest): Promise<void> {
     },
   });
   actors.set(request, actor);
+  const watch = watchOf(request);
+  if (watch !== undefined) watch.tenant = actor;
 }
 
 function isSecure(request: FastifyRequest): boolean {

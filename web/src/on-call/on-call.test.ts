@@ -200,7 +200,8 @@ describe("acts", () => {
       share: 0.07,
       shadow: null,
       byHand: true,
-    };
+      owner: "hand",
+    } as const;
     const form = splitForm(split, fakeVersion());
     expect(form).toEqual({ stable: "1", candidate: "2", percent: "7", shadow: "" });
     expect(splitPlan("net", { ...form, percent: "12.5" }).body).toEqual({
