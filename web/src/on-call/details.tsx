@@ -175,11 +175,13 @@ function Facts({ row, objectives, split }: DetailsProps) {
   );
 }
 
-function splitText({ stable, candidate, share, shadow, byHand }: SplitStatus): string {
+const OWNERS = { source: "", hand: ", set by hand", rollout: ", set by a rollout" } as const;
+
+function splitText({ stable, candidate, share, shadow, owner }: SplitStatus): string {
   const parts = [`${shareText(1 - share)} version ${stable}`];
   if (candidate !== null) parts.push(`${shareText(share)} version ${candidate}`);
   if (shadow !== null) parts.push(`copies to version ${shadow}`);
-  return `${parts.join(", ")}${byHand ? ", set by hand" : ""}`;
+  return `${parts.join(", ")}${OWNERS[owner]}`;
 }
 
 function Fact({ name, children }: { name: string; children: ComponentChildren }) {

@@ -51,14 +51,14 @@ function Filter({ all, filter }: { all: readonly ServingEvent[]; filter: EventFi
   return (
     <p class="filter">
       <Choice
-        name="Model"
+        name="Model of events"
         all="all models"
         values={[...models].sort()}
         chosen={filter.model}
         choose={(model) => choose({ model })}
       />
       <Choice
-        name="Kind"
+        name="Kind of events"
         all="all kinds"
         values={kindChoices(all, filter.kind)}
         chosen={filter.kind}
@@ -77,20 +77,18 @@ function Choice(props: {
 }) {
   const { name, all, values, chosen } = props;
   return (
-    <label>
-      <span class="hidden">{name}</span>
-      <select
-        value={chosen ?? ""}
-        onChange={({ currentTarget }) => props.choose(currentTarget.value || undefined)}
-      >
-        <option value="">{all}</option>
-        {values.map((one) => (
-          <option key={one} value={one}>
-            {one}
-          </option>
-        ))}
-      </select>
-    </label>
+    <select
+      aria-label={name}
+      value={chosen ?? ""}
+      onChange={({ currentTarget }) => props.choose(currentTarget.value || undefined)}
+    >
+      <option value="">{all}</option>
+      {values.map((one) => (
+        <option key={one} value={one}>
+          {one}
+        </option>
+      ))}
+    </select>
   );
 }
 
