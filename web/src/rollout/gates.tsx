@@ -40,7 +40,7 @@ export function Gates({ rollout }: { rollout: RolloutStatus }) {
 }
 
 function Gate({ view }: { view: GateView }) {
-  const { name, word, way, evidence, stable, candidate, ratio, stratum } = view;
+  const { name, word, way, evidence, stable, candidate, ratio, stratum, lacks } = view;
   return (
     <tr>
       <th scope="row">
@@ -48,6 +48,7 @@ function Gate({ view }: { view: GateView }) {
         <span class={`state ${word.tone}`}>
           <span aria-hidden="true">{word.sign}</span> {word.text}
         </span>
+        {lacks !== "" && <small class="line">{lacks}</small>}
       </th>
       <td>
         <meter class="hidden" aria-label={`Evidence of gate ${name}`} min={0} max={1} value={way}>

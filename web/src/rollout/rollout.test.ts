@@ -88,6 +88,14 @@ describe("what a card says", () => {
     expect(words.map(({ text }) => text)).toEqual(["PASS", "REGRESS", "UNDERPOWERED"]);
   });
 
+  test("a gate says what it lacks, and whether it has to pass at all", () => {
+    const lacks = (change: Partial<GateReading>) =>
+      gatesOf(judged({ gates: [fakeGate("wrong", change)] }))[0]?.lacks;
+    expect(lacks({ needed: 1200 })).toBe("needs 1,200 more");
+    expect(lacks({ needed: null, required: false })).toBe("may be open, never sure at these rates");
+    expect(lacks({ needed: 5, verdict: "pass" })).toBe("");
+  });
+
   test("any reading: places stay on their scale and in order, and over is what reaches the allowed", () => {
     const positive = fc.double({ min: 1e-6, max: 1e6, noNaN: true });
     const reading = fc

@@ -32,6 +32,8 @@ export interface GateView {
   readonly stable: string;
   readonly ratio: RatioView;
   readonly stratum: string | undefined;
+  /** What it lacks to pass, and whether it has to. */
+  readonly lacks: string;
 }
 
 /** A ratio with its interval on a logarithmic scale, places from 0 to 1; null where nothing is known. */
@@ -134,7 +136,18 @@ export function gatesOf(status: Pick<RolloutStatus, "verdict">): readonly GateVi
     stable: countsText(one.stable),
     ratio: ratioView(one),
     stratum: one.stratum,
+    lacks: lacksOf(one),
   }));
+}
+
+function lacksOf({ verdict, needed, required }: GateReading): string {
+  const lacks: string[] = [];
+  if (required === false) lacks.push("may be open");
+  if (verdict === "underpowered" && needed === null) lacks.push("never sure at these rates");
+  if (verdict === "underpowered" && typeof needed === "number" && needed > 0) {
+    lacks.push(`needs ${countText(needed)} more`);
+  }
+  return lacks.join(", ");
 }
 
 const WORDS = { pass: "PASS", regress: "REGRESS", underpowered: "UNDERPOWERED" } as const;
