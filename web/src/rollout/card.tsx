@@ -49,8 +49,12 @@ export function Card(props: CardProps) {
         )}
       </h2>
       <Ramp rollout={rollout} />
-      <p class="verdict" aria-live="polite">
-        <Badge word={verdictWord(rollout)} /> <b>{verdictOf(rollout).text}</b>
+      <p class="verdict">
+        {/* The word alone is read out when it changes: the rest changes each second. */}
+        <span aria-live="polite">
+          <Badge word={verdictWord(rollout)} />
+        </span>{" "}
+        <b>{verdictOf(rollout).text}</b>
         {needed !== "" && <span> · needs {needed}</span>}
         {reason !== null && (
           <span>
