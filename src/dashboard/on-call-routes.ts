@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
 import type { RolloutStatus } from "../rollout/document.ts";
+import type { RolloutNews } from "../rollout/record.ts";
 import { RequestError } from "../serve/errors.ts";
 import { endpoint } from "../serve/http/endpoint.ts";
 import { SECURITY_HEADERS } from "../serve/http/headers.ts";
@@ -16,7 +17,7 @@ export interface RolloutsSource {
   /** Those that are under way, and the last one of each model. */
   now(): readonly RolloutStatus[];
   /** Calls back with whatever happens to one, at once; gives a function that ends it. */
-  onEvent(listener: (event: OutsideEvent) => void): () => void;
+  onNews(listener: (news: RolloutNews) => void): () => void;
 }
 
 /** Where the numbers come from. */
@@ -39,22 +40,22 @@ export function registerOnCall(app: FastifyInstance, source: OnCallSource, clock
   const record = new OnCallRecord();
   const streams = new Streams();
   const { rollouts } = source;
-  let told: OutsideEvent[] = [];
+  let told: RolloutNews[] = [];
   let soon: NodeJS.Immediate | undefined;
   const look = (): Look => {
-    const events = told;
+    const news = told;
     told = [];
     const seen = record.look(source.status(), clock.nowMs(), {
       rollouts: rollouts?.now() ?? [],
-      events,
+      events: news.map(eventOf),
     });
-    streams.send(textOf(seen));
+    streams.send(textOf(seen, news));
     return seen;
   };
   look();
   const unsubscribe = source.onState(look);
-  const unsubscribeEvents = rollouts?.onEvent((event) => {
-    told.push(event);
+  const unsubscribeNews = rollouts?.onNews((news) => {
+    told.push(news);
     // After what is being decided: who decides does not wait for pages, and events of one moment are one message.
     soon ??= setImmediate(() => {
       soon = undefined;
@@ -66,7 +67,7 @@ export function registerOnCall(app: FastifyInstance, source: OnCallSource, clock
     clearInterval(timer);
     clearImmediate(soon);
     unsubscribe();
-    unsubscribeEvents?.();
+    unsubscribeNews?.();
     streams.end();
   });
   endpoint(app, "GET", "/api/v1/on-call", async (): Promise<OnCallDocument> => {
@@ -87,11 +88,21 @@ export function registerOnCall(app: FastifyInstance, source: OnCallSource, clock
   });
 }
 
-/** Server-sent events (WHATWG HTML, section 9.2). The numbers last: a page draws once for both. */
-function textOf({ stats, events }: Look): string {
-  const parts = events.map(
-    (one) => `event: event\nid: ${one.id}\ndata: ${JSON.stringify(one)}\n\n`,
-  );
+/** What a rollout tells, as an event among the others. */
+function eventOf(news: RolloutNews): OutsideEvent {
+  const { id: eventId, atMs, kind, cause, model, version, text, rollout, nodePool } = news;
+  return { atMs, kind, cause, model, version, text, rollout, eventId, nodePool };
+}
+
+/**
+ * Server-sent events (WHATWG HTML, section 9.2): what happened, the same of rollouts once more and whole, as webhooks
+ * have it, and the numbers. They are the last: a page draws once for all.
+ */
+function textOf({ stats, events }: Look, news: readonly RolloutNews[]): string {
+  const parts = [
+    ...events.map((one) => `event: event\nid: ${one.id}\ndata: ${JSON.stringify(one)}\n\n`),
+    ...news.map((one) => `event: rollout\ndata: ${JSON.stringify(one)}\n\n`),
+  ];
   return `${parts.join("")}event: stats\ndata: ${JSON.stringify(stats)}\n\n`;
 }
 

@@ -4,11 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { fakeRollout } from "../rollout/document.test-helper.ts";
+import type { RolloutNews } from "../rollout/record.ts";
 import { ScriptedRunner } from "../serve/scripted-runner.test-helper.ts";
 import { ModelServer } from "../serve/server.ts";
 import type { OnCallDocument, ServingEvent } from "./api.ts";
 import { readObjectives } from "./objectives.ts";
-import type { OutsideEvent } from "./on-call.ts";
 import { servingStatus } from "./on-call-status.ts";
 import { registerDashboard } from "./routes.ts";
 
@@ -19,7 +19,7 @@ let runner: ScriptedRunner;
 let server: ModelServer;
 let at = "";
 const rollout = fakeRollout();
-let tell: (event: OutsideEvent) => void = () => {};
+let tell: (news: RolloutNews) => void = () => {};
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "skipway-on-call-"));
@@ -33,7 +33,7 @@ beforeEach(async () => {
     onState: (listener) => server.onState(listener),
     rollouts: {
       now: () => [rollout],
-      onEvent: (listener) => {
+      onNews: (listener) => {
         tell = listener;
         return () => {};
       },
@@ -108,10 +108,15 @@ describe("what a page begins with", () => {
   test("rollouts; and what happens to them comes over the stream, once, all of a moment together", async () => {
     expect((await document()).status.rollouts).toEqual([rollout]);
     const stream = await follow();
-    const told = { atMs: 5, model: "m", version: 2, cause: "slow", text: "taken back" };
-    for (const kind of ["verdict", "rolled-back"] as const) tell({ ...told, kind, rollout: "r1" });
+    const told = {
+      ...{ atMs: 5, model: "m", version: 2, stable: 1, cause: "slow", text: "taken back" },
+      ...{ actor: "rollout", rollout: "r1", share: 0, nodePool: "default" },
+    };
+    for (const kind of ["verdict", "rolled-back"] as const) tell({ ...told, kind, id: kind });
     expect(await stream.next("verdict")).toMatchObject({ id: 1, atMs: 5, rollout: "r1" });
-    expect(await stream.next("rolled-back")).toMatchObject({ id: 2, atMs: 5, rollout: "r1" });
+    expect(await stream.next("rolled-back")).toMatchObject({
+      ...{ id: 2, atMs: 5, rollout: "r1", eventId: "rolled-back", nodePool: "default" },
+    });
     expect((await document()).events).toHaveLength(2);
     stream.end();
   });

@@ -1,6 +1,6 @@
 // A rollout as a document for tests: one that is at 5 %, and whatever is changed of it.
 
-import type { RolloutDocument, RolloutStatus } from "./document.ts";
+import type { RolloutStatus } from "./document.ts";
 import type { GateName, GateReading, Verdict } from "./judge/types.ts";
 
 /** A gate that knows little yet. */
@@ -31,17 +31,13 @@ export function fakeVerdict(change: Partial<Verdict> = {}): Verdict {
 export function fakeRollout(change: Partial<RolloutStatus> = {}): RolloutStatus {
   return {
     ...{ schema: "skipway.rollout/1", id: "r1", model: "net", from: 1, to: 2 },
-    ...{ phase: "canary", step: 1, share: 0.05 },
-    steps: [{ share: 0.01 }, { share: 0.05 }, { share: 0.25 }, { share: 0.5 }],
+    ...{ phase: "canary", over: false, step: 1, share: 0.05, actor: "she" },
+    steps: [0.01, 0.05, 0.25, 0.5].map((share) => ({ share, requests: 500, minSeconds: 60 })),
     ...{ startedMs: 1000, updatedMs: 61_000, held: false, frozen: false, waiting: false },
+    ...{ automaticRollback: true, ready: { stable: true, candidate: true } },
     verdict: fakeVerdict(),
-    threshold: { ms: 12, source: "stable's P99 of 1,000 requests" },
-    reason: null,
+    threshold: { ms: 12, source: "stable p99", n: 1200, slowRate: 0.01 },
+    ...{ reason: null, fault: null },
     ...change,
   };
-}
-
-/** The same with its past. */
-export function fakeRolloutDocument(change: Partial<RolloutDocument> = {}): RolloutDocument {
-  return { ...fakeRollout(), policy: {}, plan: {}, path: [], events: [], ...change };
 }

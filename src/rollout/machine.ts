@@ -123,7 +123,7 @@ function restart({ draft, effects }: Work): void {
   const { alias } = draft;
   const known = alias.moving === null ? alias.known : null;
   draft.alias = { ...alias, known, moving: null, failures: 0, waitMs: 0 };
-  if (!hasEnded(draft)) effects.push({ kind: "load" });
+  if (!isOver(draft)) effects.push({ kind: "load" });
 }
 
 function weigh(work: Work, reading: Reading): void {
@@ -243,7 +243,10 @@ function goOn(work: Work): void {
   }
   if (phase === "shadow") {
     const { pairs, maxMs } = present(ramp.shadow, "a shadow phase has its length");
-    if (reading.pairs >= pairs || draft.stepMs >= maxMs) enterStep(work, 0);
+    if (reading.pairs < pairs && draft.stepMs < maxMs) return;
+    // Copies prove nothing of the requests to come.
+    draft.reading = { ...reading, verdict: "UNDERPOWERED" };
+    enterStep(work, 0);
     return;
   }
   const { requests, minMs } = present(ramp.steps[step], "a canary is at a step of its ramp");

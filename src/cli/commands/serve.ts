@@ -23,6 +23,7 @@ import {
   type ProtectionOptions,
 } from "../protection.ts";
 import { styled } from "../render/style.ts";
+import { openRollouts } from "../rollouts.ts";
 import {
   addServing,
   grpcPortOf,
@@ -86,6 +87,7 @@ async function serve(given: Io, models: readonly string[], options: ServeOptions
     ...observed,
   });
   let stopped = false;
+  await using rollouts = await openRollouts(server, { ...options, registry: store, folder });
   try {
     await registerDashboard(
       server.app,
@@ -93,6 +95,7 @@ async function serve(given: Io, models: readonly string[], options: ServeOptions
         version: packageVersion(),
         startedMs: systemClock.nowMs(),
         folder,
+        rollouts: rollouts.rollouts,
       }),
     );
     // Live while models are loaded: whoever looks at /v2/health/ready sees how far they are.
@@ -101,6 +104,7 @@ async function serve(given: Io, models: readonly string[], options: ServeOptions
       ...grpcPortOf(options),
     });
     await loadAll(io, server, options);
+    await rollouts.rollouts.resume();
     io.err(`Ready in ${formatSeconds((systemClock.monotonicMs() - started) / 1000)}.\n`);
     io.err(`\n  ${styled("bold", address, io.color)}  Open Inference Protocol\n`);
     if (server.grpcPort !== undefined) io.err(`  ${options.host}:${server.grpcPort}  gRPC\n`);

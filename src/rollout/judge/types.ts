@@ -157,6 +157,8 @@ export interface JudgePolicy {
   readonly gates: Partial<Record<GateName, GatePolicy>>;
   /** Share of pairs that may disagree. */
   readonly disagreementAllowed: number;
+  /** A release passes only if labels say that it may: where feedback is sure to come. */
+  readonly labelsRequired?: boolean;
   /** Chance that a candidate worse than `effect` passes a gate; default 0.05. */
   readonly passAlpha?: number;
   /** Rows of evidence that are kept one by one; default 50,000. */

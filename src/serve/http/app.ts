@@ -125,6 +125,11 @@ function refuseStrange(request: IncomingMessage): void {
 
 const actors = new WeakMap<FastifyRequest, string>();
 
+/** Under which name a request was let in. */
+export function actorOf(request: FastifyRequest): string {
+  return actors.get(request) ?? "unknown";
+}
+
 async function letIn(guard: Guard, request: FastifyRequest): Promise<void> {
   const { headers, method } = request;
   const header = (name: string): string | undefined => {
@@ -163,7 +168,7 @@ function writeDown(app: FastifyInstance, guard: Guard): void {
     const [path = ""] = request.url.split("?", 1);
     const { statusCode } = reply;
     const record = {
-      actor: actors.get(request) ?? "unknown",
+      actor: actorOf(request),
       action: `${request.method} ${path}`,
       result: String(statusCode),
       details: { peer: request.socket.remoteAddress ?? "", request: request.id },

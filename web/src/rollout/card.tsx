@@ -64,6 +64,7 @@ export function Card(props: CardProps) {
         )}
       </p>
       <SampleRatio rollout={rollout} />
+      {rollout.fault !== null && <p class="outcome bad">▲ {rollout.fault}</p>}
       <div class="rollout-parts">
         <Gates rollout={rollout} />
         <div>

@@ -1,12 +1,12 @@
 // What each gate of the judge knows, as one row: evidence against its limit, counts, ratio against what is allowed.
 
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
-import { milliseconds, percentText } from "../format.ts";
-import { type GateView, gatesOf, type RatioView } from "./view.ts";
+import { percentText } from "../format.ts";
+import { type GateView, gatesOf, type RatioView, thresholdText } from "./view.ts";
 
 /** All gates. */
 export function Gates({ rollout }: { rollout: RolloutStatus }) {
-  const { from, to, threshold } = rollout;
+  const { from, to } = rollout;
   return (
     <div class="wide">
       <table class="gates">
@@ -32,8 +32,7 @@ export function Gates({ rollout }: { rollout: RolloutStatus }) {
       </table>
       <p class="note">
         Evidence is an e-value on the scale of its logarithm: at the limit the candidate is taken
-        back. The bar of the ratio is its interval, dashed what it must stay under to pass. Slow is
-        over {milliseconds(threshold.ms)} ({threshold.source}).
+        back. The bar of the ratio is its interval, dashed what it must stay under to pass. Slow is over {thresholdText(rollout)}.
       </p>
     </div>
   );

@@ -1,7 +1,8 @@
 // Rollouts as the page knows them: the last state of each, its evidence over time and its events.
 
-import type { RolloutDocument, RolloutNews, RolloutStatus } from "../../../src/rollout/document.ts";
+import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import type { PathPoint } from "../../../src/rollout/judge/types.ts";
+import type { RolloutNews } from "../../../src/rollout/record.ts";
 import { hasEnded } from "../../../src/rollout/state.ts";
 import { withVerdict } from "./evidence.ts";
 
@@ -33,7 +34,11 @@ export function withStatus(known: Known, rollouts: readonly RolloutStatus[], atM
 }
 
 /** With everything about one; what the stream has told since stays. */
-export function withDocument(known: Known, document: RolloutDocument, atMs: number): Known {
+export function withDocument(
+  known: Known,
+  document: RolloutStatus & Pick<KnownRollout, "path" | "events">,
+  atMs: number,
+): Known {
   const { path, events, ...status } = document;
   const before = known.get(document.id);
   const newer = before !== undefined && before.status.updatedMs >= document.updatedMs;

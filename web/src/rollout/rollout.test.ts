@@ -5,7 +5,6 @@ import { fakeVersion } from "../../../src/dashboard/on-call.test-helper.ts";
 import {
   fakeGate,
   fakeRollout,
-  fakeRolloutDocument,
   fakeVerdict,
 } from "../../../src/rollout/document.test-helper.ts";
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
@@ -193,7 +192,7 @@ describe("evidence over time", () => {
     const gates = (logE: number) => ({ gates: [fakeGate("slow", { logE })] });
     const known = withStatus(new Map(), [judged(gates(3), { updatedMs: 300 })], 310);
     const path = [100, 200].map((atMs): PathPoint => ({ atMs, gate: "slow", logE: atMs / 100 }));
-    const document = fakeRolloutDocument({ ...judged(gates(2), { updatedMs: 200 }), path });
+    const document = { ...judged(gates(2), { updatedMs: 200 }), path, events: [] };
     const { status, path: all } = withDocument(known, document, 320).get("r1") ?? {};
     expect(status?.updatedMs).toBe(300);
     expect(all?.at(-1)?.atMs).toBe(310);

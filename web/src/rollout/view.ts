@@ -3,7 +3,7 @@
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import type { GateName, GateReading, Verdict } from "../../../src/rollout/judge/types.ts";
 import { hasEnded } from "../../../src/rollout/state.ts";
-import { percentText } from "../format.ts";
+import { milliseconds, percentText } from "../format.ts";
 import type { Tone } from "../on-call/rows.ts";
 import { verdictOf } from "./verdict.ts";
 
@@ -90,6 +90,11 @@ export function phaseWords(status: RolloutStatus): readonly Word[] {
   if (hasEnded(status)) return words;
   if (frozen) words.push({ sign: "■", text: "frozen", tone: "bad" });
   else if (held) words.push({ sign: "‖", text: "held", tone: "bad" });
+  if (!status.automaticRollback) words.push({ sign: "▲", text: "no rollback by itself", tone: "bad" });
+  for (const side of ["stable", "candidate"] as const) {
+    const text = `${side} does not answer`;
+    if (phase !== "loading" && !status.ready[side]) words.push({ sign: "✕", text, tone: "bad" });
+  }
   if (waiting) words.push({ sign: "◔", text: "waits for a person to promote", tone: "busy" });
   return words;
 }
@@ -112,6 +117,17 @@ export function stepsOf(status: RolloutStatus): readonly StepView[] {
     ...views,
     { text: "all", state: last },
   ];
+}
+
+/** From when on a request is a slow one, and who says so. */
+export function thresholdText({ threshold }: Pick<RolloutStatus, "threshold">): string {
+  const { ms, source, n } = threshold;
+  const sources = {
+    policy: "as the policy says",
+    "stable p99": `stable's P99 of ${countText(n)} requests before it began`,
+    slo: "the objective of the model",
+  } as const;
+  return `${milliseconds(ms)}, ${sources[source]}`;
 }
 
 /** What is still missing before the judge can say that it passes, and how long that takes. */
