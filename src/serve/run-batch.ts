@@ -5,7 +5,8 @@ import type { ChildSession } from "../runtime/child-process.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import type { InputShapes } from "./admission/batch-axis.ts";
 import type { Refusal } from "./batcher/types.ts";
-import { CLIENT_CLOSED, idOf, RequestError } from "./errors.ts";
+import type { EndSignal } from "./end-signal.ts";
+import { CLIENT_CLOSED, RequestError } from "./errors.ts";
 import { asAsked, type GatePassed, type Gates, passedGates, withGates } from "./gates.ts";
 import type { InferenceCall } from "./inference.ts";
 
@@ -65,15 +66,15 @@ export function refusalOf({ reason, text, retryAfterMs }: Refusal): RequestError
   return new RequestError(status, label, text, { retryAfterSeconds });
 }
 
+/** What a request gets whose version is taken back: a reason to ask stable. */
+export function withdrawal(): RequestError {
+  const text = "the version that was to answer was taken back";
+  return new RequestError(503, "withdrawn", text, { retryAfterSeconds: 1 });
+}
+
 /** A client that went away, or what else ended the request, such as its deadline. */
-export function endedBy(signal: AbortSignal | undefined): RequestError {
+export function endedBy(signal: EndSignal | undefined): RequestError {
   const reason: unknown = signal?.reason;
   if (reason instanceof RequestError) return reason;
   return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
-}
-
-/** Whether a run failed because its process is gone. */
-export function isDeath(error: unknown): boolean {
-  const id = idOf(error);
-  return id === "runtime/process-died" || id === "runtime/closed";
 }

@@ -22,6 +22,7 @@ import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
+import type { EarlyServer } from "./http/early.ts";
 import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
 import { registerMetrics } from "./http/metrics-route.ts";
 import type { HttpTimes } from "./http/node-server.ts";
@@ -30,6 +31,7 @@ import type { Certificates } from "./http/tls.ts";
 import { MemoryKeeper } from "./memory-keeper.ts";
 import type { BudgetReadings } from "./metric-readings.ts";
 import { ServerMetrics } from "./metrics.ts";
+import type { Outcomes } from "./outcomes.ts";
 import type { LogMode } from "./request-log.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
 import { RequestObserver } from "./tracing.ts";
@@ -52,6 +54,8 @@ export interface ServerOptions {
   /** Tokens and the audit log. Without them nobody can be let in from other machines. */
   readonly access?: GuardStore;
   readonly certificates?: Certificates;
+  /** Listens already: `listen` only takes it over. Whoever made it ends it, should `listen` not be reached. */
+  readonly early?: EarlyServer;
   readonly times?: Partial<HttpTimes>;
   /** Where traces go and which are kept. Default: nowhere. */
   readonly traces?: TraceSettings;
@@ -172,6 +176,11 @@ export class ModelServer {
   onState(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** What becomes of requests, batches, copies and probes, as it happens. */
+  get outcomes(): Outcomes {
+    return this.fleet.outcomes;
   }
 
   /** What each model has done and does. */

@@ -6,12 +6,11 @@ import { messageOf, SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { isDigest } from "../registry/digest.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
-import { memoryOf } from "../runtime/memory-probe.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import { causeOf, isBusy, wrongAnswer } from "./causes.ts";
-import { Counters, WINDOW_MS } from "./counters.ts";
+import { Counters } from "./counters.ts";
 import { Engine } from "./engine.ts";
-import { type FailureReason, RequestError, requestErrorOf } from "./errors.ts";
+import { type FailureReason, idOf, RequestError, requestErrorOf } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
 import { firstRuns, type Run } from "./first-runs.ts";
 import { withoutFolders } from "./folders.ts";
@@ -35,6 +34,7 @@ import {
 import { Patience } from "./patience.ts";
 import { shapesOf } from "./run-batch.ts";
 import type { VersionMemory } from "./version-memory.ts";
+import { statsOf } from "./version-readings.ts";
 
 const UNPROBED =
   "its answers are not watched: no inputs could be made up that it answers, and none were recorded";
@@ -76,6 +76,7 @@ export class VersionHost implements ServedVersion {
       counters: this.counters,
       memory: this.#memory,
       metrics: parts.metrics,
+      report: parts.report,
     });
   }
 
@@ -145,7 +146,8 @@ export class VersionHost implements ServedVersion {
       return answer;
     } catch (error) {
       const refusal = requestErrorOf(error, call.signal);
-      if (call.background !== true) {
+      if (call.again?.(refusal) === true) this.#parts.metrics?.().retried(refusal.reason);
+      else if (call.background !== true) {
         this.counters.failed(refusal.reason, clock.monotonicMs() - from);
       }
       throw refusal;
@@ -212,33 +214,7 @@ export class VersionHost implements ServedVersion {
   }
 
   stats(): ModelStats {
-    const recent = this.counters.recent.total();
-    const quantile = (p: number): number | null => recent.quantile(p).value ?? null;
-    const processes = this.processes();
-    const pid = processes.find((one) => one.serves)?.pid;
-    const load = this.engine.load();
-    return {
-      model: this.name,
-      version: this.version,
-      state: this.phase,
-      reason: this.reason,
-      requests: this.counters.durations.count,
-      failures: Object.fromEntries(this.counters.failures),
-      ratePerSecond: recent.count / (WINDOW_MS / 1000),
-      latency: {
-        windowSeconds: WINDOW_MS / 1000,
-        n: recent.count,
-        p50Ms: quantile(0.5),
-        p99Ms: quantile(0.99),
-      },
-      queued: load.requests,
-      inFlight: load.running,
-      restarts: [...this.#restarts.values()].reduce((a, b) => a + b, 0),
-      restartsByCause: Object.fromEntries(this.#restarts),
-      pid,
-      sparePid: processes.find((one) => !one.serves)?.pid,
-      memory: pid === undefined ? undefined : memoryOf(pid),
-    };
+    return statsOf(this, this.#restarts);
   }
 
   /** Its processes: the one that serves, and another while one is kept or exchanged. */
@@ -256,6 +232,10 @@ export class VersionHost implements ServedVersion {
     const { state, actions } = stepLife(before, event, clock.monotonicMs(), settings);
     this.#life = state;
     for (const action of actions) this.#act(action);
+    const lost = actions.find((one) => one.kind === "lost");
+    if (lost !== undefined || phaseOf(before) !== phaseOf(state)) {
+      this.#parts.report?.life(phaseOf(state), (lost?.cause ?? state.cause)?.kind);
+    }
     if (phaseOf(before) !== phaseOf(state) || before.serving !== state.serving) onState?.();
     for (const resolve of [...this.#changed]) resolve();
   }
@@ -419,8 +399,16 @@ export class VersionHost implements ServedVersion {
   }
 
   async #probe(ask: (inputs: Tensors) => Promise<Tensors>): Promise<void> {
-    if (this.#known === undefined) return;
-    await askKnown(this.#known, `${this.name} version ${this.version}`, ask);
+    const known = this.#known;
+    if (known === undefined) return;
+    const { report } = this.#parts;
+    try {
+      await askKnown(known, `${this.name} version ${this.version}`, ask);
+      if (known.outputs !== undefined) report?.golden(true);
+    } catch (error) {
+      if (idOf(error) === "serve/probe-mismatch") report?.golden(false);
+      throw error;
+    }
   }
 
   /** Now and then: whether the processes still answer, and rightly. */
