@@ -6,7 +6,6 @@ import type { Clock } from "../base/clock.ts";
 import { SkipwayError } from "../base/errors.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
 import { checkFeeds, checkFetches } from "../runtime/feeds.ts";
-import type { Tensors } from "../runtime/runner.ts";
 import type {
   BatcherEvent,
   BatcherLoad,
@@ -20,7 +19,7 @@ import type { EngineModel, EngineOptions, Pending, Running, Slot } from "./engin
 import { idOf, isDeath, isOutOfMemory, RequestError, requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import { questionOf } from "./question.ts";
-import { compute, endedBy, refusalOf, shapesOf, withdrawal } from "./run-batch.ts";
+import { type Computed, compute, endedBy, refusalOf, shapesOf, withdrawal } from "./run-batch.ts";
 import { tellPhases } from "./tracing.ts";
 
 /** Default levels of the schedule policy extension: 1 to 5, what is left out is in the middle. */
@@ -385,8 +384,9 @@ export class Engine {
     compute(
       session,
       members.map((one) => one.call),
+      this.#model.gates,
     ).then(
-      ({ answers, inferMs }) => this.#finished(running, answers, inferMs),
+      (computed) => this.#finished(running, computed),
       (error: unknown) => this.#failed(running, error),
     );
   }
@@ -396,7 +396,7 @@ export class Engine {
     this.#options.memory?.end(batch);
   }
 
-  #finished(running: Running, answers: readonly Tensors[], inferMs: number | undefined): void {
+  #finished(running: Running, { answers, inferMs, gates }: Computed): void {
     if (!this.#running.has(running.batch)) return;
     const now = this.#clock.monotonicMs();
     const slot = this.#slots.get(running.slot);
@@ -434,7 +434,9 @@ export class Engine {
     });
     const { rows, bytes, bucket } = running;
     this.#options.report?.batch({ bucket, rows, executeMs: inside, outcome: "good" });
-    this.#options.metrics?.().batch({ rows, bytes, startMs: now - tookMs, endMs: now });
+    const metrics = this.#options.metrics?.();
+    metrics?.batch({ rows, bytes, startMs: now - tookMs, endMs: now });
+    for (const one of gates) metrics?.gated(one.gate, one.rows, one.skipped);
   }
 
   #failed(running: Running, error: unknown): void {

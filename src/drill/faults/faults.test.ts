@@ -207,7 +207,9 @@ describe("faults from outside", () => {
     await once(child.stdout, "data");
     freeze(pid);
     const state = async () => (await readFile(`/proc/${pid}/stat`, "utf8")).split(") ")[1]?.[0];
-    if (process.platform === "linux") expect(await state()).toBe("T");
+    if (process.platform === "linux") {
+      while ((await state()) !== "T") await new Promise((resolve) => setTimeout(resolve, 5));
+    }
     thaw(pid);
     child.stdin.write("2");
     expect(String((await once(child.stdout, "data"))[0])).toBe("2");
