@@ -194,6 +194,11 @@ export class VersionMetrics {
     if (refused) this.#labelled(this.#families.refusals, reason).add();
   }
 
+  /** A request that this version failed was asked of stable again; it is counted there. */
+  retried(reason: string): void {
+    this.#labelled(this.#families.retried, reason).add();
+  }
+
   /** A request's deadline passed before it had an answer. */
   deadlineMissed(): void {
     this.#counter(this.#families.deadlineMisses).add();

@@ -17,6 +17,8 @@ export interface Script {
   /** Runs hang (a stopped process), fail, or go well after a while. */
   run: "well" | "hangs" | "fails";
   runMs: number;
+  /** Which elements make a run fail that has them, though `run` is well. */
+  failsAt(value: number): boolean;
 }
 
 /** A process as the test sees it. */
@@ -60,6 +62,7 @@ export class ScriptedRunner implements ChildRunner {
       load: "well",
       run: "well",
       runMs: 0,
+      failsAt: () => false,
       ...this.scripts.get(path),
     };
     const process = new Scripted(this.processes.length + 1, path, script);
@@ -126,17 +129,18 @@ class Scripted implements ChildSession, ScriptedProcess {
       if (this.script.run !== "hangs") setTimeout(resolve, this.script.runMs);
     });
     await Promise.race([work, end]);
-    if (this.script.run === "fails") throw new SkipwayError("environment", "it always fails");
+    const values = members.flatMap((one) => [...valuesOf(one)]);
+    if (this.script.run === "fails" || values.some((value) => this.script.failsAt(value)))
+      throw new SkipwayError("environment", "it always fails");
     options.onComputed?.(this.script.runMs);
     return members.map((one) => {
       const x = one.get("x");
-      const values = x === undefined ? new Float32Array() : float32Values(x);
       return new Map([
         [
           "y",
           float32(
             x?.shape ?? [0],
-            values.map((v) => v * this.script.gain),
+            valuesOf(one).map((v) => v * this.script.gain),
           ),
         ],
       ]);
@@ -171,6 +175,11 @@ class Scripted implements ChildSession, ScriptedProcess {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function valuesOf(member: Tensors): Float32Array {
+  const x = member.get("x");
+  return x === undefined ? new Float32Array() : float32Values(x);
 }
 
 function closed(): SkipwayError {

@@ -30,6 +30,7 @@ import type { Certificates } from "./http/tls.ts";
 import { MemoryKeeper } from "./memory-keeper.ts";
 import type { BudgetReadings } from "./metric-readings.ts";
 import { ServerMetrics } from "./metrics.ts";
+import type { Outcomes } from "./outcomes.ts";
 import type { LogMode } from "./request-log.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
 import { RequestObserver } from "./tracing.ts";
@@ -167,6 +168,11 @@ export class ModelServer {
   onState(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** What becomes of requests, batches, copies and probes, as it happens. */
+  get outcomes(): Outcomes {
+    return this.fleet.outcomes;
   }
 
   /** What each model has done and does. */

@@ -23,6 +23,9 @@ import { isLogged, type LogEntry, type LogMode, logLine, shortened } from "./req
 
 /** What the engine is given to say when the phases of a request were. Monotonic milliseconds. */
 export interface PhaseSink {
+  readonly requestId: string;
+  /** Under which name it was let in. */
+  readonly tenant: string | undefined;
   /** Which version it goes to; the last one told counts. */
   target(version: VersionKey): void;
   /** Once for each phase; the time of a batch is told of each of its requests. */
@@ -164,6 +167,8 @@ export class RequestObserver {
 export class RequestWatch implements PhaseSink {
   readonly requestId: string;
   readonly context: TraceContext;
+  /** Set by the edge, once it has let the request in. */
+  tenant: string | undefined;
   readonly #observer: RequestObserver;
   #head: RequestHead;
   readonly #times: number[] = [];

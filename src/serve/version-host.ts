@@ -6,12 +6,11 @@ import { messageOf, SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { isDigest } from "../registry/digest.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
-import { memoryOf } from "../runtime/memory-probe.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import { causeOf, isBusy, wrongAnswer } from "./causes.ts";
-import { Counters, WINDOW_MS } from "./counters.ts";
+import { Counters } from "./counters.ts";
 import { Engine } from "./engine.ts";
-import { type FailureReason, requestErrorOf } from "./errors.ts";
+import { type FailureReason, idOf, requestErrorOf } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
 import { firstRuns, type Run } from "./first-runs.ts";
 import type { HostParts, HostProcess, ModelStats, ServedModel } from "./hosting.ts";
@@ -30,10 +29,10 @@ import {
   phaseOf,
   stepLife,
 } from "./life.ts";
-
 import { Patience } from "./patience.ts";
 import { shapesOf } from "./run-batch.ts";
 import type { VersionMemory } from "./version-memory.ts";
+import { statsOf } from "./version-readings.ts";
 
 interface Held {
   session: ChildSession | undefined;
@@ -82,6 +81,7 @@ export class VersionHost implements ServedVersion {
       counters: this.counters,
       memory: this.#memory,
       metrics: parts.metrics,
+      report: parts.report,
     });
   }
 
@@ -151,7 +151,8 @@ export class VersionHost implements ServedVersion {
       return answer;
     } catch (error) {
       const refusal = requestErrorOf(error, call.signal);
-      if (call.background !== true) {
+      if (call.again?.(refusal) === true) this.#parts.metrics?.().retried(refusal.reason);
+      else if (call.background !== true) {
         this.counters.failed(refusal.reason, clock.monotonicMs() - from);
       }
       throw refusal;
@@ -213,33 +214,7 @@ export class VersionHost implements ServedVersion {
   }
 
   stats(): ModelStats {
-    const recent = this.counters.recent.total();
-    const quantile = (p: number): number | null => recent.quantile(p).value ?? null;
-    const processes = this.processes();
-    const pid = processes.find((one) => one.serves)?.pid;
-    const load = this.engine.load();
-    return {
-      model: this.name,
-      version: this.version,
-      state: this.phase,
-      reason: this.reason,
-      requests: this.counters.durations.count,
-      failures: Object.fromEntries(this.counters.failures),
-      ratePerSecond: recent.count / (WINDOW_MS / 1000),
-      latency: {
-        windowSeconds: WINDOW_MS / 1000,
-        n: recent.count,
-        p50Ms: quantile(0.5),
-        p99Ms: quantile(0.99),
-      },
-      queued: load.requests,
-      inFlight: load.running,
-      restarts: [...this.#restarts.values()].reduce((a, b) => a + b, 0),
-      restartsByCause: Object.fromEntries(this.#restarts),
-      pid,
-      sparePid: processes.find((one) => !one.serves)?.pid,
-      memory: pid === undefined ? undefined : memoryOf(pid),
-    };
+    return statsOf(this, this.#restarts);
   }
 
   /** Its processes: the one that serves, and another while one is kept or exchanged. */
@@ -257,6 +232,10 @@ export class VersionHost implements ServedVersion {
     const { state, actions } = stepLife(before, event, clock.monotonicMs(), settings);
     this.#life = state;
     for (const action of actions) this.#act(action);
+    const lost = actions.find((one) => one.kind === "lost");
+    if (lost !== undefined || phaseOf(before) !== phaseOf(state)) {
+      this.#parts.report?.life(phaseOf(state), (lost?.cause ?? state.cause)?.kind);
+    }
     if (phaseOf(before) !== phaseOf(state) || before.serving !== state.serving) onState?.();
     for (const resolve of [...this.#changed]) resolve();
   }
@@ -378,16 +357,19 @@ export class VersionHost implements ServedVersion {
 
   /** What only the first process is asked: what runs take, and whether rows keep to themselves. */
   async #learn(process: number, session: ChildSession, run: Run): Promise<void> {
-    const ties = await this.#memory?.learn(String(process), session);
+    const facts = await this.#memory?.learn(String(process), session);
     const { inputs, outputs } = session;
     const { clock, settings } = this.#parts;
-    const compares = settings.maxBatchRows > 1;
-    const asked = { inputs, outputs, run };
     const before = { known: this.#known, invariance: this.#invariance };
-    const { known, invariance } = await firstRuns(asked, before, { clock, ties, compares });
+    const { known, invariance } = await firstRuns({ inputs, outputs, run }, before, {
+      clock,
+      ties: facts?.ties,
+      compares: settings.maxBatchRows > 1,
+    });
     this.#known = known;
     this.#invariance = invariance;
-    this.engine.setModel({ inputs, outputs, batched: this.#invariance?.invariant === true });
+    const batched = this.#invariance?.invariant === true;
+    this.engine.setModel({ inputs, outputs, batched, gates: facts?.gates });
     this.#learned = true;
   }
 
@@ -409,8 +391,16 @@ export class VersionHost implements ServedVersion {
   }
 
   async #probe(ask: (inputs: Tensors) => Promise<Tensors>): Promise<void> {
-    if (this.#known === undefined) return;
-    await askKnown(this.#known, `${this.name} version ${this.version}`, ask);
+    const known = this.#known;
+    if (known === undefined) return;
+    const { report } = this.#parts;
+    try {
+      await askKnown(known, `${this.name} version ${this.version}`, ask);
+      if (known.outputs !== undefined) report?.golden(true);
+    } catch (error) {
+      if (idOf(error) === "serve/probe-mismatch") report?.golden(false);
+      throw error;
+    }
   }
 
   /** Now and then: whether the processes still answer, and rightly. */

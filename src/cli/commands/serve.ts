@@ -17,6 +17,7 @@ import { readModelFile } from "../model-file.ts";
 import { observation } from "../observation.ts";
 import { listenOptions, openProtection } from "../protection.ts";
 import { styled } from "../render/style.ts";
+import { openRollouts } from "../rollouts.ts";
 import { grpcPortOf, hostSettings, memoryOf, untilStopped } from "../serving.ts";
 import { openStored } from "../stored.ts";
 import { dashboardSource } from "../up/source.ts";
@@ -51,6 +52,7 @@ export async function serve(
     ...(early && { early }),
   });
   let stopped = false;
+  await using rollouts = await openRollouts(server, { ...options, registry: store, folder });
   try {
     await registerDashboard(
       server.app,
@@ -58,6 +60,7 @@ export async function serve(
         version: packageVersion(),
         startedMs: systemClock.nowMs(),
         folder,
+        rollouts: rollouts.rollouts,
       }),
     );
     // Live while models are loaded: whoever looks at /v2/health/ready sees how far they are.
@@ -66,6 +69,7 @@ export async function serve(
       ...grpcPortOf(options),
     });
     await loadAll(io, server, options);
+    await rollouts.rollouts.resume();
     io.err(`Ready in ${formatSeconds((systemClock.monotonicMs() - started) / 1000)}.\n`);
     io.err(`\n  ${styled("bold", address, io.color)}  Open Inference Protocol\n`);
     if (server.grpcPort !== undefined) io.err(`  ${options.host}:${server.grpcPort}  gRPC\n`);

@@ -17,7 +17,7 @@ import type { EarlyServer } from "./early.ts";
 import { roleOf } from "./endpoint.ts";
 import { SECURITY_HEADERS } from "./headers.ts";
 import { answerClientError, HTTP_TIMES, type HttpTimes, nodeServer } from "./node-server.ts";
-import { countReceived, noteFailure, observeRequests } from "./observed.ts";
+import { countReceived, noteFailure, observeRequests, watchOf } from "./observed.ts";
 import { httpFault } from "./strict.ts";
 import type { Certificates } from "./tls.ts";
 
@@ -132,6 +132,11 @@ function refuseStrange(request: IncomingMessage): void {
 
 const actors = new WeakMap<FastifyRequest, string>();
 
+/** Under which name a request was let in. */
+export function actorOf(request: FastifyRequest): string {
+  return actors.get(request) ?? "unknown";
+}
+
 function letIn(guard: Guard, request: FastifyRequest, done: (error?: Error) => void): void {
   const { headers, method } = request;
   const role = roleOf(request);
@@ -157,6 +162,8 @@ function letIn(guard: Guard, request: FastifyRequest, done: (error?: Error) => v
   const enter = (actor: string): void => {
     // Only what is written down is asked who did it.
     if (changesState(role)) actors.set(request, actor);
+    const watch = watchOf(request);
+    if (watch !== undefined) watch.tenant = actor;
     done();
   };
   if (typeof admitted === "string") enter(admitted);
@@ -183,7 +190,7 @@ function writeDown(app: FastifyInstance, guard: Guard): void {
     const [path = ""] = request.url.split("?", 1);
     const { statusCode } = reply;
     const record = {
-      actor: actors.get(request) ?? "unknown",
+      actor: actorOf(request),
       action: `${request.method} ${path}`,
       result: String(statusCode),
       details: { peer: request.socket.remoteAddress ?? "", request: request.id },
