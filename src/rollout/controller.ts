@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import type { Objectives } from "../observe/slo.ts";
 import type { RolloutRow } from "../registry/rollouts.ts";
 import { RequestError } from "../serve/errors.ts";
-import { documentOf, type RolloutDocument } from "./document.ts";
+import { documentOf, type RolloutDocument, type RolloutStatus, statusOf } from "./document.ts";
 import type { JudgePolicy } from "./judge/types.ts";
 import { startRefusal } from "./machine.ts";
 import { planOf, type RolloutPlan, rampOf } from "./plan.ts";
@@ -200,6 +200,11 @@ export class Rollouts {
     const refused = effects.find((effect) => effect.kind === "refused");
     if (refused !== undefined) throw conflict(model, refused.text);
     return effects;
+  }
+
+  /** Those that are under way, and the last one of each model that ended since the server started. */
+  now(): RolloutStatus[] {
+    return [...this.#running.values()].map((running) => statusOf(this.#documentOfRunning(running)));
   }
 
   /** The rollout of a model that is under way. */

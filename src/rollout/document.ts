@@ -47,6 +47,15 @@ export interface RolloutDocument {
   readonly fault: string | null;
 }
 
+/** What is told of it again and again: without what never changes, and what grows. */
+export type RolloutStatus = Omit<RolloutDocument, "policy" | "plan" | "path" | "events">;
+
+/** The small part of a document. */
+export function statusOf(document: RolloutDocument): RolloutStatus {
+  const { policy: _, plan: _plan, path: _path, events: _events, ...status } = document;
+  return status;
+}
+
 /** What a stored rollout does not say of itself. */
 export interface Around {
   readonly updatedMs: number;

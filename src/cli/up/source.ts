@@ -40,7 +40,7 @@ export function dashboardSource(
     status: () => servingStatus(server),
     objectives: () => readObjectives(about.folder),
     onState: (listener) => server.onState(listener),
-    onNews: (listener) => about.rollouts?.onNews(listener) ?? (() => undefined),
+    ...(about.rollouts !== undefined && { rollouts: about.rollouts }),
   };
 }
 
