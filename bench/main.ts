@@ -11,6 +11,7 @@ import { hop } from "./hop.bench.ts";
 import { memory } from "./memory.bench.ts";
 import { metrics } from "./metrics.bench.ts";
 import { picture } from "./picture.bench.ts";
+import { pixel } from "./pixel.bench.ts";
 import { read } from "./read.bench.ts";
 import { serve } from "./serve.bench.ts";
 import { startup } from "./startup.bench.ts";
@@ -43,6 +44,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   memory,
   metrics,
   picture,
+  pixel,
   read,
   serve,
   startup,

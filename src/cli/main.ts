@@ -40,7 +40,7 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
   ],
   [
     "serve",
-    { load: async () => (await import("./commands/serve.ts")).addServe, stopsItself: true },
+    { load: async () => (await import("./commands/serve-command.ts")).addServe, stopsItself: true },
   ],
   ["load", { load: async () => (await import("./commands/load.ts")).addLoad, stopsItself: true }],
   [

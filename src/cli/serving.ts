@@ -22,6 +22,7 @@ export interface ServingOptions {
   readonly queue: number;
   readonly probe: number;
   readonly memory?: number;
+  readonly nodePool: string;
 }
 
 const GRPC_PORT = 8081;
@@ -48,6 +49,7 @@ export function addServing(command: Command): Command {
       "for the server and all models, as 2GB (default: the control group's limit, or the machine's)",
       readBytes,
     )
+    .option("--node-pool <name>", "where this server runs: events say it", "default")
     .option("--queue <requests>", "that may wait", wholeNumber(1, 65_536), queue.requests)
     .option(
       "--probe <seconds>",

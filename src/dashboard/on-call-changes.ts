@@ -1,6 +1,12 @@
 // What happened between two looks at the server, as events: a pure function of both.
 
-import type { EventKind, ServingEvent, ServingStatus, SplitStatus, VersionStatus } from "./api.ts";
+import type {
+  ServingEvent,
+  ServingKind,
+  ServingStatus,
+  SplitStatus,
+  VersionStatus,
+} from "./api.ts";
 
 /** An event that has no place and time yet. */
 export type Change = Omit<ServingEvent, "id" | "atMs">;
@@ -143,7 +149,7 @@ function sentence(text: string, reason: string | null): string {
 
 function of(
   { model, version }: VersionStatus,
-  kind: EventKind,
+  kind: ServingKind,
   cause: string | null,
   text: string,
 ): Change {

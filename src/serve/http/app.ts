@@ -13,6 +13,7 @@ import { changesState } from "../auth/roles.ts";
 import { CLIENT_CLOSED, RequestError } from "../errors.ts";
 import type { RequestObserver } from "../tracing.ts";
 import { BodyReader } from "./body.ts";
+import type { EarlyServer } from "./early.ts";
 import { roleOf } from "./endpoint.ts";
 import { SECURITY_HEADERS } from "./headers.ts";
 import { answerClientError, HTTP_TIMES, type HttpTimes, nodeServer } from "./node-server.ts";
@@ -30,6 +31,8 @@ export interface AppOptions {
   readonly observer: RequestObserver;
   /** Bodies that are on their way, together. */
   readonly bodiesBytesMax?: number;
+  /** Listens already; without certificates. */
+  readonly early?: EarlyServer;
 }
 
 /** The application with its limits, its guard, its error answers and no routes yet. */
@@ -39,9 +42,11 @@ export function buildApp({
   times,
   observer,
   bodiesBytesMax,
+  early,
 }: AppOptions): FastifyInstance {
   const app = fastify({
-    serverFactory: (listener) => nodeServer(listener, { ...HTTP_TIMES, ...times }, certificates),
+    serverFactory: (listener) =>
+      early?.attach(listener) ?? nodeServer(listener, { ...HTTP_TIMES, ...times }, certificates),
     clientErrorHandler: answerClientError,
     requestIdHeader: false,
     genReqId: requestId,
@@ -127,6 +132,11 @@ function refuseStrange(request: IncomingMessage): void {
 
 const actors = new WeakMap<FastifyRequest, string>();
 
+/** Under which name a request was let in. */
+export function actorOf(request: FastifyRequest): string {
+  return actors.get(request) ?? "unknown";
+}
+
 function letIn(guard: Guard, request: FastifyRequest, done: (error?: Error) => void): void {
   const { headers, method } = request;
   const role = roleOf(request);
@@ -180,7 +190,7 @@ function writeDown(app: FastifyInstance, guard: Guard): void {
     const [path = ""] = request.url.split("?", 1);
     const { statusCode } = reply;
     const record = {
-      actor: actors.get(request) ?? "unknown",
+      actor: actorOf(request),
       action: `${request.method} ${path}`,
       result: String(statusCode),
       details: { peer: request.socket.remoteAddress ?? "", request: request.id },

@@ -1,0 +1,110 @@
+// Which batches may be compared. The arm of a batch is known before its outcome is, but not by chance alone: a
+// candidate's own batcher sees less load. So a candidate batch bets only what stable batches of the same bucket
+// have put up before it: K of them for one of its own.
+//
+// Why that is exact: let every batch be bad with chance p whatever came before. A stable batch multiplies the
+// e-value by 1 - b·bad, a candidate one by 1 + a·bad. Divided by the product of all (1 - b·p)(1 + a·p) that is a
+// martingale, for any order and any timing; and the product is at most 1 while the sum of all a stays within the
+// sum of all b, for log(1 + ap) ≤ ap and log(1 - bp) ≤ -bp. No share has to be known, or to hold still.
+
+import type { Arm } from "./types.ts";
+
+/** At which share an event of this batch counts; 0: it does not. */
+export interface Stake {
+  /** Against "not worse". */
+  readonly up: number;
+  /** Against "worse than what is to be ruled out": the same with arms exchanged. */
+  readonly down: number;
+}
+
+interface Bucket {
+  /** Stable batches for each of the candidate. */
+  k: number;
+  /** Stable batches that no candidate batch has used yet, and places that candidate batches left for stable ones. */
+  unspent: number;
+  places: number;
+  /** Batches since K was chosen; decides the next K. */
+  candidate: number;
+  stable: number;
+}
+
+export type SavedLedger = readonly (readonly [name: string, ...numbers: number[]])[];
+
+const NO_STAKE: Stake = { up: 0, down: 0 };
+const BUCKETS_MAX = 128;
+/** Values of K, so that it seldom changes: unspent batches are lost when it does. */
+const STEPS = [1, 2, 3, 4, 6, 9, 14, 19, 29, 49, 99, 199];
+/** Old batches are forgotten: what was true then need not be now. */
+const KEPT = 4;
+/** Batches of the candidate, in expectation, between two choices of K. */
+const REVIEW = 8;
+
+/** The largest step that a ratio allows. */
+export function stepBelow(ratio: number): number {
+  return STEPS.findLast((step) => step <= ratio) ?? 1;
+}
+
+/** Keeps the account of each bucket. */
+export class Ledger {
+  readonly #buckets = new Map<string, Bucket>();
+
+  constructor(saved: SavedLedger = []) {
+    for (const [name, k = 1, unspent = 0, places = 0, candidate = 0, stable = 0] of saved) {
+      this.#buckets.set(name, { k, unspent, places, candidate, stable });
+    }
+  }
+
+  saved(): SavedLedger {
+    return [...this.#buckets].map(([name, { k, unspent, places, candidate, stable }]) => [
+      name,
+      k,
+      unspent,
+      places,
+      candidate,
+      stable,
+    ]);
+  }
+
+  /**
+   * Takes a batch into the account, before its outcome is looked at. `most`: stable batches for each of the
+   * candidate that requests themselves would give, and so where K begins; a ceiling as well where `capped`, for
+   * clients that keep their version come in their own proportion.
+   */
+  stake(name: string, arm: Arm, most: number, capped: boolean): Stake {
+    let bucket = this.#buckets.get(name);
+    if (bucket === undefined) {
+      if (this.#buckets.size >= BUCKETS_MAX) return NO_STAKE;
+      bucket = { k: stepBelow(most), unspent: 0, places: 0, candidate: 0, stable: 0 };
+      this.#buckets.set(name, bucket);
+    }
+    review(bucket, capped ? most : Number.POSITIVE_INFINITY);
+    const { k } = bucket;
+    const share = 1 / (1 + k);
+    if (arm === "stable") {
+      bucket.stable++;
+      bucket.unspent = Math.min(bucket.unspent + 1, KEPT * k);
+      if (bucket.places < 1) return { up: share, down: 0 };
+      bucket.places--;
+      return { up: share, down: share };
+    }
+    bucket.candidate++;
+    bucket.places = Math.min(bucket.places + k, KEPT * k);
+    if (bucket.unspent < k) return { up: 0, down: share };
+    bucket.unspent -= k;
+    return { up: share, down: share };
+  }
+}
+
+/** Chooses K anew from the batches since the last choice, none of which is judged by it. */
+function review(bucket: Bucket, ceiling: number): void {
+  const due = bucket.candidate + bucket.stable >= REVIEW * (bucket.k + 1) || bucket.k > ceiling;
+  if (!due) return;
+  const k = stepBelow(Math.min(ceiling, (bucket.stable + 0.5) / (bucket.candidate + 0.5)));
+  if (k !== bucket.k) {
+    bucket.k = k;
+    bucket.unspent = 0;
+    bucket.places = 0;
+  }
+  bucket.candidate /= 2;
+  bucket.stable /= 2;
+}

@@ -1,0 +1,77 @@
+// Requests of one batch are one event. They are gathered here until all of them are told, and then count together
+// as good or bad.
+
+import type { Arm } from "./types.ts";
+
+/** What can be bad about a request. */
+export const FAULTS = ["slow", "failed", "out-of-memory", "not-finite"] as const;
+
+/** A batch whose requests are being told. */
+export interface Unit {
+  readonly arm: Arm;
+  readonly batch: number;
+  readonly firstMs: number;
+  readonly stratum: number;
+  readonly share: number;
+  rows: number;
+  /** Some of its requests were assigned by a sticky key. */
+  keyed: boolean;
+  /** Bit i: one of its requests has fault i. */
+  bad: number;
+  /** The same without clients that have been counted before. */
+  faults: number;
+}
+
+/** Batches of one arm that may be open; the oldest one is closed then. */
+const OPEN_MAX = 64;
+/** Answers of one batch leave together: whatever comes later than this is not waited for, milliseconds. */
+const OPEN_MS = 200;
+
+/** The batches that are not complete. */
+export class Units {
+  readonly #open: Record<Arm, Map<number, Unit>>;
+
+  constructor(saved: readonly Unit[] = []) {
+    this.#open = { stable: new Map(), candidate: new Map() };
+    for (const unit of saved) this.#open[unit.arm].set(unit.batch, { ...unit });
+  }
+
+  saved(): readonly Unit[] {
+    return [...this.#open.stable.values(), ...this.#open.candidate.values()].map((unit) => ({
+      ...unit,
+    }));
+  }
+
+  /** The batch of a request, and what had to be closed to make room for it. */
+  unit(first: Omit<Unit, "rows" | "keyed" | "bad" | "faults">): {
+    readonly unit: Unit;
+    readonly closed?: Unit;
+  } {
+    const open = this.#open[first.arm];
+    const found = open.get(first.batch);
+    if (found !== undefined) return { unit: found };
+    const unit: Unit = { ...first, rows: 0, keyed: false, bad: 0, faults: 0 };
+    open.set(first.batch, unit);
+    if (open.size <= OPEN_MAX) return { unit };
+    const [oldest] = open.values();
+    if (oldest === undefined) return { unit };
+    open.delete(oldest.batch);
+    return { unit, closed: oldest };
+  }
+
+  close(unit: Unit): void {
+    this.#open[unit.arm].delete(unit.batch);
+  }
+
+  /** Closes and returns the oldest batch that is waited for no longer. */
+  expired(nowMs: number): Unit | undefined {
+    for (const open of [this.#open.stable, this.#open.candidate]) {
+      for (const unit of open.values()) {
+        if (Math.abs(nowMs - unit.firstMs) < OPEN_MS) break;
+        open.delete(unit.batch);
+        return unit;
+      }
+    }
+    return undefined;
+  }
+}

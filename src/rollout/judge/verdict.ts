@@ -1,0 +1,269 @@
+// From the evidence to a verdict: what each gate says, what is still needed, and how to say it.
+
+import { present } from "../../base/assert.ts";
+import {
+  BETTER,
+  crossing,
+  logAverage,
+  logEvidence,
+  logGains,
+  logTerms,
+  type Tally,
+  WORSE,
+} from "./evidence.ts";
+import type { GateRules, Rules, Source } from "./gates.ts";
+import {
+  assignmentEvidence,
+  COUNTS_OF,
+  type Counted,
+  countOf,
+  type Evidence,
+  gateEvidence,
+  known,
+  tally,
+  UNITS_OF,
+} from "./state.ts";
+import type { Arm, Counts, GateName, GateReading, Verdict } from "./types.ts";
+
+/** What a verdict depends on beside the evidence. */
+export interface Circumstances {
+  readonly nowMs: number;
+  /** Candidate requests a second, lately. */
+  readonly candidateRate: number;
+  /** Share of requests that go to the candidate now. */
+  readonly share: number;
+  /** Only shadow copies have been sent: gates of requests cannot be passed, and need not be. */
+  readonly shadow?: boolean;
+}
+
+/** The verdict that follows from the evidence. */
+export function verdictOf(evidence: Evidence, rules: Rules, now: Circumstances): Verdict {
+  const gates = rules.gates.map((gate) => reading(evidence, gate, rules, now));
+  const assignment = assignmentEvidence(evidence);
+  const fault = evidence.fault !== undefined;
+  const stratum = evidence.fault === "" ? undefined : evidence.fault;
+  const requests = countOf(evidence, "requests", "candidate");
+  const wanting = gates.filter((gate) => gate.required === true && gate.verdict !== "pass");
+  const needs = wanting.map(({ needed }) => needed ?? null);
+  const never = needs.includes(null);
+  const requestsNeeded = never ? null : Math.max(0, ...needs.map((need) => need ?? 0));
+  const perSecond = now.candidateRate;
+  const seconds =
+    requestsNeeded === 0
+      ? 0
+      : requestsNeeded === null || perSecond <= 0
+        ? null
+        : requestsNeeded / perSecond;
+  const common = {
+    gates,
+    sampleRatio: {
+      logE: assignment.logE,
+      limit: rules.faultLimit,
+      fault,
+      ...(stratum === undefined ? {} : { stratum }),
+    },
+    candidateRequests: requests,
+    stableRequests: countOf(evidence, "requests", "stable"),
+    requestsNeeded,
+    secondsNeeded: seconds,
+  };
+  if (evidence.regressed !== undefined) {
+    const cause = evidence.regressed;
+    const text = regressText(
+      gates.find(({ gate }) => gate === cause),
+      evidence,
+    );
+    return { verdict: "REGRESS", cause, text, ...common };
+  }
+  const seen = now.shadow === true ? countOf(evidence, "pair", "candidate") : requests;
+  if (!fault && seen > 0 && wanting.length === 0) {
+    const what = now.shadow === true ? `${seen} shadow copies` : `${seen} requests`;
+    return { verdict: "PASS", text: `no worse than allowed, by ${what}`, ...common };
+  }
+  return {
+    verdict: "UNDERPOWERED",
+    text: fault ? faultText(stratum) : waitingText(wanting, requestsNeeded, seconds),
+    ...common,
+  };
+}
+
+/** What one gate says now. */
+function reading(
+  evidence: Evidence,
+  gate: GateRules,
+  rules: Rules,
+  now: Circumstances,
+): GateReading {
+  const against = gateEvidence(evidence, gate, rules);
+  const regressed = evidence.regressed === gate.name;
+  const shown = regressed ? against.source : passingSource(gate, rules, now);
+  const names = COUNTS_OF[shown.name];
+  const [candidate, stable] = [
+    countsOf(evidence, names, "candidate"),
+    countsOf(evidence, names, "stable"),
+  ];
+  // Rows of one batch are one event here too.
+  const unitNames = UNITS_OF[shown.name] ?? names;
+  const units = countsOf(evidence, unitNames, "candidate");
+  const stableUnits = countsOf(evidence, unitNames, "stable");
+  const allowedRate = shown.allowedRate?.(rules.policy);
+  const questions = questionsOf(evidence, gate, shown, allowedRate, units);
+  const better = (ratio: number): number =>
+    logAverage(
+      questions.map(({ tallies, fixed }) => [
+        1 / questions.length,
+        fixed === undefined
+          ? logEvidence(tallies, BETTER, ratio)
+          : logEvidence([known(fixed * ratio, units.events, units.of)], BETTER),
+      ]),
+    );
+  const worse = (ratio: number): number =>
+    allowedRate === undefined
+      ? logEvidence(tally(evidence.tables[shown.name] ?? [], "up"), WORSE, ratio)
+      : logEvidence([known(allowedRate * ratio, units.events, units.of)], WORSE);
+  const limit = -Math.log(rules.passAlpha);
+  const upper = crossing((ratio) => better(ratio) - limit, true);
+  const passed = upper !== null && upper < gate.allowed;
+  const golden = evidence.goldenRight.candidate === false;
+  return {
+    gate: gate.name,
+    logE: regressed && golden ? Math.max(against.logE, gate.limit) : against.logE,
+    limit: gate.limit,
+    candidate,
+    stable,
+    ratio: ratioOf(candidate, stable, allowedRate),
+    lower: crossing((ratio) => worse(ratio) - limit, false),
+    upper,
+    allowed: gate.allowed,
+    verdict: regressed ? "regress" : passed ? "pass" : "underpowered",
+    required: requiredOf(gate, now),
+    ...(against.stratum === "" ? {} : { stratum: against.stratum }),
+    needed: passed
+      ? 0
+      : neededOf(questions, gate, limit, now.share, units, stableUnits, candidate.of),
+  };
+}
+
+function countsOf(evidence: Evidence, [events, of]: readonly [Counted, Counted], arm: Arm): Counts {
+  return { events: countOf(evidence, events, arm), of: countOf(evidence, of, arm) };
+}
+
+/** What has to be shown to pass. Of shadow copies, the source that counts pairs. */
+function passingSource(gate: GateRules, rules: Rules, now: Circumstances): Source {
+  const { sources } = gate;
+  const wanted =
+    now.shadow === true
+      ? sources.find(({ name }) => name.startsWith("pair"))
+      : rules.policy.labelsRequired === true
+        ? sources.find(({ name }) => name === "label")
+        : undefined;
+  return wanted ?? present(sources[0], "a gate has a source");
+}
+
+/** While there are only shadow copies, they must come, and agree. */
+function requiredOf(gate: GateRules, now: Circumstances): boolean {
+  if (now.shadow !== true) return gate.required;
+  return gate.name === "disagreement" || gate.name === "failed";
+}
+
+/** A way to pass: against stable's rate, or against a rate that is fixed. */
+interface Question {
+  readonly tallies: readonly Tally[];
+  readonly fixed?: number;
+}
+
+/** A gate is passed against stable's rate or against the floor: the average of the two e-values is one. */
+function questionsOf(
+  evidence: Evidence,
+  gate: GateRules,
+  shown: Source,
+  allowedRate: number | undefined,
+  { events, of }: Counts,
+): readonly Question[] {
+  const against = (fixed: number): Question => ({
+    tallies: [known(fixed * gate.allowed, events, of)],
+    fixed,
+  });
+  if (allowedRate !== undefined) return [against(allowedRate)];
+  const table = { tallies: tally(evidence.tables[shown.name] ?? [], "down") };
+  return gate.floor > 0 ? [table, against(gate.floor)] : [table];
+}
+
+/**
+ * How many more of the candidate, if it is as good as stable: what is missing, over what each one adds. Null where
+ * nothing is added.
+ */
+function neededOf(
+  questions: readonly Question[],
+  gate: GateRules,
+  limit: number,
+  share: number,
+  candidate: Counts,
+  stable: Counts,
+  requests: number,
+): number | null {
+  const rate = (candidate.events + stable.events + 0.5) / (candidate.of + stable.of + 1);
+  const rows = candidate.of > 0 ? requests / candidate.of : 1;
+  const least = questions.flatMap(({ tallies, fixed }) => {
+    const compared = fixed === undefined;
+    const ratio = compared ? gate.allowed : 1;
+    const terms = logTerms(tallies, BETTER, ratio);
+    const { share: fixedShare } = known((fixed ?? 0) * gate.allowed, 0, 0);
+    if (compared && !(share > 0 && share < 1)) return [];
+    const gains = compared
+      ? logGains(share, share, BETTER, ratio).map((gain) => (gain * rate) / share)
+      : logGains(fixedShare, rate, BETTER);
+    const missing = limit + Math.log(questions.length);
+    return terms.map((term, i) => {
+      const gain = gains[i] ?? 0;
+      return gain > 0 ? Math.max(1, (missing - term) / gain) : Number.POSITIVE_INFINITY;
+    });
+  });
+  const needed = Math.min(...least);
+  return Number.isFinite(needed) ? Math.ceil(needed * rows) : null;
+}
+
+function ratioOf(candidate: Counts, stable: Counts, allowedRate?: number): number | null {
+  if (candidate.of === 0) return null;
+  const rate = candidate.events / candidate.of;
+  if (allowedRate !== undefined) return allowedRate > 0 ? rate / allowedRate : null;
+  return stable.events === 0 ? null : rate / (stable.events / stable.of);
+}
+
+const MEANS: Readonly<Record<GateName, string>> = {
+  slow: "slow requests",
+  "slow-run": "slow batches",
+  failed: "failed requests",
+  "out-of-memory": "requests without memory",
+  wrong: "wrong answers",
+  disagreement: "answers unlike stable's",
+};
+
+function regressText(reading: GateReading | undefined, evidence: Evidence): string {
+  if (reading === undefined) return "worse than stable";
+  const { gate, candidate, stable, lower, stratum } = reading;
+  if (gate === "wrong" && evidence.goldenRight.candidate === false) {
+    return "the known answer came out wrong, and stable's did not";
+  }
+  const rates = `${candidate.events} of ${candidate.of}, stable ${stable.events} of ${stable.of}`;
+  const times = lower === null ? "" : `, at least ${lower.toPrecision(2)} times as many as allowed`;
+  const where = stratum === undefined ? "" : `, most of all in ${stratum}`;
+  return `${MEANS[gate]}: ${rates}${times}${where}`;
+}
+
+function faultText(stratum: string | undefined): string {
+  const where = stratum === undefined ? "" : ` in ${stratum}`;
+  return `requests are not split as they should be${where}: nothing can be concluded from them`;
+}
+
+function waitingText(
+  wanting: readonly GateReading[],
+  requests: number | null,
+  seconds: number | null,
+): string {
+  const names = wanting.map(({ gate }) => gate).join(", ");
+  if (requests === null) return `${names}: cannot be decided at this share and these rates`;
+  const time =
+    seconds === null ? "no traffic now" : `about ${Math.ceil(seconds)} s at today's rate`;
+  return `${names || "no requests yet"}: ${requests} candidate requests still needed, ${time}`;
+}
