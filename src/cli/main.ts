@@ -44,6 +44,10 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
   ],
   ["load", { load: async () => (await import("./commands/load.ts")).addLoad, stopsItself: true }],
   [
+    "rollout",
+    { load: async () => (await import("./commands/rollout.ts")).addRollout, stopsItself: true },
+  ],
+  [
     "token",
     { load: async () => (await import("./commands/token.ts")).addToken, stopsItself: false },
   ],
