@@ -4,6 +4,7 @@
 import { cpus, totalmem } from "node:os";
 import { admission } from "./admission.bench.ts";
 import { build } from "./build.bench.ts";
+import { canary } from "./canary.bench.ts";
 import { census } from "./census.bench.ts";
 import { conditional } from "./conditional.bench.ts";
 import { hop } from "./hop.bench.ts";
@@ -36,6 +37,7 @@ export interface Bench {
 const BENCHES: Readonly<Record<string, Bench>> = {
   admission,
   build,
+  canary,
   census,
   conditional,
   hop,

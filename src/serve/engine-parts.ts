@@ -13,6 +13,7 @@ import type {
 import type { Counters } from "./counters.ts";
 import type { EngineMemory } from "./engine-memory.ts";
 import type { RequestError } from "./errors.ts";
+import type { Gates } from "./gates.ts";
 import type { HostReport } from "./hosting.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import type { VersionMetrics } from "./metrics.ts";
@@ -30,6 +31,8 @@ export interface EngineModel {
   readonly outputs: ReadonlyMap<string, ValueType>;
   /** Whether requests are put together along axis 0. */
   readonly batched: boolean;
+  /** Outputs that say which blocks were run; left out where there are none. */
+  readonly gates?: Gates | undefined;
 }
 
 /** How an engine is set up. */

@@ -6,7 +6,6 @@ import type { Clock } from "../base/clock.ts";
 import { SkipwayError } from "../base/errors.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
 import { checkFeeds, checkFetches } from "../runtime/feeds.ts";
-import type { Tensors } from "../runtime/runner.ts";
 import type {
   BatcherEvent,
   BatcherLoad,
@@ -20,7 +19,7 @@ import type { EngineModel, EngineOptions, Pending, Running, Slot } from "./engin
 import { idOf, isDeath, isOutOfMemory, RequestError, requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import { questionOf } from "./question.ts";
-import { compute, endedBy, refusalOf, shapesOf, withdrawal } from "./run-batch.ts";
+import { type Computed, compute, endedBy, refusalOf, shapesOf, withdrawal } from "./run-batch.ts";
 import { tellPhases } from "./tracing.ts";
 
 /** Default levels of the schedule policy extension: 1 to 5, what is left out is in the middle. */
@@ -50,6 +49,8 @@ export class Engine {
   #downSinceMs: number;
   #downBecause: string | undefined;
   #closed = false;
+  /** The request that comes in this step. */
+  #entering: number | undefined;
   #withdrawals = 0;
   readonly #idle: (() => void)[] = [];
 
@@ -162,6 +163,7 @@ export class Engine {
       };
       call.observe?.phase("admit", fromMs, request.arrivedMs);
       const cancel = (): void => {
+        this.#tellWait(pending);
         // Also one that runs already: nobody waits for its answer any more.
         this.#fail(pending, endedBy(signal));
         this.#step({ kind: "cancel", id: request.id });
@@ -263,7 +265,9 @@ export class Engine {
       const form = { bucket: request.bucket, shapes: shapesOf(call), batchable };
       this.#forms.set(request.bucket, { form, users: 1 });
     }
+    this.#entering = request.id;
     this.#step({ kind: "arrive", request });
+    this.#entering = undefined;
   }
 
   #leave({ id, bucket }: BatchRequest): void {
@@ -339,7 +343,15 @@ export class Engine {
     const { bucket, rows } = pending.request;
     const known = refusal.reason === "memory-never" ? this.#forms.get(bucket) : undefined;
     const text = (known && this.#options.memory?.explain(known.form, rows)) ?? refusal.text;
+    // Who is refused at the door has not waited.
+    if (refusal.id !== this.#entering) this.#tellWait(pending);
     pending.reject(refusalOf({ ...refusal, text }));
+  }
+
+  /** How long a request waited that leaves without an answer: until it ran, or until now. */
+  #tellWait({ request: { arrivedMs }, startedMs, call }: Pending): void {
+    const untilMs = startedMs > arrivedMs ? startedMs : this.#clock.monotonicMs();
+    call.observe?.phase("queue", arrivedMs, untilMs);
   }
 
   #fail(pending: Pending, error: RequestError, batch?: number): void {
@@ -372,8 +384,9 @@ export class Engine {
     compute(
       session,
       members.map((one) => one.call),
+      this.#model.gates,
     ).then(
-      ({ answers, inferMs }) => this.#finished(running, answers, inferMs),
+      (computed) => this.#finished(running, computed),
       (error: unknown) => this.#failed(running, error),
     );
   }
@@ -383,7 +396,7 @@ export class Engine {
     this.#options.memory?.end(batch);
   }
 
-  #finished(running: Running, answers: readonly Tensors[], inferMs: number | undefined): void {
+  #finished(running: Running, { answers, inferMs, gates }: Computed): void {
     if (!this.#running.has(running.batch)) return;
     const now = this.#clock.monotonicMs();
     const slot = this.#slots.get(running.slot);
@@ -392,7 +405,8 @@ export class Engine {
     this.#forget(running);
     const { counters, version } = this.#options;
     // The next batch goes out before the answers of this one are written.
-    if (slot !== undefined) this.#step({ kind: "finished", batch: running.batch, tookMs });
+    if (slot !== undefined)
+      this.#step({ kind: "finished", batch: running.batch, tookMs: inferMs ?? tookMs });
     let requests = 0;
     for (const [i, one] of running.members.entries()) {
       if (!this.#pending.has(one.request.id)) continue;
@@ -420,7 +434,9 @@ export class Engine {
     });
     const { rows, bytes, bucket } = running;
     this.#options.report?.batch({ bucket, rows, executeMs: inside, outcome: "good" });
-    this.#options.metrics?.().batch({ rows, bytes, startMs: now - tookMs, endMs: now });
+    const metrics = this.#options.metrics?.();
+    metrics?.batch({ rows, bytes, startMs: now - tookMs, endMs: now });
+    for (const one of gates) metrics?.gated(one.gate, one.rows, one.skipped);
   }
 
   #failed(running: Running, error: unknown): void {

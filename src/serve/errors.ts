@@ -2,6 +2,7 @@
 
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
+import type { EndSignal } from "./end-signal.ts";
 
 /** Why a request got no answer of the model: the label of the failure counters. */
 export type FailureReason =
@@ -58,7 +59,10 @@ export function sentenceOf(diagnostics: readonly Diagnostic[]): string {
 }
 
 /** What a failure of the model's session means for the request. */
-export function requestErrorOf(error: unknown, signal?: AbortSignal): RequestError {
+export function requestErrorOf(
+  error: unknown,
+  signal?: Pick<EndSignal, "aborted" | "reason">,
+): RequestError {
   if (error instanceof RequestError) return error;
   if (signal?.aborted) {
     // Who gives up says why; a client that goes away says nothing.

@@ -2,6 +2,7 @@
 // view of a served version. Neither side knows the other's.
 
 import type { Tensors } from "../runtime/runner.ts";
+import type { EndSignal } from "./end-signal.ts";
 import type { FailureReason, RequestError } from "./errors.ts";
 import type { DescribedModel, VersionCounts } from "./extensions.ts";
 import type { Role } from "./router.ts";
@@ -23,7 +24,7 @@ export interface InferenceCall {
   /** When the answer is of no use any more, in monotonic milliseconds of the server's clock. */
   readonly deadlineMs?: number | undefined;
   /** Aborted when the client goes away. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: EndSignal | undefined;
   /** Told what happens to the request, and when. */
   readonly observe?: PhaseSink | undefined;
   /** Asked once, when it fails: whether another version is asked in place of this one. */

@@ -6,14 +6,16 @@ import type { Budget } from "./admission/budget.ts";
 import { Ledger } from "./admission/ledger.ts";
 import type { MemoryModel } from "./admission/memory-model.ts";
 import type { ServedModel } from "./hosting.ts";
-import { PlanWorker } from "./plan-worker.ts";
+import { type OpenedFile, PlanWorker } from "./plan-worker.ts";
 import { type Recycler, VersionMemory } from "./version-memory.ts";
+
+/** What the graph of a file says of its outputs. */
+export type OutputFacts = Pick<OpenedFile, "ties" | "gates">;
 
 /** What was measured of a file, and is not measured again. */
 export interface Learned {
   readonly model: MemoryModel;
-  /** Outputs in which two candidates may tie. */
-  readonly ties: ReadonlySet<string>;
+  readonly outputs: OutputFacts;
 }
 
 /** Files whose measurements are kept; what is loaded keeps its own. */

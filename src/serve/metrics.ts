@@ -99,11 +99,11 @@ export class ServerMetrics {
 
   /** The counters of a version in a role. */
   version(key: VersionKey): VersionMetrics {
-    const values = labelValues(key);
-    const name = JSON.stringify(values);
+    // Asked twice for each request: no list is made before it is needed. No part but the last can hold a line's end.
+    const name = `${key.version}\n${key.digest}\n${key.role ?? "stable"}\n${key.name}`;
     let found = this.#versions.get(name);
     if (found === undefined) {
-      found = new VersionMetrics(this.#families, values, this.#clock);
+      found = new VersionMetrics(this.#families, labelValues(key), this.#clock);
       this.#versions.set(name, found);
     }
     return found;

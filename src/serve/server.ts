@@ -21,6 +21,7 @@ import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
+import type { EarlyServer } from "./http/early.ts";
 import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
 import { registerMetrics } from "./http/metrics-route.ts";
 import type { HttpTimes } from "./http/node-server.ts";
@@ -52,6 +53,8 @@ export interface ServerOptions {
   /** Tokens and the audit log. Without them nobody can be let in from other machines. */
   readonly access?: GuardStore;
   readonly certificates?: Certificates;
+  /** Listens already: `listen` only takes it over. Whoever made it ends it, should `listen` not be reached. */
+  readonly early?: EarlyServer;
   readonly times?: Partial<HttpTimes>;
   /** Where traces go and which are kept. Default: nowhere. */
   readonly traces?: TraceSettings;

@@ -29,7 +29,6 @@ import {
   phaseOf,
   stepLife,
 } from "./life.ts";
-
 import { Patience } from "./patience.ts";
 import { shapesOf } from "./run-batch.ts";
 import type { VersionMemory } from "./version-memory.ts";
@@ -358,16 +357,19 @@ export class VersionHost implements ServedVersion {
 
   /** What only the first process is asked: what runs take, and whether rows keep to themselves. */
   async #learn(process: number, session: ChildSession, run: Run): Promise<void> {
-    const ties = await this.#memory?.learn(String(process), session);
+    const facts = await this.#memory?.learn(String(process), session);
     const { inputs, outputs } = session;
     const { clock, settings } = this.#parts;
-    const compares = settings.maxBatchRows > 1;
-    const asked = { inputs, outputs, run };
     const before = { known: this.#known, invariance: this.#invariance };
-    const { known, invariance } = await firstRuns(asked, before, { clock, ties, compares });
+    const { known, invariance } = await firstRuns({ inputs, outputs, run }, before, {
+      clock,
+      ties: facts?.ties,
+      compares: settings.maxBatchRows > 1,
+    });
     this.#known = known;
     this.#invariance = invariance;
-    this.engine.setModel({ inputs, outputs, batched: this.#invariance?.invariant === true });
+    const batched = this.#invariance?.invariant === true;
+    this.engine.setModel({ inputs, outputs, batched, gates: facts?.gates });
     this.#learned = true;
   }
 

@@ -13,6 +13,7 @@ import { changesState } from "../auth/roles.ts";
 import { CLIENT_CLOSED, RequestError } from "../errors.ts";
 import type { RequestObserver } from "../tracing.ts";
 import { BodyReader } from "./body.ts";
+import type { EarlyServer } from "./early.ts";
 import { roleOf } from "./endpoint.ts";
 import { SECURITY_HEADERS } from "./headers.ts";
 import { answerClientError, HTTP_TIMES, type HttpTimes, nodeServer } from "./node-server.ts";
@@ -30,6 +31,8 @@ export interface AppOptions {
   readonly observer: RequestObserver;
   /** Bodies that are on their way, together. */
   readonly bodiesBytesMax?: number;
+  /** Listens already; without certificates. */
+  readonly early?: EarlyServer;
 }
 
 /** The application with its limits, its guard, its error answers and no routes yet. */
@@ -39,9 +42,11 @@ export function buildApp({
   times,
   observer,
   bodiesBytesMax,
+  early,
 }: AppOptions): FastifyInstance {
   const app = fastify({
-    serverFactory: (listener) => nodeServer(listener, { ...HTTP_TIMES, ...times }, certificates),
+    serverFactory: (listener) =>
+      early?.attach(listener) ?? nodeServer(listener, { ...HTTP_TIMES, ...times }, certificates),
     clientErrorHandler: answerClientError,
     requestIdHeader: false,
     genReqId: requestId,
@@ -58,23 +63,25 @@ export function buildApp({
   // Clients send JSON under many content types or none at all: the protocol's routes read bytes.
   app.removeAllContentTypeParsers();
   const bodies = new BodyReader(bodiesBytesMax);
-  app.addContentTypeParser("*", (request: FastifyRequest, body: Readable) =>
-    bodies.read(body, request.headers, (bytes) => countReceived(request, bytes)),
-  );
+  app.addContentTypeParser("*", (request: FastifyRequest, body: Readable, done) => {
+    const received = (bytes: number): void => countReceived(request, bytes);
+    bodies.take(body, request.headers, { received, done });
+  });
   // First: what the guard refuses is counted too.
   observeRequests(app, observer);
-  app.addHook("onRequest", async (request, reply) => {
+  // No promises in hooks where nothing is waited for: each is a turn of the queue for every request.
+  app.addHook("onRequest", (request, reply, done) => {
     reply.headers(SECURITY_HEADERS).header("x-request-id", request.id);
     // Fastify refuses those that are no types; here the routes know what they read.
-    delete request.raw.headers["content-type"];
+    request.raw.headers["content-type"] = undefined;
     refuseStrange(request.raw);
-    await letIn(guard, request);
+    letIn(guard, request, done);
   });
-  app.addHook("preParsing", async (request, reply, payload) => {
+  app.addHook("preParsing", (request, reply, _payload, done) => {
     // Only now is the body wanted: a request that is refused need not send it.
     const expected = request.headers.expect !== undefined;
     if (expected && declaredBytes(request) <= limits.requestBytesMax) reply.raw.writeContinue();
-    return payload;
+    done();
   });
   writeDown(app, guard);
   app.setNotFoundHandler(async (request, reply) => {
@@ -130,14 +137,15 @@ export function actorOf(request: FastifyRequest): string {
   return actors.get(request) ?? "unknown";
 }
 
-async function letIn(guard: Guard, request: FastifyRequest): Promise<void> {
+function letIn(guard: Guard, request: FastifyRequest, done: (error?: Error) => void): void {
   const { headers, method } = request;
+  const role = roleOf(request);
   const header = (name: string): string | undefined => {
     const value = headers[name];
     return typeof value === "string" ? value : undefined;
   };
-  const actor = await guard.admit({
-    role: roleOf(request),
+  const admitted = guard.admit({
+    role,
     safe: method === "GET" || method === "HEAD",
     secure: isSecure(request),
     peer: request.socket.remoteAddress ?? "",
@@ -151,9 +159,15 @@ async function letIn(guard: Guard, request: FastifyRequest): Promise<void> {
       fetchDest: header("sec-fetch-dest"),
     },
   });
-  actors.set(request, actor);
-  const watch = watchOf(request);
-  if (watch !== undefined) watch.tenant = actor;
+  const enter = (actor: string): void => {
+    // Only what is written down is asked who did it.
+    if (changesState(role)) actors.set(request, actor);
+    const watch = watchOf(request);
+    if (watch !== undefined) watch.tenant = actor;
+    done();
+  };
+  if (typeof admitted === "string") enter(admitted);
+  else admitted.then(enter, done);
 }
 
 function isSecure(request: FastifyRequest): boolean {
@@ -162,9 +176,17 @@ function isSecure(request: FastifyRequest): boolean {
 
 /** What changes state is written down before its answer goes out: who sees the answer finds the entry. */
 function writeDown(app: FastifyInstance, guard: Guard): void {
-  app.addHook("onSend", async (request, reply, payload) => {
+  app.addHook("onSend", (request, reply, payload, done) => {
     const role = roleOf(request);
-    if (!changesState(role)) return payload;
+    if (!changesState(role)) done();
+    else write(request, reply, payload).then((sent) => done(null, sent), done);
+  });
+  const write = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    payload: unknown,
+  ): Promise<unknown> => {
+    const role = roleOf(request);
     const [path = ""] = request.url.split("?", 1);
     const { statusCode } = reply;
     const record = {
@@ -185,7 +207,7 @@ function writeDown(app: FastifyInstance, guard: Guard): void {
         error: "this was done, and could not be written to the audit log: is the disk full?",
       });
     }
-  });
+  };
 }
 
 async function answerError(

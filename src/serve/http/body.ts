@@ -33,34 +33,48 @@ export class BodyReader {
    * @throws RequestError 413 for one that is too large or unfolds to too much, 415 for an encoding that is not
    * known, 400 for one that is broken, 503 where too many are on their way.
    */
-  async read(
+  read(
     body: Readable,
     headers: BodyHeaders = {},
     received: (bytes: number) => void = () => undefined,
   ): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const done = (error: Error | null, bytes?: Buffer): void => {
+        if (bytes === undefined) reject(error);
+        else resolve(bytes);
+      };
+      this.take(body, headers, { received, done });
+    });
+  }
+
+  /** The same for a caller who waits without a promise; `done` is called once. */
+  take(
+    body: Readable,
+    headers: BodyHeaders,
+    { received, done }: Pick<ArrivalOptions, "received"> & { readonly done: Taken },
+  ): void {
     const declared = Number(headers["content-length"] ?? 0);
     const encoding = encodingOf(headers["content-encoding"]);
     const refusal =
       encoding instanceof RequestError ? encoding : (sizeRefusal(declared) ?? this.#heldRefusal());
     if (refusal !== undefined || encoding instanceof RequestError) {
       body.resume();
-      throw refusal;
+      done(refusal ?? broken());
+      return;
     }
     const chunked = headers["transfer-encoding"] !== undefined;
-    return new Promise((resolve, reject) => {
-      const arrival = new Arrival({
-        body,
-        inflate: encoding === "gzip" ? createGunzip(OPTIONS) : encoding && createInflate(OPTIONS),
-        received,
-        chunksMax: chunked ? limits.bodyChunksMax : Number.POSITIVE_INFINITY,
-        hold: (bytes) => {
-          this.#held += bytes;
-          return bytes > 0 ? this.#heldRefusal() : undefined;
-        },
-        settle: (result) => (result instanceof Error ? reject(result) : resolve(result)),
-      });
-      arrival.begin();
+    const arrival = new Arrival({
+      body,
+      inflate: encoding === "gzip" ? createGunzip(OPTIONS) : encoding && createInflate(OPTIONS),
+      received,
+      chunksMax: chunked ? limits.bodyChunksMax : Number.POSITIVE_INFINITY,
+      hold: (bytes) => {
+        this.#held += bytes;
+        return bytes > 0 ? this.#heldRefusal() : undefined;
+      },
+      settle: (result) => (result instanceof Error ? done(result) : done(null, result)),
     });
+    arrival.begin();
   }
 
   #heldRefusal(): RequestError | undefined {
@@ -69,6 +83,9 @@ export class BodyReader {
     return new RequestError(503, "queue-full", text, { retryAfterSeconds: 1 });
   }
 }
+
+/** Is told the bytes of a body, or why there are none. */
+type Taken = (error: Error | null, bytes?: Buffer) => void;
 
 const OPTIONS = { chunkSize: INFLATE_CHUNK_BYTES };
 
