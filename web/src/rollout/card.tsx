@@ -2,7 +2,6 @@
 
 import type { ServingStatus } from "../../../src/dashboard/api.ts";
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
-import { hasEnded } from "../../../src/rollout/state.ts";
 import { percentText } from "../format.ts";
 import { keyFor } from "../on-call/keys.ts";
 import type { Mark } from "../on-call/kinds.ts";
@@ -11,6 +10,7 @@ import { Comparison } from "./comparison.tsx";
 import { EvidenceChart } from "./evidence-chart.tsx";
 import { Gates } from "./gates.tsx";
 import type { KnownRollout } from "./known.ts";
+import { hasEnded } from "./verdict.ts";
 import { phaseWords, reasonText, stepsOf, verdictText, verdictWord, type Word } from "./view.ts";
 
 /** What a card is given. */

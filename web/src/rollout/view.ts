@@ -2,10 +2,9 @@
 
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import type { GateName, GateReading, Verdict } from "../../../src/rollout/judge/types.ts";
-import { hasEnded } from "../../../src/rollout/state.ts";
 import { milliseconds, percentText } from "../format.ts";
 import type { Tone } from "../on-call/rows.ts";
-import { verdictOf } from "./verdict.ts";
+import { hasEnded, verdictOf } from "./verdict.ts";
 
 /** A word with its sign and colour. */
 export interface Word {
