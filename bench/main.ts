@@ -4,9 +4,11 @@
 import { cpus, totalmem } from "node:os";
 import { admission } from "./admission.bench.ts";
 import { build } from "./build.bench.ts";
+import { canary } from "./canary.bench.ts";
 import { census } from "./census.bench.ts";
 import { conditional } from "./conditional.bench.ts";
 import { hop } from "./hop.bench.ts";
+import { judge } from "./judge.bench.ts";
 import { memory } from "./memory.bench.ts";
 import { metrics } from "./metrics.bench.ts";
 import { picture } from "./picture.bench.ts";
@@ -36,9 +38,11 @@ export interface Bench {
 const BENCHES: Readonly<Record<string, Bench>> = {
   admission,
   build,
+  canary,
   census,
   conditional,
   hop,
+  judge,
   memory,
   metrics,
   picture,

@@ -44,6 +44,14 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
   ],
   ["load", { load: async () => (await import("./commands/load.ts")).addLoad, stopsItself: true }],
   [
+    "rollout",
+    { load: async () => (await import("./commands/rollout.ts")).addRollout, stopsItself: true },
+  ],
+  [
+    "drill",
+    { load: async () => (await import("./commands/drill.ts")).addDrill, stopsItself: true },
+  ],
+  [
     "token",
     { load: async () => (await import("./commands/token.ts")).addToken, stopsItself: false },
   ],
