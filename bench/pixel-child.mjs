@@ -83,7 +83,7 @@ const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 async function measure(at, page) {
   const url = `${at}/api/v1/models/net/rollout`;
   await post(url, {
-    to: 2,
+    to: 1,
     override: "a benchmark",
     policy: { shadow: false, thresholdMs: 1000, steps: [{ share: 0.05, seconds: 3600 }] },
   });

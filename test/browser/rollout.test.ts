@@ -109,9 +109,9 @@ describe("the canary card", () => {
     await ask(60);
     await card().getByText("UNDERPOWERED").first().waitFor();
     await card()
-      .getByText(/more requests of the candidate/)
+      .getByText(/\d+ more requests of the candidate, \d+ (s|min) at/)
       .waitFor();
-    const slow = page.getByRole("row", { name: /^slow / });
+    const slow = page.getByRole("row", { name: /^slow [A-Z]/ });
     await slow
       .getByText(/^0 of \d+$/)
       .first()

@@ -154,10 +154,19 @@ function topOf({ objective = 0, least = 0 }: ChartProps, max: number | null): nu
   return 1.15 * Math.max(max ?? 0, objective, least) || 1;
 }
 
-function timesOf(_plot: uPlot, splits: number[]): string[] {
+/** With seconds where the marks stand closer than minutes. */
+function timesOf(
+  _plot: uPlot,
+  splits: number[],
+  _axis: number,
+  _space: number,
+  increment: number,
+): string[] {
+  const two = (value: number): string => String(value).padStart(2, "0");
   return splits.map((one) => {
     const time = new Date(1000 * one);
-    return `${time.getHours()}:${String(time.getMinutes()).padStart(2, "0")}`;
+    const minute = `${time.getHours()}:${two(time.getMinutes())}`;
+    return increment < 60 ? `${minute}:${two(time.getSeconds())}` : minute;
   });
 }
 

@@ -1,8 +1,9 @@
 // What a person can do with a rollout: each act is first asked as a dry run, and done only after that.
 
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
-import { type Act, hasEnded } from "../../../src/rollout/state.ts";
+import type { Act } from "../../../src/rollout/state.ts";
 import type { Plan } from "../on-call/acts.ts";
+import { hasEnded } from "./verdict.ts";
 
 /** Commands of the page that act on a rollout. */
 export type ActCommand = "roll-back" | "freeze" | "hold" | "promote";

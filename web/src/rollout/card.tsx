@@ -2,7 +2,6 @@
 
 import type { ServingStatus } from "../../../src/dashboard/api.ts";
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
-import { hasEnded } from "../../../src/rollout/state.ts";
 import { percentText } from "../format.ts";
 import { keyFor } from "../on-call/keys.ts";
 import type { Mark } from "../on-call/kinds.ts";
@@ -11,8 +10,8 @@ import { Comparison } from "./comparison.tsx";
 import { EvidenceChart } from "./evidence-chart.tsx";
 import { Gates } from "./gates.tsx";
 import type { KnownRollout } from "./known.ts";
-import { verdictOf } from "./verdict.ts";
-import { neededText, phaseWords, stepsOf, verdictWord, type Word } from "./view.ts";
+import { hasEnded } from "./verdict.ts";
+import { phaseWords, reasonText, stepsOf, verdictText, verdictWord, type Word } from "./view.ts";
 
 /** What a card is given. */
 export interface CardProps {
@@ -30,7 +29,6 @@ export function Card(props: CardProps) {
   const { known, status, marks, act, close } = props;
   const rollout = known.status;
   const { id, model, from, to, reason } = rollout;
-  const needed = neededText(rollout);
   const title = `rollout-${id}`;
   return (
     <section aria-labelledby={title} class="rollout" data-rollout={id}>
@@ -54,16 +52,9 @@ export function Card(props: CardProps) {
         <span aria-live="polite">
           <Badge word={verdictWord(rollout)} />
         </span>{" "}
-        <b>{verdictOf(rollout).text}</b>
-        {needed !== "" && <span> · needs {needed}</span>}
-        {reason !== null && (
-          <span>
-            {" "}
-            · {reason.text} <small>({[reason.cause, reason.actor].join(", ")})</small>
-          </span>
-        )}
+        <b>{verdictText(rollout)}</b>
+        {reason !== null && <small> · {reasonText(reason)}</small>}
       </p>
-      <SampleRatio rollout={rollout} />
       {rollout.fault !== null && <p class="outcome bad">▲ {rollout.fault}</p>}
       <div class="rollout-parts">
         <Gates rollout={rollout} />
@@ -124,17 +115,5 @@ function Ramp({ rollout }: { rollout: RolloutStatus }) {
         </span>
       )}
     </div>
-  );
-}
-
-function SampleRatio({ rollout }: { rollout: RolloutStatus }) {
-  const { sampleRatio } = verdictOf(rollout);
-  if (!sampleRatio.fault) return null;
-  const where = sampleRatio.stratum === undefined ? "" : `, in ${sampleRatio.stratum}`;
-  return (
-    <p class="outcome bad">
-      ▲ Requests are not split as they should be{where}: the two versions cannot be compared, and
-      nothing goes forward.
-    </p>
   );
 }

@@ -42,16 +42,19 @@ export interface EvidenceLines {
   }[];
 }
 
-/** Lines up to a time: the evidence of a gate stays as it was until it changes. */
+/** Lines up to a time: evidence begins with nothing (E is 1), and stays as it was until it changes. */
 export function evidenceLines(
   path: readonly PathPoint[],
-  status: Pick<RolloutStatus, "verdict">,
+  status: Pick<RolloutStatus, "verdict" | "startedMs">,
   toMs: number,
 ): EvidenceLines {
-  const atMs = [...new Set([...path.map((point) => point.atMs), toMs])].sort((a, b) => a - b);
+  const { startedMs } = status;
+  const atMs = [...new Set([startedMs, ...path.map((point) => point.atMs), toMs])].sort(
+    (a, b) => a - b,
+  );
   const places = new Map(atMs.map((at, i) => [at, i]));
   const gates = verdictOf(status).gates.map(({ gate, limit }) => {
-    const values: (number | null)[] = atMs.map(() => null);
+    const values: (number | null)[] = atMs.map((at) => (at === startedMs ? 0 : null));
     for (const point of path) {
       if (point.gate === gate) values[places.get(point.atMs) ?? 0] = point.logE / limit;
     }

@@ -1,7 +1,6 @@
 // What each gate of the judge knows, as one row: evidence against its limit, counts, ratio against what is allowed.
 
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
-import { percentText } from "../format.ts";
 import { type GateView, gatesOf, type RatioView, thresholdText } from "./view.ts";
 
 /** All gates. */
@@ -32,7 +31,8 @@ export function Gates({ rollout }: { rollout: RolloutStatus }) {
       </table>
       <p class="note">
         Evidence is an e-value on the scale of its logarithm: at the limit the candidate is taken
-        back. The bar of the ratio is its interval, dashed what it must stay under to pass. Slow is over {thresholdText(rollout)}.
+        back. The bar of the ratio is its interval, dashed what it must stay under to pass. Slow is
+        over {thresholdText(rollout)}.
       </p>
     </div>
   );
@@ -51,7 +51,7 @@ function Gate({ view }: { view: GateView }) {
       </th>
       <td>
         <meter class="hidden" aria-label={`Evidence of gate ${name}`} min={0} max={1} value={way}>
-          {percentText(way)}
+          {Math.round(100 * way)} %
         </meter>
         <span class={`gauge ${word.tone}`} aria-hidden="true">
           <span class="fill" style={{ width: `${100 * way}%` }} />

@@ -3,8 +3,8 @@
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import type { PathPoint } from "../../../src/rollout/judge/types.ts";
 import type { RolloutNews } from "../../../src/rollout/record.ts";
-import { hasEnded } from "../../../src/rollout/state.ts";
 import { withVerdict } from "./evidence.ts";
+import { hasEnded } from "./verdict.ts";
 
 /** One rollout. */
 export interface KnownRollout {

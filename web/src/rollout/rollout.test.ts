@@ -2,11 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { ServingEvent } from "../../../src/dashboard/api.ts";
 import { fakeVersion } from "../../../src/dashboard/on-call.test-helper.ts";
-import {
-  fakeGate,
-  fakeRollout,
-  fakeVerdict,
-} from "../../../src/rollout/document.test-helper.ts";
+import { fakeGate, fakeRollout, fakeVerdict } from "../../../src/rollout/document.test-helper.ts";
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import type { GateReading, PathPoint } from "../../../src/rollout/judge/types.ts";
 import { apart } from "../on-call/apart.ts";
@@ -21,9 +17,10 @@ import {
   durationText,
   eText,
   gatesOf,
-  neededText,
   phaseWords,
+  reasonText,
   stepsOf,
+  verdictText,
   verdictWord,
 } from "./view.ts";
 
@@ -51,15 +48,29 @@ describe("what a card says", () => {
     ).toEqual(new Set(["done"]));
   });
 
-  test("what is still needed, and how long that is at today's rate", () => {
-    expect(neededText(fakeRollout())).toBe(
-      "420 more requests of the candidate, 6 min at today's rate",
+  test("while it is not sure, what is missing and how long that is at today's rate", () => {
+    const gates = [
+      fakeGate("slow"),
+      fakeGate("failed", { verdict: "pass" }),
+      fakeGate("slow-run", { required: false }),
+      fakeGate("out-of-memory"),
+    ];
+    expect(verdictText(judged({ gates }))).toBe(
+      "slow, out of memory: 420 more requests of the candidate, 6 min at today's rate",
     );
-    expect(neededText(judged({ secondsNeeded: null }))).toContain("none come now");
-    expect(neededText(judged({ requestsNeeded: null }))).toBe("never sure at these rates");
-    expect(neededText(judged({ verdict: "PASS" }))).toBe("");
-    expect(neededText(fakeRollout({ verdict: null }))).toBe("");
-    for (const phase of ENDS) expect(neededText(fakeRollout({ phase }))).toBe("");
+    expect(verdictText(judged({ secondsNeeded: null }))).toContain("none come now");
+    expect(verdictText(judged({ requestsNeeded: null }))).toContain("never sure at these rates");
+    const { text } = fakeVerdict();
+    expect(verdictText(judged({ verdict: "PASS" }))).toBe(text);
+    expect(verdictText(fakeRollout({ verdict: null }))).toBe("nothing is known yet");
+    for (const phase of ENDS) expect(verdictText(fakeRollout({ phase }))).toBe(text);
+  });
+
+  test("why it ended, and who said so", () => {
+    const actor = "she";
+    expect(reasonText({ cause: "operator", text: "", actor })).toBe("by she");
+    expect(reasonText({ cause: "operator", text: "enough", actor })).toBe("enough, by she");
+    expect(reasonText({ cause: "slow", text: "", actor: "rollout" })).toBe("slow, by rollout");
   });
 
   test("a split that is not as it should be takes the word from the verdict", () => {
@@ -161,13 +172,13 @@ describe("evidence over time", () => {
           return { atMs, gate, logE };
         });
         const gates = [fakeGate("slow", { limit: 2 }), fakeGate("failed", { limit: 4 })];
-        const lines = evidenceLines(path, judged({ gates }), atMs + 10);
-        expect(lines.atMs).toEqual([...path.map((one) => one.atMs), atMs + 10]);
+        const lines = evidenceLines(path, judged({ gates }, { startedMs: 0 }), atMs + 10);
+        expect(lines.atMs).toEqual([0, ...path.map((one) => one.atMs), atMs + 10]);
         for (const { gate, values } of lines.gates) {
           const limit = gate === "slow" ? 2 : 4;
           for (const [i, at] of lines.atMs.entries()) {
             const last = path.findLast((one) => one.gate === gate && one.atMs <= at);
-            expect(values[i]).toBe(last === undefined ? null : last.logE / limit);
+            expect(values[i]).toBe((last?.logE ?? 0) / limit);
           }
         }
       }),

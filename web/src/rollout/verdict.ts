@@ -1,4 +1,4 @@
-// The verdict of a rollout, also before the judge was asked.
+// Whether a rollout has ended, and its verdict, also before the judge was asked.
 
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import type { Verdict } from "../../../src/rollout/judge/types.ts";
@@ -13,6 +13,18 @@ const NONE: Verdict = {
   requestsNeeded: 0,
   secondsNeeded: 0,
 };
+
+const ENDS: ReadonlySet<RolloutStatus["phase"]> = new Set([
+  "promoted",
+  "rolled-back",
+  "aborted",
+  "failed",
+]);
+
+/** Whether it has ended; its alias may still be on the way. */
+export function hasEnded({ phase }: Pick<RolloutStatus, "phase">): boolean {
+  return ENDS.has(phase);
+}
 
 /** What the judge says. */
 export function verdictOf({ verdict }: Pick<RolloutStatus, "verdict">): Verdict {

@@ -2,10 +2,9 @@
 
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import type { GateName, GateReading, Verdict } from "../../../src/rollout/judge/types.ts";
-import { hasEnded } from "../../../src/rollout/state.ts";
 import { milliseconds, percentText } from "../format.ts";
 import type { Tone } from "../on-call/rows.ts";
-import { verdictOf } from "./verdict.ts";
+import { hasEnded, verdictOf } from "./verdict.ts";
 
 /** A word with its sign and colour. */
 export interface Word {
@@ -90,7 +89,8 @@ export function phaseWords(status: RolloutStatus): readonly Word[] {
   if (hasEnded(status)) return words;
   if (frozen) words.push({ sign: "■", text: "frozen", tone: "bad" });
   else if (held) words.push({ sign: "‖", text: "held", tone: "bad" });
-  if (!status.automaticRollback) words.push({ sign: "▲", text: "no rollback by itself", tone: "bad" });
+  if (!status.automaticRollback)
+    words.push({ sign: "▲", text: "no rollback by itself", tone: "bad" });
   for (const side of ["stable", "candidate"] as const) {
     const text = `${side} does not answer`;
     if (phase !== "loading" && !status.ready[side]) words.push({ sign: "✕", text, tone: "bad" });
@@ -130,14 +130,23 @@ export function thresholdText({ threshold }: Pick<RolloutStatus, "threshold">): 
   return `${milliseconds(ms)}, ${sources[source]}`;
 }
 
-/** What is still missing before the judge can say that it passes, and how long that takes. */
-export function neededText(status: RolloutStatus): string {
-  const { requestsNeeded, secondsNeeded, verdict } = verdictOf(status);
-  if (hasEnded(status) || verdict !== "UNDERPOWERED" || requestsNeeded === 0) return "";
-  if (requestsNeeded === null) return "never sure at these rates";
-  const requests = `${countText(requestsNeeded)} more requests of the candidate`;
+/** What the judge says; while it is not sure, what is missing and how long that takes at today's rate. */
+export function verdictText(status: RolloutStatus): string {
+  const { requestsNeeded, secondsNeeded, verdict, text, gates, sampleRatio } = verdictOf(status);
+  const open = gates.filter((one) => one.required !== false && one.verdict === "underpowered");
+  const sure = verdict !== "UNDERPOWERED" || sampleRatio.fault || open.length === 0;
+  if (sure || hasEnded(status)) return text;
+  const names = open.map(({ gate }) => GATE_NAMES[gate] ?? gate).join(", ");
+  if (requestsNeeded === null) return `${names}: never sure at these rates`;
+  const requests = `${names}: ${countText(requestsNeeded)} more requests of the candidate`;
   if (secondsNeeded === null) return `${requests}; none come now`;
   return `${requests}, ${durationText(secondsNeeded)} at today's rate`;
+}
+
+/** Why it ended or stands still, and who said so. */
+export function reasonText({ cause, text, actor }: NonNullable<RolloutStatus["reason"]>): string {
+  const what = cause === "operator" ? [] : [cause];
+  return [...(text === "" ? what : [text]), `by ${actor}`].join(", ");
 }
 
 /** The gates, in the order of the judge. */
