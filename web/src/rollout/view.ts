@@ -135,8 +135,9 @@ export function verdictText(status: RolloutStatus): string {
   const { requestsNeeded, secondsNeeded, verdict, text, gates, sampleRatio } = verdictOf(status);
   const open = gates.filter((one) => one.required !== false && one.verdict === "underpowered");
   const sure = verdict !== "UNDERPOWERED" || sampleRatio.fault || open.length === 0;
-  if (sure || hasEnded(status)) return text;
+  if (sure) return text;
   const names = open.map(({ gate }) => GATE_NAMES[gate] ?? gate).join(", ");
+  if (hasEnded(status)) return `${names}: not sure when it ended`;
   if (requestsNeeded === null) return `${names}: never sure at these rates`;
   const requests = `${names}: ${countText(requestsNeeded)} more requests of the candidate`;
   if (secondsNeeded === null) return `${requests}; none come now`;
