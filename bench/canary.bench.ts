@@ -153,6 +153,8 @@ async function rollbacks(pair: Pair, options: BenchOptions): Promise<Row> {
     if (pid !== null) await pause(20);
     decisions.push(await server.ask<number>("split", { stable: 1, share: 0 }));
     await pause(60);
+    // What a busy server has not read yet would meet the next canary.
+    await client.ask("settled");
     if ((i + 1) % 100 === 0) options.log(`rollback ${i + 1} of ${count}`);
   }
   await pause(1000);
@@ -175,7 +177,7 @@ async function rollbacks(pair: Pair, options: BenchOptions): Promise<Row> {
 function latestAfter(decisions: readonly number[], answers: Sent["answers"]): number[] {
   const sent = answers.filter(([, , version]) => version === 2).map(([sentMs]) => sentMs);
   return decisions.map((atMs) => {
-    // A pause follows each decision before the candidate is let in again.
+    // So long follows each decision before the candidate is let in again.
     const late = sent.filter((one) => one > atMs && one < atMs + 55);
     return late.length === 0 ? 0 : Math.max(...late) - atMs;
   });

@@ -8,6 +8,7 @@ import { canary } from "./canary.bench.ts";
 import { census } from "./census.bench.ts";
 import { conditional } from "./conditional.bench.ts";
 import { hop } from "./hop.bench.ts";
+import { judge } from "./judge.bench.ts";
 import { memory } from "./memory.bench.ts";
 import { metrics } from "./metrics.bench.ts";
 import { picture } from "./picture.bench.ts";
@@ -41,6 +42,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   census,
   conditional,
   hop,
+  judge,
   memory,
   metrics,
   picture,

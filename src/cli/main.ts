@@ -48,6 +48,10 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
     { load: async () => (await import("./commands/rollout.ts")).addRollout, stopsItself: true },
   ],
   [
+    "drill",
+    { load: async () => (await import("./commands/drill.ts")).addDrill, stopsItself: true },
+  ],
+  [
     "token",
     { load: async () => (await import("./commands/token.ts")).addToken, stopsItself: false },
   ],

@@ -20,6 +20,7 @@ const BLAME: Readonly<Record<FailureReason, Blame>> = {
   deadline: "refused",
   memory: "refused",
   invalid: "client",
+  unauthorized: "client",
   canceled: "client",
   withdrawn: "refused",
 };

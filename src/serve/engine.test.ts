@@ -28,6 +28,8 @@ async function setUp(answer: (event: BatcherEvent) => readonly BatcherAction[]) 
   engine.attach("p", session);
   const phases: string[] = [];
   const observe: PhaseSink = {
+    requestId: "r",
+    tenant: undefined,
     target: () => undefined,
     phase: (phase, fromMs, toMs) => phases.push(`${phase} ${toMs - fromMs}`),
     batched: () => undefined,

@@ -6,6 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import { SkipwayError } from "../base/errors.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
 import { checkFeeds, checkFetches } from "../runtime/feeds.ts";
+import { datatypeOf } from "../wire/datatype.ts";
 import type {
   BatcherEvent,
   BatcherLoad,
@@ -104,10 +105,11 @@ export class Engine {
     if (!this.#slots.delete(slot)) return;
     if (this.#slots.size === 0) this.#down();
     if (death === undefined) this.#step({ kind: "slots", slots: [...this.#slots.keys()] });
-    else this.#lost(slot, death.error);
+    else this.lost(slot, death.error);
   }
 
-  #lost(slot: string, error: unknown): void {
+  /** What a process has is lost with it, and why: its first batch gets the error, what waited behind goes on. */
+  lost(slot: string, error: unknown): void {
     const lost = [...this.#running.values()].filter((one) => one.slot === slot);
     for (const one of lost) this.#forget(one);
     const [ran] = lost;
@@ -246,7 +248,10 @@ export class Engine {
     const waited = this.#clock.monotonicMs() - this.#downSinceMs;
     if (this.#closed || (down && waited > this.#patienceMs)) throw this.#unavailable();
     const { model } = this;
-    const faults = [...checkFeeds(model.inputs, inputs), ...checkFetches(model.outputs, outputs)];
+    const faults = [
+      ...checkFeeds(model.inputs, inputs, datatypeOf),
+      ...checkFetches(model.outputs, outputs),
+    ];
     if (faults.length > 0) throw requestErrorOf(SkipwayError.fromDiagnostics("input", faults));
   }
 
@@ -443,7 +448,7 @@ export class Engine {
     if (!this.#running.has(running.batch)) return;
     if (isDeath(error)) {
       if (this.#slots.has(running.slot)) this.detach(running.slot, { error });
-      else this.#lost(running.slot, error);
+      else this.lost(running.slot, error);
       return;
     }
     const slot = this.#slots.get(running.slot);

@@ -7,6 +7,8 @@ import type { EndSignal } from "./end-signal.ts";
 /** Why a request got no answer of the model: the label of the failure counters. */
 export type FailureReason =
   | "invalid"
+  /** No token, a wrong one, or one without the role. */
+  | "unauthorized"
   | "queue-full"
   | "process-died"
   | "not-ready"

@@ -122,7 +122,9 @@ export function rowsOf(slot: Slot): IndexRow[] {
   for (const [version, host] of slot.hosts) {
     const failed = slot.failed.get(version);
     const kept =
-      failed === undefined ? "" : `the last load failed, the one before serves: ${failed}`;
+      failed === undefined
+        ? (host.unprobed ?? "")
+        : `the last load failed, the one before serves: ${failed}`;
     if (host.ready) add(version, "READY", kept);
     else add(version, "UNAVAILABLE", host.reason ?? host.phase);
   }

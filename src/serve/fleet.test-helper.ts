@@ -34,6 +34,8 @@ export interface ScriptedFleet {
   readonly runner: ScriptedRunner;
   readonly source: GivenModels;
   readonly fleet: Fleet;
+  /** What the operator was told. */
+  readonly notices: readonly string[];
   /** Gives them to the source, and serves them. */
   serve(...models: ServedModel[]): Promise<void>;
   /** Asks one row of one number, 3 unless another is named. */
@@ -54,10 +56,12 @@ export function setUp(settings: Partial<HostSettings> = {}): ScriptedFleet {
   const runner = new ScriptedRunner();
   const source = new GivenModels();
   const random = new Random(7);
+  const notices: string[] = [];
   const fleet = new Fleet({
     source,
     clock: systemClock,
     drainMs: 2000,
+    notice: (line) => notices.push(line),
     patienceMs: 30,
     uniform: () => random.uniform(),
     host: (served, around) =>
@@ -87,7 +91,7 @@ export function setUp(settings: Partial<HostSettings> = {}): ScriptedFleet {
     const y = answer.outputs.get("y");
     return { y: y === undefined ? Number.NaN : float32Values(y)[0], version: answer.version };
   };
-  return { runner, source, fleet, serve, ask };
+  return { runner, source, fleet, notices, serve, ask };
 }
 
 /** Waits until it holds. */

@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
+import { SkipwayError } from "../base/errors.ts";
 import { Random } from "../base/random.ts";
 import { RequestError } from "./errors.ts";
 import { batcher, model, setUp, traffic, until } from "./fleet.test-helper.ts";
@@ -197,6 +198,43 @@ describe("the life of models", () => {
       { version: "2", state: "READY" },
       { version: "3", state: "UNAVAILABLE", reason: expect.stringContaining("broken") },
     ]);
+  });
+});
+
+describe("what is told", () => {
+  test("a load that fails: over the network without folders, here with them", async () => {
+    const { source, fleet, notices } = setUp();
+    source.add(model(4));
+    const where = "/srv/my models/m.onnx";
+    source.version = () => Promise.reject(new SkipwayError("input", `${where}: cannot be read`));
+    await fleet.sync();
+    const [row] = fleet.index();
+    expect(row).toMatchObject({ version: "4", state: "UNAVAILABLE" });
+    expect(row?.reason).toContain("m.onnx: cannot be read");
+    expect(row?.reason).not.toContain("/srv/");
+    expect(notices).toEqual([`m version 4 is not served: ${where}: cannot be read`]);
+  });
+
+  test("that a model is not watched, where it answers nothing that could be made up", async () => {
+    const { runner, serve, ask, fleet, notices } = setUp();
+    runner.scripts.set("m1", { run: "refuses" });
+    await serve(model());
+    expect(fleet.index()).toMatchObject([
+      { state: "READY", reason: expect.stringContaining("not watched") },
+    ]);
+    expect(notices).toEqual([expect.stringContaining("not watched")]);
+    Object.assign(runner.processes[0]?.script ?? {}, { run: "well" });
+    expect((await ask()).y).toBe(6);
+  });
+
+  test("that a process hung, to whom it owes an answer, too", async () => {
+    const { runner, serve, ask, fleet, notices } = setUp();
+    await serve(model());
+    Object.assign(runner.processes[0]?.script ?? {}, { run: "hangs" });
+    const error = await ask().catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ status: 503, message: expect.stringContaining("not answered") });
+    await until(() => fleet.ready());
+    expect(notices).toEqual([expect.stringMatching(/^m version 1: .*not answered.*\(stuck\)/)]);
   });
 });
 

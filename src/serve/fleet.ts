@@ -8,6 +8,7 @@ import { Counters } from "./counters.ts";
 import { RequestError } from "./errors.ts";
 import type { IndexRow } from "./extensions.ts";
 import { emptySlot, type FleetEntry, rowsOf, type Slot, without } from "./fleet-slot.ts";
+import { withoutFolders } from "./folders.ts";
 import type { HostReport, ModelStats, ServedModel } from "./hosting.ts";
 import type { ServedVersion } from "./inference.ts";
 import type { Invariance } from "./invariance.ts";
@@ -26,6 +27,7 @@ export interface HostSurroundings {
   readonly metrics: (() => VersionMetrics) | undefined;
   readonly report: HostReport;
   readonly onState: () => void;
+  readonly notice: ((line: string) => void) | undefined;
 }
 
 /** What a fleet needs. */
@@ -42,6 +44,8 @@ export interface FleetParts {
   readonly drainMs: number;
   /** How long a model may load before the next one begins to. Milliseconds. */
   readonly patienceMs?: number;
+  /** Told what an operator ought to know, a line each. Stays on this machine: it may name files. */
+  readonly notice?: ((line: string) => void) | undefined;
 }
 
 /** Longer than models of usual size take to load, warm up and be measured. */
@@ -386,10 +390,17 @@ export class Fleet {
       this.#put(slot, await this.#start(slot, model));
       slot.failed.delete(version);
     } catch (error) {
-      if (!slot.abort.signal.aborted) slot.failed.set(version, messageOf(error));
+      if (!slot.abort.signal.aborted) this.#failed(slot, version, error);
       this.#notify();
       throw error;
     }
+  }
+
+  /** The index goes over the network, without folders; the whole text stays here. */
+  #failed(slot: Slot, version: number, error: unknown): void {
+    const text = messageOf(error);
+    slot.failed.set(version, withoutFolders(text));
+    this.#parts.notice?.(`${slot.name} version ${version} is not served: ${text}`);
   }
 
   async #start(slot: Slot, model: ServedModel): Promise<VersionHost> {
@@ -397,11 +408,12 @@ export class Fleet {
     slot.counters.set(model.version, counters);
     const onState = (): void => this.#notify();
     const invariance = slot.invariance.get(model.digest);
-    const { metrics: all, clock } = this.#parts;
+    const { metrics: all, clock, notice } = this.#parts;
     const metrics = all && (() => all.version(this.keyOf(model)));
     const role = () => this.keyOf(model).role ?? "stable";
     const report = hostReport(this.outcomes, model, { clock, role });
-    const host = this.#parts.host(model, { counters, invariance, metrics, report, onState });
+    const around = { counters, invariance, metrics, report, onState, notice };
+    const host = this.#parts.host(model, around);
     const { signal } = slot.abort;
     const stop = (): void => void host.stop();
     slot.loading.add(host);
@@ -411,6 +423,9 @@ export class Fleet {
       if (signal.aborted) {
         await host.stop();
         throw new SkipwayError("interrupted", `the load of ${model.name} was stopped`);
+      }
+      if (host.unprobed !== undefined) {
+        notice?.(`${model.name} version ${model.version}: ${host.unprobed}`);
       }
       if (host.invariance !== undefined) slot.invariance.set(model.digest, host.invariance);
       return host;

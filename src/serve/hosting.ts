@@ -103,6 +103,8 @@ export interface HostParts {
   /** Told what its runs, its probes and its processes come to. */
   readonly report?: HostReport | undefined;
   readonly onState?: () => void;
+  /** Told what an operator ought to know, a line each. Stays on this machine: it may name files. */
+  readonly notice?: ((line: string) => void) | undefined;
 }
 
 /** A batch that was run for requests. */

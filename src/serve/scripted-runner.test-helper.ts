@@ -14,8 +14,8 @@ export interface Script {
   gain: number;
   /** Loads hang, fail, or go well. */
   load: "well" | "hangs" | "fails";
-  /** Runs hang (a stopped process), fail, or go well after a while. */
-  run: "well" | "hangs" | "fails";
+  /** Runs hang (a stopped process), fail, refuse what they are given, or go well after a while. */
+  run: "well" | "hangs" | "fails" | "refuses";
   runMs: number;
   /** Which elements make a run fail that has them, though `run` is well. */
   failsAt(value: number): boolean;
@@ -129,6 +129,7 @@ class Scripted implements ChildSession, ScriptedProcess {
       if (this.script.run !== "hangs") setTimeout(resolve, this.script.runMs);
     });
     await Promise.race([work, end]);
+    if (this.script.run === "refuses") throw refused();
     const values = members.flatMap((one) => [...valuesOf(one)]);
     if (this.script.run === "fails" || values.some((value) => this.script.failsAt(value)))
       throw new SkipwayError("environment", "it always fails");
@@ -185,5 +186,13 @@ function valuesOf(member: Tensors): Float32Array {
 function closed(): SkipwayError {
   return SkipwayError.fromDiagnostics("environment", [
     diagnostic({ id: "runtime/closed", severity: "error", where: "session", text: "is closed" }),
+  ]);
+}
+
+/** As the runtime refuses inputs that do not fit its inner shapes. */
+function refused(): SkipwayError {
+  const found = { where: "run", text: "the inputs do not fit" };
+  return SkipwayError.fromDiagnostics("environment", [
+    diagnostic({ id: "runtime/failed", severity: "error", ...found }),
   ]);
 }

@@ -140,9 +140,9 @@ describe("Open Inference Protocol", () => {
       "a wrong shape",
       { inputs: [{ ...body.inputs[0], shape: [3, 1] }] },
       400,
-      /expects float32\[N,3\]/,
+      /expects FP32\[N,3\]/,
     ],
-    ["a wrong type", { inputs: [{ ...body.inputs[0], datatype: "INT32" }] }, 400, /has type int32/],
+    ["a wrong type", { inputs: [{ ...body.inputs[0], datatype: "INT32" }] }, 400, /has type INT32/],
     [
       "too few elements",
       { inputs: [{ ...body.inputs[0], data: [1] }] },
@@ -407,6 +407,15 @@ describe("bad luck", () => {
     servers.push(small);
     const model = { name: "affine", version: 1, path: join(folder, "affine"), digest: "" };
     expect(await idsOf(small.serve(model))).toEqual(["serve/no-memory"]);
+  });
+
+  test("in the grace answers ask clients to come on another connection", async () => {
+    const { at, server } = await start();
+    const connection = async () => (await fetch(`${at}/v2`)).headers.get("connection");
+    expect(await connection()).toBe("keep-alive");
+    const stopped = server.stop(300);
+    expect(await connection()).toBe("close");
+    await stopped;
   });
 
   test("stop finishes what is under way and then refuses", async () => {

@@ -17,6 +17,7 @@ import { Batcher } from "./batcher/batcher.ts";
 import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
 import { Fleet, type FleetParts } from "./fleet.ts";
+import { withoutFolders } from "./folders.ts";
 import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp } from "./http/app.ts";
@@ -60,6 +61,8 @@ export interface ServerOptions {
   readonly traces?: TraceSettings;
   /** Which requests are logged, and where to. Default: none. */
   readonly log?: { readonly mode: LogMode; readonly write: (line: string) => void };
+  /** Told what an operator ought to know, a line each: a process that was replaced, a version that does not load. */
+  readonly notice?: (line: string) => void;
 }
 
 const IDLE_CHECK_MS = 50;
@@ -119,6 +122,11 @@ export class ModelServer {
       ...(keeper && { bodiesBytesMax: keeper.bodiesBytesMax }),
       guard: this.guard,
       observer,
+    });
+    // So that clients move on before the connections are closed under them (RFC 9112, 9.6).
+    this.app.addHook("onRequest", (_request, reply, done) => {
+      if (this.#draining) reply.header("connection", "close");
+      done();
     });
     registerLogin(this.app, this.guard);
     this.#source = {
@@ -292,6 +300,7 @@ function fleetOf(
   return new Fleet({
     ...parts,
     clock,
+    notice: options.notice,
     // Who can tell what comes next could choose the version that answers.
     uniform: () => randomInt(2 ** 47) / 2 ** 47,
     host: (model, around) =>
@@ -324,9 +333,10 @@ function repositoryOf(fleet: Fleet): Repository {
       try {
         await fleet.load(name);
       } catch (error) {
-        const refusal = requestErrorOf(error);
-        if (refusal.status < 500) throw refusal;
-        const text = `model "${name.slice(0, 128)}" does not load: ${refusal.message}`;
+        const { status, reason, message } = requestErrorOf(error);
+        const told = withoutFolders(message);
+        if (status < 500) throw new RequestError(status, reason, told, { cause: error });
+        const text = `model "${name.slice(0, 128)}" does not load: ${told}`;
         throw new RequestError(400, "invalid", text, { cause: error });
       }
     },

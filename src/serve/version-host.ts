@@ -10,9 +10,11 @@ import type { Tensors } from "../runtime/runner.ts";
 import { causeOf, isBusy, wrongAnswer } from "./causes.ts";
 import { Counters } from "./counters.ts";
 import { Engine } from "./engine.ts";
-import { type FailureReason, idOf, requestErrorOf } from "./errors.ts";
+import { type FailureReason, idOf, RequestError, requestErrorOf } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
 import { firstRuns, type Run } from "./first-runs.ts";
+import { withoutFolders } from "./folders.ts";
+import { close, type Held, kill } from "./held-process.ts";
 import type { HostParts, HostProcess, ModelStats, ServedModel } from "./hosting.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
 import type { Invariance } from "./invariance.ts";
@@ -34,15 +36,8 @@ import { shapesOf } from "./run-batch.ts";
 import type { VersionMemory } from "./version-memory.ts";
 import { statsOf } from "./version-readings.ts";
 
-interface Held {
-  session: ChildSession | undefined;
-  readonly abort: AbortController;
-  /** Since when a spare has been thinking about its question. */
-  askedMs: number | undefined;
-}
-
-/** How long a process that finishes its last run may take. */
-const CLOSE_MS = 10_000;
+const UNPROBED =
+  "its answers are not watched: no inputs could be made up that it answers, and none were recorded";
 
 /** Serves one version. */
 export class VersionHost implements ServedVersion {
@@ -159,6 +154,11 @@ export class VersionHost implements ServedVersion {
     }
   }
 
+  /** Why nobody knows whether it answers rightly; undefined where it is asked a known question. */
+  get unprobed(): string | undefined {
+    return this.#learned && this.#known === undefined ? UNPROBED : undefined;
+  }
+
   /** Why its requests are put together, or are not. */
   get invariance(): Invariance | undefined {
     return this.#invariance;
@@ -240,10 +240,16 @@ export class VersionHost implements ServedVersion {
     for (const resolve of [...this.#changed]) resolve();
   }
 
-  #lost(cause: Cause): void {
+  #lost(process: number, cause: Cause): void {
+    if (cause.kind === "stuck") {
+      const options = { retryAfterSeconds: 1 };
+      this.engine.lost(String(process), new RequestError(503, "process-died", cause.text, options));
+    }
     this.engine.explain(`${cause.text}; a new process is being started`);
     if (!this.#life.wasReady) return;
     this.#restarts.set(cause.kind, (this.#restarts.get(cause.kind) ?? 0) + 1);
+    const who = `${this.name} version ${this.version}`;
+    this.#parts.notice?.(`${who}: ${cause.text} (${cause.kind}); a new process is being started`);
     const metrics = this.#parts.metrics?.();
     metrics?.restarted(cause.kind);
     if (cause.kind === "out-of-memory") metrics?.outOfMemory("process-died");
@@ -264,7 +270,7 @@ export class VersionHost implements ServedVersion {
       return;
     }
     if (kind === "lost") {
-      this.#lost(action.cause);
+      this.#lost(process, action.cause);
       return;
     }
     if (kind === "unroute") {
@@ -316,7 +322,9 @@ export class VersionHost implements ServedVersion {
       this.#held.delete(process);
       this.#memory?.gone(String(process));
       this.#error = error;
-      const cause: Cause = { kind: "load-failed", text: `the load failed: ${messageOf(error)}` };
+      // Clients read it.
+      const text = `the load failed: ${withoutFolders(messageOf(error), this.model.path)}`;
+      const cause: Cause = { kind: "load-failed", text };
       this.#tell({ kind: "exited", process, cause });
     } finally {
       clearTimeout(timer);
@@ -423,7 +431,8 @@ export class VersionHost implements ServedVersion {
   }
 
   #stuck(process: number): void {
-    const text = `the process of the model has not answered for ${this.#parts.settings.stuckAfterMs} ms`;
+    const { stuckAfterMs } = this.#parts.settings;
+    const text = `the process of the model has not answered for more than ${stuckAfterMs} ms, and for ten times what its run was expected to take`;
     this.#tell({ kind: "failed", process, cause: { kind: "stuck", text } });
   }
 
@@ -472,15 +481,4 @@ export class VersionHost implements ServedVersion {
       });
     }
   }
-}
-
-function kill({ session, abort }: Held): void {
-  abort.abort();
-  session?.kill();
-}
-
-async function close(held: Held): Promise<void> {
-  const timer = setTimeout(() => kill(held), CLOSE_MS);
-  await held.session?.close();
-  clearTimeout(timer);
 }

@@ -26,7 +26,7 @@ export interface Recycler {
 }
 
 /** A process before it has been measured: the runtime, V8, and what they load (measured: 78 to 84 MiB). */
-const BASE_BYTES = 94_371_840;
+export const PROCESS_BYTES = 94_371_840;
 /** What loading takes at its most, and what it leaves, as multiples of the file (docs/design/admission.md). */
 const LOAD_FACTOR = 2.4;
 const HELD_FACTOR = 1.3;
@@ -95,8 +95,8 @@ export class VersionMemory implements EngineMemory {
       highBytes: 0,
     };
     this.#seats.set(slot, seat);
-    const residentBytes = this.#learned?.model.residentBytes ?? BASE_BYTES + HELD_FACTOR * total;
-    const loadBytes = Math.max(residentBytes, BASE_BYTES + LOAD_FACTOR * total);
+    const residentBytes = this.#learned?.model.residentBytes ?? PROCESS_BYTES + HELD_FACTOR * total;
+    const loadBytes = Math.max(residentBytes, PROCESS_BYTES + LOAD_FACTOR * total);
     const start = { loadBytes, residentBytes };
     for (;;) {
       const fit = ledger.open(seat.id, start, clock.monotonicMs());

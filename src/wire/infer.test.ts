@@ -123,6 +123,16 @@ describe("requests", () => {
     expect([...float32Values(inputs.get("x") as Tensor)]).toEqual([1, 2, 3, 4]);
   });
 
+  test("an input with two fields of data is refused: programs differ in which one counts", () => {
+    const one = (data: string) => `{"name":"x","datatype":"FP32","shape":[1],${data}}`;
+    const twice = one('"data":[1],"d\\u0061ta":[2]');
+    expect(textsOf(parsed(`{"inputs":[${twice}]}`))).toEqual([
+      expect.stringContaining("two fields of data"),
+    ]);
+    const other = one('"data":[1]').replace('"x"', '"z"');
+    expect(requestOf(parsed(`{"inputs":[${one('"data":[1]')},${other}]}`)).inputs.size).toBe(2);
+  });
+
   test.each<[string, unknown, readonly string[]]>([
     ["no object", [1], ["request"]],
     ["no inputs", {}, ["inputs"]],

@@ -84,6 +84,8 @@ class Scan {
   #inInputs = false;
   /** Whether a string that comes now is the name of a field. */
   #beforeKey = false;
+  /** Whether the input that is being read has data already. */
+  #hasData = false;
 
   constructor(text: Buffer, findsData = true) {
     this.#text = text;
@@ -131,6 +133,7 @@ class Scan {
       this.fault = `it has more than ${limits.jsonObjectsMax} objects`;
     }
     this.#beforeKey = object === 1 && this.#depth <= INPUT_DEPTH;
+    if (this.#depth === INPUT_DEPTH) this.#hasData = false;
     if (this.#depth <= INPUT_DEPTH) {
       const bit = 1 << this.#depth;
       this.#kinds = (this.#kinds & (bit - 1)) | (object === 1 ? bit : 0);
@@ -174,6 +177,9 @@ class Scan {
     if (this.#text[this.#at] !== 0x3a) return;
     this.#at++;
     this.#space();
+    // Two programs could read two different questions.
+    if (this.#hasData) this.fault = "an input has two fields of data";
+    this.#hasData = true;
     const from = this.#at;
     this.#value();
     if (this.#at > from) this.places.push({ from, to: this.#at });

@@ -92,7 +92,8 @@ async function loadAll(io: Io, server: ModelServer, { poll }: ServeOptions): Pro
   for (const { name, version, state, reason } of server.fleet.index()) {
     const what = `${printable(name)} version ${version}`;
     if (state === "READY") io.err(`${styled("bold", "Serve", io.color)}  ${what}\n`);
-    else io.err(`${styled("bold", "Not served", io.color)}  ${what}: ${reason}\n`);
+    // What failed has been told of already, with its reason.
+    else if (reason === "unloaded") io.err(`${styled("bold", "Not served", io.color)}  ${what}\n`);
   }
   if (server.fleet.hosts().length > 0 || io.signal.aborted) return;
   const failed = server.fleet.index().find(({ reason }) => reason !== "");
@@ -140,12 +141,15 @@ function document(server: ModelServer, address: string): Record<string, unknown>
     schema: "skipway.serve/1",
     address,
     ...(grpcPort !== undefined && { grpcPort }),
-    models: server.fleet.hosts().map(({ name, version, digest, batching, invariance }) => ({
-      name,
-      version,
-      digest,
-      batched: batching !== undefined,
-      ...(invariance !== undefined && { batchReason: invariance.reason }),
-    })),
+    models: server.fleet
+      .hosts()
+      .map(({ name, version, digest, batching, invariance, unprobed }) => ({
+        name,
+        version,
+        digest,
+        batched: batching !== undefined,
+        ...(invariance !== undefined && { batchReason: invariance.reason }),
+        ...(unprobed !== undefined && { unprobed }),
+      })),
   };
 }

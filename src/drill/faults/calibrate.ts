@@ -1,5 +1,4 @@
-// How many iterations of a burning loop make a model so many times as slow, here and now: measured, since
-// processors differ.
+// How many iterations of a burning loop make a run take so long, here and now: measured, since processors differ.
 
 import type { Clock } from "../../base/clock.ts";
 import type { Model } from "../../onnx/model.ts";
@@ -15,13 +14,13 @@ const ROUNDS = 3;
 export type Measure = (model: Model) => Promise<number>;
 
 /**
- * Iterations with which `slow` takes `factor` times as long as the model does; at least 1.
+ * Iterations with which a run of `slow(model)` takes about `runMs`; at least 1.
  *
  * @param measure of one model, as steadily as it can.
  */
 export async function iterationsFor(
   model: Model,
-  factor: number,
+  runMs: number,
   measure: Measure,
 ): Promise<number> {
   let iterations = PROBE_ITERATIONS;
@@ -30,7 +29,7 @@ export async function iterationsFor(
     // A burst on the machine may make the slower one faster: it says nothing then.
     if (slowMs <= plainMs) continue;
     const eachMs = (slowMs - plainMs) / iterations;
-    iterations = Math.max(1, Math.round(((factor - 1) * plainMs) / eachMs));
+    iterations = Math.max(1, Math.round((runMs - plainMs) / eachMs));
   }
   return iterations;
 }

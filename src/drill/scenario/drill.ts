@@ -23,7 +23,7 @@ export interface DrillParts {
 
 const CANDIDATE = 2;
 /** Stable's P99 rests on this many requests. */
-const STABLE_REQUESTS = 1200;
+const STABLE_REQUESTS = 1050;
 /** Answers of the candidate before something is done to it. */
 const CANDIDATE_REQUESTS = 20;
 /** Requests go on after the end: the last one to the candidate is to be seen. */
@@ -39,13 +39,13 @@ export async function runDrill(scenario: Scenario, parts: DrillParts): Promise<D
   const { material, onProgress } = parts;
   onProgress("making the candidate");
   const candidate = await scenario.candidate(material);
+  const stable = (await scenario.stable?.(material)) ?? material.stable;
   const witness = new Witness(MODEL, systemClock);
   try {
     const webhooks = await witness.open();
-    const models = { stable: material.stable, candidate };
-    await using stage = await setStage(material.data, models, webhooks);
+    await using stage = await setStage(material.data, { stable, candidate }, webhooks);
     onProgress("starting a server");
-    const options = ["--versions", "stable", "--probe", "1", "--max-batch", "8"];
+    const options = ["--versions", "stable", "--probe", "3", "--max-batch", "8"];
     await using server = await DrilledServer.start(parts.launch, stage.folder, options);
     await witness.follow(server.address);
     return await new Drill(scenario, { ...parts, stage, server, witness }).run();

@@ -47,12 +47,8 @@ export async function prepare(signal: AbortSignal): Promise<Material & { readonl
   const [stable, successor] = [await trained(EPOCHS), await trained(SUCCESSOR_EPOCHS)];
   const inputs = example(data, 0);
   const measure = medianRunMs(inputs, { runner: inProcessRunner(), clock: systemClock });
-  return {
-    data,
-    stable,
-    successor,
-    iterations: (factor) => iterationsFor(successor, factor, measure),
-  };
+  const iterations = (runMs: number): Promise<number> => iterationsFor(successor, runMs, measure);
+  return { data, stable, successor, iterations };
 }
 
 function example(data: Dataset, i: number): Map<string, ReturnType<typeof float32>> {

@@ -138,9 +138,11 @@ describe("who watches", () => {
   test("an event over the stream and the webhook is one; a wrong signature is told", async () => {
     const stream = createServer((_request, response) => {
       response.write(
-        `event: stats\ndata: {}\n\nevent: event\nid: 1\ndata: ${JSON.stringify({ ...news, id: "e1" })}\n\n`,
+        `event: stats\ndata: {}\n\nevent: rollout\ndata: ${JSON.stringify({ ...news, id: "e1" })}\n\n`,
       );
-      response.write('event: event\ndata: {"kind": "load", "model": "digits", "atMs": 1}\n\n');
+      response.write(
+        'event: event\nid: 1\ndata: {"kind": "load", "model": "digits", "atMs": 1}\n\n',
+      );
     });
     stream.listen(0, "127.0.0.1");
     await once(stream, "listening");

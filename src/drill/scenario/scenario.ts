@@ -43,8 +43,8 @@ export interface Material {
   readonly stable: Model;
   /** The same network, trained for longer. */
   readonly successor: Model;
-  /** Iterations of a burning loop that make the model so many times as slow. */
-  iterations(factor: number): Promise<number>;
+  /** Iterations of a burning loop with which a run takes so long, in milliseconds. */
+  iterations(runMs: number): Promise<number>;
 }
 
 /** What is done to a candidate from outside. */
@@ -55,6 +55,8 @@ export interface Scenario {
   readonly name: DrillName;
   readonly title: string;
   readonly hypothesis: Hypothesis;
+  /** Where it is not the material's own. */
+  stable?(material: Material): Promise<Model>;
   candidate(material: Material): Promise<Model>;
   /** Before the rollout (`corrupt`), or once the candidate has answered requests. */
   readonly inject?: Injection;

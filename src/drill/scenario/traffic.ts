@@ -24,7 +24,7 @@ export interface TrafficPlan {
 }
 
 const CONNECTIONS_MAX = 256;
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 20_000;
 /** Labels come late, and many at once. */
 const LABELS_EVERY_MS = 300;
 const SEED = 7;

@@ -98,7 +98,7 @@ export class Witness {
 
   #streamed(part: string): void {
     const lines = part.split("\n");
-    if (!lines.includes("event: event")) return;
+    if (!lines.includes("event: rollout")) return;
     const data = lines.find((line) => line.startsWith("data: "))?.slice(6);
     const event = data === undefined ? undefined : eventOf(data, this.#model);
     if (event === undefined) return;

@@ -131,6 +131,11 @@ export class Judge {
     return this.#evidence.regressed;
   }
 
+  /** Whether the assignment is off, so that nothing can be concluded. */
+  get faulty(): boolean {
+    return this.#evidence.fault !== undefined;
+  }
+
   /** What follows from everything so far. `shadow`: only shadow copies have been sent. */
   verdict(nowMs: number, shadow = false): Verdict {
     this.#settle(nowMs);
@@ -178,19 +183,22 @@ export class Judge {
     let moved = this.#settleSometimes(atMs);
     const stratum = this.#stratum(request.stratum, atMs);
     this.#share = share;
-    if (isRandom(share)) this.#assignment.count(atMs - (latencyMs ?? 0), arm, stratum, share, key);
+    if (isRandom(share)) {
+      const routedMs = request.routedMs ?? atMs - (latencyMs ?? 0);
+      this.#assignment.count(routedMs, arm, stratum, share, key);
+    }
     if (outcome === "excluded") return moved;
     const bad = this.#countRequest(request);
     if (batch === undefined) {
       this.#countUnit(arm, bad);
       return (bad > 0 && this.#requestEvents(request, bad, stratum)) || moved;
     }
-    const { unit, closed } = this.#units.unit({ arm, batch, firstMs: atMs, stratum, share });
+    const unit = this.#units.unit(arm, batch, atMs, stratum, share);
     unit.rows++;
-    unit.keyed ||= key !== undefined;
     unit.bad |= bad;
     if (bad > 0) unit.faults |= this.#news(request, bad);
-    if (closed !== undefined) moved = this.#unit(closed, atMs) || moved;
+    const excess = this.#units.excess(arm);
+    if (excess !== undefined) moved = this.#unit(excess, atMs) || moved;
     if (batchSize !== undefined && unit.rows >= batchSize) {
       this.#units.close(unit);
       moved = this.#unit(unit, atMs) || moved;
@@ -242,11 +250,11 @@ export class Judge {
   }
 
   /** A batch of which all requests are told: compared with batches of as many, to the next power of two. */
-  #unit({ arm, stratum, share, rows, keyed, bad, faults }: Unit, atMs: number): boolean {
+  #unit({ arm, stratum, share, rows, bad, faults }: Unit, atMs: number): boolean {
     this.#countUnit(arm, bad);
     if (!isRandom(share)) return false;
     const size = Math.ceil(Math.log2(rows));
-    const stake = this.#ledger.stake(`${stratum}/${size}`, arm, (1 - share) / share, keyed);
+    const stake = this.#ledger.stake(`${stratum}/${size}`, arm, (1 - share) / share);
     const { up, down } = stake;
     if (faults === 0 || (up === 0 && down === 0)) return false;
     eachFault(faults, (fault) => this.#row(["event", atMs, fault, arm, stratum, up, down]));

@@ -34,8 +34,11 @@ const NO_STAKE: Stake = { up: 0, down: 0 };
 const BUCKETS_MAX = 128;
 /** Values of K, so that it seldom changes: unspent batches are lost when it does. */
 const STEPS = [1, 2, 3, 4, 6, 9, 14, 19, 29, 49, 99, 199];
-/** Old batches are forgotten: what was true then need not be now. */
-const KEPT = 4;
+/**
+ * So many batches of the other arm may still use what was put up: enough to even out who comes when, and no more, for
+ * what was true then need not be now.
+ */
+const KEPT = 12;
 /** Batches of the candidate, in expectation, between two choices of K. */
 const REVIEW = 8;
 
@@ -66,38 +69,42 @@ export class Ledger {
   }
 
   /**
-   * Takes a batch into the account, before its outcome is looked at. `most`: stable batches for each of the
-   * candidate that requests themselves would give, and so where K begins; a ceiling as well where `capped`, for
-   * clients that keep their version come in their own proportion.
+   * Takes a batch into the account, before its outcome is looked at. `most`: stable requests for each of the
+   * candidate. K is never above it: a candidate's batches are seldom the larger ones, clients that keep their version
+   * come in the proportion of the share, and when the share grows, K has to fall at once.
    */
-  stake(name: string, arm: Arm, most: number, capped: boolean): Stake {
+  stake(name: string, arm: Arm, most: number): Stake {
     let bucket = this.#buckets.get(name);
     if (bucket === undefined) {
       if (this.#buckets.size >= BUCKETS_MAX) return NO_STAKE;
       bucket = { k: stepBelow(most), unspent: 0, places: 0, candidate: 0, stable: 0 };
       this.#buckets.set(name, bucket);
     }
-    review(bucket, capped ? most : Number.POSITIVE_INFINITY);
+    review(bucket, most);
     const { k } = bucket;
     const share = 1 / (1 + k);
+    // What one arm puts up is used by the other, or kept for it, or not put up at all.
     if (arm === "stable") {
       bucket.stable++;
-      bucket.unspent = Math.min(bucket.unspent + 1, KEPT * k);
-      if (bucket.places < 1) return { up: share, down: 0 };
-      bucket.places--;
-      return { up: share, down: share };
+      const up = bucket.unspent + 1 <= KEPT * k;
+      const down = bucket.places >= 1;
+      if (up) bucket.unspent++;
+      if (down) bucket.places--;
+      return { up: up ? share : 0, down: down ? share : 0 };
     }
     bucket.candidate++;
-    bucket.places = Math.min(bucket.places + k, KEPT * k);
-    if (bucket.unspent < k) return { up: 0, down: share };
-    bucket.unspent -= k;
-    return { up: share, down: share };
+    const up = bucket.unspent >= k;
+    const down = bucket.places + k <= KEPT * k;
+    if (up) bucket.unspent -= k;
+    if (down) bucket.places += k;
+    return { up: up ? share : 0, down: down ? share : 0 };
   }
 }
 
 /** Chooses K anew from the batches since the last choice, none of which is judged by it. */
 function review(bucket: Bucket, ceiling: number): void {
-  const due = bucket.candidate + bucket.stable >= REVIEW * (bucket.k + 1) || bucket.k > ceiling;
+  const due =
+    bucket.candidate + bucket.stable >= REVIEW * (bucket.k + 1) || bucket.k > stepBelow(ceiling);
   if (!due) return;
   const k = stepBelow(Math.min(ceiling, (bucket.stable + 0.5) / (bucket.candidate + 0.5)));
   if (k !== bucket.k) {

@@ -2,7 +2,8 @@
 // version, batches that are slow as a whole, bursts and daily cycles. Used by the tests and by `npm run bench -- judge`.
 
 import { mix32, Random } from "../../base/random.ts";
-import type { Arm, Observation } from "./types.ts";
+import { Judge } from "./judge.ts";
+import type { Arm, GateName, JudgePolicy, Observation } from "./types.ts";
 
 /** A step of the rollout: this share, until the candidate has had so many requests. */
 export interface Step {
@@ -30,10 +31,15 @@ export interface Rehearsal {
   readonly fullBatches?: boolean;
   /** Slow spells and bursts of traffic, and a daily cycle of both (in minutes, to fit into a simulation). */
   readonly restless?: boolean;
+  /** Quick requests have a latency each; without, all have the median, which is the same to the judge. */
+  readonly latencies?: boolean;
 }
 
-/** What the slow request of a simulation takes, and a quick one; the limit lies between, milliseconds. */
-export const REHEARSED_MS = { slow: 200, quick: 20, threshold: 100 } as const;
+/** A request that takes longer is slow: the P99 of latencies that are log-normal, milliseconds. */
+export const REHEARSED_LIMIT_MS = 100;
+/** Deviation of their logarithm, and the normal deviate of P99. */
+const SPREAD = 0.5;
+const P99_DEVIATE = 2.3263478740408408;
 
 const STRATUM = "all";
 const START_MS = 1_700_000_000_000;
@@ -41,12 +47,20 @@ const START_MS = 1_700_000_000_000;
 const SPELL = { everyS: 30, lastsS: 2, slow: 6, traffic: 4 };
 const CYCLE_S = 300;
 
+/** A request that was routed. */
+interface Row {
+  readonly routedMs: number;
+  readonly share: number;
+  readonly key: number | undefined;
+  readonly slow: boolean;
+}
+
 /** A batch that fills up. */
 interface Filling {
   number: number;
   size: number;
   slow: boolean;
-  rows: { share: number; key: number | undefined; slow: boolean }[];
+  rows: Row[];
 }
 
 /** Gives the observations of a release in order, until `observe` says that it is enough, or the steps have ended. */
@@ -63,6 +77,41 @@ export function rehearse(
       if (arm === "candidate") candidates++;
     }
   }
+}
+
+/** How a rehearsed release ended, after so many candidate requests. */
+export interface RehearsedEnd {
+  readonly end: "promoted" | "rolled back" | "frozen" | "waiting";
+  readonly cause?: GateName;
+  readonly candidateRequests: number;
+}
+
+/** Requests between two looks for whether the candidate passes. */
+const LOOK_EVERY = 256;
+
+/** Judges a rehearsed release: rolled back whenever a gate says so, promoted when it passes in the last step. */
+export function rehearseRelease(rehearsal: Rehearsal, policy: JudgePolicy): RehearsedEnd {
+  const judge = new Judge(policy);
+  const lastShare = rehearsal.steps.at(-1)?.share ?? 1;
+  let ended: RehearsedEnd["end"] = "waiting";
+  let candidateRequests = 0;
+  let untilLook = LOOK_EVERY;
+  rehearse(rehearsal, (observation) => {
+    const moved = judge.observe(observation);
+    if (observation.kind === "request" && observation.arm === "candidate") candidateRequests++;
+    if (moved && judge.regressed !== undefined) ended = "rolled back";
+    untilLook--;
+    if (ended === "waiting" && untilLook <= 0) {
+      untilLook = LOOK_EVERY;
+      if (judge.faulty) ended = "frozen";
+      else if (observation.kind === "request" && observation.share === lastShare) {
+        if (judge.verdict(observation.atMs).verdict === "PASS") ended = "promoted";
+      }
+    }
+    return ended === "waiting";
+  });
+  const cause = judge.regressed;
+  return { end: ended, candidateRequests, ...(cause === undefined ? {} : { cause }) };
 }
 
 class Traffic {
@@ -87,8 +136,9 @@ class Traffic {
   /** One request; undefined: no more are wanted. */
   request(observe: (observation: Observation) => boolean): Arm | undefined {
     const random = this.#random;
-    const { slow, traffic } = this.#mood();
-    this.#atMs += (-1000 * Math.log(1 - random.uniform())) / (this.#set.ratePerSecond * traffic);
+    const mood = this.#mood();
+    this.#atMs +=
+      (-1000 * Math.log(1 - random.uniform())) / (this.#set.ratePerSecond * mood.traffic);
     const client = this.#weights.length === 0 ? undefined : pick(this.#weights, random.uniform());
     const key = client === undefined ? undefined : mix32(this.#salt, client);
     const chance = key === undefined ? random.uniform() : key / 2 ** 32;
@@ -97,11 +147,13 @@ class Traffic {
     const isSlowClient =
       client !== undefined &&
       mix32(this.#salt ^ 0x5eed, client) / 2 ** 32 < (this.#set.slowClients ?? 0);
-    const rate = Math.min(1, isSlowClient ? 0.5 : this.#set.slowRate * slow * times);
+    const rate = Math.min(1, isSlowClient ? 0.5 : this.#set.slowRate * mood.slow * times);
     if (this.#set.batchRows === undefined) {
-      this.#tell(observe, arm, this.share, key, random.uniform() < rate);
+      const isSlow = random.uniform() < rate;
+      this.#tell(observe, arm, { routedMs: this.#atMs, share: this.share, key, slow: isSlow });
     } else {
-      this.#fill(observe, arm, key, isSlowClient && random.uniform() < 0.5, rate);
+      const slow = isSlowClient && random.uniform() < 0.5;
+      this.#fill(observe, arm, { routedMs: this.#atMs, share: this.share, key, slow }, rate);
     }
     return this.#stopped ? undefined : arm;
   }
@@ -121,21 +173,13 @@ class Traffic {
     };
   }
 
-  #fill(
-    observe: (observation: Observation) => boolean,
-    arm: Arm,
-    key: number | undefined,
-    slow: boolean,
-    rate: number,
-  ): void {
+  #fill(observe: (observation: Observation) => boolean, arm: Arm, row: Row, rate: number): void {
     this.#filling[arm] ??= this.#empty(arm, rate);
     const batch = this.#filling[arm];
-    batch.rows.push({ share: this.share, key, slow });
+    batch.rows.push(row);
     if (batch.rows.length < batch.size) return;
     delete this.#filling[arm];
-    for (const row of batch.rows) {
-      this.#tell(observe, arm, row.share, row.key, row.slow || batch.slow, batch);
-    }
+    for (const one of batch.rows) this.#tell(observe, arm, one, batch);
   }
 
   #empty(arm: Arm, rate: number): Filling {
@@ -152,23 +196,36 @@ class Traffic {
   #tell(
     observe: (observation: Observation) => boolean,
     arm: Arm,
-    share: number,
-    key: number | undefined,
-    slow: boolean,
+    { routedMs, share, key, slow }: Row,
     batch?: Filling,
   ): void {
     if (this.#stopped) return;
+    const isSlow = slow || batch?.slow === true;
     this.#stopped = !observe({
       kind: "request",
       atMs: this.#atMs,
       arm,
       share,
-      ...(key === undefined ? {} : { key }),
-      ...(batch === undefined ? {} : { batch: batch.number, batchSize: batch.size }),
-      latencyMs: slow ? REHEARSED_MS.slow : REHEARSED_MS.quick,
+      key,
+      batch: batch?.number,
+      batchSize: batch?.size,
+      routedMs,
+      latencyMs: this.#latencyMs(isSlow),
       outcome: "good",
       stratum: STRATUM,
     });
+  }
+
+  /** As the tail of the distribution has it beyond the limit, or its body below. */
+  #latencyMs(slow: boolean): number {
+    const random = this.#random;
+    let deviate = P99_DEVIATE;
+    if (slow) deviate -= Math.log(1 - random.uniform()) / P99_DEVIATE;
+    else if (this.#set.latencies === true) {
+      do deviate = random.normal();
+      while (deviate > P99_DEVIATE);
+    } else deviate = 0;
+    return REHEARSED_LIMIT_MS * Math.exp(SPREAD * (deviate - P99_DEVIATE)) + (slow ? 1e-9 : 0);
   }
 }
 

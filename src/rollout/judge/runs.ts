@@ -82,7 +82,7 @@ export class Runs {
     // Also where the clock was set back.
     if (Math.abs(atMs - bucket.lastMs[arm]) < APART_MS) return undefined;
     bucket.lastMs[arm] = atMs;
-    const stake = this.#ledger.stake(name, arm, most, false);
+    const stake = this.#ledger.stake(name, arm, most);
     return { stake, slow: executeMs > bucket.limitMs };
   }
 }

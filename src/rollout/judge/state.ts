@@ -302,6 +302,17 @@ export function sourceEvidence(
   return withStrata(overall, strata, STRATA_WEIGHT, evidence.strata);
 }
 
+/**
+ * What its first source must say alone for a gate to reach its limit, where there is one stratum and nothing else is
+ * observed: natural logarithm.
+ */
+export function requestLimit(gate: GateRules): number {
+  const first = present(gate.sources[0], "a gate has a source");
+  const own = first.strata === true ? 1 - STRATA_WEIGHT * (1 - stratumWeight(0)) : 1;
+  const moved = first.weight * own;
+  return Math.log((Math.exp(gate.limit) - (1 - moved)) / moved);
+}
+
 /** What a gate says against the candidate, and the source that says most. */
 export function gateEvidence(
   evidence: Evidence,

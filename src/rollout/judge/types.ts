@@ -16,13 +16,15 @@ export interface RequestObservation {
   /** The chance that it had of going to the candidate when it was routed. */
   readonly share: number;
   /** 32-bit hash of its sticky key; undefined: it was assigned by itself. */
-  readonly key?: number;
+  readonly key?: number | undefined;
   /** Number of the batch that answered it, unique within its arm; undefined: it ran alone by rule. */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** How many requests that batch answered, where known: its event counts as soon as all are told. */
-  readonly batchSize?: number;
+  readonly batchSize?: number | undefined;
+  /** When it was routed; default: `latencyMs` before `atMs`. */
+  readonly routedMs?: number | undefined;
   /** End to end inside the server, milliseconds; undefined where there was no answer. */
-  readonly latencyMs?: number;
+  readonly latencyMs?: number | undefined;
   readonly outcome: "good" | "failed" | "out-of-memory" | "not-finite" | "excluded";
   /** Input shape, tenant, node pool: whatever requests are told apart by. */
   readonly stratum: string;
@@ -48,7 +50,7 @@ export interface PairObservation {
   readonly agrees: boolean;
   /** Both times measured in the same way, milliseconds; without the candidate's the pair says nothing of speed. */
   readonly stableMs: number;
-  readonly candidateMs?: number;
+  readonly candidateMs?: number | undefined;
   readonly outcome: "good" | "failed" | "out-of-memory" | "not-finite";
 }
 
@@ -58,7 +60,7 @@ export interface LabelObservation {
   readonly atMs: number;
   readonly arm: Arm;
   readonly share: number;
-  readonly key?: number;
+  readonly key?: number | undefined;
   readonly correct: boolean;
 }
 

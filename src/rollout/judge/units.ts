@@ -14,8 +14,6 @@ export interface Unit {
   readonly stratum: number;
   readonly share: number;
   rows: number;
-  /** Some of its requests were assigned by a sticky key. */
-  keyed: boolean;
   /** Bit i: one of its requests has fault i. */
   bad: number;
   /** The same without clients that have been counted before. */
@@ -42,21 +40,24 @@ export class Units {
     }));
   }
 
-  /** The batch of a request, and what had to be closed to make room for it. */
-  unit(first: Omit<Unit, "rows" | "keyed" | "bad" | "faults">): {
-    readonly unit: Unit;
-    readonly closed?: Unit;
-  } {
-    const open = this.#open[first.arm];
-    const found = open.get(first.batch);
-    if (found !== undefined) return { unit: found };
-    const unit: Unit = { ...first, rows: 0, keyed: false, bad: 0, faults: 0 };
-    open.set(first.batch, unit);
-    if (open.size <= OPEN_MAX) return { unit };
+  /** The batch of a request. */
+  unit(arm: Arm, batch: number, firstMs: number, stratum: number, share: number): Unit {
+    const open = this.#open[arm];
+    let unit = open.get(batch);
+    if (unit === undefined) {
+      unit = { arm, batch, firstMs, stratum, share, rows: 0, bad: 0, faults: 0 };
+      open.set(batch, unit);
+    }
+    return unit;
+  }
+
+  /** Closes and returns the oldest batch if too many are open. */
+  excess(arm: Arm): Unit | undefined {
+    const open = this.#open[arm];
+    if (open.size <= OPEN_MAX) return undefined;
     const [oldest] = open.values();
-    if (oldest === undefined) return { unit };
-    open.delete(oldest.batch);
-    return { unit, closed: oldest };
+    if (oldest !== undefined) open.delete(oldest.batch);
+    return oldest;
   }
 
   close(unit: Unit): void {

@@ -69,7 +69,7 @@ export class Guard {
   #decided(knock: Knock, credentials: Asker["credentials"]): string {
     const decision = decide(this.#reach, { ...knock, credentials });
     if ("actor" in decision) return decision.actor;
-    throw new RequestError(decision.status, "invalid", decision.text);
+    throw new RequestError(decision.status, "unauthorized", decision.text);
   }
 
   /**

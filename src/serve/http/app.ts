@@ -18,7 +18,7 @@ import { roleOf } from "./endpoint.ts";
 import { SECURITY_HEADERS } from "./headers.ts";
 import { answerClientError, HTTP_TIMES, type HttpTimes, nodeServer } from "./node-server.ts";
 import { countReceived, noteFailure, observeRequests, watchOf } from "./observed.ts";
-import { httpFault } from "./strict.ts";
+import { httpFault, originTarget } from "./strict.ts";
 import type { Certificates } from "./tls.ts";
 
 /** What an application stands on. */
@@ -51,6 +51,7 @@ export function buildApp({
     requestIdHeader: false,
     genReqId: requestId,
     routerOptions: { maxParamLength: 256 },
+    rewriteUrl: originTarget,
     // Addresses that the router cannot read: answered like every other error.
     frameworkErrors: (error, request, reply) => {
       reply.headers(SECURITY_HEADERS);
