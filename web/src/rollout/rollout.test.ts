@@ -70,9 +70,10 @@ describe("what a card says", () => {
 
   test("why it ended, and who said so", () => {
     const actor = "she";
-    expect(reasonText({ cause: "operator", text: "", actor })).toBe("by she");
-    expect(reasonText({ cause: "operator", text: "enough", actor })).toBe("enough, by she");
-    expect(reasonText({ cause: "slow", text: "", actor: "rollout" })).toBe("slow, by rollout");
+    expect(reasonText({ cause: "operator", text: "", actor }, "")).toBe("by she");
+    expect(reasonText({ cause: "operator", text: "enough", actor }, "")).toBe("enough, by she");
+    expect(reasonText({ cause: "slow", text: "", actor: "rollout" }, "x")).toBe("slow, by rollout");
+    expect(reasonText({ cause: "slow", text: "5 of 9", actor }, "5 of 9")).toBe("by she");
   });
 
   test("a split that is not as it should be takes the word from the verdict", () => {

@@ -144,10 +144,13 @@ export function verdictText(status: RolloutStatus): string {
   return `${requests}, ${durationText(secondsNeeded)} at today's rate`;
 }
 
-/** Why it ended or stands still, and who said so. */
-export function reasonText({ cause, text, actor }: NonNullable<RolloutStatus["reason"]>): string {
-  const what = cause === "operator" ? [] : [cause];
-  return [...(text === "" ? what : [text]), `by ${actor}`].join(", ");
+/** Why it ended or stands still, and who said so; what the verdict says already is not said again. */
+export function reasonText(
+  { cause, text, actor }: NonNullable<RolloutStatus["reason"]>,
+  said: string,
+): string {
+  const why = text === "" && cause !== "operator" ? cause : text;
+  return [...(why === "" || why === said ? [] : [why]), `by ${actor}`].join(", ");
 }
 
 /** The gates, in the order of the judge. */
