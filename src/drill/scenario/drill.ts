@@ -37,13 +37,12 @@ const ENDS: ReadonlySet<string> = new Set(["rolled-back", "promoted", "failed", 
 /** Runs a drill. @throws SkipwayError where it could not be run, `interrupted` on the signal. */
 export async function runDrill(scenario: Scenario, parts: DrillParts): Promise<DrillRecord> {
   const { material, onProgress } = parts;
-  onProgress("making the candidate");
-  const candidate = await scenario.candidate(material);
-  const stable = (await scenario.stable?.(material)) ?? material.stable;
+  const { data, stable } = material;
   const witness = new Witness(MODEL, systemClock);
   try {
     const webhooks = await witness.open();
-    await using stage = await setStage(material.data, { stable, candidate }, webhooks);
+    const candidate = scenario.candidate(material);
+    await using stage = await setStage(data, { stable, candidate }, webhooks);
     onProgress("starting a server");
     const options = ["--versions", "stable", "--probe", "3", "--max-batch", "8"];
     await using server = await DrilledServer.start(parts.launch, stage.folder, options);

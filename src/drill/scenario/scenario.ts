@@ -41,10 +41,10 @@ export interface Hypothesis {
 export interface Material {
   /** The model that is stable. */
   readonly stable: Model;
-  /** The same network, trained for longer. */
+  /** The same network, trained for longer, as fast. */
   readonly successor: Model;
-  /** Iterations of a burning loop with which a run takes so long, in milliseconds. */
-  iterations(runMs: number): Promise<number>;
+  /** The successor, so many times as slow. */
+  slower(factor: number): Model;
 }
 
 /** What is done to a candidate from outside. */
@@ -55,9 +55,7 @@ export interface Scenario {
   readonly name: DrillName;
   readonly title: string;
   readonly hypothesis: Hypothesis;
-  /** Where it is not the material's own. */
-  stable?(material: Material): Promise<Model>;
-  candidate(material: Material): Promise<Model>;
+  candidate(material: Material): Model;
   /** Before the rollout (`corrupt`), or once the candidate has answered requests. */
   readonly inject?: Injection;
   /** Whether the right labels are told to the server, some time after each answer. */
