@@ -1,5 +1,5 @@
-// What the process of a model takes against what is said of it, with the settings of serving; requests of all sizes
-// at three models with a budget; and the memory that is left after many loads. One thread.
+// What the process of a model takes against what is said of it, with the settings of serving. One thread.
+// `--only NAME` measures one network.
 
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
@@ -38,7 +38,7 @@ interface Prediction {
   readonly found: readonly Found[];
 }
 
-/** Predicted against measured marks, a budget under attack, and loading again and again. */
+/** Predicted against measured marks. */
 export const admission: Bench = {
   async run({ small, log, flags }) {
     const rows: Record<string, unknown>[] = [];
@@ -48,7 +48,7 @@ export const admission: Bench = {
     const networks = only === undefined ? NETWORKS : NETWORKS.filter(([name]) => name === only);
     for (const [name, length, counts] of small ? networks.slice(0, 2) : networks) {
       const args = [name, String(length), "3", ...counts.map(String)];
-      const { found, residentBytes, calibratedMs }: Prediction = await child("predict", args);
+      const { found, residentBytes, calibratedMs }: Prediction = await child(args);
       for (const one of found) {
         const error = one.likelyBytes / one.measuredBytes - 1;
         errors.push(Math.abs(error));
@@ -59,15 +59,6 @@ export const admission: Bench = {
         `${name}: ${found.map((one) => percent(one.likelyBytes / one.measuredBytes - 1)).join(" ")}`,
       );
     }
-    const requests = flags.get("requests") ?? (small ? "500" : "2000");
-    const attack: Record<string, unknown> = await child("bomb", [requests, "1", "160"]);
-    rows.push({ model: "bomb", ...attack });
-    log(`bomb: ${JSON.stringify(attack)}`);
-    const cycled: Record<string, unknown> = await child("cycles", [
-      flags.get("cycles") ?? (small ? "10" : "200"),
-    ]);
-    rows.push({ model: "cycles", ...cycled });
-    log(`cycles: ${JSON.stringify(cycled)}`);
     const ordered = errors.toSorted((a, b) => a - b);
     const p95 = ordered[Math.ceil(0.95 * ordered.length) - 1] ?? Number.NaN;
     const settings = { threads: 1, arena: false, memoryPattern: true, n: errors.length };
@@ -77,11 +68,11 @@ export const admission: Bench = {
 };
 
 /** Runs a part; its answer is made by admission-child.mjs beside this file. */
-async function child<T>(task: string, args: readonly string[]): Promise<T> {
+async function child<T>(args: readonly string[]): Promise<T> {
   const { stdout } = await promisify(execFile)(process.execPath, [
     "--expose-gc",
     "bench/admission-child.mjs",
-    task,
+    "predict",
     ...args,
   ]);
   return JSON.parse(stdout) as T;

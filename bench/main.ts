@@ -4,6 +4,7 @@
 import { cpus, totalmem } from "node:os";
 import { admission } from "./admission.bench.ts";
 import { build } from "./build.bench.ts";
+import { canary } from "./canary.bench.ts";
 import { census } from "./census.bench.ts";
 import { conditional } from "./conditional.bench.ts";
 import { hop } from "./hop.bench.ts";
@@ -11,6 +12,7 @@ import { judge } from "./judge.bench.ts";
 import { memory } from "./memory.bench.ts";
 import { metrics } from "./metrics.bench.ts";
 import { picture } from "./picture.bench.ts";
+import { pixel } from "./pixel.bench.ts";
 import { read } from "./read.bench.ts";
 import { serve } from "./serve.bench.ts";
 import { startup } from "./startup.bench.ts";
@@ -36,6 +38,7 @@ export interface Bench {
 const BENCHES: Readonly<Record<string, Bench>> = {
   admission,
   build,
+  canary,
   census,
   conditional,
   hop,
@@ -43,6 +46,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   memory,
   metrics,
   picture,
+  pixel,
   read,
   serve,
   startup,

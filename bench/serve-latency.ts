@@ -39,6 +39,19 @@ interface Sides {
   readonly bare: Task;
 }
 
+interface Block {
+  readonly count: number;
+  /** Asked before, and not counted. */
+  readonly warm: number;
+}
+
+/**
+ * Requests to each side before the first block: a server that has been asked a few thousand times has the code that
+ * it keeps; before, p50 falls from block to block.
+ */
+const WARM = 6000;
+const WARM_LARGE = 1000;
+
 /** Microseconds added at p50, and p99 beside the echo's: medians over rounds. */
 export async function latency(part: Part): Promise<readonly Record<string, unknown>[]> {
   const files = ["tiny", "image"].map(part.model);
@@ -53,24 +66,30 @@ export async function latency(part: Part): Promise<readonly Record<string, unkno
 
 async function measured(part: Part, sides: Sides, one: Case): Promise<Record<string, unknown>> {
   const { small, client } = part;
-  const rounds = part.number("rounds", small ? 2 : 5);
-  const count = (small ? 200 : 1500) / (one.model === "image" ? 4 : 1);
+  const rounds = part.number("rounds", 5);
+  const large = one.model === "image";
+  const count = large ? (small ? 150 : 400) : small ? 600 : 1500;
   await teachEcho(client, sides, one);
-  const block = { count, warm: Math.max(20, count / 10) };
+  const ask = {
+    ours: { ...askOurs(sides, one) },
+    echo: { ...askEcho(sides, one) },
+  };
   const run = {
-    ours: () => client.ask<number[]>("sequence", { ...askOurs(sides, one), ...block }),
-    echo: () => client.ask<number[]>("sequence", { ...askEcho(sides, one), ...block }),
-    bare: () =>
+    ours: (block: Block) => client.ask<number[]>("sequence", { ...ask.ours, ...block }),
+    echo: (block: Block) => client.ask<number[]>("sequence", { ...ask.echo, ...block }),
+    bare: (block: Block) =>
       sides.bare.ask<number[]>("runs", { path: part.model(one.model), input: one.form, ...block }),
   };
   const found: Record<keyof typeof run, number[][]> = { ours: [], echo: [], bare: [] };
   const inside: number[] = [];
-  await run.ours();
+  const warm = large ? WARM_LARGE : WARM;
+  for (const side of ["ours", "echo", "bare"] as const) await run[side]({ count: 1, warm });
+  const block = { count, warm: 50 };
   for (let round = 0; round < rounds; round++) {
     const order = ["ours", "echo", "bare"] as const;
     for (const side of round % 2 === 0 ? order : order.toReversed()) {
       const before = side === "ours" ? await Metrics.of(sides.ours.at) : undefined;
-      found[side].push(await run[side]());
+      found[side].push(await run[side](block));
       if (before !== undefined)
         inside.push(meanUs(before, await Metrics.of(sides.ours.at), one.model));
     }

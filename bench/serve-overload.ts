@@ -1,5 +1,5 @@
 // Twice what the server can do, as many users who know nothing of each other send it: how much is answered in time, how
-// much too late, and how fast the rest is refused.
+// much too late, how fast the rest is refused at the door, and how many are refused after they were let in.
 
 import type { Part } from "./serve.bench.ts";
 import { type Task, task } from "./serve-processes.ts";
@@ -21,6 +21,8 @@ interface Refusal {
   readonly status: number;
   readonly reason: string;
   readonly tookMs: number;
+  /** How long it waited in the queue; undefined for who was refused at the door. */
+  readonly queuedMs?: number;
 }
 
 /** Goodput beside the capacity that is measured just before and just after. */
@@ -80,9 +82,11 @@ function rowOf(one: {
 }): Record<string, unknown> {
   const { found, refusals, deadlineMs } = one;
   const capacity = (one.before + one.after) / 2;
-  // What was cut off at its deadline was not refused at the door.
-  const atTheDoor = refusals.filter(({ tookMs }) => tookMs < 0.9 * deadlineMs);
-  const took = atTheDoor.map(({ tookMs }) => tookMs);
+  const took = refusals
+    .filter(({ queuedMs }) => queuedMs === undefined)
+    .map(({ tookMs }) => tookMs);
+  const takenBack = refusals.length - took.length;
+  const answered = found.inTime + found.late;
   return {
     model: one.model,
     round: one.round + 1,
@@ -96,10 +100,13 @@ function rowOf(one: {
     lateAnswers: found.late,
     pastDeadlineShare: rounded(one.missed / found.sent),
     goalPastDeadline: 0.005,
-    refused: took.length,
+    refusedAtTheDoor: took.length,
     refusalP50Ms: rounded(quantile(took, 0.5)),
     refusalP99Ms: rounded(quantile(took, 0.99)),
     goalRefusalMs: 2,
+    // Let in, and refused for the deadline before they ran, or cut off at it; of all that were let in.
+    takenBack,
+    takenBackShare: rounded(takenBack / Math.max(1, takenBack + answered)),
     answers: found.answers,
     clientLateP99Ms: found.lateness.quantiles[1]?.ms ?? null,
   };

@@ -43,6 +43,11 @@ interface Contender {
   readonly pid: number;
 }
 
+/** Before the first round: what a server in JavaScript carries grows for some ten thousand requests. */
+const WARM_SECONDS = 6;
+/** Servers tell how late their event loop was in the last 15 to 30 seconds: no longer in their start, then. */
+const STARTED_SECONDS = 31;
+
 async function peers(part: Part, model: keyof typeof FORMS): Promise<readonly Row[]> {
   const { client, small } = part;
   const [rounds, seconds] = [part.number("rounds", 2), part.number("seconds", small ? 2 : 8)];
@@ -57,7 +62,7 @@ async function peers(part: Part, model: keyof typeof FORMS): Promise<readonly Ro
       const before = processorUs(pid);
       const found = await client.ask<Closed>("closed", {
         ...given,
-        seconds: round < 0 ? Math.min(2, seconds) : seconds,
+        seconds: round < 0 ? Math.max(WARM_SECONDS, seconds) : seconds,
       });
       // The first round warms up.
       if (round < 0) continue;
@@ -141,7 +146,8 @@ async function saturation(part: Part, model: keyof typeof FORMS): Promise<Row> {
     const found = await client.ask<Closed>("closed", { url, ...given, seconds: time });
     return (found.statuses["200"] ?? 0) / found.seconds;
   };
-  await load(batched.at, Math.min(seconds, 3));
+  await load(single.at, WARM_SECONDS);
+  await load(batched.at, STARTED_SECONDS);
   const found: Record<"batched" | "single" | "bare" | "inside" | "rows", number[]> = {
     batched: [],
     single: [],

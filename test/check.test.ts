@@ -140,6 +140,19 @@ describe("the release gate", () => {
   });
 
   test.each([
+    ["check", "--data"],
+    ["registry", "push", "--data"],
+  ])("of a model that does not end is given up in the limit: %s %s", async (...command) => {
+    await writeFile(file("endless.onnx"), slowModel(1_000_000));
+    const [data = "", ...names] = command.reverse();
+    const args = [...names.reverse(), file("endless.onnx"), data, file("store"), "--limit", "1"];
+    const { code, err } = await skipway(...args);
+    expect(err).toContain("a run did not end within 1 s");
+    expect(err).toContain("--limit SECONDS");
+    expect(code).toBe(3);
+  });
+
+  test.each([
     [["NET", "--objective", "fast"], 2, "p99=50ms"],
     [["NET", "--accuracy", "0.9"], 2, "--labelled"],
     [["NET", "--memory", "much"], 2, "512MB"],

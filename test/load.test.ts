@@ -77,6 +77,7 @@ test.each([
 });
 
 test("a rate is steady, a ramp or steps", () => {
+  for (const nothing of ["0", "0..0", "0,0"]) expect(() => readRate(nothing)).toThrow("nothing");
   expect(readRate("50")).toEqual({ kind: "steady", rate: 50 });
   expect(readRate("0..12.5")).toEqual({ kind: "ramp", from: 0, to: 12.5 });
   expect(readRate("1,2,3")).toEqual({ kind: "steps", rates: [1, 2, 3] });

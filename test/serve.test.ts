@@ -110,7 +110,7 @@ describe("files", () => {
     expect(code).toBe(3);
     expect(err).toMatch(/serve\/nothing-loads[\s\S]*broken version 1/);
     const { running, at } = await serve(join(root, "affine.onnx"), broken);
-    await running.says(/Not served {2}broken version 1: .+/);
+    await running.says(/broken version 1 is not served: .+/);
     expect((await ask(at)).status).toBe(200);
     // A model that was asked for and does not answer: not ready.
     expect((await fetch(`${at}/v2/health/ready`)).status).toBe(400);

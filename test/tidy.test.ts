@@ -19,7 +19,7 @@ const RESERVED: readonly (readonly [RegExp, RegExp])[] = [
     // Traces and native histograms are protobuf too: the library's writer, not a second one.
     /^src\/(onnx|wire)\/|^src\/(observe\/(exposition|otlp)|train\/tensorboard)/,
   ],
-  [/^(fastify|@fastify\/)/, /^src\/(serve|dashboard)\//],
+  [/^(fastify|@fastify\/)/, /^src\/(serve|rollout|dashboard)\//],
   [/^@grpc\//, /^src\/serve\/grpc\//],
   [/^(libsql|kysely)$/, /^src\/registry\//],
   [/^commander$/, /^src\/cli\//],

@@ -2,7 +2,6 @@
 
 import grpc from "@grpc/grpc-js";
 import { arrivals, segmentsOf } from "../../dist/drill/load/arrivals.js";
-import { sendLoad } from "../../dist/drill/load/load.js";
 import { loadReport } from "../../dist/drill/load/report.js";
 import { Connection, requestBytes } from "./http-client.mjs";
 import { answerTasks } from "./tasks.mjs";
@@ -92,20 +91,62 @@ async function closed({ url, body, headers, connections: count, seconds, request
   return { statuses, seconds: (performance.now() - from) / 1000, times };
 }
 
+/**
+ * Sends each request at its time as `skipway load` does, by connections that cost less: this client has half of a
+ * processor, and who sends twice what the server carries has to be quick.
+ */
+async function sendAt(times, { url, bytes, connectionsMax }) {
+  const free = [];
+  const waiting = [];
+  const latencies = new Float64Array(times.length).fill(Number.NaN);
+  const lateness = new Float64Array(times.length);
+  const statuses = new Uint16Array(times.length);
+  const start = performance.now();
+  let opened = 0;
+  let answered = 0;
+  let finish;
+  const done = new Promise((resolve) => {
+    finish = resolve;
+  });
+  const sendOne = (i, connection) => {
+    const from = start + times[i];
+    lateness[i] = Math.max(0, performance.now() - from);
+    connection.ask(bytes).then((status) => {
+      latencies[i] = performance.now() - from;
+      statuses[i] = status;
+      const next = waiting.shift();
+      if (next === undefined) free.push(connection);
+      else sendOne(next, connection);
+      answered++;
+      if (answered === times.length) finish();
+    });
+  };
+  const opens = () => (opened++ < connectionsMax ? new Connection(url) : undefined);
+  let sent = 0;
+  const sendDue = () => {
+    for (; sent < times.length && times[sent] <= performance.now() - start + 0.5; sent++) {
+      const connection = free.pop() ?? opens();
+      if (connection === undefined) waiting.push(sent);
+      else sendOne(sent, connection);
+    }
+    const pause = times[sent] - (performance.now() - start);
+    if (sent < times.length) setTimeout(sendDue, Math.max(1, Math.floor(pause)));
+  };
+  sendDue();
+  await done;
+  for (const connection of free) connection.close();
+  const seconds = (performance.now() - start) / 1000;
+  return { latencies, lateness, statuses, failures: new Map(), seconds, sent: times.length };
+}
+
 /** Requests at times drawn beforehand. */
 async function open({ url, body, headers, rate, seconds, connectionsMax, deadlineMs, seed }) {
   const times = arrivals(segmentsOf({ kind: "steady", rate }, seconds), {
     spread: "poisson",
     seed,
   });
-  const plan = {
-    url: new URL(url),
-    question: { body: bytesOf(body), headers },
-    arrivals: times,
-    connectionsMax,
-    timeoutMs: 20_000,
-  };
-  const result = await sendLoad(plan);
+  const bytes = requestBytes(url, bytesOf(body), headers);
+  const result = await sendAt(times, { url, bytes, connectionsMax });
   let inTime = 0;
   let late = 0;
   for (const [i, status] of result.statuses.entries()) {
@@ -114,7 +155,7 @@ async function open({ url, body, headers, rate, seconds, connectionsMax, deadlin
     if (result.latencies[i] - result.lateness[i] <= deadlineMs) inTime++;
     else late++;
   }
-  const { slices: _, ...report } = loadReport(plan, result, seconds);
+  const { slices: _, ...report } = loadReport({ arrivals: times }, result, seconds);
   return { ...report, inTime, late };
 }
 

@@ -10,8 +10,9 @@ import { answerTasks } from "./tasks.mjs";
 const { models, settings, otlp, log = false } = JSON.parse(process.argv[2]);
 const refusals = [];
 const write = (line) => {
-  const { status, reason, tookMs } = JSON.parse(line);
-  refusals.push({ status, reason, tookMs });
+  const { status, reason, tookMs, phasesMs } = JSON.parse(line);
+  // Who was refused at the door has not waited in the queue.
+  refusals.push({ status, reason, tookMs, queuedMs: phasesMs?.queue });
 };
 const server = new ModelServer({
   version: "bench",

@@ -40,9 +40,17 @@ const COMMANDS: ReadonlyMap<string, Entry> = new Map([
   ],
   [
     "serve",
-    { load: async () => (await import("./commands/serve.ts")).addServe, stopsItself: true },
+    { load: async () => (await import("./commands/serve-command.ts")).addServe, stopsItself: true },
   ],
   ["load", { load: async () => (await import("./commands/load.ts")).addLoad, stopsItself: true }],
+  [
+    "rollout",
+    { load: async () => (await import("./commands/rollout.ts")).addRollout, stopsItself: true },
+  ],
+  [
+    "drill",
+    { load: async () => (await import("./commands/drill.ts")).addDrill, stopsItself: true },
+  ],
   [
     "token",
     { load: async () => (await import("./commands/token.ts")).addToken, stopsItself: false },

@@ -1,6 +1,7 @@
 // What commands that serve have in common besides ports and protection: where traces go, and what is logged.
 
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { printable } from "../base/printable.ts";
 import { traceSettings } from "../observe/otlp-options.ts";
 import { LOG_MODES, type LogMode } from "../serve/request-log.ts";
 import type { ServerOptions } from "../serve/server.ts";
@@ -32,17 +33,18 @@ export function addObservation(command: Command): Command {
 
 /**
  * How a server is observed, from the options and the variables of OpenTelemetry. The log goes where `io` says,
- * `--quiet` or not: who does not want it leaves it off.
+ * `--quiet` or not: who does not want it leaves it off. So do the few lines on what went wrong, which name files.
  *
  * @throws SkipwayError `usage` for an address or a variable that cannot be used.
  */
 export function observation(
   io: Io,
   { otlp, traceRatio, log }: ObservationOptions,
-): Pick<ServerOptions, "traces" | "log"> {
+): Pick<ServerOptions, "traces" | "log" | "notice"> {
   const traces = traceSettings(process.env, packageVersion(), { otlp, ratio: traceRatio });
-  if (log === "off") return { traces };
-  return { traces, log: { mode: log, write: (line) => io.err(line) } };
+  const notice = (line: string): void => io.err(`${printable(line)}\n`);
+  if (log === "off") return { traces, notice };
+  return { traces, notice, log: { mode: log, write: (line) => io.err(line) } };
 }
 
 function readShare(text: string): number {

@@ -3,9 +3,9 @@
 import type { Command } from "commander";
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
-import { AccessStore } from "../registry/access.ts";
+import type { AccessStore } from "../registry/access.ts";
 import { checkAddress, type ListenOptions } from "../serve/http/listen.ts";
-import { Certificates, type TlsFiles } from "../serve/http/tls.ts";
+import type { Certificates, TlsFiles } from "../serve/http/tls.ts";
 import type { Io } from "./io.ts";
 import { errorLines, findingLines } from "./render/findings.ts";
 
@@ -39,21 +39,25 @@ export interface ServerProtection extends AsyncDisposable {
 
 /**
  * Opens what protects a server, and checks that it could listen. Certificates are renewed when their files
- * change, and on SIGHUP.
+ * change, and on SIGHUP. `listens`: something listens there already, on behalf of this server.
  *
  * @throws SkipwayError `usage` for files or an address that do not do.
  */
 export async function openProtection(
   io: Io,
   options: ProtectionOptions,
-  where: { folder: string; port: number },
+  where: { folder: string; port: number; listens?: boolean },
 ): Promise<ServerProtection> {
   const files = tlsFiles(options);
-  const certificates = files === undefined ? undefined : new Certificates(files);
+  const certificates = files === undefined ? undefined : await certificatesOf(files);
+  // The store takes a while to load: not before the options are known to be right.
+  const { AccessStore } = await import("../registry/access.ts");
   const access = await AccessStore.open(where.folder);
   try {
-    const admin = await access.view.hasRole("admin");
-    await checkAddress(listenOptions(options, where.port), { tls: files !== undefined, admin });
+    if (where.listens !== true) {
+      const admin = await access.view.hasRole("admin");
+      await checkAddress(listenOptions(options, where.port), { tls: files !== undefined, admin });
+    }
   } catch (error) {
     await access.close();
     throw error;
@@ -73,6 +77,11 @@ export async function openProtection(
 export function listenOptions(options: ProtectionOptions, port: number): ListenOptions {
   const { host, allowRemote = false, requireToken = false } = options;
   return { host, port, allowRemote, requireToken };
+}
+
+async function certificatesOf(files: TlsFiles): Promise<Certificates> {
+  const { Certificates } = await import("../serve/http/tls.ts");
+  return new Certificates(files);
 }
 
 function tlsFiles({ tlsCert, tlsKey, tlsClientCa }: ProtectionOptions): TlsFiles | undefined {

@@ -1,11 +1,14 @@
 // What commands that serve have in common besides protection: ports, how versions are kept, and how it ends.
 
 import { type Command, InvalidArgumentError } from "commander";
-import { parseBytes } from "../base/format.ts";
+import { diagnostic } from "../base/diagnostic.ts";
+import { SkipwayError } from "../base/errors.ts";
+import { formatBytes, parseBytes } from "../base/format.ts";
 import { memoryLimitBytes, processMemory } from "../runtime/memory-probe.ts";
 import { type Budget, budgetOf } from "../serve/admission/budget.ts";
 import { HOST_DEFAULTS, type HostSettings } from "../serve/hosting.ts";
 import type { ModelServer } from "../serve/server.ts";
+import { PROCESS_BYTES } from "../serve/version-memory.ts";
 import type { Io } from "./io.ts";
 import { wholeNumber } from "./options.ts";
 
@@ -22,6 +25,7 @@ export interface ServingOptions {
   readonly queue: number;
   readonly probe: number;
   readonly memory?: number;
+  readonly nodePool: string;
 }
 
 const GRPC_PORT = 8081;
@@ -48,6 +52,7 @@ export function addServing(command: Command): Command {
       "for the server and all models, as 2GB (default: the control group's limit, or the machine's)",
       readBytes,
     )
+    .option("--node-pool <name>", "where this server runs: events say it", "default")
     .option("--queue <requests>", "that may wait", wholeNumber(1, 65_536), queue.requests)
     .option(
       "--probe <seconds>",
@@ -102,7 +107,22 @@ export async function untilStopped(
 export function memoryOf({ memory }: ServingOptions): { memory: Budget } {
   const parentBytes = processMemory().residentBytes;
   const given = memory === undefined ? {} : { givenBytes: memory };
-  return { memory: budgetOf(memoryLimitBytes(), { ...given, parentBytes }) };
+  const budget = budgetOf(memoryLimitBytes(), { ...given, parentBytes });
+  const leastBytes = budget.reserveBytes + PROCESS_BYTES;
+  if (memory !== undefined && budget.budgetBytes < leastBytes) throw tooLittle(memory, leastBytes);
+  return { memory: budget };
+}
+
+function tooLittle(memory: number, leastBytes: number): SkipwayError {
+  return SkipwayError.fromDiagnostics("usage", [
+    diagnostic({
+      id: "serve/memory",
+      severity: "error",
+      where: "--memory",
+      text: `${formatBytes(memory)} are less than the server and the process of the smallest model take, ${formatBytes(leastBytes)}`,
+      fix: "Give more, or leave it out: then it is what the system allows.",
+    }),
+  ]);
 }
 
 function readBytes(text: string): number {

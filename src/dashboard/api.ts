@@ -1,6 +1,8 @@
 // What the web pages are told: the types of /api/v1, shared with the browser code.
 
 import type { Objectives } from "../observe/slo.ts";
+import type { RolloutStatus } from "../rollout/document.ts";
+import type { NoticeKind } from "../rollout/state.ts";
 import type { BudgetReadings, VersionReadings } from "../serve/metric-readings.ts";
 import type { Role } from "../serve/router.ts";
 import type { TensorMetadata } from "../wire/metadata.ts";
@@ -111,6 +113,8 @@ export interface SplitStatus {
   readonly shadow: number | null;
   /** Set by hand: an alias that moves does not undo it. */
   readonly byHand: boolean;
+  /** Who wrote it last. */
+  readonly owner: "source" | "hand" | "rollout";
 }
 
 /** Everything that is served, as it is now. */
@@ -125,12 +129,17 @@ export interface ServingStatus {
 /** One event `stats` of the stream. */
 export interface StatsEvent extends ServingStatus {
   readonly atMs: number;
+  /** Those that are under way, and the last one of each model. */
+  readonly rollouts: readonly RolloutStatus[];
   /** Whether the history keeps it: a page that goes on with the history adds these alone. */
   readonly kept: boolean;
 }
 
-/** What an event tells of. */
-export type EventKind =
+/** What an event tells of: what a look at the server finds, and what rollouts tell themselves. */
+export type EventKind = ServingKind | NoticeKind;
+
+/** What a look at the server finds. */
+export type ServingKind =
   | "server"
   | "state"
   | "load"
@@ -152,6 +161,11 @@ export interface ServingEvent {
   readonly cause: string | null;
   /** A sentence without the names of the model and the version. */
   readonly text: string;
+  /** Of one that a rollout tells: its id. */
+  readonly rollout?: string;
+  /** Of one that is told elsewhere too: the id that it has everywhere, and after a restart. */
+  readonly eventId?: string;
+  readonly nodePool?: string;
 }
 
 /** How one version has done, a point each few seconds, the oldest first. All lists are of one length. */

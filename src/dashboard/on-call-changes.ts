@@ -1,6 +1,12 @@
 // What happened between two looks at the server, as events: a pure function of both.
 
-import type { EventKind, ServingEvent, ServingStatus, SplitStatus, VersionStatus } from "./api.ts";
+import type {
+  ServingEvent,
+  ServingKind,
+  ServingStatus,
+  SplitStatus,
+  VersionStatus,
+} from "./api.ts";
 
 /** An event that has no place and time yet. */
 export type Change = Omit<ServingEvent, "id" | "atMs">;
@@ -71,12 +77,14 @@ function reloads(was: VersionStatus, now: VersionStatus): Change[] {
   return [of(now, "load", "reload", `loaded again: process ${now.pid} took over from ${was.pid}`)];
 }
 
+const SPLIT_CAUSES = { hand: "by-hand", source: "alias", rollout: "rollout" } as const;
+
 function splitChanges(before: readonly SplitStatus[], after: readonly SplitStatus[]): Change[] {
   const known = new Map(before.map((one) => [one.model, one]));
   return after.flatMap((now) => {
     const was = known.get(now.model);
     if (was === undefined || splitText(was) === splitText(now)) return [];
-    const cause = now.byHand ? "by-hand" : "alias";
+    const cause = SPLIT_CAUSES[now.owner];
     const about = { kind: "split", model: now.model, version: null, cause } as const;
     return [{ ...about, text: `${splitText(was)} → ${splitText(now)}` }];
   });
@@ -141,7 +149,7 @@ function sentence(text: string, reason: string | null): string {
 
 function of(
   { model, version }: VersionStatus,
-  kind: EventKind,
+  kind: ServingKind,
   cause: string | null,
   text: string,
 ): Change {

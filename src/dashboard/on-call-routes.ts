@@ -3,12 +3,22 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
+import type { RolloutStatus } from "../rollout/document.ts";
+import type { RolloutNews } from "../rollout/record.ts";
 import { RequestError } from "../serve/errors.ts";
 import { endpoint } from "../serve/http/endpoint.ts";
 import { SECURITY_HEADERS } from "../serve/http/headers.ts";
 import type { ObjectivesStatus, OnCallDocument, ServingStatus } from "./api.ts";
-import { type Look, OnCallRecord } from "./on-call.ts";
+import { type Look, OnCallRecord, type OutsideEvent } from "./on-call.ts";
 import { POINTS_MAX, STEP_MS } from "./on-call-history.ts";
+
+/** Rollouts, as far as pages are told of them. */
+export interface RolloutsSource {
+  /** Those that are under way, and the last one of each model. */
+  now(): readonly RolloutStatus[];
+  /** Calls back with whatever happens to one, at once; gives a function that ends it. */
+  onNews(listener: (news: RolloutNews) => void): () => void;
+}
 
 /** Where the numbers come from. */
 export interface OnCallSource {
@@ -18,6 +28,8 @@ export interface OnCallSource {
   objectives(): Promise<ObjectivesStatus>;
   /** Calls back whenever the state of a version changes; gives a function that ends it. */
   onState(listener: () => void): () => void;
+  /** undefined: there are none. */
+  readonly rollouts?: RolloutsSource;
 }
 
 const TICK_MS = 1000;
@@ -27,17 +39,35 @@ const STREAMS_MAX = 64;
 export function registerOnCall(app: FastifyInstance, source: OnCallSource, clock: Clock): void {
   const record = new OnCallRecord();
   const streams = new Streams();
+  const { rollouts } = source;
+  let told: RolloutNews[] = [];
+  let soon: NodeJS.Immediate | undefined;
   const look = (): Look => {
-    const seen = record.look(source.status(), clock.nowMs());
-    streams.send(textOf(seen));
+    const news = told;
+    told = [];
+    const seen = record.look(source.status(), clock.nowMs(), {
+      rollouts: rollouts?.now() ?? [],
+      events: news.map(eventOf),
+    });
+    streams.send(textOf(seen, news));
     return seen;
   };
   look();
   const unsubscribe = source.onState(look);
+  const unsubscribeNews = rollouts?.onNews((news) => {
+    told.push(news);
+    // After what is being decided: who decides does not wait for pages, and events of one moment are one message.
+    soon ??= setImmediate(() => {
+      soon = undefined;
+      look();
+    });
+  });
   const timer = setInterval(look, TICK_MS).unref();
   app.addHook("preClose", async () => {
     clearInterval(timer);
+    clearImmediate(soon);
     unsubscribe();
+    unsubscribeNews?.();
     streams.end();
   });
   endpoint(app, "GET", "/api/v1/on-call", async (): Promise<OnCallDocument> => {
@@ -58,11 +88,21 @@ export function registerOnCall(app: FastifyInstance, source: OnCallSource, clock
   });
 }
 
-/** Server-sent events (WHATWG HTML, section 9.2). The numbers last: a page draws once for both. */
-function textOf({ stats, events }: Look): string {
-  const parts = events.map(
-    (one) => `event: event\nid: ${one.id}\ndata: ${JSON.stringify(one)}\n\n`,
-  );
+/** What a rollout tells, as an event among the others. */
+function eventOf(news: RolloutNews): OutsideEvent {
+  const { id: eventId, atMs, kind, cause, model, version, text, rollout, nodePool } = news;
+  return { atMs, kind, cause, model, version, text, rollout, eventId, nodePool };
+}
+
+/**
+ * Server-sent events (WHATWG HTML, section 9.2): what happened, the same of rollouts once more and whole, as webhooks
+ * have it, and the numbers. They are the last: a page draws once for all.
+ */
+function textOf({ stats, events }: Look, news: readonly RolloutNews[]): string {
+  const parts = [
+    ...events.map((one) => `event: event\nid: ${one.id}\ndata: ${JSON.stringify(one)}\n\n`),
+    ...news.map((one) => `event: rollout\ndata: ${JSON.stringify(one)}\n\n`),
+  ];
   return `${parts.join("")}event: stats\ndata: ${JSON.stringify(stats)}\n\n`;
 }
 

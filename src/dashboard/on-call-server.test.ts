@@ -3,6 +3,8 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { fakeRollout } from "../rollout/document.test-helper.ts";
+import type { RolloutNews } from "../rollout/record.ts";
 import { ScriptedRunner } from "../serve/scripted-runner.test-helper.ts";
 import { ModelServer } from "../serve/server.ts";
 import type { OnCallDocument, ServingEvent } from "./api.ts";
@@ -16,6 +18,8 @@ let folder = "";
 let runner: ScriptedRunner;
 let server: ModelServer;
 let at = "";
+const rollout = fakeRollout();
+let tell: (news: RolloutNews) => void = () => {};
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "skipway-on-call-"));
@@ -27,6 +31,13 @@ beforeEach(async () => {
     status: () => servingStatus(server),
     objectives: () => readObjectives(folder),
     onState: (listener) => server.onState(listener),
+    rollouts: {
+      now: () => [rollout],
+      onNews: (listener) => {
+        tell = listener;
+        return () => {};
+      },
+    },
     overview: async () => ({ server: { version: "1", startedMs: 0 }, models: [] }),
     picture: async () => undefined,
     pictureData: async () => undefined,
@@ -94,6 +105,22 @@ async function* blocksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<strin
 }
 
 describe("what a page begins with", () => {
+  test("rollouts; and what happens to them comes over the stream, once, all of a moment together", async () => {
+    expect((await document()).status.rollouts).toEqual([rollout]);
+    const stream = await follow();
+    const told = {
+      ...{ atMs: 5, model: "m", version: 2, stable: 1, cause: "slow", text: "taken back" },
+      ...{ actor: "rollout", rollout: "r1", share: 0, nodePool: "default" },
+    };
+    for (const kind of ["verdict", "rolled-back"] as const) tell({ ...told, kind, id: kind });
+    expect(await stream.next("verdict")).toMatchObject({ id: 1, atMs: 5, rollout: "r1" });
+    expect(await stream.next("rolled-back")).toMatchObject({
+      ...{ id: 2, atMs: 5, rollout: "r1", eventId: "rolled-back", nodePool: "default" },
+    });
+    expect((await document()).events).toHaveLength(2);
+    stream.end();
+  });
+
   test("versions with traffic and outcomes, the split, and the server", async () => {
     await ask();
     await post("/v2/models/m/infer", { inputs: [] });
@@ -118,7 +145,7 @@ describe("what a page begins with", () => {
     expect(stable?.batches).toEqual({ runs: 1, rows: 1 });
     expect(stable?.latency).toMatchObject({ n: 1, p50Ms: null, p99Ms: null });
     expect(status.splits).toEqual([
-      { model: "m", stable: 2, candidate: 1, share: 0.25, shadow: 1, byHand: true },
+      { model: "m", stable: 2, candidate: 1, share: 0.25, shadow: 1, byHand: true, owner: "hand" },
     ]);
   });
 

@@ -2,6 +2,7 @@
 
 import type { FailureReason } from "../serve/errors.ts";
 import type { IndexRow } from "../serve/extensions.ts";
+import type { SplitOwner } from "../serve/fleet-slot.ts";
 import { type Role, roleOf, type TrafficSplit } from "../serve/router.ts";
 import type { ModelServer } from "../serve/server.ts";
 import type { VersionHost } from "../serve/version-host.ts";
@@ -19,7 +20,9 @@ const BLAME: Readonly<Record<FailureReason, Blame>> = {
   deadline: "refused",
   memory: "refused",
   invalid: "client",
+  unauthorized: "client",
   canceled: "client",
+  withdrawn: "refused",
 };
 
 /** How requests ended, from how many were answered and why others were not. */
@@ -137,14 +140,15 @@ function unservedStatus({ name, version, state, reason }: IndexRow): VersionStat
 function splitStatus({
   model,
   split,
-  byHand,
+  owner,
 }: {
   readonly model: string;
   readonly split: TrafficSplit;
-  readonly byHand: boolean;
+  readonly owner: SplitOwner;
 }): SplitStatus {
   const { stable, candidate, share, shadow } = split;
-  return { model, stable, candidate: candidate ?? null, share, shadow: shadow ?? null, byHand };
+  const versions = { stable, candidate: candidate ?? null, share, shadow: shadow ?? null };
+  return { model, ...versions, byHand: owner === "hand", owner };
 }
 
 function defined(

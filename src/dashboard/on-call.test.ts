@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { fakeRollout } from "../rollout/document.test-helper.ts";
 import type { VersionStatus } from "./api.ts";
 import { fakeStatus, fakeVersion } from "./on-call.test-helper.ts";
-import { OnCallRecord } from "./on-call.ts";
+import { OnCallRecord, type OutsideEvent } from "./on-call.ts";
 import { changesBetween } from "./on-call-changes.ts";
 import { POINTS_MAX } from "./on-call-history.ts";
 
@@ -58,11 +59,18 @@ describe("what happened between two looks", () => {
   });
 
   test("versions that come and go, the split, and the server itself", () => {
-    const split = { model: "net", candidate: null, share: 0, shadow: null, byHand: false };
+    const split = {
+      model: "net",
+      candidate: null,
+      share: 0,
+      shadow: null,
+      byHand: false,
+      owner: "source",
+    } as const;
     const before = fakeStatus([fakeVersion()], { splits: [{ ...split, stable: 1 }] });
     const after = fakeStatus([fakeVersion({ version: 2 })], {
       server: { ready: false, draining: true },
-      splits: [{ ...split, stable: 1, candidate: 2, share: 0.05, byHand: true }],
+      splits: [{ ...split, stable: 1, candidate: 2, share: 0.05, byHand: true, owner: "hand" }],
     });
     expect(
       changesBetween(before, after).map(({ kind, version, text }) => [kind, version, text]),
@@ -108,6 +116,25 @@ describe("the record", () => {
     const [series] = record.history.series();
     expect(series?.atMs).toHaveLength(POINTS_MAX);
     expect(series?.good).toHaveLength(POINTS_MAX);
+  });
+
+  test("what others have seen has its own time, is cut to a line, and counts up with the rest", () => {
+    const record = new OnCallRecord();
+    record.look(fakeStatus([fakeVersion()]), 0);
+    const rollouts = [fakeRollout()];
+    const told: OutsideEvent = {
+      ...{ atMs: 7, kind: "rolled-back", model: "net", version: 2, cause: "slow" },
+      ...{ text: "a".repeat(9999), rollout: "r1", eventId: "e1" },
+    };
+    const restarted = fakeStatus([fakeVersion({ restarts: { crash: 1 } })]);
+    const { stats, events } = record.look(restarted, 10, { rollouts, events: [told] });
+    expect(stats.rollouts).toBe(rollouts);
+    expect(events.map(({ id, atMs, kind }) => [id, atMs, kind])).toEqual([
+      [1, 10, "restart"],
+      [2, 7, "rolled-back"],
+    ]);
+    expect(events[1]).toMatchObject({ rollout: "r1", eventId: "e1", text: "a".repeat(500) });
+    expect(record.events).toEqual(events);
   });
 
   test("any run of looks: ids count up, the bounds hold, and no event is lost or told twice", () => {

@@ -1,6 +1,7 @@
 // What the on-call page is told: looks at the server each second and whenever something changes, keeps the last
 // events and the last half hour. Its memory is bounded, whatever happens and however long.
 
+import type { RolloutStatus } from "../rollout/document.ts";
 import type { ServingEvent, ServingStatus, StatsEvent } from "./api.ts";
 import { type Change, changesBetween, keyOf, refusal, refusedBetween } from "./on-call-changes.ts";
 import { History, STEP_MS } from "./on-call-history.ts";
@@ -29,6 +30,15 @@ export interface Look {
   readonly events: readonly ServingEvent[];
 }
 
+/** What a look cannot see by itself: rollouts tell it. */
+export interface Told {
+  readonly rollouts: readonly RolloutStatus[];
+  readonly events: readonly OutsideEvent[];
+}
+
+/** An event that others have seen. */
+export type OutsideEvent = Omit<ServingEvent, "id">;
+
 /** Keeps what happened. */
 export class OnCallRecord {
   readonly history: History = new History();
@@ -43,19 +53,24 @@ export class OnCallRecord {
     return this.#events;
   }
 
-  /** Takes the server's state at a time (milliseconds since the epoch), and what it tells in comparison with the last. */
-  look(status: ServingStatus, atMs: number): Look {
+  /** Takes the server's state at a time (milliseconds since the epoch), what it tells in comparison with the last, and what was told. */
+  look(
+    status: ServingStatus,
+    atMs: number,
+    { rollouts, events: told }: Told = { rollouts: [], events: [] },
+  ): Look {
     const before = this.#before;
     this.#before = status;
     const changes = before === undefined ? [] : changesBetween(before, status);
     if (before !== undefined) this.#count(before, status, atMs);
     changes.push(...this.#due(atMs));
-    const events = changes.map((change) => this.#keep(change, atMs));
+    const seen = changes.map((change): OutsideEvent => ({ atMs, ...change }));
+    const events = [...seen, ...told].map((event) => this.#keep(event));
     const step = Math.floor(atMs / STEP_MS);
     const kept = step !== this.#step;
     if (kept) this.history.add(status, atMs);
     this.#step = step;
-    return { stats: { ...status, atMs, kept }, events };
+    return { stats: { ...status, atMs, rollouts, kept }, events };
   }
 
   #count(before: ServingStatus, after: ServingStatus, atMs: number): void {
@@ -85,9 +100,9 @@ export class OnCallRecord {
     return changes;
   }
 
-  #keep(change: Change, atMs: number): ServingEvent {
-    const text = change.text.slice(0, TEXT_CHARS_MAX);
-    const event = { id: this.#nextId++, atMs, ...change, text };
+  #keep(seen: OutsideEvent): ServingEvent {
+    const text = seen.text.slice(0, TEXT_CHARS_MAX);
+    const event = { id: this.#nextId++, ...seen, text };
     this.#events.push(event);
     const refusals = this.#events.filter(({ kind }) => kind === "refused");
     const [oldest] = refusals.length > REFUSALS_MAX ? refusals : this.#events;

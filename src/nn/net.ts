@@ -7,6 +7,7 @@ import { limits } from "../base/limits.ts";
 import { TypedBuilder } from "../canonical/typed-builder.ts";
 import type { EmitOptions } from "../graph/build.ts";
 import type { DType } from "../graph/dtype.ts";
+import { gatesMetadata } from "../graph/gates.ts";
 import type { Graph, Value, ValueName } from "../graph/graph.ts";
 import { formatShape, type Shape } from "../graph/shape.ts";
 import { int64, type TensorRef } from "../graph/tensor.ts";
@@ -59,8 +60,11 @@ export interface Net {
    * for, under its own name, and the same for all who ask for that name in the same graph or body.
    */
   once(name: string, part: Part): ValueName;
-  /** Makes a value a further output of the whole network, such as a gate or a second head; names are its own. */
-  output(name: string, x: ValueName): void;
+  /**
+   * Makes a value a further output of the whole network, such as a gate or a second head; names are its own. `opensAbove`:
+   * it is a gate, and the block behind it runs where its mean over the batch lies above; the file says so.
+   */
+  output(name: string, x: ValueName, gate?: { readonly opensAbove: number }): void;
   /**
    * One of two parts, chosen when the network runs: a real ONNX `If`, so that the other costs nothing.
    * `condition` is a bool of one element.
@@ -137,9 +141,13 @@ export function buildNet(root: Layer, options: BuildOptions): Graph {
     builder.emit("Identity", [value], { name: output, outputs: [output] });
     builder.output({ name: output, dtype: type?.dtype ?? "float32", shape: type?.shape });
   }
+  const gates = shared.outputs.flatMap(({ name: output, opensAbove }) =>
+    opensAbove === undefined ? [] : [[output, opensAbove] as const],
+  );
   return builder.finish(
     options.name ?? (root.name === "" ? "net" : root.name),
     new Map([["", OPSET]]),
+    gatesMetadata(new Map(gates)),
   );
 }
 
@@ -153,7 +161,7 @@ interface Shared {
   readonly builder: TypedBuilder;
   readonly options: BuildOptions;
   readonly inputs: Map<string, ValueName>;
-  readonly outputs: { readonly name: string; readonly value: ValueName }[];
+  readonly outputs: { readonly name: string; readonly value: ValueName; opensAbove?: number }[];
   /** Outputs of nodes, also of those whose type is unknown. */
   readonly made: Set<ValueName>;
   readonly weights: Map<string, readonly number[]>;
@@ -386,7 +394,7 @@ class ScopedNet implements Net {
     return value;
   }
 
-  output(name: string, x: ValueName): void {
+  output(name: string, x: ValueName, gate?: { readonly opensAbove: number }): void {
     const { options, outputs } = this.#shared;
     this.#mustExist(x, "an output of the network is");
     if (this.inBody) {
@@ -401,7 +409,7 @@ class ScopedNet implements Net {
       const fix = "Name them apart, by net.path for example.";
       this.fail("nn/output", `two outputs of the network are called "${name}"`, fix);
     }
-    outputs.push({ name, value: x });
+    outputs.push({ name, value: x, ...gate });
   }
 
   either(condition: ValueName, yes: Part, no: Part): ValueName {

@@ -100,6 +100,14 @@ export class Histogram {
     return { n, value: n < eventsNeeded(p) ? undefined : this.#at(p) };
   }
 
+  /** Share of the events that are larger than a value, as far as buckets tell; NaN where there are none. */
+  shareAbove(value: number): number {
+    const last = this.#bucketOf(value);
+    let above = 0;
+    for (let i = last + 1; i < this.#counts.length; i++) above += this.#counts[i] ?? 0;
+    return above / this.#count;
+  }
+
   #at(p: number): number {
     const rank = Math.max(1, Math.ceil(p * this.#count));
     let seen = 0;

@@ -19,6 +19,8 @@ export interface RuleResult {
   /** `shapes`, `memory`, `golden`, `accuracy`, `latency-p99`, … */
   readonly id: string;
   readonly passed: boolean;
+  /** false: there was too little to measure it by; it stops nothing, and says nothing. Else left out. */
+  readonly measured?: false;
   readonly text: string;
 }
 

@@ -44,7 +44,11 @@ export function decodeLabelled(bytes: Uint8Array, where: string): Labelled {
   return { inputs, labels };
 }
 
-/** Which examples a classifier gets right: its first output has the scores of the classes in its last axis. */
+/**
+ * Which examples a classifier gets right: its first output has the scores of the classes in its last axis.
+ *
+ * @throws SkipwayError `input` for a label that is none of its classes.
+ */
 export async function rightOnes(
   session: Session,
   { inputs, labels }: Labelled,
@@ -63,8 +67,13 @@ export async function rightOnes(
     const values = scores === undefined ? undefined : numbersOf(scores);
     const classes = values === undefined ? 0 : values.length / count;
     for (let i = 0; i < count; i++) {
+      const label = labels[from + i] ?? 0;
+      if (!Number.isInteger(label) || label < 0 || label >= classes) {
+        const last = `those of the model are 0 to ${classes - 1}`;
+        throw unfit(LABEL, `has class ${label} for example ${from + i}, and ${last}`);
+      }
       const row = values?.slice(i * classes, (i + 1) * classes) ?? [];
-      right.push(row.indexOf(Math.max(...row)) === labels[from + i]);
+      right.push(row.indexOf(Math.max(...row)) === label);
     }
   }
   return right;

@@ -50,7 +50,10 @@ describe("latency", () => {
     const before = load([20, 22, 25]);
     expect(baselineLatencyRule(load([27, 30, 33]), before).passed).toBe(true);
     expect(baselineLatencyRule(load([28, 30, 33]), before).passed).toBe(false);
-    expect(baselineLatencyRule(load(null), before)).toMatchObject({ passed: true });
+    expect(baselineLatencyRule(load([27, 30, 33]), before).measured).toBeUndefined();
+    const unknown = baselineLatencyRule(load(null), before);
+    expect(unknown).toMatchObject({ passed: true, measured: false });
+    expect(unknown.text).toContain("368 of each are needed");
   });
 
   test("an upper end exists for as many events as the binomial says", () => {

@@ -144,7 +144,9 @@ export function baselineLatencyRule(load: LoadEvidence, baseline: LoadEvidence):
   );
   const id = "latency-baseline";
   if (now?.ms == null || before?.ms == null || now.lowMs === null || before.highMs === null) {
-    return { id, passed: true, text: "the P99 of one of both is unknown: nothing is compared" };
+    const needed = requestsNeeded(0.99);
+    const text = `the P99 of one of both is unknown: ${load.sent} and ${baseline.sent} requests, and ${needed} of each are needed (--seconds, --rate)`;
+    return { id, passed: true, measured: false, text };
   }
   const passed = now.lowMs <= before.highMs * SLOWER_MAX;
   const both = `P99 ${ms(now.ms)} (n = ${now.n}) beside ${ms(before.ms)} (n = ${before.n}) of the baseline under the same load`;

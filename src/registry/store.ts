@@ -84,8 +84,64 @@ export interface AuditTable {
   digest: string;
 }
 
+/** One rollout of a model. */
+export interface RolloutTable {
+  id: string;
+  model: string;
+  /** 1 while it is not over: one of a model at the most. Null afterwards. */
+  active: number | null;
+  started_ms: number;
+  updated_ms: number;
+  /** JSON: its state, policy and plan. */
+  document: string;
+  /** JSON: what its judge goes on with. */
+  evidence: string;
+}
+
+/** Something that happened in a rollout. */
+export interface RolloutEventTable {
+  seq: Generated<number>;
+  id: string;
+  rollout: string;
+  at_ms: number;
+  /** JSON. */
+  document: string;
+}
+
+/** Why a rollout was moved: what can be computed again. */
+export interface RolloutCertificateTable {
+  id: Generated<number>;
+  rollout: string;
+  at_ms: number;
+  decision: string;
+  /** JSON. */
+  document: string;
+}
+
+/** An event that a webhook has not taken yet. */
+export interface RolloutDeliveryTable {
+  event: string;
+  webhook: string;
+  /** That failed. */
+  attempts: number;
+}
+
+/** Which version answered a request, until its feedback comes. */
+export interface RolloutRequestTable {
+  request: string;
+  rollout: string;
+  at_ms: number;
+  /** JSON. */
+  document: string;
+}
+
 /** The tables. */
 export interface Tables {
+  rollouts: RolloutTable;
+  rollout_events: RolloutEventTable;
+  rollout_certificates: RolloutCertificateTable;
+  rollout_deliveries: RolloutDeliveryTable;
+  rollout_requests: RolloutRequestTable;
   checks: CheckTable;
   versions: VersionTable;
   alias_events: AliasEventTable;
@@ -175,6 +231,59 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .execute();
     },
   },
+  "4-rollouts": {
+    async up(db: Kysely<Tables>) {
+      await db.schema
+        .createTable("rollouts")
+        .addColumn("id", "text", (column) => column.primaryKey())
+        .addColumn("model", "text", (column) => column.notNull())
+        .addColumn("active", "integer")
+        .addColumn("started_ms", "integer", (column) => column.notNull())
+        .addColumn("updated_ms", "integer", (column) => column.notNull())
+        .addColumn("document", "text", (column) => column.notNull())
+        .addColumn("evidence", "text", (column) => column.notNull())
+        // Nulls are no two equal values: of what is over there may be many.
+        .addUniqueConstraint("rollouts_one_active", ["model", "active"])
+        .execute();
+      await db.schema
+        .createTable("rollout_events")
+        .addColumn("seq", "integer", (column) => column.primaryKey().autoIncrement())
+        .addColumn("id", "text", (column) => column.notNull().unique())
+        .addColumn("rollout", "text", (column) => column.notNull())
+        .addColumn("at_ms", "integer", (column) => column.notNull())
+        .addColumn("document", "text", (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createTable("rollout_certificates")
+        .addColumn("id", "integer", (column) => column.primaryKey().autoIncrement())
+        .addColumn("rollout", "text", (column) => column.notNull())
+        .addColumn("at_ms", "integer", (column) => column.notNull())
+        .addColumn("decision", "text", (column) => column.notNull())
+        .addColumn("document", "text", (column) => column.notNull())
+        .execute();
+      await db.schema
+        .createTable("rollout_deliveries")
+        .addColumn("event", "text", (column) => column.notNull())
+        .addColumn("webhook", "text", (column) => column.notNull())
+        .addColumn("attempts", "integer", (column) => column.notNull())
+        .addPrimaryKeyConstraint("rollout_deliveries_key", ["event", "webhook"])
+        .execute();
+      await db.schema
+        .createTable("rollout_requests")
+        .addColumn("request", "text", (column) => column.primaryKey())
+        .addColumn("rollout", "text", (column) => column.notNull())
+        .addColumn("at_ms", "integer", (column) => column.notNull())
+        .addColumn("document", "text", (column) => column.notNull())
+        .execute();
+      for (const [table, column] of [
+        ["rollout_events", "rollout"],
+        ["rollout_certificates", "rollout"],
+        ["rollout_requests", "at_ms"],
+      ] as const) {
+        await db.schema.createIndex(`${table}_by_${column}`).on(table).column(column).execute();
+      }
+    },
+  },
 };
 
 /** How often a write is begun before another writer is too much. */
@@ -251,16 +360,20 @@ class Dialect extends SqliteDialect {
 /**
  * Opens the database file and brings its tables up to date.
  *
+ * @param survives what may happen right after a write without undoing it: a power cut costs a write to the disk, a
+ * killed process costs nothing.
  * @throws SkipwayError `environment` for a file that is no database, is locked, or comes from a newer
  * skipway.
  */
-export async function openStore(file: string): Promise<Kysely<Tables>> {
+export async function openStore(
+  file: string,
+  survives: "power-cut" | "kill" = "power-cut",
+): Promise<Kysely<Tables>> {
   let db: Kysely<Tables> | undefined;
   try {
     const database = new Database(file);
     database.pragma("journal_mode = WAL");
-    // What was acknowledged survives a power cut.
-    database.pragma("synchronous = FULL");
+    database.pragma(`synchronous = ${survives === "kill" ? "NORMAL" : "FULL"}`);
     database.pragma("busy_timeout = 5000");
     db = new Kysely<Tables>({ dialect: new Dialect(database) });
     files.set(db, file);
@@ -274,6 +387,41 @@ export async function openStore(file: string): Promise<Kysely<Tables>> {
   } catch (cause) {
     await db?.destroy();
     throw unusable(file, cause);
+  }
+}
+
+/** A file that one process holds until it ends, however it ends: the operating system lets go of its lock. */
+export class Claim {
+  readonly #file: string;
+  #database: Database.Database | undefined;
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  /**
+   * Takes it, where no other process has.
+   *
+   * @throws SkipwayError `environment` for a file that cannot be used.
+   */
+  take(): boolean {
+    if (this.#database !== undefined) return true;
+    let database: Database.Database | undefined;
+    try {
+      database = new Database(this.#file);
+      database.exec("BEGIN EXCLUSIVE");
+      this.#database = database;
+      return true;
+    } catch (error) {
+      database?.close();
+      if (sqliteCode(error).startsWith("SQLITE_BUSY")) return false;
+      throw unusable(this.#file, error);
+    }
+  }
+
+  close(): void {
+    this.#database?.close();
+    this.#database = undefined;
   }
 }
 

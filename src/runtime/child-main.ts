@@ -8,7 +8,7 @@ import { messageOf, SkipwayError } from "../base/errors.ts";
 import { endWithParent } from "../base/parent-watch.ts";
 import type { ChildSessionOptions } from "./child-process.ts";
 import { FrameChannel } from "./frame-channel.ts";
-import { type Frame, partsOf, type Sent } from "./frames.ts";
+import { type Frame, LANES, partsOf, type Sent } from "./frames.ts";
 import { Garbage } from "./garbage.ts";
 import { processMemory } from "./memory-probe.ts";
 import { loadBindingAlone } from "./ort.ts";
@@ -24,7 +24,10 @@ preferAsVictim();
 /** Runs after which the event loop has a turn: what V8 has put off (memory to free) is done there. */
 const RUNS_PER_TURN = 64;
 
-const channel = new FrameChannel(3);
+const channel = new FrameChannel(
+  3,
+  Array.from({ length: LANES }, (_, i) => 4 + i),
+);
 let session: OrtSession | undefined;
 const garbage = new Garbage();
 let runs = 0;

@@ -4,25 +4,33 @@
 import { isUtf8 } from "node:buffer";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { limits } from "../base/limits.ts";
+import type { DType } from "../graph/dtype.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { elementCount, formatShape, UNKNOWN_DIM } from "../graph/shape.ts";
 import { visitStrings } from "../graph/string-tensor.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { Tensors } from "./runner.ts";
 
+/** What element types are called. */
+type TypeNames = (dtype: DType) => string;
+
 /** Every fault of the feeds: unknown and missing names, types, shapes, symbols that disagree. */
-export function checkFeeds(inputs: ReadonlyMap<string, ValueType>, feeds: Tensors): Diagnostic[] {
+export function checkFeeds(
+  inputs: ReadonlyMap<string, ValueType>,
+  feeds: Tensors,
+  called: TypeNames = (dtype) => dtype,
+): Diagnostic[] {
   const found: Diagnostic[] = [];
   const sizes = new Map<string, number>();
   for (const [name, value] of feeds) {
     const expected = inputs.get(name);
     if (expected === undefined) found.push(unknownName("input", name, [...inputs.keys()]));
-    else found.push(...checkOne(name, value, expected, sizes));
+    else found.push(...checkOne(name, value, expected, { sizes, called }));
   }
   for (const [name, expected] of inputs) {
     if (feeds.has(name)) continue;
     found.push(
-      fault("input/missing", name, `is missing; the model expects ${formatType(expected)}`),
+      fault("input/missing", name, `is missing; the model expects ${formatType(expected, called)}`),
     );
   }
   return found;
@@ -40,20 +48,20 @@ export function checkFetches(
 }
 
 /** `float32[N,1,8,8]`. */
-export function formatType(type: ValueType): string {
-  return `${type.dtype}${formatShape(type.shape)}`;
+export function formatType(type: ValueType, called: TypeNames = (dtype) => dtype): string {
+  return `${called(type.dtype)}${formatShape(type.shape)}`;
 }
 
 function checkOne(
   name: string,
   value: Tensor,
   expected: ValueType,
-  sizes: Map<string, number>,
+  { sizes, called }: { readonly sizes: Map<string, number>; readonly called: TypeNames },
 ): Diagnostic[] {
   const found: Diagnostic[] = [];
-  const wanted = `the model expects ${formatType(expected)}`;
+  const wanted = `the model expects ${formatType(expected, called)}`;
   if (value.dtype !== expected.dtype) {
-    found.push(fault("input/dtype", name, `has type ${value.dtype}; ${wanted}`));
+    found.push(fault("input/dtype", name, `has type ${called(value.dtype)}; ${wanted}`));
   } else if (value.dtype === "string") found.push(...checkStrings(name, value));
   const { shape } = expected;
   if (shape === undefined) return found;

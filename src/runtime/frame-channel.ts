@@ -6,6 +6,7 @@ import {
   type Frame,
   FrameEncoder,
   FrameParser,
+  LANE_BYTES,
   PREFIX_BYTES,
   readPrefix,
   type Sent,
@@ -19,6 +20,7 @@ export const KEPT_BYTES = 4_194_304;
 /** A blocking channel of frames. */
 export class FrameChannel {
   readonly #fd: number;
+  readonly #lanes: readonly number[];
   readonly #parser = new FrameParser();
   readonly #encoder = new FrameEncoder();
   readonly #stage: Buffer = Buffer.allocUnsafeSlow(STAGE_BYTES);
@@ -26,8 +28,10 @@ export class FrameChannel {
   #start = 0;
   #end = 0;
 
-  constructor(fd: number) {
+  /** @param lanes Descriptors by which parts of large questions come. */
+  constructor(fd: number, lanes: readonly number[] = []) {
     this.#fd = fd;
+    this.#lanes = lanes;
   }
 
   /**
@@ -42,14 +46,13 @@ export class FrameChannel {
     const prefix = readPrefix(this.#stage.subarray(this.#start, this.#start + PREFIX_BYTES));
     this.#start += PREFIX_BYTES;
     const content = this.#memory(prefix.headerBytes + prefix.bodyBytes);
-    const staged = Math.min(content.byteLength, this.#end - this.#start);
-    this.#stage.copy(content, 0, this.#start, this.#start + staged);
-    this.#start += staged;
-    for (let at = staged; at < content.byteLength; ) {
-      const got = readSync(this.#fd, content, at, content.byteLength - at, null);
-      if (got === 0) return undefined;
-      at += got;
+    let next = LANE_BYTES - PREFIX_BYTES;
+    if (!this.#fillStaged(content.subarray(0, next))) return undefined;
+    for (const lane of this.#lanes) {
+      if (!fill(lane, content.subarray(next, next + LANE_BYTES))) return undefined;
+      next += LANE_BYTES;
     }
+    if (!this.#fillStaged(content.subarray(next))) return undefined;
     return this.#parser.parse(prefix, content);
   }
 
@@ -72,6 +75,14 @@ export class FrameChannel {
     }
   }
 
+  /** Fills it with what comes next on the first socket, of which some has been read already. */
+  #fillStaged(content: Buffer): boolean {
+    const staged = Math.min(content.byteLength, this.#end - this.#start);
+    this.#stage.copy(content, 0, this.#start, this.#start + staged);
+    this.#start += staged;
+    return fill(this.#fd, content.subarray(staged));
+  }
+
   #fillStage(): boolean {
     if (this.#start > 0) {
       this.#stage.copy(this.#stage, 0, this.#start, this.#end);
@@ -88,4 +99,14 @@ export class FrameChannel {
     if (this.#kept.byteLength < bytes) this.#kept = Buffer.allocUnsafeSlow(bytes);
     return this.#kept.subarray(0, bytes);
   }
+}
+
+/** Reads until it is full. @returns false at the end of the stream. */
+function fill(fd: number, content: Buffer): boolean {
+  for (let at = 0; at < content.byteLength; ) {
+    const got = readSync(fd, content, at, content.byteLength - at, null);
+    if (got === 0) return false;
+    at += got;
+  }
+  return true;
 }

@@ -1,4 +1,12 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -12,10 +20,13 @@ import {
   type Frame,
   FrameEncoder,
   FrameReader,
+  LANE_BYTES,
+  LANES,
   type Part,
   PREFIX_BYTES,
   partsOf,
   readPrefix,
+  spread,
 } from "./frames.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "skipway-frames-"));
@@ -123,6 +134,52 @@ describe("frames", () => {
         closeSync(from);
       }),
       { numRuns: 40 },
+    );
+  });
+
+  test("large ones are spread over lanes and come together again, whatever their size", () => {
+    const bytes = fc.oneof(
+      ...[0, 1, 2, LANES, LANES + 1, LANES + 2].map((lanes) =>
+        fc.integer({ min: -300, max: 300 }).map((more) => Math.max(0, lanes * LANE_BYTES + more)),
+      ),
+    );
+    fc.assert(
+      fc.property(
+        fc.array(bytes, { minLength: 1, maxLength: 3 }),
+        fc.integer({ min: 1, max: 5 }),
+        (sizes, count) => {
+          const files = Array.from({ length: LANES + 1 }, (_, i) => join(folder, `lane${i}`));
+          for (const one of files) writeFileSync(one, "");
+          const sent = sizes.map((size) =>
+            Buffer.from(Uint8Array.from({ length: size }, (_, i) => (i * 31) % 253)),
+          );
+          for (const [i, content] of sent.entries()) {
+            const step = Math.max(1, Math.ceil(content.byteLength / count));
+            const pieces = Array.from({ length: count }, (_, k) =>
+              content.subarray(k * step, (k + 1) * step),
+            );
+            const part = {
+              name: "x",
+              dtype: "uint8" as const,
+              shape: [content.byteLength],
+              pieces,
+            };
+            const streams = spread(encodeFrame(i, {}, [part]));
+            for (const [k, stream] of streams.entries()) {
+              for (const piece of stream) appendFileSync(files[k] ?? "", piece);
+            }
+          }
+          const [first = -1, ...lanes] = files.map((one) => openSync(one, "r"));
+          const channel = new FrameChannel(first, lanes);
+          for (const content of sent) {
+            const got = channel.read()?.tensors.get("x")?.data.bytes ?? new Uint8Array();
+            expect(Buffer.compare(Buffer.from(got), content)).toBe(0);
+          }
+          expect(channel.read()).toBeUndefined();
+          for (const fd of [first, ...lanes]) closeSync(fd);
+        },
+      ),
+      { numRuns: 30 },
     );
   });
 

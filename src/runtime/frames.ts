@@ -18,6 +18,14 @@ export const PREFIX_BYTES = 24;
 const MAGIC = 0x31574b53;
 /** Tensors start on multiples of this, so that they can be viewed where they lie. */
 const ALIGNMENT = 8;
+/**
+ * A socket takes about 200 KB that nobody reads yet, and a process that computes reads nothing: of a larger question the
+ * rest would come only when our event loop has time, and the process would wait for it. So a question is spread over
+ * several sockets: this much on the first, as much on each lane, and what is left on the first again.
+ */
+export const LANE_BYTES = 131_072;
+/** Sockets beside the first: together they hold half a megabyte. */
+export const LANES = 3;
 /** Frames up to this are written as one piece: cheaper than a list of pieces (docs/design/process.md). */
 const ONE_PIECE_BYTES = 8192;
 
@@ -111,6 +119,24 @@ export class FrameEncoder {
     this.#header = encoded;
     return encoded;
   }
+}
+
+/** What goes to the first socket, before and after the lanes, and to each lane: views of the pieces of a frame. */
+export function spread(pieces: readonly Uint8Array[]): readonly (readonly Uint8Array[])[] {
+  if (lengthOf(pieces) <= LANE_BYTES) return [pieces];
+  const streams: Uint8Array[][] = Array.from({ length: LANES + 1 }, () => []);
+  let at = 0;
+  for (const piece of pieces) {
+    for (let from = 0; from < piece.byteLength; ) {
+      const lane = Math.floor(at / LANE_BYTES);
+      const room = lane > LANES ? piece.byteLength : (lane + 1) * LANE_BYTES - at;
+      const part = piece.subarray(from, from + room);
+      streams[lane > LANES ? 0 : lane]?.push(part);
+      from += part.byteLength;
+      at += part.byteLength;
+    }
+  }
+  return streams;
 }
 
 const NO_PARTS: readonly Part[] = [];

@@ -7,7 +7,7 @@ import { assert, present } from "../base/assert.ts";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { builtEntry } from "../base/entry.ts";
 import { type ErrorCode, messageOf, SkipwayError } from "../base/errors.ts";
-import { type Frame, FrameEncoder, FrameReader, type Part } from "./frames.ts";
+import { type Frame, FrameEncoder, FrameReader, LANES, type Part, spread } from "./frames.ts";
 import { outOfMemoryKills } from "./memory-probe.ts";
 import { died, exitOf, type ProcessExit } from "./process-exit.ts";
 
@@ -16,7 +16,7 @@ const GRACE_MS = 2000;
 /** Last words of a process that are kept for its obituary. */
 const STDERR_CHARS_MAX = 4096;
 
-/** The descriptor of the frames in the process. */
+/** The descriptor of the frames in the process; those of the lanes follow. */
 export const FRAMES_FD = 3;
 
 interface Waiting {
@@ -30,6 +30,8 @@ export class ModelProcess {
   readonly exited: Promise<ProcessExit>;
   readonly #process: ChildProcess;
   readonly #socket: Socket;
+  /** The first socket, and the lanes of large questions. */
+  readonly #sockets: readonly Socket[];
   readonly #encoder = new FrameEncoder();
   readonly #reader = new FrameReader();
   readonly #waiting = new Map<number, Waiting>();
@@ -42,16 +44,23 @@ export class ModelProcess {
   constructor() {
     const entry = builtEntry(import.meta.url, "./child-main.js");
     this.#process = spawn(process.execPath, [entry, String(process.pid)], {
-      stdio: ["ignore", "ignore", "pipe", "pipe"],
+      stdio: [
+        "ignore",
+        "ignore",
+        "pipe",
+        ...Array.from({ length: LANES + 1 }, () => "pipe" as const),
+      ],
       env: childEnvironment(process.env),
     });
-    const socket = this.#process.stdio[FRAMES_FD];
-    assert(socket instanceof Socket, "the frames have a socket");
+    const sockets = this.#process.stdio.slice(FRAMES_FD).filter((one) => one instanceof Socket);
+    const [socket] = sockets;
+    assert(socket !== undefined && sockets.length === LANES + 1, "the frames have their sockets");
     this.#socket = socket;
+    this.#sockets = sockets;
     this.exited = new Promise((resolve) => this.#watch(resolve));
     socket.on("data", (chunk: Uint8Array) => this.#receive(chunk));
     // A write to a process that has just died: its exit is reported by the events of the process.
-    socket.on("error", () => undefined);
+    for (const one of sockets) one.on("error", () => undefined);
     this.#process.stderr?.on("data", (chunk: Buffer) => {
       this.#stderr = (this.#stderr + chunk.toString("utf8")).slice(-STDERR_CHARS_MAX);
     });
@@ -99,9 +108,12 @@ export class ModelProcess {
       this.#asked = (this.#asked + 1) >>> 0;
       const pieces = this.#encoder.encode({ id: this.#asked, header, parts });
       this.#waiting.set(this.#asked, { resolve, reject });
-      if (pieces.length > 1) this.#socket.cork();
-      for (const piece of pieces) this.#socket.write(piece);
-      if (pieces.length > 1) this.#socket.uncork();
+      for (const [i, stream] of spread(pieces).entries()) {
+        const socket = this.#sockets[i];
+        if (stream.length > 1) socket?.cork();
+        for (const piece of stream) socket?.write(piece);
+        if (stream.length > 1) socket?.uncork();
+      }
     });
   }
 
@@ -122,7 +134,11 @@ export class ModelProcess {
   /** Whether a parent that has nothing else to do waits for this process. */
   keepsParent(keeps: boolean): void {
     const { stderr } = this.#process;
-    const handles = [this.#process, this.#socket, ...(stderr instanceof Socket ? [stderr] : [])];
+    const handles = [
+      this.#process,
+      ...this.#sockets,
+      ...(stderr instanceof Socket ? [stderr] : []),
+    ];
     for (const handle of handles) {
       if (keeps) handle.ref();
       else handle.unref();

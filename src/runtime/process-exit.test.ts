@@ -43,6 +43,7 @@ test.each<[string, Partial<SeenExit>, string]>([
   const exit = exitOf(seen(fields));
   expect(exit.cause).toBe(cause);
   const [found] = died(exit).diagnostics;
-  expect(found?.id).toBe("runtime/process-died");
+  const of = cause === "out-of-memory" ? "out-of-memory" : "died";
+  expect(found?.id).toBe(`runtime/process-${of}`);
   if (cause === "out-of-memory") expect(found?.text).toContain("memory ran out");
 });

@@ -69,7 +69,7 @@ export function died(exit: ProcessExit): SkipwayError {
   const how = exit.signal === null ? `with exit code ${exit.code}` : `by signal ${exit.signal}`;
   const words = exit.lastWords.trim().split("\n").at(-1) ?? "";
   const found = diagnostic({
-    id: "runtime/process-died",
+    id: exit.cause === "out-of-memory" ? "runtime/process-out-of-memory" : "runtime/process-died",
     severity: "error",
     where: "model process",
     text: `the process of the model ended ${how}${WORDS[exit.cause]}`,

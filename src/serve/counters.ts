@@ -57,10 +57,18 @@ export class Counters {
   /** Milliseconds since the Unix epoch. */
   lastInferenceMs: number | undefined;
   readonly #clock: Clock;
+  #batch: number;
 
   constructor(clock: Clock) {
     this.#clock = clock;
+    // Unique also beside those before a restart: nobody runs a batch each microsecond.
+    this.#batch = 1000 * Math.floor(clock.nowMs());
     this.recent = new SlidingHistogram(clock, { windowMs: WINDOW_MS, slotMs: SLOT_MS });
+  }
+
+  /** The number of the next batch. */
+  nextBatch(): number {
+    return ++this.#batch;
   }
 
   /** For the statistics extension. */

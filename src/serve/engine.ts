@@ -4,87 +4,40 @@
 import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { SkipwayError } from "../base/errors.ts";
-import type { ValueType } from "../graph/graph.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
 import { checkFeeds, checkFetches } from "../runtime/feeds.ts";
-import type { Tensors } from "../runtime/runner.ts";
+import { datatypeOf } from "../wire/datatype.ts";
 import type {
-  BatcherAction,
   BatcherEvent,
   BatcherLoad,
   BatchRequest,
   MemoryFit,
   Refusal,
   Start,
-  Surroundings,
 } from "./batcher/types.ts";
-import type { Counters } from "./counters.ts";
-import type { BucketForm, EngineMemory } from "./engine-memory.ts";
-import { idOf, isOutOfMemory, RequestError, requestErrorOf } from "./errors.ts";
+import type { BucketForm } from "./engine-memory.ts";
+import {
+  type EngineModel,
+  type EngineOptions,
+  isOwn,
+  type Pending,
+  type Running,
+  type Slot,
+  tellWait,
+} from "./engine-parts.ts";
+import { idOf, isDeath, isOutOfMemory, RequestError, requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
-import type { VersionMetrics } from "./metrics.ts";
-import { type Question, questionOf } from "./question.ts";
-import { compute, endedBy, isDeath, refusalOf, shapesOf } from "./run-batch.ts";
+import { questionOf } from "./question.ts";
+import { type Computed, compute, endedBy, refusalOf, shapesOf, withdrawal } from "./run-batch.ts";
 import { tellPhases } from "./tracing.ts";
-
-/** What decides which requests run together and when. */
-export interface Decider {
-  step(event: BatcherEvent, around: Surroundings): readonly BatcherAction[];
-  load(nowMs: number): BatcherLoad;
-}
-
-/** The model behind an engine, as its process tells it. */
-export interface EngineModel {
-  readonly inputs: ReadonlyMap<string, ValueType>;
-  readonly outputs: ReadonlyMap<string, ValueType>;
-  /** Whether requests are put together along axis 0. */
-  readonly batched: boolean;
-}
-
-/** How an engine is set up. */
-export interface EngineOptions {
-  readonly version: number;
-  readonly clock: Clock;
-  readonly decider: Decider;
-  readonly counters: Counters;
-  readonly memory?: EngineMemory | undefined;
-  /** Counts the batches; asked anew each time, as what the version is to the traffic changes. */
-  readonly metrics?: (() => VersionMetrics) | undefined;
-  /** How long requests wait where no process is there to take them. */
-  readonly patienceMs?: number;
-}
-
-interface Pending {
-  readonly request: BatchRequest;
-  readonly call: InferenceCall;
-  readonly question: Question;
-  startedMs: number;
-  resolve(answer: InferenceAnswer): void;
-  reject(error: RequestError): void;
-}
-
-interface Running {
-  readonly batch: number;
-  readonly slot: string;
-  readonly members: readonly Pending[];
-  readonly rows: number;
-  readonly sentMs: number;
-  readonly expectedMs: number;
-  /** That it was admitted with, beyond the loaded process. */
-  readonly bytes: number | undefined;
-}
-
-interface Slot {
-  readonly session: ChildSession;
-  /** When its last answer came: a run that waited behind another began then. */
-  freeMs: number;
-}
 
 /** Default levels of the schedule policy extension: 1 to 5, what is left out is in the middle. */
 const LEVEL_DEFAULT = 3;
 const LEVEL_LAST = 5;
 /** How long requests wait for a process that is being restarted. */
 const PATIENCE_MS = 15_000;
+/** How long a run may still take whose requests are withdrawn: this, or three times what it is expected to. */
+const WITHDRAWN_MS = 500;
 
 /** The queue of one version. */
 export class Engine {
@@ -105,6 +58,9 @@ export class Engine {
   #downSinceMs: number;
   #downBecause: string | undefined;
   #closed = false;
+  /** The request that comes in this step. */
+  #entering: number | undefined;
+  #withdrawals = 0;
   readonly #idle: (() => void)[] = [];
 
   constructor(options: EngineOptions) {
@@ -157,16 +113,19 @@ export class Engine {
     if (!this.#slots.delete(slot)) return;
     if (this.#slots.size === 0) this.#down();
     if (death === undefined) this.#step({ kind: "slots", slots: [...this.#slots.keys()] });
-    else this.#lost(slot, death.error);
+    else this.lost(slot, death.error);
   }
 
-  #lost(slot: string, error: unknown): void {
+  /** What a process has is lost with it, and why: its first batch gets the error, what waited behind goes on. */
+  lost(slot: string, error: unknown): void {
     const lost = [...this.#running.values()].filter((one) => one.slot === slot);
     for (const one of lost) this.#forget(one);
+    const [ran] = lost;
+    if (ran !== undefined) this.#tellFailure(ran, error, ran.sentMs);
     this.#step({ kind: "slots", slots: [...this.#slots.keys()] });
-    for (const [i, { members }] of lost.entries()) {
+    for (const [i, { members, number }] of lost.entries()) {
       for (const one of members) {
-        if (i === 0) this.#fail(one, requestErrorOf(error, one.call.signal));
+        if (i === 0) this.#fail(one, requestErrorOf(error, one.call.signal), number);
         else this.#again(one, one.request.batchable);
       }
     }
@@ -183,8 +142,10 @@ export class Engine {
     this.#check(call);
     const planned = this.#options.memory?.prepare(shapesOf(call));
     if (planned !== undefined) {
+      const withdrawals = this.#withdrawals;
       await planned;
       this.#check(call);
+      if (call.again !== undefined && withdrawals !== this.#withdrawals) throw withdrawal();
     }
     return this.#submit(call, fromMs);
   }
@@ -211,14 +172,17 @@ export class Engine {
         batchable: question.batchable,
       };
       call.observe?.phase("admit", fromMs, request.arrivedMs);
+      const full = call.internal ? undefined : this.#options.held?.waitRefusal(request.bytes);
+      if (full !== undefined) return reject(full);
       const cancel = (): void => {
+        tellWait(pending, this.#clock.monotonicMs());
         // Also one that runs already: nobody waits for its answer any more.
         this.#fail(pending, endedBy(signal));
         this.#step({ kind: "cancel", id: request.id });
       };
       const settle = (): void => {
         signal?.removeEventListener("abort", cancel);
-        this.#leave(request);
+        this.#leave(pending);
       };
       signal?.addEventListener("abort", cancel, { once: true });
       const pending: Pending = {
@@ -237,6 +201,24 @@ export class Engine {
       };
       this.#enter(pending);
     });
+  }
+
+  /**
+   * Gives up the requests that another version can be asked: those that wait at once, and those that run as soon as
+   * their run takes longer than it ought to.
+   */
+  withdraw(): void {
+    this.#withdrawals++;
+    const movable = (one: Pending): boolean => one.call.again !== undefined;
+    for (const one of this.#waiting().filter(movable)) this.#end(one, withdrawal());
+    for (const { members, expectedMs } of this.#running.values()) {
+      const left = members.filter(movable);
+      if (left.length === 0) continue;
+      const end = (): void => {
+        for (const one of left) this.#end(one, withdrawal());
+      };
+      setTimeout(end, Math.max(WITHDRAWN_MS, 3 * expectedMs)).unref();
+    }
   }
 
   /** Resolves once nothing waits and nothing runs. */
@@ -276,7 +258,10 @@ export class Engine {
     const waited = this.#clock.monotonicMs() - this.#downSinceMs;
     if (this.#closed || (down && waited > this.#patienceMs)) throw this.#unavailable();
     const { model } = this;
-    const faults = [...checkFeeds(model.inputs, inputs), ...checkFetches(model.outputs, outputs)];
+    const faults = [
+      ...checkFeeds(model.inputs, inputs, datatypeOf),
+      ...checkFetches(model.outputs, outputs),
+    ];
     if (faults.length > 0) throw requestErrorOf(SkipwayError.fromDiagnostics("input", faults));
   }
 
@@ -288,6 +273,7 @@ export class Engine {
   #enter(pending: Pending): void {
     const { request, call, question } = pending;
     this.#pending.set(request.id, pending);
+    if (call.internal !== true) this.#options.held?.add(request.bytes);
     const known = this.#forms.get(request.bucket);
     if (known !== undefined) known.users++;
     else {
@@ -295,11 +281,14 @@ export class Engine {
       const form = { bucket: request.bucket, shapes: shapesOf(call), batchable };
       this.#forms.set(request.bucket, { form, users: 1 });
     }
+    this.#entering = request.id;
     this.#step({ kind: "arrive", request });
+    this.#entering = undefined;
   }
 
-  #leave({ id, bucket }: BatchRequest): void {
+  #leave({ request: { id, bucket, bytes }, call }: Pending): void {
     this.#pending.delete(id);
+    if (call.internal !== true) this.#options.held?.add(-bytes);
     this.#options.memory?.left(id);
     const known = this.#forms.get(bucket);
     if (known !== undefined && --known.users === 0) this.#forms.delete(bucket);
@@ -371,15 +360,26 @@ export class Engine {
     const { bucket, rows } = pending.request;
     const known = refusal.reason === "memory-never" ? this.#forms.get(bucket) : undefined;
     const text = (known && this.#options.memory?.explain(known.form, rows)) ?? refusal.text;
+    // Who is refused at the door has not waited.
+    if (refusal.id !== this.#entering) tellWait(pending, this.#clock.monotonicMs());
     pending.reject(refusalOf({ ...refusal, text }));
   }
 
-  #fail(pending: Pending, error: RequestError): void {
+  #fail(pending: Pending, error: RequestError, batch?: number): void {
+    error.batch = batch;
     // It may wait in the batcher still: an answer without a question would be an error there.
     if (this.#pending.has(pending.request.id)) pending.reject(error);
   }
 
-  #start({ batch, slot, ids, rows, expectedMs }: Start): void {
+  /** Fails a request wherever it is, and has the batcher forget it. */
+  #end(pending: Pending, error: RequestError): void {
+    const { id } = pending.request;
+    if (!this.#pending.has(id)) return;
+    this.#fail(pending, error);
+    this.#step({ kind: "cancel", id });
+  }
+
+  #start({ batch, slot, ids, rows, bucket, expectedMs }: Start): void {
     const { session } = present(this.#slots.get(slot), "batches go to processes that are there");
     const sentMs = this.#clock.monotonicMs();
     const members = ids.map((id) =>
@@ -388,13 +388,16 @@ export class Engine {
     for (const one of members) one.startedMs = sentMs;
     const bytes = this.#admitted.get(batch);
     this.#admitted.delete(batch);
-    const running: Running = { batch, slot, members, rows, sentMs, expectedMs, bytes };
+    const number = this.#options.counters.nextBatch();
+    const of = { batch, number, bucket, slot, members, rows };
+    const running: Running = { ...of, sentMs, expectedMs, bytes };
     this.#running.set(batch, running);
     compute(
       session,
       members.map((one) => one.call),
+      this.#model.gates,
     ).then(
-      ({ answers, inferMs }) => this.#finished(running, answers, inferMs),
+      (computed) => this.#finished(running, computed),
       (error: unknown) => this.#failed(running, error),
     );
   }
@@ -404,7 +407,7 @@ export class Engine {
     this.#options.memory?.end(batch);
   }
 
-  #finished(running: Running, answers: readonly Tensors[], inferMs: number | undefined): void {
+  #finished(running: Running, { answers, inferMs, gates }: Computed): void {
     if (!this.#running.has(running.batch)) return;
     const now = this.#clock.monotonicMs();
     const slot = this.#slots.get(running.slot);
@@ -413,7 +416,8 @@ export class Engine {
     this.#forget(running);
     const { counters, version } = this.#options;
     // The next batch goes out before the answers of this one are written.
-    if (slot !== undefined) this.#step({ kind: "finished", batch: running.batch, tookMs });
+    if (slot !== undefined)
+      this.#step({ kind: "finished", batch: running.batch, tookMs: inferMs ?? tookMs });
     let requests = 0;
     for (const [i, one] of running.members.entries()) {
       if (!this.#pending.has(one.request.id)) continue;
@@ -423,13 +427,14 @@ export class Engine {
       one.resolve({
         outputs: present(answers[i], "an answer for each member"),
         version,
+        batch: running.number,
         batchRows: running.rows,
         phases: { queueMs, computeMs: now - running.sentMs },
       });
       one.call.observe?.phase("split", now, this.#clock.monotonicMs());
     }
     // Questions of the server's own are no traffic.
-    if (running.members.every((one) => one.call.internal === true)) return;
+    if (isOwn(running)) return;
     const inside = Math.min(tookMs, inferMs ?? tookMs);
     counters.ran({
       rows: running.rows,
@@ -438,29 +443,42 @@ export class Engine {
       inferMs: inside,
       outputMs: this.#clock.monotonicMs() - now,
     });
-    const { rows, bytes } = running;
-    this.#options.metrics?.().batch({ rows, bytes, startMs: now - tookMs, endMs: now });
+    const { rows, bytes, bucket } = running;
+    this.#options.report?.batch({ bucket, rows, executeMs: inside, outcome: "good" });
+    const metrics = this.#options.metrics?.();
+    metrics?.batch({ rows, bytes, startMs: now - tookMs, endMs: now });
+    for (const one of gates) metrics?.gated(one.gate, one.rows, one.skipped);
   }
 
   #failed(running: Running, error: unknown): void {
     if (!this.#running.has(running.batch)) return;
     if (isDeath(error)) {
       if (this.#slots.has(running.slot)) this.detach(running.slot, { error });
-      else this.#lost(running.slot, error);
+      else this.lost(running.slot, error);
       return;
     }
     const slot = this.#slots.get(running.slot);
+    const sinceMs = Math.max(running.sentMs, slot?.freeMs ?? 0);
     if (slot !== undefined) slot.freeMs = this.#clock.monotonicMs();
     this.#forget(running);
     if (slot !== undefined) this.#step({ kind: "failed", batch: running.batch });
+    this.#tellFailure(running, error, sinceMs);
     const alone = running.members.length === 1;
     if (isOutOfMemory(error)) this.#options.metrics?.().outOfMemory("allocation");
     if (idOf(error) === "runtime/not-batchable") this.#model = { ...this.#model, batched: false };
     for (const one of running.members) {
       // One bad request must not fail the others of its batch: each gets its own run.
-      if (alone) this.#fail(one, requestErrorOf(error, one.call.signal));
+      if (alone) this.#fail(one, requestErrorOf(error, one.call.signal), running.number);
       else this.#again(one, false);
     }
+  }
+
+  #tellFailure(running: Running, error: unknown, sinceMs: number): void {
+    if (isOwn(running)) return;
+    const { rows, bucket } = running;
+    const outcome = requestErrorOf(error).outOfMemory ? "out-of-memory" : "failed";
+    const executeMs = this.#clock.monotonicMs() - sinceMs;
+    this.#options.report?.batch({ bucket, rows, executeMs, outcome });
   }
 
   /** Nobody takes batches: those who wait are refused once it takes too long. */
@@ -468,10 +486,7 @@ export class Engine {
     this.#downSinceMs = this.#clock.monotonicMs();
     clearTimeout(this.#patience);
     this.#patience = setTimeout(() => {
-      for (const one of this.#waiting()) {
-        this.#fail(one, this.#unavailable());
-        this.#step({ kind: "cancel", id: one.request.id });
-      }
+      for (const one of this.#waiting()) this.#end(one, this.#unavailable());
     }, this.#patienceMs);
   }
 

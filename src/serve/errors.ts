@@ -2,35 +2,45 @@
 
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
+import type { EndSignal } from "./end-signal.ts";
 
 /** Why a request got no answer of the model: the label of the failure counters. */
 export type FailureReason =
   | "invalid"
+  /** No token, a wrong one, or one without the role. */
+  | "unauthorized"
   | "queue-full"
   | "process-died"
   | "not-ready"
   | "deadline"
   | "memory"
   | "canceled"
-  | "runtime";
+  | "runtime"
+  /** Its version was taken back; stable answers in its place, unless the request's time is over. */
+  | "withdrawn";
 
 /** A request that is refused or failed. */
 export class RequestError extends Error {
   readonly status: number;
   readonly reason: FailureReason;
   readonly retryAfterSeconds: number | undefined;
+  /** Whether memory really ran out, beyond what was predicted. */
+  readonly outOfMemory: boolean;
+  /** Number of the batch that it failed in, where it had begun. */
+  batch: number | undefined;
 
   constructor(
     status: number,
     reason: FailureReason,
     message: string,
-    options: { retryAfterSeconds?: number; cause?: unknown } = {},
+    options: { retryAfterSeconds?: number; outOfMemory?: boolean; cause?: unknown } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "RequestError";
     this.status = status;
     this.reason = reason;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.outOfMemory = options.outOfMemory ?? false;
   }
 }
 
@@ -51,7 +61,10 @@ export function sentenceOf(diagnostics: readonly Diagnostic[]): string {
 }
 
 /** What a failure of the model's session means for the request. */
-export function requestErrorOf(error: unknown, signal?: AbortSignal): RequestError {
+export function requestErrorOf(
+  error: unknown,
+  signal?: Pick<EndSignal, "aborted" | "reason">,
+): RequestError {
   if (error instanceof RequestError) return error;
   if (signal?.aborted) {
     // Who gives up says why; a client that goes away says nothing.
@@ -59,21 +72,31 @@ export function requestErrorOf(error: unknown, signal?: AbortSignal): RequestErr
     return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
   }
   if (error instanceof SkipwayError) {
-    const [first] = error.diagnostics;
     const text = error.diagnostics.length > 0 ? sentenceOf(error.diagnostics) : error.message;
     if (error.code === "input") return new RequestError(400, "invalid", text, { cause: error });
-    if (first?.id === "runtime/process-died" || first?.id === "runtime/closed") {
-      const options = { retryAfterSeconds: 1, cause: error };
+    if (isDeath(error)) {
+      const outOfMemory = idOf(error) === KILLED_FOR_MEMORY;
+      const options = { retryAfterSeconds: 1, outOfMemory, cause: error };
       return new RequestError(503, "process-died", text, options);
     }
-    if (isOutOfMemory(error)) return new RequestError(507, "memory", outOfMemory, { cause: error });
+    if (isOutOfMemory(error)) {
+      return new RequestError(507, "memory", noMemory, { outOfMemory: true, cause: error });
+    }
     return new RequestError(500, "runtime", text, { cause: error });
   }
   return new RequestError(500, "runtime", "the model failed", { cause: error });
 }
 
-const outOfMemory =
+const noMemory =
   "the runtime found no memory for this request; send fewer rows in one request, or smaller inputs";
+
+const KILLED_FOR_MEMORY = "runtime/process-out-of-memory";
+
+/** Whether a run failed because its process is gone. */
+export function isDeath(error: unknown): boolean {
+  const id = idOf(error) ?? "";
+  return ["runtime/process-died", "runtime/closed", KILLED_FOR_MEMORY].includes(id);
+}
 
 /** Whether the runtime had no memory for a run. Its process lives on. */
 export function isOutOfMemory(error: unknown): boolean {

@@ -1,101 +1,15 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
+import { SkipwayError } from "../base/errors.ts";
 import { Random } from "../base/random.ts";
-import { float32, float32Values } from "../graph/tensor.ts";
-import { Batcher } from "./batcher/batcher.ts";
 import { RequestError } from "./errors.ts";
+import { batcher, model, setUp, traffic, until } from "./fleet.test-helper.ts";
 import { Fleet } from "./fleet.ts";
-import { HOST_DEFAULTS, type HostSettings, type ServedModel } from "./hosting.ts";
-import type { InferenceCall } from "./inference.ts";
-import { type Script, ScriptedRunner } from "./scripted-runner.test-helper.ts";
-import { GivenModels } from "./sources.ts";
+import { HOST_DEFAULTS } from "./hosting.ts";
+import type { Script } from "./scripted-runner.test-helper.ts";
 import { VersionHost } from "./version-host.ts";
 
 // The life of models with processes that do as they are told.
-
-function model(version = 1, name = "m"): ServedModel {
-  return { name, version, path: `${name}${version}`, digest: `digest-${name}${version}` };
-}
-
-function batcher({ maxBatchRows, queue }: HostSettings): Batcher {
-  const { requests, rows, bytes } = queue;
-  return new Batcher({
-    maxBatchRows,
-    queueRequestsMax: requests,
-    queueRowsMax: rows,
-    queueBytesMax: bytes,
-  });
-}
-
-function setUp(settings: Partial<HostSettings> = {}) {
-  const runner = new ScriptedRunner();
-  const source = new GivenModels();
-  const random = new Random(7);
-  const fleet = new Fleet({
-    source,
-    clock: systemClock,
-    drainMs: 2000,
-    patienceMs: 30,
-    uniform: () => random.uniform(),
-    host: (served, around) =>
-      new VersionHost(served, {
-        ...around,
-        runner,
-        clock: systemClock,
-        settings: { ...HOST_DEFAULTS, probeEveryMs: 20, stuckAfterMs: 18, ...settings },
-        decider: batcher,
-      }),
-  });
-  onTestFinished(async () => {
-    await fleet.stop();
-    expect(runner.alive.length).toBe(0);
-  });
-  const serve = async (...models: ServedModel[]): Promise<void> => {
-    for (const one of models) {
-      source.add(one);
-      await fleet.add(one);
-    }
-  };
-  const ask = async (
-    options: Partial<InferenceCall> & { name?: string; version?: string; x?: number } = {},
-  ) => {
-    const { name = "m", version, x = 3, ...call } = options;
-    const found = fleet.find(name, version);
-    if (found === undefined) throw new RequestError(404, "invalid", "no such model");
-    const answer = await found.infer({ inputs: new Map([["x", float32([1, 1], [x])]]), ...call });
-    const y = answer.outputs.get("y");
-    return { y: y === undefined ? Number.NaN : float32Values(y)[0], version: answer.version };
-  };
-  return { runner, source, fleet, serve, ask };
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 2));
-}
-
-/** Requests one after another until it is told to stop; every failure is kept. */
-function traffic(ask: () => Promise<unknown>, at = 4) {
-  const failures: unknown[] = [];
-  let answered = 0;
-  let on = true;
-  const loops = Array.from({ length: at }, async () => {
-    while (on) {
-      await ask().then(
-        () => answered++,
-        (error: unknown) => failures.push(error),
-      );
-      await new Promise((resolve) => setTimeout(resolve, 0));
-    }
-  });
-  return {
-    failures,
-    stop: async () => {
-      on = false;
-      await Promise.all(loops);
-      return answered;
-    },
-  };
-}
 
 describe("the life of models", () => {
   test("versions side by side; the newest answers where none is named", async () => {
@@ -284,6 +198,43 @@ describe("the life of models", () => {
       { version: "2", state: "READY" },
       { version: "3", state: "UNAVAILABLE", reason: expect.stringContaining("broken") },
     ]);
+  });
+});
+
+describe("what is told", () => {
+  test("a load that fails: over the network without folders, here with them", async () => {
+    const { source, fleet, notices } = setUp();
+    source.add(model(4));
+    const where = "/srv/my models/m.onnx";
+    source.version = () => Promise.reject(new SkipwayError("input", `${where}: cannot be read`));
+    await fleet.sync();
+    const [row] = fleet.index();
+    expect(row).toMatchObject({ version: "4", state: "UNAVAILABLE" });
+    expect(row?.reason).toContain("m.onnx: cannot be read");
+    expect(row?.reason).not.toContain("/srv/");
+    expect(notices).toEqual([`m version 4 is not served: ${where}: cannot be read`]);
+  });
+
+  test("that a model is not watched, where it answers nothing that could be made up", async () => {
+    const { runner, serve, ask, fleet, notices } = setUp();
+    runner.scripts.set("m1", { run: "refuses" });
+    await serve(model());
+    expect(fleet.index()).toMatchObject([
+      { state: "READY", reason: expect.stringContaining("not watched") },
+    ]);
+    expect(notices).toEqual([expect.stringContaining("not watched")]);
+    Object.assign(runner.processes[0]?.script ?? {}, { run: "well" });
+    expect((await ask()).y).toBe(6);
+  });
+
+  test("that a process hung, to whom it owes an answer, too", async () => {
+    const { runner, serve, ask, fleet, notices } = setUp();
+    await serve(model());
+    Object.assign(runner.processes[0]?.script ?? {}, { run: "hangs" });
+    const error = await ask().catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ status: 503, message: expect.stringContaining("not answered") });
+    await until(() => fleet.ready());
+    expect(notices).toEqual([expect.stringMatching(/^m version 1: .*not answered.*\(stuck\)/)]);
   });
 });
 

@@ -1,18 +1,20 @@
 // All models by name, each in some versions side by side: loads, exchanges and ends them without a request
 // that fails, and says where each request goes. What is to be served comes from a source.
 
+import { present } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import { Counters } from "./counters.ts";
 import { RequestError } from "./errors.ts";
 import type { IndexRow } from "./extensions.ts";
-import type { ModelStats, ServedModel } from "./hosting.ts";
+import { emptySlot, type FleetEntry, rowsOf, type Slot, without } from "./fleet-slot.ts";
+import { withoutFolders } from "./folders.ts";
+import type { HostReport, ModelStats, ServedModel } from "./hosting.ts";
 import type { ServedVersion } from "./inference.ts";
 import type { Invariance } from "./invariance.ts";
 import type { ServerMetrics, VersionKey, VersionMetrics } from "./metrics.ts";
-import { RoutedModel } from "./routed-model.ts";
+import { hostReport, Outcomes } from "./outcomes.ts";
 import { roleOf, splitFaults, type TrafficSplit } from "./router.ts";
-import { Shadow } from "./shadow.ts";
 import type { ModelSource } from "./sources.ts";
 import type { VersionHost } from "./version-host.ts";
 
@@ -23,7 +25,9 @@ export interface HostSurroundings {
   /** Found out before, of the same file. */
   readonly invariance: Invariance | undefined;
   readonly metrics: (() => VersionMetrics) | undefined;
+  readonly report: HostReport;
   readonly onState: () => void;
+  readonly notice: ((line: string) => void) | undefined;
 }
 
 /** What a fleet needs. */
@@ -40,50 +44,17 @@ export interface FleetParts {
   readonly drainMs: number;
   /** How long a model may load before the next one begins to. Milliseconds. */
   readonly patienceMs?: number;
+  /** Told what an operator ought to know, a line each. Stays on this machine: it may name files. */
+  readonly notice?: ((line: string) => void) | undefined;
 }
 
 /** Longer than models of usual size take to load, warm up and be measured. */
 const PATIENCE_MS = 10_000;
 
-/** One name. */
-export interface FleetEntry {
-  readonly name: string;
-  /** Versions that requests can go to. */
-  readonly hosts: Map<number, VersionHost>;
-  split: TrafficSplit;
-  /** Set by hand: a move of the source's alias does not undo it. */
-  byHand: boolean;
-  readonly shadow: Shadow;
-}
-
-interface Slot extends FleetEntry {
-  readonly routed: RoutedModel;
-  /** Hosts that are being loaded, and hosts that finish what they have. */
-  readonly loading: Set<VersionHost>;
-  readonly retiring: Set<VersionHost>;
-  /** Why a version that is wanted is not served. */
-  readonly failed: Map<number, string>;
-  /** Of the files that were tried last: what failed is not tried again until it changes. */
-  readonly stamps: Map<number, string | undefined>;
-  /** They go on counting when a version is loaded again. */
-  readonly counters: Map<number, Counters>;
-  /** Whether requests may share runs, by the digest of the file. */
-  readonly invariance: Map<string, Invariance>;
-  /** Taken out of service by hand: they stay away until the model is loaded by hand. */
-  readonly drained: Set<number>;
-  /** The end of the last change: changes of one name come one after another. */
-  turn: Promise<unknown>;
-  /** Ends the load that is under way. */
-  abort: AbortController;
-  /** A load that has not begun: those who ask meanwhile share it. */
-  next: Promise<void> | undefined;
-  unloaded: boolean;
-  /** How often it was unloaded: what was asked for before an unload does not begin after it. */
-  unloads: number;
-}
-
 /** Every model of a server. */
 export class Fleet {
+  /** What becomes of requests, as it happens. */
+  readonly outcomes: Outcomes = new Outcomes();
   readonly #parts: FleetParts;
   readonly #slots = new Map<string, Slot>();
   readonly #listeners = new Set<() => void>();
@@ -207,7 +178,7 @@ export class Fleet {
       });
       this.#put(slot, host);
       const newest = Math.max(...slot.hosts.keys());
-      if (!slot.byHand) slot.split = { stable: newest, share: 0 };
+      if (slot.owner === "source") slot.split = { stable: newest, share: 0 };
       this.#notify();
       return host;
     });
@@ -228,9 +199,10 @@ export class Fleet {
     slot.next = undefined;
     await this.#inTurn(slot, async () => {
       slot.unloaded = true;
-      slot.byHand = false;
+      slot.owner = "source";
       slot.failed.clear();
       slot.drained.clear();
+      slot.brought.clear();
       await Promise.all([...slot.hosts.values()].map((host) => this.#retire(slot, host)));
     });
   }
@@ -249,35 +221,87 @@ export class Fleet {
       if (host === undefined) {
         throw new RequestError(404, "invalid", `version ${version} of ${name} is not served`);
       }
-      const { stable, candidate, share, shadow } = slot.split;
-      if (version === stable) {
+      if (version === slot.split.stable) {
         const text = `version ${version} is stable: make another one stable first, or unload the model`;
         throw new RequestError(409, "invalid", text);
       }
+      if (slot.brought.has(version)) refuseHands(slot);
       slot.drained.add(version);
-      slot.split = {
-        stable,
-        ...(candidate === undefined || candidate === version ? { share: 0 } : { candidate, share }),
-        ...(shadow !== undefined && shadow !== version && { shadow }),
-      };
+      slot.split = without(slot.split, version);
       await this.#retire(slot, host);
     });
   }
 
   /**
-   * Sets who gets which requests.
+   * Sets who gets which requests, from the next one on. What waits for a candidate that is one no more is asked of
+   * stable.
    *
-   * @throws RequestError 404 for an unknown model, 400 for a split that cannot be.
+   * @param by a rollout owns the split until `release`, and sets it whoever is ready: what is not gets nothing.
+   * @throws RequestError 404 for an unknown model, 400 for a split that cannot be, 409 for hands while a rollout
+   * owns it.
    */
-  setSplit(name: string, split: TrafficSplit): void {
+  setSplit(name: string, split: TrafficSplit, { by }: { by: "hand" | "rollout" } = HAND): void {
     const slot = this.#slots.get(name);
     if (slot === undefined || slot.unloaded) throw unknownModel(name);
-    const faults = splitFaults(split, slot.hosts);
+    if (by === "hand") refuseHands(slot);
+    const versions = by === "hand" ? slot.hosts : allReady(slot.hosts);
+    const faults = splitFaults(split, versions);
     if (faults.length > 0) throw new RequestError(400, "invalid", `${faults.join("; ")}`);
+    const { candidate } = slot.split;
     slot.split = split;
-    slot.byHand = true;
+    slot.owner = by;
+    const stays = candidate === split.stable || (candidate === split.candidate && split.share > 0);
+    if (candidate !== undefined && !stays) slot.hosts.get(candidate)?.engine.withdraw();
     slot.shadow.forget(split.shadow);
     this.#notify();
+  }
+
+  /**
+   * Ends a rollout's hold of a split. Where the source's alias says the same it is followed again, else the split
+   * stands until a hand changes it: what was rolled back does not come back because it is the newest.
+   */
+  async release(name: string): Promise<void> {
+    const slot = this.#slots.get(name);
+    if (slot?.owner !== "rollout") return;
+    slot.owner = "hand";
+    const { split } = slot;
+    const wanted = await this.#parts.source.wanted(name).catch(() => undefined);
+    if (slot.split === split && wanted?.stable === split.stable) slot.owner = "source";
+    this.#notify();
+  }
+
+  /**
+   * Loads a version beside the others without a request for it, and keeps it though the source does not want it.
+   * One that serves already is kept as it is.
+   *
+   * @throws SkipwayError when it does not load.
+   * @throws RequestError 404 for a name or a version that the source does not have.
+   */
+  async bring(name: string, version: number): Promise<VersionHost> {
+    const known = this.#slots.get(name);
+    if (known === undefined || known.unloaded) throw unknownModel(name);
+    return this.#inTurn(known, async (slot) => {
+      slot.brought.add(version);
+      slot.drained.delete(version);
+      const found = slot.hosts.get(version);
+      if (found?.ready === true) return found;
+      await this.#bringVersion(slot, version, true).catch((error: unknown) => {
+        slot.brought.delete(version);
+        throw error;
+      });
+      this.#notify();
+      return present(slot.hosts.get(version), "it has been loaded");
+    });
+  }
+
+  /** Ends what `bring` keeps: the version ends too, unless the split or the source wants it. */
+  async letGo(name: string, version: number): Promise<void> {
+    const known = this.#slots.get(name);
+    if (known?.brought.delete(version) !== true) return;
+    await this.#inTurn(known, async (slot) => {
+      const wanted = await this.#parts.source.wanted(name);
+      if (wanted !== undefined) this.#endUnwanted(slot, wanted.versions);
+    });
   }
 
   /** Ends everything: requests under way finish, for a time. */
@@ -296,38 +320,14 @@ export class Fleet {
   #slot(name: string): Slot {
     const found = this.#slots.get(name);
     if (found !== undefined) return found;
-    const hosts = new Map<number, VersionHost>();
-    const shadow = new Shadow({
-      clock: this.#parts.clock,
+    const { clock, metrics, uniform } = this.#parts;
+    const slot = emptySlot(name, {
+      clock,
+      outcomes: this.outcomes,
       idle: () => this.hosts().every((host) => host.engine.idle),
-      count: (host, result) => this.#parts.metrics?.version(this.keyOf(host)).shadowed(result),
+      count: (host, result) => metrics?.version(this.keyOf(host)).shadowed(result),
+      uniform,
     });
-    const slot: Slot = {
-      name,
-      hosts,
-      split: { stable: 0, share: 0 },
-      byHand: false,
-      shadow,
-      routed: new RoutedModel({
-        name,
-        hosts,
-        shadow,
-        split: () => slot.split,
-        uniform: () => this.#parts.uniform(),
-      }),
-      loading: new Set(),
-      retiring: new Set(),
-      failed: new Map(),
-      stamps: new Map(),
-      drained: new Set(),
-      counters: new Map(),
-      invariance: new Map(),
-      turn: Promise.resolve(),
-      abort: new AbortController(),
-      next: undefined,
-      unloads: 0,
-      unloaded: false,
-    };
     this.#slots.set(name, slot);
     return slot;
   }
@@ -361,17 +361,21 @@ export class Fleet {
       });
       if (slot.abort.signal.aborted) break;
     }
-    if (!slot.byHand && slot.hosts.has(wanted.stable)) {
+    if (slot.owner === "source" && slot.hosts.has(wanted.stable)) {
       slot.split = { stable: wanted.stable, share: 0 };
     }
-    // What nobody wants any more ends, but not before its successor is there.
-    const { stable, candidate, shadow } = slot.split;
-    for (const [version, host] of slot.hosts) {
-      const used = [stable, candidate, shadow].includes(version);
-      if (!used && !wanted.versions.includes(version)) void this.#retire(slot, host);
-    }
+    this.#endUnwanted(slot, wanted.versions);
     this.#notify();
     if (failure !== undefined) throw failure;
+  }
+
+  /** What nobody wants any more ends, but not before its successor is there. */
+  #endUnwanted(slot: Slot, wanted: readonly number[]): void {
+    const { stable, candidate, shadow } = slot.split;
+    for (const [version, host] of slot.hosts) {
+      const used = [stable, candidate, shadow].includes(version) || slot.brought.has(version);
+      if (!used && !wanted.includes(version)) void this.#retire(slot, host);
+    }
   }
 
   async #bringVersion(slot: Slot, version: number, again: boolean): Promise<void> {
@@ -386,10 +390,17 @@ export class Fleet {
       this.#put(slot, await this.#start(slot, model));
       slot.failed.delete(version);
     } catch (error) {
-      if (!slot.abort.signal.aborted) slot.failed.set(version, messageOf(error));
+      if (!slot.abort.signal.aborted) this.#failed(slot, version, error);
       this.#notify();
       throw error;
     }
+  }
+
+  /** The index goes over the network, without folders; the whole text stays here. */
+  #failed(slot: Slot, version: number, error: unknown): void {
+    const text = messageOf(error);
+    slot.failed.set(version, withoutFolders(text));
+    this.#parts.notice?.(`${slot.name} version ${version} is not served: ${text}`);
   }
 
   async #start(slot: Slot, model: ServedModel): Promise<VersionHost> {
@@ -397,9 +408,12 @@ export class Fleet {
     slot.counters.set(model.version, counters);
     const onState = (): void => this.#notify();
     const invariance = slot.invariance.get(model.digest);
-    const { metrics: all } = this.#parts;
+    const { metrics: all, clock, notice } = this.#parts;
     const metrics = all && (() => all.version(this.keyOf(model)));
-    const host = this.#parts.host(model, { counters, invariance, metrics, onState });
+    const role = () => this.keyOf(model).role ?? "stable";
+    const report = hostReport(this.outcomes, model, { clock, role });
+    const around = { counters, invariance, metrics, report, onState, notice };
+    const host = this.#parts.host(model, around);
     const { signal } = slot.abort;
     const stop = (): void => void host.stop();
     slot.loading.add(host);
@@ -409,6 +423,9 @@ export class Fleet {
       if (signal.aborted) {
         await host.stop();
         throw new SkipwayError("interrupted", `the load of ${model.name} was stopped`);
+      }
+      if (host.unprobed !== undefined) {
+        notice?.(`${model.name} version ${model.version}: ${host.unprobed}`);
       }
       if (host.invariance !== undefined) slot.invariance.set(model.digest, host.invariance);
       return host;
@@ -444,6 +461,18 @@ export class Fleet {
   }
 }
 
+const HAND = { by: "hand" } as const;
+
+function refuseHands({ name, owner }: Slot): void {
+  if (owner !== "rollout") return;
+  const text = `a rollout of ${name} is under way and sets its split; abort it first, or wait for its end`;
+  throw new RequestError(409, "invalid", text);
+}
+
+function allReady(hosts: ReadonlyMap<number, VersionHost>): Map<number, { ready: true }> {
+  return new Map([...hosts.keys()].map((version) => [version, { ready: true }]));
+}
+
 /** Waits for the work, but not longer than this. */
 async function soon(work: Promise<void>, ms: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
@@ -452,26 +481,6 @@ async function soon(work: Promise<void>, ms: number): Promise<void> {
   });
   await Promise.race([work, pause]);
   clearTimeout(timer);
-}
-
-function rowsOf(slot: Slot): IndexRow[] {
-  const { name } = slot;
-  const rows: IndexRow[] = [];
-  const add = (version: number, state: IndexRow["state"], reason: string): void => {
-    if (rows.some((row) => row.version === String(version))) return;
-    rows.push({ name, version: String(version), state, reason });
-  };
-  for (const [version, host] of slot.hosts) {
-    const failed = slot.failed.get(version);
-    const kept =
-      failed === undefined ? "" : `the last load failed, the one before serves: ${failed}`;
-    if (host.ready) add(version, "READY", kept);
-    else add(version, "UNAVAILABLE", host.reason ?? host.phase);
-  }
-  for (const { version } of slot.loading) add(version, "LOADING", "");
-  for (const [version, reason] of slot.failed) add(version, "UNAVAILABLE", reason);
-  for (const { version } of slot.retiring) add(version, "UNLOADING", "");
-  return rows.sort((a, b) => Number(a.version) - Number(b.version));
 }
 
 function unknownModel(name: string): RequestError {

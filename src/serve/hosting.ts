@@ -5,8 +5,9 @@ import { limits } from "../base/limits.ts";
 import type { ChildRunner } from "../runtime/child-process.ts";
 import type { MemoryReading, Tensors } from "../runtime/runner.ts";
 import type { Counters } from "./counters.ts";
-import type { Decider } from "./engine.ts";
+import type { Decider } from "./engine-parts.ts";
 import type { FailureReason } from "./errors.ts";
+import type { HeldBytes } from "./held-bytes.ts";
 import type { Invariance } from "./invariance.ts";
 import type { CauseKind, Phase } from "./life.ts";
 import type { VersionMetrics } from "./metrics.ts";
@@ -100,7 +101,30 @@ export interface HostParts {
   readonly counters?: Counters | undefined;
   /** Counts what its processes do; asked anew each time. */
   readonly metrics?: (() => VersionMetrics) | undefined;
+  /** Requests of all models that wait are counted here. */
+  readonly held?: HeldBytes | undefined;
+  /** Told what its runs, its probes and its processes come to. */
+  readonly report?: HostReport | undefined;
   readonly onState?: () => void;
+  /** Told what an operator ought to know, a line each. Stays on this machine: it may name files. */
+  readonly notice?: ((line: string) => void) | undefined;
+}
+
+/** A batch that was run for requests. */
+export interface BatchReport {
+  /** Batches of one bucket are of equal shapes. */
+  readonly bucket: string;
+  readonly rows: number;
+  readonly executeMs: number;
+  readonly outcome: "good" | "failed" | "out-of-memory";
+}
+
+/** Whom a version tells how it does. */
+export interface HostReport {
+  batch(run: BatchReport): void;
+  /** Whether the known question was answered as recorded. */
+  golden(right: boolean): void;
+  life(state: Phase, cause: CauseKind | undefined): void;
 }
 
 /** A process of a version. */

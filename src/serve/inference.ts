@@ -2,7 +2,8 @@
 // view of a served version. Neither side knows the other's.
 
 import type { Tensors } from "../runtime/runner.ts";
-import type { FailureReason } from "./errors.ts";
+import type { EndSignal } from "./end-signal.ts";
+import type { FailureReason, RequestError } from "./errors.ts";
 import type { DescribedModel, VersionCounts } from "./extensions.ts";
 import type { Role } from "./router.ts";
 import type { PhaseSink } from "./tracing.ts";
@@ -23,9 +24,11 @@ export interface InferenceCall {
   /** When the answer is of no use any more, in monotonic milliseconds of the server's clock. */
   readonly deadlineMs?: number | undefined;
   /** Aborted when the client goes away. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: EndSignal | undefined;
   /** Told what happens to the request, and when. */
   readonly observe?: PhaseSink | undefined;
+  /** Asked once, when it fails: whether another version is asked in place of this one. */
+  readonly again?: ((refusal: RequestError) => boolean) | undefined;
 }
 
 /** Where the time of one answer went, in milliseconds. */
@@ -43,7 +46,9 @@ export interface InferenceAnswer {
   readonly version: number;
   /** What that version was to the request: the split sent it there, or it was named. */
   readonly role?: Role;
-  /** Rows of the batch that it was computed in. */
+  /** Number of the batch that it was computed in, unique among those of the version. */
+  readonly batch: number;
+  /** Rows of that batch. */
   readonly batchRows: number;
   readonly phases: InferencePhases;
 }

@@ -6,14 +6,16 @@ import type { Budget } from "./admission/budget.ts";
 import { Ledger } from "./admission/ledger.ts";
 import type { MemoryModel } from "./admission/memory-model.ts";
 import type { ServedModel } from "./hosting.ts";
-import { PlanWorker } from "./plan-worker.ts";
+import { type OpenedFile, PlanWorker } from "./plan-worker.ts";
 import { type Recycler, VersionMemory } from "./version-memory.ts";
+
+/** What the graph of a file says of its outputs. */
+export type OutputFacts = Pick<OpenedFile, "ties" | "gates">;
 
 /** What was measured of a file, and is not measured again. */
 export interface Learned {
   readonly model: MemoryModel;
-  /** Outputs in which two candidates may tie. */
-  readonly ties: ReadonlySet<string>;
+  readonly outputs: OutputFacts;
 }
 
 /** Files whose measurements are kept; what is loaded keeps its own. */
@@ -26,8 +28,6 @@ export class MemoryKeeper {
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly worker: PlanWorker = new PlanWorker();
-  /** Bodies of requests that may be on their way together. */
-  readonly bodiesBytesMax: number;
   readonly #accounts = new Map<string, VersionMemory>();
   readonly #learned = new Map<string, Learned>();
   readonly #waiters = new Set<() => void>();
@@ -36,9 +36,8 @@ export class MemoryKeeper {
   #timer: NodeJS.Timeout | undefined;
 
   /** @param budget what this process and those of the models may hold together. */
-  constructor(clock: Clock, { budgetBytes, reserveBytes, bodiesBytesMax }: Budget) {
+  constructor(clock: Clock, { budgetBytes, reserveBytes }: Budget) {
     this.clock = clock;
-    this.bodiesBytesMax = bodiesBytesMax;
     this.ledger = new Ledger({ budgetBytes, reserveBytes });
   }
 

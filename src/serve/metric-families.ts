@@ -30,6 +30,7 @@ export interface ServerFamilies {
   readonly requests: Handles<Counter>;
   readonly failures: Handles<Counter>;
   readonly refusals: Handles<Counter>;
+  readonly retried: Handles<Counter>;
   readonly deadlineMisses: Handles<Counter>;
   readonly duration: Handles<HistogramSeries>;
   readonly queue: Handles<HistogramSeries>;
@@ -100,6 +101,11 @@ function requestFamilies(counter: Count) {
     refusals: counter(
       "skipway_request_refusals",
       "Those of the failures that the server refused to take on as it was loaded, not ready or had no leave",
+      "reason",
+    ),
+    retried: counter(
+      "skipway_retried",
+      "Requests that a candidate failed and that stable was asked again, by reason; they are counted once, as stable's",
       "reason",
     ),
     deadlineMisses: counter(

@@ -99,11 +99,11 @@ export class ServerMetrics {
 
   /** The counters of a version in a role. */
   version(key: VersionKey): VersionMetrics {
-    const values = labelValues(key);
-    const name = JSON.stringify(values);
+    // Asked twice for each request: no list is made before it is needed. No part but the last can hold a line's end.
+    const name = `${key.version}\n${key.digest}\n${key.role ?? "stable"}\n${key.name}`;
     let found = this.#versions.get(name);
     if (found === undefined) {
-      found = new VersionMetrics(this.#families, values, this.#clock);
+      found = new VersionMetrics(this.#families, labelValues(key), this.#clock);
       this.#versions.set(name, found);
     }
     return found;
@@ -192,6 +192,11 @@ export class VersionMetrics {
   failed(reason: string, refused: boolean, exemplar?: Exemplar): void {
     this.#labelled(this.#families.failures, reason).add(1, exemplar);
     if (refused) this.#labelled(this.#families.refusals, reason).add();
+  }
+
+  /** A request that this version failed was asked of stable again; it is counted there. */
+  retried(reason: string): void {
+    this.#labelled(this.#families.retried, reason).add();
   }
 
   /** A request's deadline passed before it had an answer. */

@@ -5,6 +5,7 @@ import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { messageOf, SkipwayError } from "../base/errors.ts";
+import { gatesOf } from "../graph/gates.ts";
 import type { Graph } from "../graph/graph.ts";
 import { externalLocations } from "../onnx/external-data.ts";
 import { loadFile } from "../onnx/read.ts";
@@ -50,7 +51,8 @@ async function read({ path, digest }: PlanFile): Promise<Opened> {
 async function answer(question: PlanQuestion): Promise<PlanAnswer> {
   const file = await opened(question.file);
   if (question.kind === "open") {
-    return { externalBytes: file.externalBytes, ties: [...tiesOf(file.graph)] };
+    const { graph, externalBytes } = file;
+    return { externalBytes, ties: tiesOf(graph), gates: gatesOf(graph) };
   }
   file.planner ??= new RunPlanner(file.graph, question.batched);
   return { runs: file.planner.knots(question.shapes) };

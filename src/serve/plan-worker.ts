@@ -7,6 +7,7 @@ import { SkipwayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { InputShapes } from "./admission/batch-axis.ts";
 import type { KnotRuns } from "./admission/plan-table.ts";
+import type { Gates } from "./gates.ts";
 
 /** A model file; the digest says which bytes are meant, where it is one. */
 export interface PlanFile {
@@ -19,7 +20,9 @@ export interface OpenedFile {
   /** Bytes of the files beside it. */
   readonly externalBytes: number;
   /** Outputs in which two candidates may tie. */
-  readonly ties: readonly string[];
+  readonly ties: ReadonlySet<string>;
+  /** Outputs that say which blocks were run. */
+  readonly gates: Gates;
 }
 
 /** Asked of the thread. */
@@ -55,7 +58,7 @@ export class PlanWorker {
   /** @throws SkipwayError when the file is no model that can be read. */
   async open(file: PlanFile): Promise<OpenedFile> {
     const answer = await this.#ask({ id: this.#next++, kind: "open", file });
-    return "ties" in answer ? answer : { externalBytes: 0, ties: [] };
+    return "ties" in answer ? answer : { externalBytes: 0, ties: new Set(), gates: new Map() };
   }
 
   /** @throws SkipwayError when the file is not the one it was, or takes too long to plan. */

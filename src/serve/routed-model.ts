@@ -1,13 +1,18 @@
 // A model as requests see it: for each one the version that it goes to, looked up when it is asked and not when
-// it came in, so that an exchange in between is of no matter.
+// it came in, so that an exchange in between is of no matter. What a candidate fails, stable is asked.
 
+import type { Clock } from "../base/clock.ts";
 import type { ValueType } from "../graph/graph.ts";
+import { checkFeeds } from "../runtime/feeds.ts";
+import { allFinite } from "./agreement.ts";
 import { NO_COUNTS } from "./counters.ts";
 import { type FailureReason, RequestError } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
-import { chooseRoute, type TrafficSplit } from "./router.ts";
+import type { Outcomes } from "./outcomes.ts";
+import { chooseRoute, hashOfKey, type Route, type TrafficSplit } from "./router.ts";
 import type { Shadow } from "./shadow.ts";
+import { inputsSummary } from "./tracing.ts";
 import type { VersionHost } from "./version-host.ts";
 
 /** What a routed model needs of its entry in the fleet. */
@@ -15,9 +20,18 @@ export interface RoutedParts {
   readonly name: string;
   readonly hosts: ReadonlyMap<number, VersionHost>;
   readonly shadow: Shadow;
+  readonly outcomes: Outcomes;
+  readonly clock: Clock;
   split(): TrafficSplit;
   uniform(): number;
 }
+
+/** Failures that are not the request's own, nor the client's: another version may do better. */
+const OF_THE_VERSION: ReadonlySet<FailureReason> = new Set([
+  ...(["process-died", "runtime", "memory", "not-ready", "queue-full", "withdrawn"] as const),
+  // Told before the time is over: the version is too slow to answer within it.
+  "deadline",
+]);
 
 /** A name, or one version of it, whichever process stands behind it now. */
 export class RoutedModel implements ServedVersion {
@@ -77,9 +91,47 @@ export class RoutedModel implements ServedVersion {
   }
 
   async infer(call: InferenceCall): Promise<InferenceAnswer> {
-    const { hosts, name, shadow, split, uniform } = this.#parts;
+    const { hosts, split, uniform } = this.#parts;
     const request = { version: this.#version, key: call.key, uniform: uniform() };
     const route = chooseRoute(split(), request, (version) => hosts.get(version)?.ready === true);
+    if (route.role !== "candidate") return this.#ask(call, route, this.#version === undefined);
+    let second: number | undefined;
+    const again = (refusal: RequestError): boolean => {
+      second = this.#secondChance(route.version, call, refusal);
+      return second !== undefined;
+    };
+    try {
+      return await this.#ask({ ...call, again }, route, true);
+    } catch (error) {
+      if (second === undefined) throw error;
+    }
+    return this.#ask(call, { version: second, role: "stable", share: 0, shadow: undefined }, false);
+  }
+
+  /** The version that is asked in place of a candidate that failed a request. */
+  #secondChance(
+    candidate: number,
+    call: InferenceCall,
+    { reason }: RequestError,
+  ): number | undefined {
+    const { deadlineMs, signal } = call;
+    const { stable } = this.#parts.split();
+    if (stable === candidate || !this.#parts.hosts.has(stable)) return undefined;
+    if (signal?.aborted === true) return undefined;
+    if (deadlineMs !== undefined && this.#parts.clock.monotonicMs() >= deadlineMs) return undefined;
+    const taken = reason === "invalid" && this.#takes(stable, call);
+    return taken || OF_THE_VERSION.has(reason) ? stable : undefined;
+  }
+
+  /** Whether a version's inputs are those of a request. */
+  #takes(version: number, { inputs }: InferenceCall): boolean {
+    const types = this.#parts.hosts.get(version)?.inputs;
+    return types !== undefined && checkFeeds(types, inputs).length === 0;
+  }
+
+  /** @param sample whether the split alone has sent it there. */
+  async #ask(call: InferenceCall, route: Route, sample: boolean): Promise<InferenceAnswer> {
+    const { hosts, name, shadow, outcomes, split } = this.#parts;
     const host = hosts.get(route.version);
     if (host === undefined) {
       const text = `model "${name}" is not served any more`;
@@ -87,10 +139,72 @@ export class RoutedModel implements ServedVersion {
     }
     const { version, digest } = host;
     call.observe?.target({ name, version, digest, role: route.role });
-    const answer = await host.infer(call);
+    const answer = outcomes.heard
+      ? await this.#askHeard(host, call, sample ? route : { ...route, role: "pinned", share: 0 })
+      : await host.infer(call);
     const copy = route.shadow === undefined ? undefined : hosts.get(route.shadow);
-    if (copy !== undefined) shadow.offer(copy, call, answer);
+    if (copy !== undefined) {
+      const told = route.role === "stable";
+      shadow.offer(copy, call, answer, { tolerance: split().tolerance, told });
+    }
     return { ...answer, role: route.role };
+  }
+
+  /** The same as the version's `infer`, told to whoever listens. */
+  async #askHeard(host: VersionHost, call: InferenceCall, route: Route): Promise<InferenceAnswer> {
+    const { outcomes, clock } = this.#parts;
+    const fromMs = clock.monotonicMs();
+    const endOf = () => {
+      const monotonicMs = clock.monotonicMs();
+      return { monotonicMs, endedMs: monotonicMs - fromMs };
+    };
+    let answer: InferenceAnswer;
+    try {
+      answer = await host.infer(call);
+    } catch (error) {
+      if (error instanceof RequestError) {
+        const { batch, outOfMemory } = error;
+        const outcome = this.#faultOf(error, call, route);
+        const how = { ...endOf(), outcome, outOfMemory, batch, finite: true };
+        outcomes.tell({ ...this.#question(call, route), ...how });
+      }
+      throw error;
+    }
+    const { batch, batchRows, phases, outputs } = answer;
+    const end = endOf();
+    outcomes.tell({
+      ...this.#question(call, route),
+      ...end,
+      latencyMs: end.endedMs,
+      computeMs: phases.computeMs,
+      batch,
+      batchRows,
+      outcome: "good",
+      outOfMemory: false,
+      finite: allFinite(outputs),
+    });
+    return answer;
+  }
+
+  #question(call: InferenceCall, { version, role, share }: Route) {
+    return {
+      kind: "request",
+      model: this.name,
+      version,
+      role,
+      share,
+      requestId: call.observe?.requestId,
+      tenant: call.observe?.tenant,
+      atMs: this.#parts.clock.nowMs(),
+      key: call.key === undefined ? undefined : hashOfKey(call.key),
+      ...inputsSummary(call.inputs),
+    } as const;
+  }
+
+  /** A candidate that refuses what stable takes is at fault, and not its client. */
+  #faultOf({ reason }: RequestError, call: InferenceCall, { role }: Route): FailureReason {
+    const ours = role === "candidate" && reason === "invalid";
+    return ours && this.#takes(this.#parts.split().stable, call) ? "runtime" : reason;
   }
 
   get #host(): VersionHost | undefined {

@@ -11,6 +11,8 @@ export interface TrafficSplit {
   readonly share: number;
   /** Gets copies whose answers nobody waits for. */
   readonly shadow?: number;
+  /** How far the shadow's numbers may be off to agree; without one scores agree by the largest (agreement.ts). */
+  readonly tolerance?: number;
 }
 
 /** What a version is to the requests that it gets. Label of the metrics. */
@@ -31,14 +33,21 @@ export interface Route {
   readonly version: number;
   readonly role: Role;
   readonly shadow: number | undefined;
+  /** Chance that it had of going to the candidate. */
+  readonly share: number;
 }
 
 /** Longest key that is read: a user's id, not a document. */
 const KEY_CHARS_MAX = 256;
 
+/** What is told of a key in its place: 32 bits. */
+export function hashOfKey(key: string): number {
+  return hashName(key.slice(0, KEY_CHARS_MAX));
+}
+
 /** The place of a key in [0, 1), the same for all servers and times. */
 export function placeOf(key: string): number {
-  return mix32(hashName(key.slice(0, KEY_CHARS_MAX)), 0) / 4_294_967_296;
+  return mix32(hashOfKey(key), 0) / 4_294_967_296;
 }
 
 /**
@@ -51,18 +60,23 @@ export function chooseRoute(
   request: RoutedRequest,
   ready: (version: number) => boolean,
 ): Route {
-  const { stable, candidate, share } = split;
+  const { stable, candidate } = split;
   const { version } = request;
   if (version !== undefined) {
     // A request that names its version is not copied: it is no sample of the traffic.
-    return { version, role: version === stable ? "stable" : "pinned", shadow: undefined };
+    const role = version === stable ? "stable" : "pinned";
+    return { version, role, shadow: undefined, share: 0 };
   }
   const shadow = split.shadow !== undefined && ready(split.shadow) ? split.shadow : undefined;
-  const place = request.key === undefined ? request.uniform : placeOf(request.key);
-  if (candidate !== undefined && place < share && ready(candidate)) {
-    return { version: candidate, role: "candidate", shadow };
+  if (candidate === undefined || split.share === 0 || !ready(candidate)) {
+    return { version: stable, role: "stable", shadow, share: 0 };
   }
-  return { version: stable, role: "stable", shadow };
+  const { share } = split;
+  const place = request.key === undefined ? request.uniform : placeOf(request.key);
+  if (place >= share) return { version: stable, role: "stable", shadow, share };
+  // Its own answers are no news to it.
+  const other = shadow === candidate ? undefined : shadow;
+  return { version: candidate, role: "candidate", shadow: other, share };
 }
 
 /** What a version is to the requests that name none. */
@@ -89,6 +103,9 @@ export function splitFaults(
   if (!(split.share >= 0 && split.share <= 1)) faults.push("share is a number from 0 to 1");
   if (split.share > 0 && split.candidate === undefined) {
     faults.push("share is above 0 and there is no candidate");
+  }
+  if (split.tolerance !== undefined && !(split.tolerance >= 0)) {
+    faults.push("tolerance is a number of at least 0");
   }
   if (split.candidate === split.stable) faults.push("candidate is the stable version itself");
   if (split.shadow !== undefined && split.shadow === split.stable) {

@@ -5,7 +5,9 @@ import type { ChildSession } from "../runtime/child-process.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import type { InputShapes } from "./admission/batch-axis.ts";
 import type { Refusal } from "./batcher/types.ts";
-import { CLIENT_CLOSED, idOf, RequestError } from "./errors.ts";
+import type { EndSignal } from "./end-signal.ts";
+import { CLIENT_CLOSED, RequestError } from "./errors.ts";
+import { asAsked, type GatePassed, type Gates, passedGates, withGates } from "./gates.ts";
 import type { InferenceCall } from "./inference.ts";
 
 /** What came of a run: an answer for each member. */
@@ -13,6 +15,8 @@ export interface Computed {
   readonly answers: readonly Tensors[];
   /** Milliseconds inside the model; undefined where the process does not tell. */
   readonly inferMs: number | undefined;
+  /** Of models that have gates. */
+  readonly gates: readonly GatePassed[];
 }
 
 /** Shapes of the inputs of a request. */
@@ -24,8 +28,10 @@ export function shapesOf({ inputs }: Pick<InferenceCall, "inputs">): InputShapes
 export async function compute(
   session: ChildSession,
   members: readonly InferenceCall[],
+  gates: Gates = new Map(),
 ): Promise<Computed> {
-  const { inputs, outputs } = present(members[0], "batches have members");
+  const { inputs, outputs: asked } = present(members[0], "batches have members");
+  const outputs = gates.size === 0 ? asked : withGates(asked, gates);
   let inferMs: number | undefined;
   const onComputed = (ms: number): void => {
     inferMs = ms;
@@ -38,7 +44,9 @@ export async function compute(
           members.map((one) => one.inputs),
           options,
         );
-  return { answers, inferMs };
+  if (gates.size === 0) return { answers, inferMs, gates: [] };
+  const passed = passedGates(gates, answers);
+  return { answers: answers.map((one) => asAsked(one, asked)), inferMs, gates: passed };
 }
 
 /** The status and the label of each refusal. */
@@ -58,15 +66,15 @@ export function refusalOf({ reason, text, retryAfterMs }: Refusal): RequestError
   return new RequestError(status, label, text, { retryAfterSeconds });
 }
 
+/** What a request gets whose version is taken back: a reason to ask stable. */
+export function withdrawal(): RequestError {
+  const text = "the version that was to answer was taken back";
+  return new RequestError(503, "withdrawn", text, { retryAfterSeconds: 1 });
+}
+
 /** A client that went away, or what else ended the request, such as its deadline. */
-export function endedBy(signal: AbortSignal | undefined): RequestError {
+export function endedBy(signal: EndSignal | undefined): RequestError {
   const reason: unknown = signal?.reason;
   if (reason instanceof RequestError) return reason;
   return new RequestError(CLIENT_CLOSED, "canceled", "the client went away");
-}
-
-/** Whether a run failed because its process is gone. */
-export function isDeath(error: unknown): boolean {
-  const id = idOf(error);
-  return id === "runtime/process-died" || id === "runtime/closed";
 }

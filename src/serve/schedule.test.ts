@@ -10,6 +10,8 @@ describe("what a request says about when it is served", () => {
     [5000, "2", 1002],
     [1000, "2", 1001],
     [undefined, "2", 1002],
+    [undefined, "0", undefined],
+    [5000, "0", 1005],
     [undefined, "999999999999999", undefined],
     [2n ** 63n, undefined, undefined],
   ])("timeout %s µs and header %s ms", (timeout, header, expected) => {
@@ -22,7 +24,7 @@ describe("what a request says about when it is served", () => {
     expect(() => priorityOf(new Map([["priority", timeout]]))).toThrow(/priority/);
   });
 
-  test.each(["0", "-1", "1s", "", "1e3", "1, 2"])("header %j is refused", (header) => {
+  test.each(["-1", "1s", "", "1e3", "1, 2"])("header %j is refused", (header) => {
     expect(() => deadlineOf(new Map(), header, 0)).toThrow(/x-request-timeout-ms/);
   });
 

@@ -9,7 +9,7 @@ type Header = string | readonly string[] | undefined;
 
 /**
  * When the answer is of no use any more, in milliseconds of the clock of `arrivedMs`: the earliest of the parameter
- * `timeout` (microseconds, as in Triton; 0 is none) and the header `x-request-timeout-ms`. A request can only
+ * `timeout` (microseconds, as in Triton) and the header `x-request-timeout-ms`; 0 is none in both. A request can only
  * shorten what the server would wait.
  *
  * @throws RequestError 400 for what is no time.
@@ -23,11 +23,11 @@ export function deadlineOf(
   let shortest = timeout > 0 ? timeout / 1000 : Number.POSITIVE_INFINITY;
   if (header !== undefined) {
     const text = String(header);
-    if (!/^\d{1,15}$/.test(text) || Number(text) === 0) {
-      const why = "x-request-timeout-ms is no number of milliseconds from 1 up";
+    if (!/^\d{1,15}$/.test(text)) {
+      const why = "x-request-timeout-ms is no whole number of milliseconds from 0 up";
       throw new RequestError(400, "invalid", why);
     }
-    shortest = Math.min(shortest, Number(text));
+    if (Number(text) > 0) shortest = Math.min(shortest, Number(text));
   }
   // Longer ones mean nothing: no request waits so long.
   return shortest > limits.requestTimeoutMsMax ? undefined : arrivedMs + shortest;

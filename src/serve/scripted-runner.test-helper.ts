@@ -14,9 +14,11 @@ export interface Script {
   gain: number;
   /** Loads hang, fail, or go well. */
   load: "well" | "hangs" | "fails";
-  /** Runs hang (a stopped process), fail, or go well after a while. */
-  run: "well" | "hangs" | "fails";
+  /** Runs hang (a stopped process), fail, refuse what they are given, or go well after a while. */
+  run: "well" | "hangs" | "fails" | "refuses";
   runMs: number;
+  /** Which elements make a run fail that has them, though `run` is well. */
+  failsAt(value: number): boolean;
 }
 
 /** A process as the test sees it. */
@@ -60,6 +62,7 @@ export class ScriptedRunner implements ChildRunner {
       load: "well",
       run: "well",
       runMs: 0,
+      failsAt: () => false,
       ...this.scripts.get(path),
     };
     const process = new Scripted(this.processes.length + 1, path, script);
@@ -126,17 +129,19 @@ class Scripted implements ChildSession, ScriptedProcess {
       if (this.script.run !== "hangs") setTimeout(resolve, this.script.runMs);
     });
     await Promise.race([work, end]);
-    if (this.script.run === "fails") throw new SkipwayError("environment", "it always fails");
+    if (this.script.run === "refuses") throw refused();
+    const values = members.flatMap((one) => [...valuesOf(one)]);
+    if (this.script.run === "fails" || values.some((value) => this.script.failsAt(value)))
+      throw new SkipwayError("environment", "it always fails");
     options.onComputed?.(this.script.runMs);
     return members.map((one) => {
       const x = one.get("x");
-      const values = x === undefined ? new Float32Array() : float32Values(x);
       return new Map([
         [
           "y",
           float32(
             x?.shape ?? [0],
-            values.map((v) => v * this.script.gain),
+            valuesOf(one).map((v) => v * this.script.gain),
           ),
         ],
       ]);
@@ -173,8 +178,21 @@ class Scripted implements ChildSession, ScriptedProcess {
   }
 }
 
+function valuesOf(member: Tensors): Float32Array {
+  const x = member.get("x");
+  return x === undefined ? new Float32Array() : float32Values(x);
+}
+
 function closed(): SkipwayError {
   return SkipwayError.fromDiagnostics("environment", [
     diagnostic({ id: "runtime/closed", severity: "error", where: "session", text: "is closed" }),
+  ]);
+}
+
+/** As the runtime refuses inputs that do not fit its inner shapes. */
+function refused(): SkipwayError {
+  const found = { where: "run", text: "the inputs do not fit" };
+  return SkipwayError.fromDiagnostics("environment", [
+    diagnostic({ id: "runtime/failed", severity: "error", ...found }),
   ]);
 }

@@ -16,6 +16,7 @@ import {
 } from "../../test/models.ts";
 import { limits } from "../base/limits.ts";
 import { float32 } from "../graph/tensor.ts";
+import { HeldBytes } from "./held-bytes.ts";
 import type { HostSettings } from "./hosting.ts";
 import { BodyReader } from "./http/body.ts";
 import { afterDeath, NO_FAILURES } from "./restart.ts";
@@ -140,9 +141,9 @@ describe("Open Inference Protocol", () => {
       "a wrong shape",
       { inputs: [{ ...body.inputs[0], shape: [3, 1] }] },
       400,
-      /expects float32\[N,3\]/,
+      /expects FP32\[N,3\]/,
     ],
-    ["a wrong type", { inputs: [{ ...body.inputs[0], datatype: "INT32" }] }, 400, /has type int32/],
+    ["a wrong type", { inputs: [{ ...body.inputs[0], datatype: "INT32" }] }, 400, /has type INT32/],
     [
       "too few elements",
       { inputs: [{ ...body.inputs[0], data: [1] }] },
@@ -208,7 +209,7 @@ describe("Open Inference Protocol", () => {
   });
 
   test("bodies that are on their way are bounded together, and count until they are whole or gone", async () => {
-    const reader = new BodyReader(10);
+    const reader = new BodyReader(new HeldBytes(10));
     const [one, two, three] = [new PassThrough(), new PassThrough(), new PassThrough()];
     const whole = reader.read(one);
     one.write("abc");
@@ -407,6 +408,15 @@ describe("bad luck", () => {
     servers.push(small);
     const model = { name: "affine", version: 1, path: join(folder, "affine"), digest: "" };
     expect(await idsOf(small.serve(model))).toEqual(["serve/no-memory"]);
+  });
+
+  test("in the grace answers ask clients to come on another connection", async () => {
+    const { at, server } = await start();
+    const connection = async () => (await fetch(`${at}/v2`)).headers.get("connection");
+    expect(await connection()).toBe("keep-alive");
+    const stopped = server.stop(300);
+    expect(await connection()).toBe("close");
+    await stopped;
   });
 
   test("stop finishes what is under way and then refuses", async () => {

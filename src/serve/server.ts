@@ -17,10 +17,13 @@ import { Batcher } from "./batcher/batcher.ts";
 import { portError, RequestError, requestErrorOf } from "./errors.ts";
 import type { Repository } from "./extensions.ts";
 import { Fleet, type FleetParts } from "./fleet.ts";
+import { withoutFolders } from "./folders.ts";
 import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
+import { HeldBytes } from "./held-bytes.ts";
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
+import type { EarlyServer } from "./http/early.ts";
 import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
 import { registerMetrics } from "./http/metrics-route.ts";
 import type { HttpTimes } from "./http/node-server.ts";
@@ -29,6 +32,7 @@ import type { Certificates } from "./http/tls.ts";
 import { MemoryKeeper } from "./memory-keeper.ts";
 import type { BudgetReadings } from "./metric-readings.ts";
 import { ServerMetrics } from "./metrics.ts";
+import type { Outcomes } from "./outcomes.ts";
 import type { LogMode } from "./request-log.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
 import { RequestObserver } from "./tracing.ts";
@@ -51,11 +55,15 @@ export interface ServerOptions {
   /** Tokens and the audit log. Without them nobody can be let in from other machines. */
   readonly access?: GuardStore;
   readonly certificates?: Certificates;
+  /** Listens already: `listen` only takes it over. Whoever made it ends it, should `listen` not be reached. */
+  readonly early?: EarlyServer;
   readonly times?: Partial<HttpTimes>;
   /** Where traces go and which are kept. Default: nowhere. */
   readonly traces?: TraceSettings;
   /** Which requests are logged, and where to. Default: none. */
   readonly log?: { readonly mode: LogMode; readonly write: (line: string) => void };
+  /** Told what an operator ought to know, a line each: a process that was replaced, a version that does not load. */
+  readonly notice?: (line: string) => void;
 }
 
 const IDLE_CHECK_MS = 50;
@@ -76,6 +84,7 @@ export class ModelServer {
   readonly #process: ProcessWatch;
   readonly #metrics: ServerMetrics;
   readonly #keeper: MemoryKeeper | undefined;
+  readonly #held: HeldBytes;
   readonly #exporter: OtlpExporter | undefined;
   readonly #given: GivenModels = new GivenModels();
   readonly #drainMs: number;
@@ -92,12 +101,14 @@ export class ModelServer {
     this.#metrics = new ServerMetrics(clock, this.#process);
     const keeper = options.memory && new MemoryKeeper(clock, options.memory);
     this.#keeper = keeper;
+    this.#held = new HeldBytes(options.memory?.bodiesBytesMax);
     if (keeper !== undefined) this.#metrics.watchBudget(() => keeper.readings());
     this.fleet = fleetOf(options, {
       source,
       metrics: this.#metrics,
       drainMs: this.#drainMs,
       keeper,
+      held: this.#held,
     });
     this.#metrics.watch(() =>
       this.fleet.hosts().map((host) => ({
@@ -112,9 +123,14 @@ export class ModelServer {
     this.#certificates = options.certificates;
     this.app = buildApp({
       ...options,
-      ...(keeper && { bodiesBytesMax: keeper.bodiesBytesMax }),
+      held: this.#held,
       guard: this.guard,
       observer,
+    });
+    // So that clients move on before the connections are closed under them (RFC 9112, 9.6).
+    this.app.addHook("onRequest", (_request, reply, done) => {
+      if (this.#draining) reply.header("connection", "close");
+      done();
     });
     registerLogin(this.app, this.guard);
     this.#source = {
@@ -164,6 +180,11 @@ export class ModelServer {
   onState(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** What becomes of requests, batches, copies and probes, as it happens. */
+  get outcomes(): Outcomes {
+    return this.fleet.outcomes;
   }
 
   /** What each model has done and does. */
@@ -246,7 +267,7 @@ export class ModelServer {
       host,
       port,
       tls: this.#certificates,
-      bodiesBytesMax: this.#keeper?.bodiesBytesMax,
+      held: this.#held,
       authorize: (method, { header, peer, secure }) =>
         this.guard.admitCall(method, { authorization: header("authorization"), peer, secure }),
     });
@@ -275,14 +296,18 @@ export class ModelServer {
 
 function fleetOf(
   options: ServerOptions,
-  parts: Pick<FleetParts, "source" | "metrics" | "drainMs"> & { keeper: MemoryKeeper | undefined },
+  parts: Pick<FleetParts, "source" | "metrics" | "drainMs"> & {
+    readonly keeper: MemoryKeeper | undefined;
+    readonly held: HeldBytes;
+  },
 ): Fleet {
   const { clock = systemClock, runner = childProcessRunner() } = options;
   const settings: HostSettings = { ...HOST_DEFAULTS, ...options.settings };
-  const { keeper } = parts;
+  const { keeper, held } = parts;
   return new Fleet({
     ...parts,
     clock,
+    notice: options.notice,
     // Who can tell what comes next could choose the version that answers.
     uniform: () => randomInt(2 ** 47) / 2 ** 47,
     host: (model, around) =>
@@ -292,6 +317,7 @@ function fleetOf(
         clock,
         settings,
         decider: batcherFor,
+        held,
         ...(keeper && { memory: (served, host) => keeper.account(served, host) }),
       }),
   });
@@ -315,9 +341,10 @@ function repositoryOf(fleet: Fleet): Repository {
       try {
         await fleet.load(name);
       } catch (error) {
-        const refusal = requestErrorOf(error);
-        if (refusal.status < 500) throw refusal;
-        const text = `model "${name.slice(0, 128)}" does not load: ${refusal.message}`;
+        const { status, reason, message } = requestErrorOf(error);
+        const told = withoutFolders(message);
+        if (status < 500) throw new RequestError(status, reason, told, { cause: error });
+        const text = `model "${name.slice(0, 128)}" does not load: ${told}`;
         throw new RequestError(400, "invalid", text, { cause: error });
       }
     },

@@ -4,8 +4,11 @@
 import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
 import type { Tensors } from "../runtime/runner.ts";
+import { allFinite, answersAgree } from "./agreement.ts";
+import { requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import type { ShadowResult } from "./metrics.ts";
+import type { Outcomes, PairOutcome } from "./outcomes.ts";
 import { diffTensors } from "./tensor-diff.ts";
 import type { VersionHost } from "./version-host.ts";
 
@@ -36,12 +39,22 @@ export interface ShadowReport {
   readonly outputs: Readonly<Record<string, OutputComparison>>;
 }
 
-interface ShadowParts {
+/** What a shadow needs of its surroundings. */
+export interface ShadowParts {
   readonly clock: Clock;
+  readonly outcomes: Outcomes;
   /** Whether no request waits. */
   idle(): boolean;
   /** Told what became of each copy. */
   count(host: VersionHost, result: ShadowResult): void;
+}
+
+/** How an answer and that of the shadow are looked at. */
+interface Looking {
+  /** How far numbers may be off to agree. */
+  readonly tolerance: number | undefined;
+  /** Whether the answer is stable's, and the pair of interest to who judges. */
+  readonly told: boolean;
 }
 
 /** Copies under way at a time. */
@@ -95,7 +108,7 @@ export class Shadow {
   }
 
   /** Asks the shadow what was asked and answered, if there is room. Never throws, never waits. */
-  offer(host: VersionHost, call: InferenceCall, answer: InferenceAnswer): void {
+  offer(host: VersionHost, call: InferenceCall, answer: InferenceAnswer, how: Looking): void {
     const version = host.version;
     this.forget(version);
     if (this.#underWay >= COPIES_MAX || sizeOf(call.inputs) > limits.shadowBytesMax) {
@@ -106,38 +119,80 @@ export class Shadow {
     this.#underWay++;
     // The answer goes out first.
     setImmediate(() => {
-      void this.#compare(host, call, answer).finally(() => {
+      void this.#compare(host, call, answer, how).finally(() => {
         this.#underWay--;
       });
     });
   }
 
-  async #compare(host: VersionHost, call: InferenceCall, answer: InferenceAnswer): Promise<void> {
+  async #compare(
+    host: VersionHost,
+    call: InferenceCall,
+    answer: InferenceAnswer,
+    how: Looking,
+  ): Promise<void> {
     if (!this.#parts.idle()) {
       this.#dropped++;
       this.#parts.count(host, "dropped");
       return;
     }
+    let copy: InferenceAnswer;
     try {
-      const { outputs } = await host.infer({
+      copy = await host.infer({
         inputs: call.inputs,
         outputs: call.outputs,
         background: true,
         signal: AbortSignal.timeout(LIMIT_MS),
       });
-      if (host.version !== this.#version) return;
-      this.#compared++;
-      this.#parts.count(host, "compared");
-      for (const [name, expected] of answer.outputs) {
-        this.#outputs.set(
-          name,
-          added(this.#outputs.get(name) ?? NOTHING, expected, outputs.get(name)),
-        );
-      }
-    } catch {
+    } catch (error) {
       this.#failed++;
       this.#parts.count(host, "failed");
+      if (how.told) this.#tellFailure(host, call, answer, error);
+      return;
     }
+    if (host.version !== this.#version) return;
+    this.#compared++;
+    this.#parts.count(host, "compared");
+    for (const [name, expected] of answer.outputs) {
+      const total = this.#outputs.get(name) ?? NOTHING;
+      this.#outputs.set(name, added(total, expected, copy.outputs.get(name)));
+    }
+    const { outcomes } = this.#parts;
+    if (!how.told || !outcomes.heard) return;
+    outcomes.tell({
+      ...this.#pair(host, call, answer),
+      agrees: answersAgree(answer.outputs, copy.outputs, how.tolerance),
+      candidateMs: copy.phases.computeMs,
+      outcome: "good",
+      outOfMemory: false,
+      // What is no number with stable either is the input's doing.
+      finite: allFinite(copy.outputs) || !allFinite(answer.outputs),
+    });
+  }
+
+  #tellFailure(
+    host: VersionHost,
+    call: InferenceCall,
+    answer: InferenceAnswer,
+    error: unknown,
+  ): void {
+    if (!this.#parts.outcomes.heard) return;
+    const { reason, outOfMemory } = requestErrorOf(error);
+    // Nobody takes a copy back but its limit.
+    const outcome = reason === "canceled" ? "deadline" : reason;
+    const end = { agrees: false, finite: true, outcome, outOfMemory };
+    this.#parts.outcomes.tell({ ...this.#pair(host, call, answer), ...end });
+  }
+
+  #pair(host: VersionHost, call: InferenceCall, answer: InferenceAnswer) {
+    return {
+      kind: "pair",
+      model: host.name,
+      version: host.version,
+      atMs: this.#parts.clock.nowMs(),
+      requestId: call.observe?.requestId,
+      stableMs: answer.phases.computeMs,
+    } satisfies Partial<PairOutcome>;
   }
 }
 

@@ -23,6 +23,9 @@ import { isLogged, type LogEntry, type LogMode, logLine, shortened } from "./req
 
 /** What the engine is given to say when the phases of a request were. Monotonic milliseconds. */
 export interface PhaseSink {
+  readonly requestId: string;
+  /** Under which name it was let in. */
+  readonly tenant: string | undefined;
   /** Which version it goes to; the last one told counts. */
   target(version: VersionKey): void;
   /** Once for each phase; the time of a batch is told of each of its requests. */
@@ -116,13 +119,25 @@ const REFUSALS: ReadonlySet<number> = new Set([401, 403, 429, 503, 504, 507]);
 /** Answered with these by a run that failed; everything else of theirs was not taken on. */
 const NOT_REFUSED: ReadonlySet<string> = new Set(["process-died"]);
 
-const TIMED: Readonly<Partial<Record<Phase, TimedPhase>>> = {
-  queue: "queue",
-  batch: "computeInput",
-  infer: "computeInfer",
-  split: "computeOutput",
-  send: "send",
+/** Where the times of a phase lie: two for each, in the order of the phases. */
+const AT: Readonly<Record<Phase, number>> = {
+  receive: 0,
+  admit: 2,
+  queue: 4,
+  batch: 6,
+  infer: 8,
+  split: 10,
+  send: 12,
 };
+
+/** Those that have a histogram. */
+const TIMED: readonly (readonly [at: number, phase: TimedPhase])[] = [
+  [AT.queue, "queue"],
+  [AT.batch, "computeInput"],
+  [AT.infer, "computeInfer"],
+  [AT.split, "computeOutput"],
+  [AT.send, "send"],
+];
 
 /** Begins the observation of requests. */
 export class RequestObserver {
@@ -152,6 +167,8 @@ export class RequestObserver {
 export class RequestWatch implements PhaseSink {
   readonly requestId: string;
   readonly context: TraceContext;
+  /** Set by the edge, once it has let the request in. */
+  tenant: string | undefined;
   readonly #observer: RequestObserver;
   #head: RequestHead;
   readonly #times: number[] = [];
@@ -193,7 +210,7 @@ export class RequestWatch implements PhaseSink {
   }
 
   phase(phase: Phase, startMs: number, endMs: number): void {
-    const at = PHASES.indexOf(phase) * 2;
+    const at = AT[phase];
     this.#times[at] = startMs;
     this.#times[at + 1] = endMs;
   }
@@ -210,7 +227,7 @@ export class RequestWatch implements PhaseSink {
 
   /** The end of its phase, where that has one: how an edge knows when sending began. */
   endOf(phase: Phase): number | undefined {
-    return this.#times[PHASES.indexOf(phase) * 2 + 1];
+    return this.#times[AT[phase] + 1];
   }
 
   /** Counts it, and hands it to the collector and the log. Only the first end counts. */
@@ -252,10 +269,12 @@ export class RequestWatch implements PhaseSink {
     const seconds = (endMs - this.#head.startMs) / 1000;
     const rows = this.#rows ?? 1;
     version.succeeded({ seconds, rows, bytesIn, bytesOut, shape: this.#shape }, exemplar);
-    for (const [phase, ms] of this.#phases()) {
-      const timed = TIMED[phase];
-      const own = exemplar === undefined ? undefined : { ...exemplar, value: ms / 1000 };
-      if (timed !== undefined) version.phase(timed, ms / 1000, own);
+    for (const [at, timed] of TIMED) {
+      const from = this.#times[at];
+      const until = this.#times[at + 1];
+      if (from === undefined || until === undefined) continue;
+      const own = exemplar && { ...exemplar, value: (until - from) / 1000 };
+      version.phase(timed, (until - from) / 1000, own);
     }
   }
 
@@ -331,8 +350,8 @@ export class RequestWatch implements PhaseSink {
   /** The phases that were told: name, duration, start, end. */
   #phases(): [phase: Phase, ms: number, startMs: number, endMs: number][] {
     const found: [Phase, number, number, number][] = [];
-    for (const [i, phase] of PHASES.entries()) {
-      const [start, end] = [this.#times[2 * i], this.#times[2 * i + 1]];
+    for (const phase of PHASES) {
+      const [start, end] = [this.#times[AT[phase]], this.#times[AT[phase] + 1]];
       if (start !== undefined && end !== undefined) found.push([phase, end - start, start, end]);
     }
     return found;

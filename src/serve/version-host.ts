@@ -6,14 +6,15 @@ import { messageOf, SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { isDigest } from "../registry/digest.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
-import { memoryOf } from "../runtime/memory-probe.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import { causeOf, isBusy, wrongAnswer } from "./causes.ts";
-import { Counters, WINDOW_MS } from "./counters.ts";
+import { Counters } from "./counters.ts";
 import { Engine } from "./engine.ts";
-import { type FailureReason, requestErrorOf } from "./errors.ts";
+import { type FailureReason, idOf, RequestError, requestErrorOf } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
 import { firstRuns, type Run } from "./first-runs.ts";
+import { withoutFolders } from "./folders.ts";
+import { close, type Held, kill } from "./held-process.ts";
 import type { HostParts, HostProcess, ModelStats, ServedModel } from "./hosting.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
 import type { Invariance } from "./invariance.ts";
@@ -30,20 +31,13 @@ import {
   phaseOf,
   stepLife,
 } from "./life.ts";
-
 import { Patience } from "./patience.ts";
 import { shapesOf } from "./run-batch.ts";
 import type { VersionMemory } from "./version-memory.ts";
+import { statsOf } from "./version-readings.ts";
 
-interface Held {
-  session: ChildSession | undefined;
-  readonly abort: AbortController;
-  /** Since when a spare has been thinking about its question. */
-  askedMs: number | undefined;
-}
-
-/** How long a process that finishes its last run may take. */
-const CLOSE_MS = 10_000;
+const UNPROBED =
+  "its answers are not watched: no inputs could be made up that it answers, and none were recorded";
 
 /** Serves one version. */
 export class VersionHost implements ServedVersion {
@@ -81,7 +75,9 @@ export class VersionHost implements ServedVersion {
       decider: parts.decider(parts.settings),
       counters: this.counters,
       memory: this.#memory,
+      held: parts.held,
       metrics: parts.metrics,
+      report: parts.report,
     });
   }
 
@@ -151,11 +147,17 @@ export class VersionHost implements ServedVersion {
       return answer;
     } catch (error) {
       const refusal = requestErrorOf(error, call.signal);
-      if (call.background !== true) {
+      if (call.again?.(refusal) === true) this.#parts.metrics?.().retried(refusal.reason);
+      else if (call.background !== true) {
         this.counters.failed(refusal.reason, clock.monotonicMs() - from);
       }
       throw refusal;
     }
+  }
+
+  /** Why nobody knows whether it answers rightly; undefined where it is asked a known question. */
+  get unprobed(): string | undefined {
+    return this.#learned && this.#known === undefined ? UNPROBED : undefined;
   }
 
   /** Why its requests are put together, or are not. */
@@ -213,33 +215,7 @@ export class VersionHost implements ServedVersion {
   }
 
   stats(): ModelStats {
-    const recent = this.counters.recent.total();
-    const quantile = (p: number): number | null => recent.quantile(p).value ?? null;
-    const processes = this.processes();
-    const pid = processes.find((one) => one.serves)?.pid;
-    const load = this.engine.load();
-    return {
-      model: this.name,
-      version: this.version,
-      state: this.phase,
-      reason: this.reason,
-      requests: this.counters.durations.count,
-      failures: Object.fromEntries(this.counters.failures),
-      ratePerSecond: recent.count / (WINDOW_MS / 1000),
-      latency: {
-        windowSeconds: WINDOW_MS / 1000,
-        n: recent.count,
-        p50Ms: quantile(0.5),
-        p99Ms: quantile(0.99),
-      },
-      queued: load.requests,
-      inFlight: load.running,
-      restarts: [...this.#restarts.values()].reduce((a, b) => a + b, 0),
-      restartsByCause: Object.fromEntries(this.#restarts),
-      pid,
-      sparePid: processes.find((one) => !one.serves)?.pid,
-      memory: pid === undefined ? undefined : memoryOf(pid),
-    };
+    return statsOf(this, this.#restarts);
   }
 
   /** Its processes: the one that serves, and another while one is kept or exchanged. */
@@ -257,14 +233,24 @@ export class VersionHost implements ServedVersion {
     const { state, actions } = stepLife(before, event, clock.monotonicMs(), settings);
     this.#life = state;
     for (const action of actions) this.#act(action);
+    const lost = actions.find((one) => one.kind === "lost");
+    if (lost !== undefined || phaseOf(before) !== phaseOf(state)) {
+      this.#parts.report?.life(phaseOf(state), (lost?.cause ?? state.cause)?.kind);
+    }
     if (phaseOf(before) !== phaseOf(state) || before.serving !== state.serving) onState?.();
     for (const resolve of [...this.#changed]) resolve();
   }
 
-  #lost(cause: Cause): void {
+  #lost(process: number, cause: Cause): void {
+    if (cause.kind === "stuck") {
+      const options = { retryAfterSeconds: 1 };
+      this.engine.lost(String(process), new RequestError(503, "process-died", cause.text, options));
+    }
     this.engine.explain(`${cause.text}; a new process is being started`);
     if (!this.#life.wasReady) return;
     this.#restarts.set(cause.kind, (this.#restarts.get(cause.kind) ?? 0) + 1);
+    const who = `${this.name} version ${this.version}`;
+    this.#parts.notice?.(`${who}: ${cause.text} (${cause.kind}); a new process is being started`);
     const metrics = this.#parts.metrics?.();
     metrics?.restarted(cause.kind);
     if (cause.kind === "out-of-memory") metrics?.outOfMemory("process-died");
@@ -285,7 +271,7 @@ export class VersionHost implements ServedVersion {
       return;
     }
     if (kind === "lost") {
-      this.#lost(action.cause);
+      this.#lost(process, action.cause);
       return;
     }
     if (kind === "unroute") {
@@ -337,7 +323,9 @@ export class VersionHost implements ServedVersion {
       this.#held.delete(process);
       this.#memory?.gone(String(process));
       this.#error = error;
-      const cause: Cause = { kind: "load-failed", text: `the load failed: ${messageOf(error)}` };
+      // Clients read it.
+      const text = `the load failed: ${withoutFolders(messageOf(error), this.model.path)}`;
+      const cause: Cause = { kind: "load-failed", text };
       this.#tell({ kind: "exited", process, cause });
     } finally {
       clearTimeout(timer);
@@ -378,16 +366,19 @@ export class VersionHost implements ServedVersion {
 
   /** What only the first process is asked: what runs take, and whether rows keep to themselves. */
   async #learn(process: number, session: ChildSession, run: Run): Promise<void> {
-    const ties = await this.#memory?.learn(String(process), session);
+    const facts = await this.#memory?.learn(String(process), session);
     const { inputs, outputs } = session;
     const { clock, settings } = this.#parts;
-    const compares = settings.maxBatchRows > 1;
-    const asked = { inputs, outputs, run };
     const before = { known: this.#known, invariance: this.#invariance };
-    const { known, invariance } = await firstRuns(asked, before, { clock, ties, compares });
+    const { known, invariance } = await firstRuns({ inputs, outputs, run }, before, {
+      clock,
+      ties: facts?.ties,
+      compares: settings.maxBatchRows > 1,
+    });
     this.#known = known;
     this.#invariance = invariance;
-    this.engine.setModel({ inputs, outputs, batched: this.#invariance?.invariant === true });
+    const batched = this.#invariance?.invariant === true;
+    this.engine.setModel({ inputs, outputs, batched, gates: facts?.gates });
     this.#learned = true;
   }
 
@@ -409,8 +400,16 @@ export class VersionHost implements ServedVersion {
   }
 
   async #probe(ask: (inputs: Tensors) => Promise<Tensors>): Promise<void> {
-    if (this.#known === undefined) return;
-    await askKnown(this.#known, `${this.name} version ${this.version}`, ask);
+    const known = this.#known;
+    if (known === undefined) return;
+    const { report } = this.#parts;
+    try {
+      await askKnown(known, `${this.name} version ${this.version}`, ask);
+      if (known.outputs !== undefined) report?.golden(true);
+    } catch (error) {
+      if (idOf(error) === "serve/probe-mismatch") report?.golden(false);
+      throw error;
+    }
   }
 
   /** Now and then: whether the processes still answer, and rightly. */
@@ -433,7 +432,8 @@ export class VersionHost implements ServedVersion {
   }
 
   #stuck(process: number): void {
-    const text = `the process of the model has not answered for ${this.#parts.settings.stuckAfterMs} ms`;
+    const { stuckAfterMs } = this.#parts.settings;
+    const text = `the process of the model has not answered for more than ${stuckAfterMs} ms, and for ten times what its run was expected to take`;
     this.#tell({ kind: "failed", process, cause: { kind: "stuck", text } });
   }
 
@@ -482,15 +482,4 @@ export class VersionHost implements ServedVersion {
       });
     }
   }
-}
-
-function kill({ session, abort }: Held): void {
-  abort.abort();
-  session?.kill();
-}
-
-async function close(held: Held): Promise<void> {
-  const timer = setTimeout(() => kill(held), CLOSE_MS);
-  await held.session?.close();
-  clearTimeout(timer);
 }

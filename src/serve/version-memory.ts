@@ -17,7 +17,7 @@ import { PlanTable } from "./admission/plan-table.ts";
 import type { MemoryFit } from "./batcher/types.ts";
 import type { BucketForm, EngineMemory } from "./engine-memory.ts";
 import type { ServedModel } from "./hosting.ts";
-import type { Learned, MemoryKeeper } from "./memory-keeper.ts";
+import type { Learned, MemoryKeeper, OutputFacts } from "./memory-keeper.ts";
 import type { PlanFile } from "./plan-worker.ts";
 
 /** Who exchanges a process of the version; false where it cannot be exchanged now. */
@@ -26,7 +26,7 @@ export interface Recycler {
 }
 
 /** A process before it has been measured: the runtime, V8, and what they load (measured: 78 to 84 MiB). */
-const BASE_BYTES = 94_371_840;
+export const PROCESS_BYTES = 94_371_840;
 /** What loading takes at its most, and what it leaves, as multiples of the file (docs/design/admission.md). */
 const LOAD_FACTOR = 2.4;
 const HELD_FACTOR = 1.3;
@@ -68,7 +68,7 @@ export class VersionMemory implements EngineMemory {
   #learned: Learned | undefined;
   /** Of the file and those beside it. */
   #fileBytes: number | undefined;
-  #ties: ReadonlySet<string> = new Set();
+  #outputs: OutputFacts = { ties: new Set(), gates: new Map() };
 
   constructor(prefix: string, { path, digest }: ServedModel, host: Recycler, keeper: MemoryKeeper) {
     this.#prefix = prefix;
@@ -95,8 +95,8 @@ export class VersionMemory implements EngineMemory {
       highBytes: 0,
     };
     this.#seats.set(slot, seat);
-    const residentBytes = this.#learned?.model.residentBytes ?? BASE_BYTES + HELD_FACTOR * total;
-    const loadBytes = Math.max(residentBytes, BASE_BYTES + LOAD_FACTOR * total);
+    const residentBytes = this.#learned?.model.residentBytes ?? PROCESS_BYTES + HELD_FACTOR * total;
+    const loadBytes = Math.max(residentBytes, PROCESS_BYTES + LOAD_FACTOR * total);
     const start = { loadBytes, residentBytes };
     for (;;) {
       const fit = ledger.open(seat.id, start, clock.monotonicMs());
@@ -123,12 +123,14 @@ export class VersionMemory implements EngineMemory {
   /**
    * Measures what requests take, once for each file, in a process that answers nobody else yet.
    *
-   * @returns outputs in which two candidates may tie.
+   * @returns what the graph says of the outputs.
    */
-  async learn(slot: string, session: ChildSession): Promise<ReadonlySet<string>> {
+  async learn(slot: string, session: ChildSession): Promise<OutputFacts> {
     const seat = this.#seats.get(slot);
     this.#learned ??= this.#keeper.learned(this.#file.digest);
-    if (seat === undefined || this.#learned !== undefined) return this.#learned?.ties ?? new Set();
+    if (seat === undefined || this.#learned !== undefined) {
+      return this.#learned?.outputs ?? this.#outputs;
+    }
     const { ledger, clock, worker } = this.#keeper;
     const { batchable } = batchAxisOf(session.inputs, session.outputs);
     const file = this.#file;
@@ -145,12 +147,12 @@ export class VersionMemory implements EngineMemory {
     ledger.begin(seat.id, budgetBytes);
     try {
       const calibration = await calibrate(subject, plans, { clock, budgetBytes });
-      this.#learned = { model: memoryModelOf(plans, calibration), ties: this.#ties };
+      this.#learned = { model: memoryModelOf(plans, calibration), outputs: this.#outputs };
     } finally {
       ledger.end(seat.id, clock.monotonicMs());
     }
     if (isDigest(file.digest)) this.#keeper.learn(file.digest, this.#learned);
-    return this.#ties;
+    return this.#outputs;
   }
 
   /** A process is about to be asked by clients: what it holds now is what it holds at rest. */
@@ -296,7 +298,7 @@ export class VersionMemory implements EngineMemory {
     const own = statSync(this.#file.path, { throwIfNoEntry: false })?.size ?? 0;
     // A file that cannot be read here says why when the runtime has refused it, too.
     const opened = await this.#keeper.worker.open(this.#file).catch(() => undefined);
-    this.#ties = new Set(opened?.ties);
+    if (opened !== undefined) this.#outputs = opened;
     this.#fileBytes = own + (opened?.externalBytes ?? 0);
     return this.#fileBytes;
   }

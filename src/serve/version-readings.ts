@@ -1,6 +1,9 @@
-// The state of a version for a scrape: what its queue and its processes say now.
+// The state of a version for a scrape and for people: what its queue and its processes say now.
 
 import { memoryOf, proportionalBytesOf } from "../runtime/memory-probe.ts";
+import { WINDOW_MS } from "./counters.ts";
+import type { ModelStats } from "./hosting.ts";
+import type { CauseKind } from "./life.ts";
 import type { ProcessReadings, VersionReadings } from "./metric-readings.ts";
 import type { VersionHost } from "./version-host.ts";
 
@@ -21,5 +24,37 @@ export function readingsOf(host: VersionHost): VersionReadings {
     queue: { requests, rows, bytes, oldestMs: host.engine.oldestWaitMs() },
     inFlight: running,
     processes: [...processes.values()],
+  };
+}
+
+/** What it has done and does. */
+export function statsOf(host: VersionHost, restarts: ReadonlyMap<CauseKind, number>): ModelStats {
+  const { counters, engine } = host;
+  const recent = counters.recent.total();
+  const quantile = (p: number): number | null => recent.quantile(p).value ?? null;
+  const processes = host.processes();
+  const pid = processes.find((one) => one.serves)?.pid;
+  const load = engine.load();
+  return {
+    model: host.name,
+    version: host.version,
+    state: host.phase,
+    reason: host.reason,
+    requests: counters.durations.count,
+    failures: Object.fromEntries(counters.failures),
+    ratePerSecond: recent.count / (WINDOW_MS / 1000),
+    latency: {
+      windowSeconds: WINDOW_MS / 1000,
+      n: recent.count,
+      p50Ms: quantile(0.5),
+      p99Ms: quantile(0.99),
+    },
+    queued: load.requests,
+    inFlight: load.running,
+    restarts: [...restarts.values()].reduce((a, b) => a + b, 0),
+    restartsByCause: Object.fromEntries(restarts),
+    pid,
+    sparePid: processes.find((one) => !one.serves)?.pid,
+    memory: pid === undefined ? undefined : memoryOf(pid),
   };
 }

@@ -35,8 +35,8 @@ export function writeFloat(out: Uint8Array, start: number, value: number, bits: 
   if (size === 0 && bits < 0) return writeText(out, at, "0.0");
   if (size < 1e9 && size === Math.floor(size)) return writeDigits(out, at, size, lengthOf(size));
   const exponent = (bits >>> 23) & 0xff;
-  // Floats below 2^-126 have fewer bits; they are rare.
-  if (exponent === 0) return writeText(out, at, String(Number(size.toPrecision(9))));
+  // Floats below 2^-126 have fewer bits, and need fewer digits; they are rare.
+  if (exponent === 0) return writeText(out, at, shortest(size));
   let decade = DECADES[exponent] ?? 0;
   if (size >= (NEXT_POWERS[exponent] ?? 0)) decade++;
   for (let count = 7; count <= 9; count++) {
@@ -45,6 +45,13 @@ export function writeFloat(out: Uint8Array, start: number, value: number, bits: 
     if (digits > 0) return writeDecimal(out, at, digits, places);
   }
   return writeText(out, at, String(Number(size.toPrecision(9))));
+}
+
+/** The fewest digits that give the same float again. */
+function shortest(size: number): string {
+  let count = 1;
+  while (count < 9 && Math.fround(Number(size.toPrecision(count))) !== size) count++;
+  return String(Number(size.toPrecision(count)));
 }
 
 /** The digits of a float, if so many places behind the point are enough to find it again; otherwise 0. */

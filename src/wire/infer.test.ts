@@ -42,6 +42,56 @@ function binary(name: string, datatype: string, shape: readonly number[], size: 
   return { name, shape, datatype, parameters: { binary_data_size: size } };
 }
 
+interface Repeated {
+  readonly shape: readonly number[];
+  readonly datatype: string;
+  readonly content: string;
+  readonly tail: number;
+}
+
+/** Right and wrong content for few forms, so that most forms have been seen before. */
+const repeated = fc.record({
+  shape: fc.constantFrom([2], [1, 2], [3]),
+  datatype: fc.constantFrom("FP32", "INT32", "FP16", "BYTES", "BOOL"),
+  content: fc.constantFrom(
+    "[1, 2]",
+    "[1]",
+    '["a", "b"]',
+    "[true, 0]",
+    "5",
+    "[[1], 2]",
+    "[1,",
+    "8 bytes",
+  ),
+  tail: fc.constantFrom(0, 8, 9),
+});
+
+describe("what was read before is read the same again", () => {
+  test("as a request that nobody has seen", () => {
+    let seen = 0;
+    const read = ({ shape, datatype, content, tail }: Repeated, parameters: object) => {
+      const place =
+        content === "8 bytes" ? '"parameters": {"binary_data_size": 8}' : `"data": ${content}`;
+      const head = `{"parameters": ${JSON.stringify(parameters)}, "inputs": [{"name": "x", "shape": ${JSON.stringify(shape)}, "datatype": "${datatype}", ${place}}]}`;
+      return parseInferRequest(Buffer.concat([Buffer.from(head), Buffer.alloc(tail)]), {
+        headerLength: String(Buffer.byteLength(head)),
+        inputs: NO_INPUTS,
+      });
+    };
+    fc.assert(
+      fc.property(repeated, (one) => {
+        const again = read(one, {});
+        // Its text is new each time.
+        const anew = read(one, { nonce: seen++ });
+        const wanted =
+          "faults" in anew ? anew : { request: { ...anew.request, parameters: new Map() } };
+        expect(again).toEqual(wanted);
+      }),
+      { numRuns: 400 },
+    );
+  });
+});
+
 describe("requests", () => {
   test("a request with all its parts; what is not known is ignored", () => {
     const { id, inputs, outputs, parameters } = requestOf(
@@ -71,6 +121,16 @@ describe("requests", () => {
       '{"inputs":[{"d\\u0061ta":[[1,2],[3,4]],"datatype":"FP32","shape":[2,2],"name":"x"}]}';
     const { inputs } = requestOf(parsed(text));
     expect([...float32Values(inputs.get("x") as Tensor)]).toEqual([1, 2, 3, 4]);
+  });
+
+  test("an input with two fields of data is refused: programs differ in which one counts", () => {
+    const one = (data: string) => `{"name":"x","datatype":"FP32","shape":[1],${data}}`;
+    const twice = one('"data":[1],"d\\u0061ta":[2]');
+    expect(textsOf(parsed(`{"inputs":[${twice}]}`))).toEqual([
+      expect.stringContaining("two fields of data"),
+    ]);
+    const other = one('"data":[1]').replace('"x"', '"z"');
+    expect(requestOf(parsed(`{"inputs":[${one('"data":[1]')},${other}]}`)).inputs.size).toBe(2);
   });
 
   test.each<[string, unknown, readonly string[]]>([

@@ -13,8 +13,8 @@ import { datatypeOf, dtypeOf } from "./datatype.ts";
 import { called, requestFault, tooManyTensors } from "./fault.ts";
 import { fieldsOf, optional, readParameters, shapeOf } from "./fields.ts";
 import { fitsJson, tensorFromJson } from "./json-data.ts";
-import { type DataPlace, outlineOf } from "./json-outline.ts";
-import type { ParsedRequest, RequestedOutput } from "./request.ts";
+import { type DataPlace, outlineTextOf, readOutline } from "./json-outline.ts";
+import type { InferRequest, ParsedRequest, RequestedOutput } from "./request.ts";
 
 /** What has to be known beside the body. */
 export interface RequestForm {
@@ -32,10 +32,89 @@ export function parseInferRequest(body: Buffer, form: RequestForm): ParsedReques
   const text = body.subarray(0, length);
   if (length === 0) return refused('the body is empty; send {"inputs": […]} as JSON');
   if (!isUtf8(text)) return refused("the JSON is no UTF-8 text");
-  const outline = outlineOf(text);
+  const outline = outlineTextOf(text);
   if ("fault" in outline) return refused(`the body is no JSON: ${outline.fault}`);
-  const tail = form.headerLength === undefined ? undefined : new BinaryTail(body.subarray(length));
-  return new Reader(text, outline.places, tail).read(outline.document);
+  const { places } = outline;
+  const behind = form.headerLength === undefined ? undefined : body.subarray(length);
+  const content = { text, places, tail: behind && new BinaryTail(behind) };
+  const known = forms.get(outline.text);
+  const filled = known && fill(known, content);
+  if (filled !== undefined) return { request: filled };
+  const read = readOutline(outline);
+  if ("fault" in read) return refused(`the body is no JSON: ${read.fault}`);
+  const tail = behind && new BinaryTail(behind);
+  const reader = new Reader({ text, places, tail });
+  const parsed = reader.read(read.document);
+  if ("request" in parsed) remember(outline.text, { ...parsed.request, inputs: reader.inputs });
+  return parsed;
+}
+
+/** The bytes of a request: its JSON, where in it data lies, and what stands behind it. */
+interface Content {
+  readonly text: Buffer;
+  readonly places: readonly DataPlace[];
+  readonly tail: BinaryTail | undefined;
+}
+
+/** An input without its content, which has so many bytes behind the JSON, or lies at a place of it. */
+interface InputForm {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly size?: unknown;
+  readonly place?: unknown;
+}
+
+/** A request without the content of its tensors. */
+interface RequestOutline extends Omit<InferRequest, "inputs"> {
+  readonly inputs: readonly InputForm[];
+}
+
+/**
+ * Requests that were right, by the text of their outline: those of one client differ in their tensors alone, and to
+ * read the rest again takes 13 µs (docs/design/serving-speed.md).
+ */
+const forms = new Map<string, RequestOutline>();
+const FORMS_MAX = 64;
+const FORM_CHARS_MAX = 2048;
+
+function remember(text: string, form: RequestOutline): void {
+  if (text.length > FORM_CHARS_MAX) return;
+  // Ids that differ would fill any memory: which few are kept is of no matter then.
+  if (forms.size === FORMS_MAX) forms.clear();
+  forms.set(text, form);
+}
+
+/** The request of a form with this content; undefined where it does not fit: whoever reads it anew says why. */
+function fill(form: RequestOutline, content: Content): InferRequest | undefined {
+  const inputs = new Map<string, Tensor>();
+  for (const one of form.inputs) {
+    const value = tensorOf(one, content);
+    if (typeof value === "string") return undefined;
+    inputs.set(one.name, value);
+  }
+  if ((content.tail?.left ?? 0) > 0) return undefined;
+  const { id, outputs, parameters } = form;
+  return { id, inputs, outputs, parameters };
+}
+
+/** The tensor of an input, or a sentence about what is wrong with it. */
+function tensorOf(
+  { dtype, shape, size, place }: InputForm,
+  { text, places, tail }: Content,
+): Tensor | string {
+  if (size === undefined) {
+    if (!fitsJson(dtype)) {
+      return `${datatypeOf(dtype)} tensors cannot be sent as JSON: send the tensor as binary data`;
+    }
+    const at = typeof place === "number" ? places[place] : undefined;
+    if (at === undefined) return "its data is missing";
+    return tensorFromJson(dtype, shape, text, at.from, at.to);
+  }
+  if (place !== undefined) return "has both data and binary_data_size";
+  return tail === undefined
+    ? `has binary_data_size, but the request no header ${HEADER_LENGTH}`
+    : tail.take(dtype, shape, size);
 }
 
 function refused(text: string): ParsedRequest {
@@ -44,17 +123,15 @@ function refused(text: string): ParsedRequest {
 
 /** Reads one request; collects what is wrong with it. */
 class Reader {
-  readonly #text: Buffer;
-  readonly #places: readonly DataPlace[];
-  readonly #tail: BinaryTail | undefined;
+  /** Those that were read without a fault. */
+  readonly inputs: InputForm[] = [];
+  readonly #content: Content;
   readonly #faults: Diagnostic[] = [];
   readonly #inputs = new Map<string, Tensor>();
   readonly #names = new Set<string>();
 
-  constructor(text: Buffer, places: readonly DataPlace[], tail: BinaryTail | undefined) {
-    this.#text = text;
-    this.#places = places;
-    this.#tail = tail;
+  constructor(content: Content) {
+    this.#content = content;
   }
 
   read(document: unknown): ParsedRequest {
@@ -87,7 +164,7 @@ class Reader {
       return;
     }
     for (const [i, entry] of listed.entries()) this.#readInput(entry, i);
-    const left = this.#tail?.left ?? 0;
+    const left = this.#content.tail?.left ?? 0;
     if (left > 0 && this.#faults.length === 0) {
       this.#fault("request", `${left} bytes of the body belong to no input`);
     }
@@ -111,43 +188,30 @@ class Reader {
       this.#fault(where, "has no datatype such as FP32, or one that is not known");
     }
     if (shape === undefined || dtype === undefined) return;
-    const value = this.#tensor(fields, dtype, shape);
+    const form = formOf(fields, { name, dtype, shape });
+    const value = typeof form === "string" ? form : tensorOf(form, this.#content);
     if (typeof value === "string") this.#fault(where, value);
     else this.#inputs.set(name, value);
-  }
-
-  #tensor(
-    fields: ReadonlyMap<string, unknown>,
-    dtype: DType,
-    shape: readonly number[],
-  ): Tensor | string {
-    const given = optional(fields, "parameters");
-    const parameters = given === undefined ? undefined : fieldsOf(given);
-    if (given !== undefined && parameters === undefined) return "its parameters are no JSON object";
-    if (parameters?.has("shared_memory_region") === true) {
-      return "its data is said to lie in shared memory, which is not offered here";
-    }
-    const size = parameters?.get("binary_data_size");
-    const place = fields.get("data");
-    if (size === undefined) return this.#jsonTensor(dtype, shape, place);
-    if (place !== undefined) return "has both data and binary_data_size";
-    return this.#tail === undefined
-      ? `has binary_data_size, but the request no header ${HEADER_LENGTH}`
-      : this.#tail.take(dtype, shape, size);
-  }
-
-  #jsonTensor(dtype: DType, shape: readonly number[], place: unknown): Tensor | string {
-    if (!fitsJson(dtype)) {
-      return `${datatypeOf(dtype)} tensors cannot be sent as JSON: send the tensor as binary data`;
-    }
-    const at = typeof place === "number" ? this.#places[place] : undefined;
-    if (at === undefined) return "its data is missing";
-    return tensorFromJson(dtype, shape, this.#text, at.from, at.to);
+    if (typeof form !== "string") this.inputs.push(form);
   }
 
   #fault(where: string, text: string): void {
     this.#faults.push(requestFault(where, text));
   }
+}
+
+/** Where the content of an input is, or a sentence about why there is none. */
+function formOf(
+  fields: ReadonlyMap<string, unknown>,
+  input: Pick<InputForm, "name" | "dtype" | "shape">,
+): InputForm | string {
+  const given = optional(fields, "parameters");
+  const parameters = given === undefined ? undefined : fieldsOf(given);
+  if (given !== undefined && parameters === undefined) return "its parameters are no JSON object";
+  if (parameters?.has("shared_memory_region") === true) {
+    return "its data is said to lie in shared memory, which is not offered here";
+  }
+  return { ...input, size: parameters?.get("binary_data_size"), place: fields.get("data") };
 }
 
 function readOutputs(listed: unknown, faults: Diagnostic[]): RequestedOutput[] | undefined {

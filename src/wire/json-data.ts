@@ -22,8 +22,10 @@ const RANGES_64: Readonly<Record<string, readonly [bigint, bigint]>> = {
   uint64: [0n, 2n ** 64n - 1n],
 };
 
-/** Characters of the longest integers of 64 bits: more are out of range, and costly to read. */
+/** Digits of the longest integers of 64 bits: more are out of range, and costly to read. */
 const DIGITS_MAX = 20;
+/** Characters of a number that is read digit by digit. */
+const CHARS_MAX = 64;
 
 /** Whether elements of this type can stand in JSON. Half precision cannot: the protocol has no number for it. */
 export function fitsJson(dtype: DType): boolean {
@@ -287,8 +289,8 @@ class Integers64 implements Sink {
 
   #exact(cursor: JsonCursor): void {
     const { start, at } = cursor;
-    const readable = cursor.integer && at - start <= DIGITS_MAX;
-    const value = readable ? BigInt(cursor.text.toString("latin1", start, at)) : undefined;
+    const readable = at - start <= CHARS_MAX;
+    const value = readable ? integerOf(cursor.text.toString("latin1", start, at)) : undefined;
     if (value === undefined || value < this.#low || value > this.#high) {
       cursor.fail(`element ${this.count} of its data, ${cursor.shown()}, is no ${this.#datatype}`);
     } else this.#view.setBigInt64(this.count * 8, BigInt.asIntN(64, value), true);
@@ -297,6 +299,20 @@ class Integers64 implements Sink {
   bytes(): Uint8Array {
     return new Uint8Array(this.#view.buffer);
   }
+}
+
+/** The integer that a number of JSON is, as `1e18` and `9007199254740993.0` are; undefined where it is none. */
+function integerOf(text: string): bigint | undefined {
+  const [, sign = "", whole = "", part = "", power = "0"] =
+    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? [];
+  const digits = whole + part;
+  const last = digits.search(/0*$/);
+  const significant = digits.slice(0, last);
+  // How many zeros follow the last digit that is none.
+  const zeros = Number(power) - part.length + digits.length - last;
+  if (significant === "") return whole === "" ? undefined : 0n;
+  if (zeros < 0 || significant.replace(/^0+/, "").length + zeros > DIGITS_MAX) return undefined;
+  return BigInt(`${sign}${significant}${"0".repeat(zeros)}`);
 }
 
 /** true and false, and 1 and 0, which some clients write. */

@@ -15,19 +15,35 @@ export type Outline =
   | { readonly document: unknown; readonly places: readonly DataPlace[] }
   | { readonly fault: string };
 
+/** The same as text: whatever the data is, requests of one kind have equal texts. */
+export type OutlineText =
+  | { readonly text: string; readonly places: readonly DataPlace[] }
+  | { readonly fault: string };
+
 /** The outline of UTF-8 text. JSON.parse judges all of it but the places. */
 export function outlineOf(text: Buffer): Outline {
+  const outline = outlineTextOf(text);
+  return "fault" in outline ? outline : readOutline(outline);
+}
+
+/** The text of an outline, which may still be no JSON. */
+export function outlineTextOf(text: Buffer): OutlineText {
   const scan = new Scan(text);
   if (scan.fault !== undefined) return { fault: scan.fault };
   const { places } = scan;
-  const parts: string[] = [];
+  let outline = "";
   let copied = 0;
-  for (const [i, { from, to }] of places.entries()) {
-    parts.push(text.toString("utf8", copied, from), String(i));
+  for (let i = 0; i < places.length; i++) {
+    const { from, to } = places[i] ?? { from: copied, to: copied };
+    outline += text.toString("utf8", copied, from) + i;
     copied = to;
   }
-  parts.push(text.toString("utf8", copied));
-  const parsed = parse(parts.join(""));
+  return { text: outline + text.toString("utf8", copied), places };
+}
+
+/** The document of an outline. */
+export function readOutline({ text, places }: Exclude<OutlineText, { fault: string }>): Outline {
+  const parsed = parse(text);
   return "fault" in parsed ? parsed : { document: parsed.value, places };
 }
 
@@ -68,6 +84,8 @@ class Scan {
   #inInputs = false;
   /** Whether a string that comes now is the name of a field. */
   #beforeKey = false;
+  /** Whether the input that is being read has data already. */
+  #hasData = false;
 
   constructor(text: Buffer, findsData = true) {
     this.#text = text;
@@ -115,6 +133,7 @@ class Scan {
       this.fault = `it has more than ${limits.jsonObjectsMax} objects`;
     }
     this.#beforeKey = object === 1 && this.#depth <= INPUT_DEPTH;
+    if (this.#depth === INPUT_DEPTH) this.#hasData = false;
     if (this.#depth <= INPUT_DEPTH) {
       const bit = 1 << this.#depth;
       this.#kinds = (this.#kinds & (bit - 1)) | (object === 1 ? bit : 0);
@@ -158,6 +177,9 @@ class Scan {
     if (this.#text[this.#at] !== 0x3a) return;
     this.#at++;
     this.#space();
+    // Two programs could read two different questions.
+    if (this.#hasData) this.fault = "an input has two fields of data";
+    this.#hasData = true;
     const from = this.#at;
     this.#value();
     if (this.#at > from) this.places.push({ from, to: this.#at });

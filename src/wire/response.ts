@@ -34,13 +34,15 @@ export function outputFaults(
   outputs: ReadonlyMap<string, ValueType>,
   request: InferRequest,
 ): Diagnostic[] {
-  const requested = new Map(request.outputs?.map((one) => [one.name, one]));
-  return [...outputs].flatMap(([name, { dtype }]) => {
-    const wanted = requested.get(name);
-    if (request.outputs !== undefined && wanted === undefined) return [];
+  const faults: Diagnostic[] = [];
+  const requested = request.outputs && new Map(request.outputs.map((one) => [one.name, one]));
+  for (const [name, { dtype }] of outputs) {
+    const wanted = requested?.get(name);
+    if (request.outputs !== undefined && wanted === undefined) continue;
     const text = formFault(dtype, wanted, isBinary(request, wanted));
-    return text === undefined ? [] : [outputFault(name, text)];
-  });
+    if (text !== undefined) faults.push(outputFault(name, text));
+  }
+  return faults;
 }
 
 function formFault(

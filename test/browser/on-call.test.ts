@@ -154,10 +154,7 @@ describe("the on-call page", () => {
     await row(1).getByText("ready").waitFor();
   });
 
-  // Once in some runs a wait of this one, of six pages in a row, took longer than its limit; begun anew it does not.
-  test("the address is the state; rows, windows and keys work without a mouse", {
-    retry: 2,
-  }, async () => {
+  test("the address is the state; rows, windows and keys work without a mouse", async () => {
     await page.goto(`${at}/on-call`);
     await row(2).waitFor();
     await press("Home");
@@ -184,6 +181,27 @@ describe("the on-call page", () => {
     await page.waitForURL(`${at}/`);
     await page.getByRole("link", { name: "On-call" }).click();
     await row(1).waitFor();
+  });
+
+  test("events are narrowed by model and kind, and the address keeps that", async () => {
+    await page.getByLabel("Kind of events").selectOption("alarms");
+    await page
+      .locator(".events")
+      .getByText(/\d+ of the last \d+/)
+      .waitFor();
+    expect(page.url()).toBe(`${at}/on-call?row=net/1&kind=alarms`);
+    await page.reload();
+    await event(/restart/).waitFor();
+    const kinds = await page.locator(".events .kind").allInnerTexts();
+    expect(new Set(kinds.map((one) => one.replace(/^\W+/, "")))).toEqual(new Set(["restart"]));
+    await page.getByLabel("Kind of events").selectOption("");
+    await page.getByLabel("Model of events").selectOption("net");
+    expect(page.url()).toBe(`${at}/on-call?row=net/1&model=net`);
+  });
+
+  test("a key for a rollout where there is none says so", async () => {
+    await press("b");
+    await outcome().getByText("no rollout of net is under way").waitFor();
   });
 
   test("fits a narrow screen and follows dark mode", async () => {

@@ -59,7 +59,6 @@ describe("one request", () => {
     ["DELETE", get("/v2").replace("GET", "DELETE"), 405],
     ["CONNECT", "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\n\r\n", 405],
     ["another server's address", get("http://evil.example/v2"), 400],
-    ["our own address, absolute", get("http://localhost/v2"), 400],
     ["a star", get("*").replace("GET", "OPTIONS"), 400],
     ["no slash", get("v2"), 400],
     ["dots", get("/v2/../../etc/passwd"), 400],

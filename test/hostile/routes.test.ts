@@ -3,11 +3,16 @@ import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemClock } from "../../src/base/clock.ts";
 import { servingStatus } from "../../src/dashboard/on-call-status.ts";
 import { registerDashboard } from "../../src/dashboard/routes.ts";
+import { NO_OBJECTIVES } from "../../src/observe/slo.ts";
 import { AccessStore } from "../../src/registry/access.ts";
 import { newSecret } from "../../src/registry/secret.ts";
 import { ROLES } from "../../src/registry/tokens.ts";
+import { Rollouts } from "../../src/rollout/controller.ts";
+import { MemoryRecords } from "../../src/rollout/memory-records.ts";
+import { registerRollouts } from "../../src/rollout/routes.ts";
 import type { Reach } from "../../src/serve/auth/decide.ts";
 import { routesOf } from "../../src/serve/http/app.ts";
 import { endpoint } from "../../src/serve/http/endpoint.ts";
@@ -28,17 +33,25 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
       ["", "/ready", "/config", "/stats"].map((end) => `GET ${path}${end}`),
     ),
   ],
-  infer: MODEL.map((path) => `POST ${path}/infer`),
+  infer: [...MODEL.map((path) => `POST ${path}/infer`), "POST /api/v1/feedback"],
   viewer: [
     ...["GET /metrics", "GET /*", "GET /models/:name/:version", "GET /api/v1/models/:name/split"],
     "GET /on-call",
     ...["overview", "examples", "events", "on-call"].map((end) => `GET /api/v1/${end}`),
     ...["picture.svg", "picture", "training"].map((end) => `GET ${API}/${end}`),
+    ...[
+      "models/:name/rollout",
+      "models/:name/ab",
+      "rollouts",
+      "rollouts/:id",
+      "rollouts/:id/certificate",
+    ].map((end) => `GET /api/v1/${end}`),
   ],
   deployer: [
     ...["load", "unload"].map((verb) => `POST /v2/repository/models/:name/${verb}`),
     "PUT /api/v1/models/:name/split",
     `POST ${API}/drain`,
+    ...["", "/:act"].map((end) => `POST /api/v1/models/:name/rollout${end}`),
   ],
 };
 const MAY: Readonly<Record<string, readonly string[]>> = {
@@ -76,6 +89,18 @@ beforeAll(async () => {
     objectives: async () => ({ models: {}, fault: null }),
     onState: () => () => undefined,
   });
+  registerRollouts(
+    server.app,
+    new Rollouts({
+      fleet: server.fleet,
+      records: new MemoryRecords(),
+      clock: systemClock,
+      nodePool: "default",
+      webhooks: [],
+      build: "1",
+      objectives: async () => NO_OBJECTIVES,
+    }),
+  );
   // Where there is no repository, what would change it stands in its place.
   const known = new Set(routesOf(server.app).map(({ method, url }) => `${method} ${url}`));
   for (const route of EXPECTED["deployer"] ?? []) {
@@ -95,7 +120,12 @@ afterAll(async () => {
 /** The status of a request; its body is not waited for. */
 function statusOf(route: string, headers: Record<string, string>): Promise<number> {
   const [method = "", pattern = ""] = route.split(" ");
-  const path = pattern.replace(":name", "m").replace(":version", "1").replace("*", "nothing.js");
+  const path = pattern
+    .replace(":name", "m")
+    .replace(":version", "1")
+    .replace(":act", "abort")
+    .replace(":id", "1")
+    .replace("*", "nothing.js");
   return new Promise((resolve, reject) => {
     const sent = request({ port, host: "127.0.0.1", method, path, headers, agent }, (response) => {
       resolve(response.statusCode ?? 0);

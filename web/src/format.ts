@@ -23,6 +23,12 @@ export function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
 }
 
+/** Enough digits to tell 99.9 from 99.99, and 0.02 from 0.03. */
+export function percentText(share: number): string {
+  if (share < 0.01) return `${Number((100 * share).toPrecision(2))} %`;
+  return `${Number((100 * share).toFixed(share < 0.99 ? 1 : 3))} %`;
+}
+
 /** Scores as probabilities: exp(xᵢ) / Σ exp(x), shifted so that nothing overflows. */
 export function softmax(scores: readonly number[]): number[] {
   const most = Math.max(...scores);

@@ -33,13 +33,13 @@ import {
   type PairedAccuracy,
   signatureRule,
 } from "../../registry/rules.ts";
-import { childProcessRunner } from "../../runtime/child-process.ts";
 import { memoryLimitBytes } from "../../runtime/memory-probe.ts";
 import type { Session } from "../../runtime/runner.ts";
 import { batchInvariance, type Invariance } from "../../serve/invariance.ts";
 import { tiesOf } from "../../serve/ties.ts";
 import { loadRuns } from "../check/load-run.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
+import { LIMIT_HELP, LIMIT_SECONDS, loadLimited } from "../limited.ts";
 import { readModelFile } from "../model-file.ts";
 import { wholeNumber } from "../options.ts";
 import { styled } from "../render/style.ts";
@@ -58,6 +58,7 @@ interface CheckOptions extends CommonOptions {
   readonly rate?: number;
   readonly seconds: number;
   readonly rows: number;
+  readonly limit: number;
 }
 
 /** Share of the machine's memory that a model may plan with: the rest is for the system and others. */
@@ -95,6 +96,7 @@ export function addCheck(program: Command, io: Io): void {
     )
     .option("--seconds <number>", "of the load run", wholeNumber(1, 86_400), 10)
     .option("--rows <number>", "of each request of the load run", wholeNumber(1, 65_536), 1)
+    .option("--limit <seconds>", LIMIT_HELP, wholeNumber(1, 86_400), LIMIT_SECONDS)
     .option("--data <dir>", "skipway's own folder", ".skipway")
     .option("--json", "print one JSON document")
     .option("--quiet", "no progress")
@@ -185,8 +187,7 @@ async function examine(
 ): Promise<{ rules: RuleResult[]; profile: Record<string, unknown> }> {
   const { signal } = io;
   const budget = options.memory ?? memoryLimitBytes() * BUDGET_SHARE;
-  const runner = childProcessRunner();
-  await using session = await runner.load({ bytes: subject.file, name: subject.text }, { signal });
+  await using session = await loaded(io, subject, options);
   // Answers that were never recorded are compared with themselves: that the model repeats them is known then.
   const golden = subject.golden ?? (await recordGolden(session, { signal }));
   const { rules } = await checkModel({
@@ -200,7 +201,10 @@ async function examine(
   const all = [...rules, hazardsRule(subject.graph, { batch: options.batch })];
   if (baseline !== undefined) all.push(signatureRule(subject.graph, baseline.graph));
   all.push(
-    invarianceRule(await invarianceOf(session, subject), await baselineInvariance(io, baseline)),
+    invarianceRule(
+      await invarianceOf(session, subject),
+      await baselineInvariance(io, baseline, options),
+    ),
   );
   const accuracy = await accuracyOf(io, session, baseline, options);
   if (accuracy !== undefined) {
@@ -225,17 +229,21 @@ async function examine(
   return { rules: all, profile };
 }
 
+function loaded(io: Io, { file, text }: Subject, { limit }: CheckOptions): Promise<Session> {
+  return loadLimited(io, { bytes: file, name: text }, limit);
+}
+
 function invarianceOf(session: Session, { graph }: Subject): Promise<Invariance> {
   return batchInvariance(session, { clock: systemClock, ties: tiesOf(graph) });
 }
 
 async function baselineInvariance(
-  { signal }: Io,
+  io: Io,
   baseline: Subject | undefined,
+  options: CheckOptions,
 ): Promise<Invariance | undefined> {
   if (baseline === undefined) return undefined;
-  const source = { bytes: baseline.file, name: baseline.text };
-  await using session = await childProcessRunner().load(source, { signal });
+  await using session = await loaded(io, baseline, options);
   return await invarianceOf(session, baseline);
 }
 
@@ -243,8 +251,9 @@ async function accuracyOf(
   io: Io,
   session: Session,
   baseline: Subject | undefined,
-  { labelled: path, accuracy }: CheckOptions,
+  options: CheckOptions,
 ): Promise<PairedAccuracy | undefined> {
+  const { labelled: path, accuracy } = options;
   if (path === undefined) {
     if (accuracy === undefined) return undefined;
     throw new SkipwayError(
@@ -257,10 +266,7 @@ async function accuracyOf(
   const right = await rightOnes(session, examples, { signal });
   const found = { count: right.length, right: right.filter(Boolean).length };
   if (baseline === undefined) return found;
-  await using other = await childProcessRunner().load(
-    { bytes: baseline.file, name: baseline.text },
-    { signal },
-  );
+  await using other = await loaded(io, baseline, options);
   const before = await rightOnes(other, examples, { signal });
   const where = (test: (now: boolean, then: boolean) => boolean): number =>
     right.filter((now, i) => test(now, before[i] === true)).length;
@@ -305,12 +311,15 @@ async function loadsOf(
 
 function ruleLines(rules: readonly RuleResult[], color: boolean): string[] {
   const wide = Math.max(...rules.map(({ id }) => id.length));
-  const lines = rules.map(({ id, passed, text }) => {
-    const mark = passed ? styled("green", "pass", color) : styled("red", "FAIL", color);
+  const lines = rules.map(({ id, passed, measured, text }) => {
+    const known = passed ? styled("green", "pass", color) : styled("red", "FAIL", color);
+    const mark = measured === false ? "----" : known;
     return `${mark}  ${id.padEnd(wide)}  ${printable(text)}`;
   });
   const failed = rules.filter(({ passed }) => !passed).length;
-  return [...lines, failed === 0 ? "passed" : `${failed} of ${rules.length} rules failed`];
+  const unknown = rules.filter(({ measured }) => measured === false).length;
+  const verdict = failed === 0 ? "passed" : `${failed} of ${rules.length} rules failed`;
+  return [...lines, unknown === 0 ? verdict : `${verdict}; not measured: ${unknown}`];
 }
 
 function readObjective(

@@ -243,9 +243,12 @@ export function readRate(text: string): Pattern {
     });
   const ends = text.split("..");
   const [from, to, ...more] = ends.length > 1 ? numbers(ends) : [];
-  if (from !== undefined && to !== undefined && more.length === 0)
-    return { kind: "ramp", from, to };
-  const rates = numbers(text.split(","));
+  const isRamp = from !== undefined && to !== undefined && more.length === 0;
+  const rates = isRamp ? [from, to] : numbers(text.split(","));
+  if (rates.every((one) => one === 0)) {
+    throw new InvalidArgumentError("at 0 a second nothing would be sent");
+  }
+  if (isRamp) return { kind: "ramp", from, to };
   const [rate] = rates;
   return rates.length === 1 && rate !== undefined
     ? { kind: "steady", rate }

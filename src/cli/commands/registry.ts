@@ -16,8 +16,8 @@ import { type Digest, digestOf, isDigest } from "../../registry/digest.ts";
 import { encodeGolden, recordGolden } from "../../registry/golden.ts";
 import type { ModelVersion, Registry } from "../../registry/registry.ts";
 import { verifyRegistry } from "../../registry/verify.ts";
-import { childProcessRunner } from "../../runtime/child-process.ts";
 import type { CommonOptions, Io } from "../io.ts";
+import { LIMIT_HELP, LIMIT_SECONDS, loadLimited } from "../limited.ts";
 import { readModelFile } from "../model-file.ts";
 import { wholeNumber } from "../options.ts";
 import { actorName, openStored, versionNamed } from "../stored.ts";
@@ -45,6 +45,7 @@ export function addRegistry(program: Command, io: Io): void {
     .option("--name <name>", "name of the model; the base name of the file if left out")
     .option("--digest <sha256:…>", "what the file must be: checked before it is read", readDigest)
     .option("--note <text>", "kept with the version")
+    .option("--limit <seconds>", LIMIT_HELP, wholeNumber(1, 86_400), LIMIT_SECONDS)
     .action((file: string, options: PushArguments) => push(io, file, options));
   part("list", "all models with their versions and aliases", "list").action((o: StoreOptions) =>
     list(io, o),
@@ -77,12 +78,16 @@ interface PushArguments extends StoreOptions {
   readonly name?: string;
   readonly digest?: Digest;
   readonly note?: string;
+  readonly limit: number;
 }
 
 interface AliasArguments extends StoreOptions {
   readonly reason: string;
   readonly override?: string;
 }
+
+const UNRECORDED =
+  "no answers recorded: the model answers no inputs that could be made up, so nothing compares them later";
 
 async function push(io: Io, path: string, options: PushArguments): Promise<void> {
   if (options.digest !== undefined) await refuseOther(path, options.digest);
@@ -93,10 +98,7 @@ async function push(io: Io, path: string, options: PushArguments): Promise<void>
   const found = census(graph);
   const attachments = censusAttachments(found, pictureOf(graph, found, name));
   const { signal } = io;
-  await using session = await childProcessRunner().load(
-    { bytes: file, name: absolute },
-    { signal },
-  );
+  await using session = await loadLimited(io, { bytes: file, name: absolute }, options.limit);
   const golden = await recordGolden(session, { signal });
   if (golden !== undefined) attachments.set("golden", encodeGolden(golden));
   await using registry = await openStored(options.data, { create: true });
@@ -112,6 +114,7 @@ async function push(io: Io, path: string, options: PushArguments): Promise<void>
   answer(io, options, document, [
     `${name} version ${version.version}${again}`,
     version.digest,
+    ...(golden === undefined ? [UNRECORDED] : []),
     ...(created ? [`next: skipway check ${name}@${version.version}`] : []),
   ]);
 }

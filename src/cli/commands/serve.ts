@@ -1,7 +1,6 @@
-// `skipway serve [MODEL…]`: the Open Inference Protocol server, for files or for what is registered.
+// What `skipway serve [MODEL…]` does once its options are read: the server for files or for what is registered.
 
 import { resolve } from "node:path";
-import type { Command } from "commander";
 import { systemClock } from "../../base/clock.ts";
 import { diagnostic } from "../../base/diagnostic.ts";
 import { SkipwayError } from "../../base/errors.ts";
@@ -9,74 +8,40 @@ import { formatSeconds } from "../../base/format.ts";
 import { printable } from "../../base/printable.ts";
 import { registerDashboard } from "../../dashboard/routes.ts";
 import type { Registry } from "../../registry/registry.ts";
-import { registrySource, type VersionPolicy } from "../../serve/registry-source.ts";
+import type { EarlyServer } from "../../serve/http/early.ts";
+import { registrySource } from "../../serve/registry-source.ts";
 import { ModelServer } from "../../serve/server.ts";
 import { fileSource, type ModelSource } from "../../serve/sources.ts";
-import { type CommonOptions, type Io, quietIo } from "../io.ts";
+import { type Io, quietIo } from "../io.ts";
 import { readModelFile } from "../model-file.ts";
-import { addObservation, type ObservationOptions, observation } from "../observation.ts";
-import { wholeNumber } from "../options.ts";
-import {
-  addProtection,
-  listenOptions,
-  openProtection,
-  type ProtectionOptions,
-} from "../protection.ts";
+import { observation } from "../observation.ts";
+import { listenOptions, openProtection } from "../protection.ts";
 import { styled } from "../render/style.ts";
-import {
-  addServing,
-  grpcPortOf,
-  hostSettings,
-  memoryOf,
-  type ServingOptions,
-  untilStopped,
-} from "../serving.ts";
+import { openRollouts } from "../rollouts.ts";
+import { grpcPortOf, hostSettings, memoryOf, untilStopped } from "../serving.ts";
 import { openStored } from "../stored.ts";
 import { dashboardSource } from "../up/source.ts";
 import { packageVersion } from "../version.ts";
+import type { ServeOptions } from "./serve-command.ts";
 
-interface ServeOptions
-  extends CommonOptions,
-    ObservationOptions,
-    ProtectionOptions,
-    ServingOptions {
-  readonly data: string;
-  readonly versions: VersionPolicy;
-  readonly poll: number;
-}
-
-/** Adds the command. */
-export function addServe(program: Command, io: Io): void {
-  const command = program
-    .command("serve")
-    .description("Open Inference Protocol server, REST and gRPC")
-    .argument(
-      "[model...]",
-      "ONNX files, each served as version 1 under its base name; without one, whatever is registered",
-    )
-    .option("--data <dir>", "skipway's own folder", ".skipway")
-    .option("--versions <which>", "of each registered model: stable or all", readPolicy, "stable")
-    .option(
-      "--poll <seconds>",
-      "between two looks at the store or the files; 0: none",
-      wholeNumber(0, 3600),
-      1,
-    );
-  addObservation(addServing(addProtection(command)))
-    .option("--json", "print one JSON document once it listens")
-    .option("--quiet", "no progress")
-    .addHelpText("after", "\nExample:\n  $ skipway serve model.onnx --port 9000 --max-batch 16\n")
-    .action((models: readonly string[], options: ServeOptions) => serve(io, models, options));
-}
-
-async function serve(given: Io, models: readonly string[], options: ServeOptions): Promise<void> {
+/** Serves until it is stopped; what listens already is taken over. */
+export async function serve(
+  given: Io,
+  models: readonly string[],
+  options: ServeOptions,
+  early: EarlyServer | undefined,
+): Promise<void> {
   const io = options.quiet === true ? quietIo(given) : given;
   const observed = observation(given, options);
   const started = systemClock.monotonicMs();
   const folder = resolve(options.data);
   await using store = models.length > 0 ? undefined : await openStored(folder);
   const source = store === undefined ? await filesOf(models) : storeOf(store, options);
-  await using protection = await openProtection(io, options, { folder, port: options.port });
+  await using protection = await openProtection(io, options, {
+    folder,
+    port: options.port,
+    listens: early !== undefined,
+  });
   const server = new ModelServer({
     version: packageVersion(),
     source,
@@ -84,8 +49,10 @@ async function serve(given: Io, models: readonly string[], options: ServeOptions
     ...memoryOf(options),
     ...protection,
     ...observed,
+    ...(early && { early }),
   });
   let stopped = false;
+  await using rollouts = await openRollouts(server, { ...options, registry: store, folder });
   try {
     await registerDashboard(
       server.app,
@@ -93,6 +60,7 @@ async function serve(given: Io, models: readonly string[], options: ServeOptions
         version: packageVersion(),
         startedMs: systemClock.nowMs(),
         folder,
+        rollouts: rollouts.rollouts,
       }),
     );
     // Live while models are loaded: whoever looks at /v2/health/ready sees how far they are.
@@ -101,6 +69,7 @@ async function serve(given: Io, models: readonly string[], options: ServeOptions
       ...grpcPortOf(options),
     });
     await loadAll(io, server, options);
+    await rollouts.rollouts.resume();
     io.err(`Ready in ${formatSeconds((systemClock.monotonicMs() - started) / 1000)}.\n`);
     io.err(`\n  ${styled("bold", address, io.color)}  Open Inference Protocol\n`);
     if (server.grpcPort !== undefined) io.err(`  ${options.host}:${server.grpcPort}  gRPC\n`);
@@ -123,7 +92,8 @@ async function loadAll(io: Io, server: ModelServer, { poll }: ServeOptions): Pro
   for (const { name, version, state, reason } of server.fleet.index()) {
     const what = `${printable(name)} version ${version}`;
     if (state === "READY") io.err(`${styled("bold", "Serve", io.color)}  ${what}\n`);
-    else io.err(`${styled("bold", "Not served", io.color)}  ${what}: ${reason}\n`);
+    // What failed has been told of already, with its reason.
+    else if (reason === "unloaded") io.err(`${styled("bold", "Not served", io.color)}  ${what}\n`);
   }
   if (server.fleet.hosts().length > 0 || io.signal.aborted) return;
   const failed = server.fleet.index().find(({ reason }) => reason !== "");
@@ -171,17 +141,15 @@ function document(server: ModelServer, address: string): Record<string, unknown>
     schema: "skipway.serve/1",
     address,
     ...(grpcPort !== undefined && { grpcPort }),
-    models: server.fleet.hosts().map(({ name, version, digest, batching, invariance }) => ({
-      name,
-      version,
-      digest,
-      batched: batching !== undefined,
-      ...(invariance !== undefined && { batchReason: invariance.reason }),
-    })),
+    models: server.fleet
+      .hosts()
+      .map(({ name, version, digest, batching, invariance, unprobed }) => ({
+        name,
+        version,
+        digest,
+        batched: batching !== undefined,
+        ...(invariance !== undefined && { batchReason: invariance.reason }),
+        ...(unprobed !== undefined && { unprobed }),
+      })),
   };
-}
-
-function readPolicy(text: string): VersionPolicy {
-  if (text === "stable" || text === "all") return text;
-  throw new SkipwayError("usage", `--versions is stable or all, not "${printable(text)}"`);
 }

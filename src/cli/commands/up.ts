@@ -11,6 +11,7 @@ import { registerDashboard } from "../../dashboard/routes.ts";
 import { codeCommit } from "../../registry/commit.ts";
 import type { CheckReport } from "../../registry/gate.ts";
 import { damagedVersion, type ModelVersion, Registry } from "../../registry/registry.ts";
+import type { Rollouts } from "../../rollout/controller.ts";
 import { registrySource } from "../../serve/registry-source.ts";
 import { ModelServer } from "../../serve/server.ts";
 import { digits } from "../../train/data.ts";
@@ -26,6 +27,7 @@ import {
   type ProtectionOptions,
 } from "../protection.ts";
 import { styled } from "../render/style.ts";
+import { openRollouts } from "../rollouts.ts";
 import {
   addServing,
   grpcPortOf,
@@ -95,8 +97,11 @@ export async function up(given: Io, model: string | undefined, options: UpOption
     ...observed,
   });
   let stopped = false;
+  await using opened = await openRollouts(server, { ...options, registry, folder });
   try {
-    const address = await startServing(io, { registry, server, ready, options });
+    const { rollouts } = opened;
+    const address = await startServing(io, { registry, server, ready, options, rollouts });
+    await rollouts.resume();
     io.err(`Ready in ${formatSeconds((systemClock.monotonicMs() - started) / 1000)}.\n`);
     if (options.once === true) {
       if (options.json === true) given.out(`${JSON.stringify(document(ready), null, 2)}\n`);
@@ -198,9 +203,15 @@ async function givenModel(
 
 async function startServing(
   io: Io,
-  parts: { registry: Registry; server: ModelServer; ready: Ready; options: UpOptions },
+  parts: {
+    registry: Registry;
+    server: ModelServer;
+    ready: Ready;
+    options: UpOptions;
+    rollouts: Rollouts;
+  },
 ): Promise<string> {
-  const { registry, server, ready, options } = parts;
+  const { registry, server, ready, options, rollouts } = parts;
   const { version } = ready;
   io.err(
     `${styled("bold", "Serve", io.color)}  ${version.model} version ${version.version} in a process of its own\n`,
@@ -212,6 +223,7 @@ async function startServing(
       version: packageVersion(),
       startedMs: systemClock.nowMs(),
       folder: resolve(options.data),
+      rollouts,
     }),
   );
   const { once = false } = options;

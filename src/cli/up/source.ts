@@ -7,6 +7,7 @@ import { servingStatus } from "../../dashboard/on-call-status.ts";
 import type { DashboardSource } from "../../dashboard/routes.ts";
 import type { CheckReport } from "../../registry/gate.ts";
 import type { ModelVersion, Registry } from "../../registry/registry.ts";
+import type { Rollouts } from "../../rollout/controller.ts";
 import type { ModelServer } from "../../serve/server.ts";
 import type { VersionHost } from "../../serve/version-host.ts";
 import { digits } from "../../train/data.ts";
@@ -19,7 +20,7 @@ const PER_CLASS = 2;
 export function dashboardSource(
   registry: Registry | undefined,
   server: ModelServer,
-  about: { version: string; startedMs: number; folder: string },
+  about: { version: string; startedMs: number; folder: string; rollouts?: Rollouts },
 ): DashboardSource {
   const text = async (name: string, version: number, role: string): Promise<string | undefined> => {
     const found = await registry?.version(name, version);
@@ -39,6 +40,7 @@ export function dashboardSource(
     status: () => servingStatus(server),
     objectives: () => readObjectives(about.folder),
     onState: (listener) => server.onState(listener),
+    ...(about.rollouts !== undefined && { rollouts: about.rollouts }),
   };
 }
 

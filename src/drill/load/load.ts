@@ -10,7 +10,8 @@ import type { Question } from "./question.ts";
 /** What is sent where, and when. */
 export interface LoadPlan {
   readonly url: URL;
-  readonly question: Question;
+  /** The same for all, or one for each place in the plan. */
+  readonly question: Question | ((i: number) => Question);
   /** Intended times of sending, in milliseconds from the start, ascending. */
   readonly arrivals: Float64Array;
   /** Connections at the most; a request that finds none free waits, and its latency counts on. */
@@ -35,6 +36,16 @@ export interface LoadResult {
   readonly sent: number;
 }
 
+/** One answer, for whoever looks at each. Times in milliseconds since the Unix epoch. */
+export interface LoadAnswer {
+  readonly i: number;
+  readonly sentMs: number;
+  readonly endedMs: number;
+  /** 0 where there was none. */
+  readonly status: number;
+  readonly body: Buffer;
+}
+
 /** How far a test has come. */
 export interface LoadProgress {
   readonly sent: number;
@@ -50,13 +61,18 @@ export async function sendLoad(
   plan: LoadPlan,
   options: {
     readonly signal?: AbortSignal;
+    /** Sends no more; what is under way is waited for. */
+    readonly end?: AbortSignal;
     readonly clock?: Clock;
     onProgress?(progress: LoadProgress): void;
+    onAnswer?(answer: LoadAnswer): void;
   } = {},
 ): Promise<LoadResult> {
-  const sender = new Sender(plan, options.clock ?? systemClock);
+  const { clock = systemClock, onAnswer } = options;
+  const sender = new Sender(plan, clock, onAnswer && ((answer) => onAnswer(answer)));
   const timer = setInterval(() => options.onProgress?.(sender.progress()), 200);
   const stop = (): void => sender.stop();
+  options.end?.addEventListener("abort", () => sender.end(), { once: true });
   options.signal?.addEventListener("abort", stop, { once: true });
   if (options.signal?.aborted) stop();
   try {
@@ -81,11 +97,13 @@ class Sender {
   #answered = 0;
   #good = 0;
   #stopped = false;
+  readonly #onAnswer: ((answer: LoadAnswer) => void) | undefined;
   #finish: () => void = () => undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(plan: LoadPlan, clock: Clock) {
+  constructor(plan: LoadPlan, clock: Clock, onAnswer?: (answer: LoadAnswer) => void) {
     const count = plan.arrivals.length;
+    this.#onAnswer = onAnswer;
     this.#plan = plan;
     this.#clock = clock;
     const secure = plan.url.protocol === "https:";
@@ -102,9 +120,13 @@ class Sender {
   }
 
   stop(): void {
+    this.end();
+    this.#agent.destroy();
+  }
+
+  end(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    this.#agent.destroy();
     this.#finishIfDone();
   }
 
@@ -144,7 +166,10 @@ class Sender {
   }
 
   #sendOne(i: number): void {
-    const { url, question, arrivals, timeoutMs } = this.#plan;
+    const { url, arrivals, timeoutMs } = this.#plan;
+    const question =
+      typeof this.#plan.question === "function" ? this.#plan.question(i) : this.#plan.question;
+    const sentMs = this.#clock.nowMs();
     const now = this.#clock.monotonicMs();
     // One that leaves a little early is not counted from a time at which it was under way already.
     const from = Math.min(now, this.#startMs + (arrivals[i] ?? 0));
@@ -155,7 +180,7 @@ class Sender {
       headers: { ...question.headers, "content-length": question.body.byteLength },
     });
     let settled = false;
-    const settle = (status: number, failure?: string): void => {
+    const settle = (status: number, failure?: string, body: Buffer = NO_BODY): void => {
       if (settled) return;
       settled = true;
       clearTimeout(timer);
@@ -166,13 +191,14 @@ class Sender {
       }
       this.#answered++;
       if (status >= 200 && status < 300) this.#good++;
+      this.#onAnswer?.({ i, sentMs, endedMs: this.#clock.nowMs(), status, body });
       this.#finishIfDone();
     };
     const timer = setTimeout(() => {
       settle(0, "timeout");
       call.destroy();
     }, timeoutMs);
-    listen(call, settle);
+    listen(call, settle, this.#onAnswer !== undefined);
     call.end(question.body);
   }
 
@@ -182,13 +208,19 @@ class Sender {
   }
 }
 
+const NO_BODY = Buffer.alloc(0);
+
+type Settle = (status: number, failure?: string, body?: Buffer) => void;
+
 /** Settles with the status once the whole answer is there. */
-function listen(call: ClientRequest, settle: (status: number, failure?: string) => void): void {
+function listen(call: ClientRequest, settle: Settle, reads: boolean): void {
   const failed = (error: NodeJS.ErrnoException): void => settle(0, error.code ?? error.name);
   call.once("error", failed);
   call.once("response", (answer: IncomingMessage) => {
+    const chunks: Buffer[] = [];
+    if (reads) answer.on("data", (chunk: Buffer) => chunks.push(chunk));
     answer.once("error", failed);
-    answer.once("end", () => settle(answer.statusCode ?? 0));
+    answer.once("end", () => settle(answer.statusCode ?? 0, undefined, Buffer.concat(chunks)));
     answer.once("close", () => settle(0, "cut-off"));
     answer.resume();
   });

@@ -31,8 +31,8 @@ export interface ConditionalOptions {
  *
  * One branch is taken for the whole batch, decided on the mean of its gates: requests that are to be
  * skipped one by one are served one by one, or sorted by gate. The gates, `[N, 1]` from 0 to 1, are an
- * output of the network named `PATH.gate`, so that what was skipped can be counted; those of a conditional
- * inside another are not, as they exist only where the outer one is open.
+ * output of the network named `PATH.gate`, and the file says so (`skipway.gates`): a server counts what was skipped.
+ * Those of a conditional inside another are none, as they exist only where the outer one is open.
  *
  * @example
  * nn.conditional(nn.sequential(nn.conv(64, 3), nn.relu(), nn.conv(64, 3)))
@@ -44,7 +44,8 @@ export function conditional(inner: Layer, options: ConditionalOptions = {}): Lay
       layer("gate", (own, value) => gateOf(own, value, options.gate)),
       x,
     );
-    if (!net.inBody) net.output(net.path === "" ? "gate" : `${net.path}.gate`, gate);
+    const output = net.path === "" ? "gate" : `${net.path}.gate`;
+    if (!net.inBody) net.output(output, gate, { opensAbove: threshold });
     const mean = net.emit("ReduceMean", [gate], {
       name: "mean",
       attributes: { keepdims: int(0) },

@@ -80,8 +80,6 @@ function largerRows(
     return planner.plan(shapes)?.peakBytes;
   };
   const base = at(1) ?? 0;
-  // One row of a large model shows all that there is to see.
-  if (base >= 2 * WIDE_BYTES) return 1;
   let chosen = 1;
   for (let rows = 2; rows <= ROWS_MAX; rows *= 2) {
     const planned = at(rows) ?? base + (rows - 1) * probe.growthBytes;

@@ -72,6 +72,21 @@ test("two probes give a line; what is admitted lies above it", async () => {
   }
 });
 
+test("a slope that hardly shows is likely, and what is admitted is no less than without it", async () => {
+  const planner = new RunPlanner(BLOCKS, true);
+  const plan = (rows: number): number => planner.plan(shapesOf(rows))?.peakBytes ?? 0;
+  const growth = (rows: number): number => 0.7 * plan(rows) + MIB;
+  const subject = processOf(growth);
+  // Room for 8 rows, which are planned to take 6 MiB more than one, and not for 16.
+  const model = await modelOf(BLOCKS, subject, 100 * MIB + 16 * MIB + 1.5 * plan(12));
+  expect(Math.max(...subject.ran)).toBe(8);
+  for (const rows of [8, 50, 200]) {
+    const { likelyBytes, admittedBytes } = model.estimate(shapesOf(rows));
+    expect(Math.abs(likelyBytes / (100 * MIB + growth(rows)) - 1)).toBeLessThan(0.01);
+    expect(admittedBytes).toBeGreaterThan(100 * MIB + 1.3 * plan(rows));
+  }
+});
+
 test("rows that fit are the most whose estimate fits", async () => {
   const model = await modelOf(
     BLOCKS,

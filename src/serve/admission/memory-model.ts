@@ -46,8 +46,6 @@ export interface MemoryModel {
   observed(shapes: InputShapes, markBytes: number): void;
 }
 
-/** Inputs and outputs of the run before may still be there, beside those of the plan. */
-const COPIES = 1;
 /** Over what is likely, for what differs from run to run (docs/design/admission.md). */
 const MARGIN = 0.06;
 const MARGIN_BYTES = 2_097_152;
@@ -56,8 +54,10 @@ const SCALE_MIN = 0.6;
 const SCALE_MAX = 3;
 /** Where no probe is large enough to tell; a U-Net, which is laid out anew at each level, took 1.22. */
 const SCALE_UNKNOWN = { likely: 1.05, admitted: 1.3 } as const;
-/** Planned bytes from which a slope stands out of all else that goes on in a process. */
+/** Planned bytes from which a slope stands out of all else that goes on in a process; half of that is a hint. */
 export const SLOPE_BYTES = 12_582_912;
+/** One probe alone does not tell the slope from the constant; between rows of a U-Net it was 1.12 of their ratio. */
+const ONE_PROBE_FACTOR = 1.15;
 /** Rows beyond which nobody asks. */
 const ROWS_MAX = 1_048_576;
 
@@ -86,15 +86,12 @@ class PlannedMemory implements MemoryModel {
   readonly #line: Line;
   /** How far marks went beyond what was admitted. */
   #excessBytes = 0;
-  /** Inputs and outputs of the largest run so far: JavaScript may hold them yet when a smaller one runs. */
-  #largestEndsBytes = 0;
 
   constructor(planner: Plans, calibration: Calibration) {
     this.residentBytes = calibration.residentBytes;
     this.#planner = planner;
     this.#fallback = new MeasuredMemory(calibration, planner.batched);
     this.#line = lineOf(planner, calibration.probes);
-    for (const { shapes } of calibration.probes) this.#ran(shapes);
   }
 
   prepare(shapes: InputShapes): Promise<void> | undefined {
@@ -105,14 +102,11 @@ class PlannedMemory implements MemoryModel {
     const run = this.#planner.plan(shapes);
     if (run === undefined) return this.#fallback.estimate(shapes);
     const { likelyScale, admittedScale, constantBytes } = this.#line;
-    const ends = COPIES * run.endsBytes + constantBytes;
-    const likely = likelyScale * run.peakBytes + ends;
-    const most = (1 + MARGIN) * (admittedScale * run.peakBytes + ends) + MARGIN_BYTES;
-    const left = COPIES * Math.max(0, this.#largestEndsBytes - run.endsBytes);
-    const beyond = left + GARBAGE_BYTES + this.#excessBytes;
+    const likely = likelyScale * run.peakBytes + constantBytes;
+    const most = (1 + MARGIN) * (admittedScale * run.peakBytes + constantBytes) + MARGIN_BYTES;
     return {
       likelyBytes: Math.ceil(this.residentBytes + likely),
-      admittedBytes: Math.ceil(this.residentBytes + most + beyond),
+      admittedBytes: Math.ceil(this.residentBytes + most + GARBAGE_BYTES + this.#excessBytes),
       endsBytes: run.endsBytes,
     };
   }
@@ -124,12 +118,6 @@ class PlannedMemory implements MemoryModel {
   observed(shapes: InputShapes, markBytes: number): void {
     const excess = markBytes - this.estimate(shapes).admittedBytes;
     if (excess > 0) this.#excessBytes += excess;
-    this.#ran(shapes);
-  }
-
-  #ran(shapes: InputShapes): void {
-    const ends = this.#planner.plan(shapes)?.endsBytes ?? 0;
-    this.#largestEndsBytes = Math.max(this.#largestEndsBytes, ends);
   }
 }
 
@@ -137,29 +125,43 @@ class PlannedMemory implements MemoryModel {
 function lineOf(planner: Plans, probes: readonly Probe[]): Line {
   const points = probes.flatMap(({ shapes, growthBytes }) => {
     const run = planner.plan(shapes);
-    if (run === undefined) return [];
-    return [{ planned: run.peakBytes, beyond: growthBytes - COPIES * run.endsBytes }];
+    return run === undefined ? [] : [{ planned: run.peakBytes, grown: growthBytes }];
   });
-  const scale = scaleOf(points);
-  const rest = points.map(({ planned, beyond }) => beyond - scale.likely * planned);
-  const constantBytes = Math.max(0, ...rest);
-  return { likelyScale: scale.likely, admittedScale: scale.admitted, constantBytes };
+  const { likely, admitted } = scaleOf(points);
+  const rest = points.map(({ planned, grown }) => grown - likely * planned);
+  return {
+    likelyScale: likely,
+    admittedScale: admitted,
+    constantBytes: Math.max(0, ...rest),
+  };
 }
 
-function scaleOf(points: readonly { planned: number; beyond: number }[]): {
-  likely: number;
-  admitted: number;
-} {
+interface Scale {
+  readonly likely: number;
+  readonly admitted: number;
+}
+
+function scaleOf(points: readonly { planned: number; grown: number }[]): Scale {
   const [first, last] = [points.at(0), points.at(-1)];
   if (first === undefined || last === undefined) return SCALE_UNKNOWN;
   const apart = last.planned - first.planned;
-  let slope: number;
-  if (apart >= SLOPE_BYTES) slope = (last.beyond - first.beyond) / apart;
-  // What a run takes whatever its size is little beside this.
-  else if (last.planned >= 2 * SLOPE_BYTES) slope = last.beyond / last.planned;
-  else return SCALE_UNKNOWN;
-  const scale = Math.min(SCALE_MAX, Math.max(SCALE_MIN, slope));
-  return { likely: scale, admitted: scale };
+  const slope = withinReason((last.grown - first.grown) / apart);
+  if (apart >= SLOPE_BYTES) return { likely: slope, admitted: slope };
+  if (apart >= SLOPE_BYTES / 2) return cautious(slope);
+  // What a run takes whatever its size is not below nothing, so the slope is not above this.
+  const ratio = withinReason(last.grown / last.planned);
+  if (last.planned >= 2 * SLOPE_BYTES) return { likely: ratio, admitted: ONE_PROBE_FACTOR * ratio };
+  if (last.planned >= SLOPE_BYTES / 2) return cautious(Math.min(ratio, SCALE_UNKNOWN.likely));
+  return SCALE_UNKNOWN;
+}
+
+function withinReason(scale: number): number {
+  return Math.min(SCALE_MAX, Math.max(SCALE_MIN, scale));
+}
+
+/** What is likely, and for what is admitted no less than where nothing is known. */
+function cautious(likely: number): Scale {
+  return { likely, admitted: Math.max(likely, SCALE_UNKNOWN.admitted) };
 }
 
 /**

@@ -55,14 +55,21 @@ export class Guard {
   }
 
   /**
-   * The name under which a request is let in.
+   * The name under which a request is let in; a promise where a token is looked up.
    *
-   * @throws RequestError 401 or 403, 503 where the tokens cannot be read.
+   * @throws RequestError 401 or 403, 503 where the tokens cannot be read; or rejects with it.
    */
-  async admit(knock: Knock): Promise<string> {
-    const decision = decide(this.#reach, { ...knock, credentials: await this.#credentials(knock) });
+  admit(knock: Knock): string | Promise<string> {
+    const secret = secretOf(knock);
+    // Without a token there is nothing to look up, and nothing to wait for.
+    if (secret === undefined) return this.#decided(knock, undefined);
+    return this.#credentials(secret).then((credentials) => this.#decided(knock, credentials));
+  }
+
+  #decided(knock: Knock, credentials: Asker["credentials"]): string {
+    const decision = decide(this.#reach, { ...knock, credentials });
     if ("actor" in decision) return decision.actor;
-    throw new RequestError(decision.status, "invalid", decision.text);
+    throw new RequestError(decision.status, "unauthorized", decision.text);
   }
 
   /**
@@ -108,12 +115,8 @@ export class Guard {
     }
   }
 
-  async #credentials({ authorization, cookie }: Knock): Promise<Asker["credentials"]> {
-    const bearer = /^bearer +(\S+) *$/i.exec(authorization ?? "")?.[1];
-    const secret = bearer ?? cookie;
-    if (secret === undefined) return undefined;
+  async #credentials({ secret, from }: Secret): Promise<Asker["credentials"]> {
     const identity = await this.identify(secret);
-    const from = bearer === undefined ? "cookie" : "header";
     if (identity !== undefined) return { identity, from };
     // A cookie that is no longer good is what a browser still has from some time ago.
     return from === "cookie" ? undefined : "wrong";
@@ -130,4 +133,17 @@ export class Guard {
     this.#refusedLeft--;
     return true;
   }
+}
+
+/** A token as a request shows it. */
+interface Secret {
+  readonly secret: string;
+  readonly from: "header" | "cookie";
+}
+
+function secretOf({ authorization, cookie }: Knock): Secret | undefined {
+  const bearer =
+    authorization === undefined ? undefined : /^bearer +(\S+) *$/i.exec(authorization)?.[1];
+  if (bearer !== undefined) return { secret: bearer, from: "header" };
+  return cookie === undefined ? undefined : { secret: cookie, from: "cookie" };
 }

@@ -51,7 +51,7 @@ function refusePlain({ reach }: Guard, request: FastifyRequest): void {
   const encrypted = "encrypted" in request.socket && request.socket.encrypted === true;
   const throughProxy = reach !== "loopback" && request.headers["x-forwarded-proto"] === "https";
   if (encrypted || throughProxy || reach === "loopback") return;
-  throw new RequestError(403, "invalid", "a token is only taken over TLS");
+  throw new RequestError(403, "unauthorized", "a token is only taken over TLS");
 }
 
 /** Answers with the page that asks for a token. */

@@ -21,6 +21,8 @@ import type {
 } from "./types.ts";
 
 const LEAD_MS = 2;
+/** A batch that is handed over is decided: who comes later, with less time, waits for it. */
+const LEAD_MAX_MS = 30;
 const MEMORY_PATIENCE_MS = 10_000;
 /** Memory that others hold is looked at so often when nobody says that it became free. */
 const MEMORY_RETRY_MS = 10;
@@ -37,7 +39,7 @@ export class Batcher {
   readonly #options: Required<BatcherOptions>;
   readonly #times: RunTimes;
   readonly #queue: WaitingQueue;
-  readonly #slots = new Slots();
+  readonly #slots: Slots;
   readonly #demand = new Demand();
   readonly #planner: Planner;
   readonly #promises: Promises;
@@ -56,6 +58,7 @@ export class Batcher {
     };
     const { maxBatchRows } = this.#options;
     this.#times = new RunTimes(this.#options.deadlineQuantile);
+    this.#slots = new Slots(this.#options.deadlineQuantile);
     this.#queue = new WaitingQueue(this.#times, maxBatchRows);
     this.#planner = new Planner(this.#queue, this.#times, this.#slots, maxBatchRows);
     const known = {
@@ -162,7 +165,8 @@ export class Batcher {
 
   #ended(running: Running | undefined, tookMs: number): void {
     if (running === undefined) return;
-    this.#learn(running.bucket, running.elementsPerRow, running.rows, tookMs);
+    const { bucket, elementsPerRow, rows } = running;
+    this.#learn(bucket, elementsPerRow, rows, tookMs + this.#slots.gapMs);
   }
 
   #learn(bucket: string, elementsPerRow: number, rows: number, tookMs: number): void {
@@ -202,7 +206,7 @@ export class Batcher {
     while (this.#queue.size > 0) {
       const slot = this.#slots.open(nowMs);
       if (slot === undefined) return;
-      const { leadMs } = this.#options;
+      const leadMs = this.#leadMs;
       const earlyMs = this.#slots.freeAt(slot, nowMs, this.#times.earlyFactor).atMs - leadMs;
       if (earlyMs > nowMs) {
         this.#wakeAt(earlyMs);
@@ -212,6 +216,13 @@ export class Batcher {
       const choice = this.#planner.next(slot, free, this.#overloaded(nowMs), surroundings);
       if (!this.#act(choice, slot, free.atMs - leadMs, surroundings)) return;
     }
+  }
+
+  /** A server that hears of an end late has to hand over the next batch earlier. */
+  get #leadMs(): number {
+    const { leadMs } = this.#options;
+    const usual = this.#slots.usualNewsMs;
+    return usual <= leadMs || leadMs === 0 ? leadMs : Math.min(usual, LEAD_MAX_MS);
   }
 
   /** Does what was chosen. @returns whether there may be more to do. */

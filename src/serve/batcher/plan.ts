@@ -1,6 +1,7 @@
 // Which batch a process is to run next: the request that is first in order, and those of its bucket
 // that can ride along without making anybody late.
 
+import { doubtMs, withinHalf } from "./doubt.ts";
 import { allInTime, sacrifice } from "./overload.ts";
 import type { Entry, Level, WaitingQueue } from "./queue.ts";
 import type { RunTimes } from "./run-times.ts";
@@ -57,8 +58,16 @@ export class Planner {
     const { predictor } = entry.bucket;
     const mean = predictor.meanMs(rows);
     const spread = predictor.spreadMs(mean, this.#times.upperFactor);
-    const begin = free.atMs + this.#slots.hopMs;
-    return begin + mean + (free.spreadMs === 0 ? spread : Math.hypot(spread, free.spreadMs));
+    const { stallMs } = this.#times;
+    const { hopMs, newsMs } = this.#slots;
+    const doubt = doubtMs(entry.request, "waits", spread + stallMs, free.spreadMs, newsMs);
+    return free.atMs + hopMs + mean + doubt;
+  }
+
+  /** Whether a run of so many rows of an entry's bucket takes at most half of the time that the entry has. */
+  withinHalf({ request, bucket }: Entry, rows: number): boolean {
+    const mean = bucket.predictor.meanMs(rows);
+    return withinHalf(request, mean, bucket.predictor.spreadMs(mean, this.#times.upperFactor));
   }
 
   /** The next batch for a process that can begin at `free`; `overloaded`: more comes than can be done. */
@@ -138,7 +147,7 @@ export class Planner {
   #planOf(entries: readonly Entry[], rows: number, full: boolean): Plan {
     const predictor = (entries[0] as Entry).bucket.predictor;
     const meanMs = predictor.meanMs(rows);
-    const spreadMs = predictor.spreadMs(meanMs, this.#times.upperFactor);
+    const spreadMs = predictor.spreadMs(meanMs, this.#times.upperFactor) + this.#times.stallMs;
     return { entries, rows, meanMs, spreadMs, full };
   }
 }
@@ -158,6 +167,9 @@ class Riders {
   /** Whether requests of other buckets are kept from being late. */
   readonly #careful: boolean;
   readonly #free: FreeAt;
+  /** Whoever comes during a run waits for all of it: under load, runs of more than half of what requests have would
+   * make every second batch a small one. */
+  readonly #halves: boolean;
   readonly #room: number;
   /** When the head by itself is done: who is late even then is not made late by riders. */
   readonly #soonestMs: number;
@@ -174,10 +186,7 @@ class Riders {
     this.entries = [head];
     this.rows = head.request.rows;
     this.#limitMs = head.request.deadlineMs;
-    // Whoever comes during a run waits for all of it. Under load, runs of more than half of the time that
-    // requests have would make every second batch a small one.
-    const { arrivedMs, deadlineMs } = head.request;
-    if (overloaded) this.#limitMs = Math.min(deadlineMs, free.atMs + (deadlineMs - arrivedMs) / 2);
+    this.#halves = overloaded;
     this.#soonestMs = planner.finishMs(head, head.request.rows, free);
   }
 
@@ -187,7 +196,8 @@ class Riders {
     const until = Math.min(this.#limitMs, entry.request.deadlineMs);
     const late =
       until !== Number.POSITIVE_INFINITY &&
-      this.#planner.finishMs(this.head, rows, this.#free) > until;
+      (this.#planner.finishMs(this.head, rows, this.#free) > until ||
+        (this.#halves && !this.#planner.withinHalf(this.head, rows)));
     if (rows > this.#room || late) {
       this.stopped = true;
       this.late = late;

@@ -68,12 +68,49 @@ describe("best size", () => {
     expect(profile.bestRows(16)).toBe(8);
     for (let i = 0; i < 300; i++) profile.record(8, 13);
     expect(profile.bestRows(16)).toBe(16);
-    expect(profile.meanMs(16)).toBe(800);
+    // Twice what as many rows of the size below would take.
+    expect(profile.meanMs(16)).toBe(52);
     profile.record(16, 800);
+    expect(profile.meanMs(16)).toBe(800);
+    expect(profile.bestRows(16)).toBe(8);
+    for (let i = 0; i < 300; i++) profile.record(8, 13);
     expect(profile.bestRows(16)).toBe(8);
     for (let i = 0; i < 300; i++) profile.record(8, 13);
     profile.record(16, 21);
     expect(profile.bestRows(16)).toBe(16);
+  });
+});
+
+describe("after a bad minute of the machine", () => {
+  test("sizes that ran in it take no longer than larger ones that ran since, and are tried again", () => {
+    const profile = profileOf((n) => 60 * n, [1, 2, 8], 4);
+    for (let i = 0; i < 300; i++) profile.record(4, 4.2);
+    expect(profile.meanMs(1)).toBeLessThan(4.3);
+    expect(profile.meanMs(2)).toBeLessThan(4.3);
+    expect(profile.meanMs(8)).toBeLessThan(17);
+    expect(profile.bestRows(8)).toBe(8);
+  });
+
+  test("one run that is much faster than was believed tells of all sizes", () => {
+    const times = new RunTimes(0.998);
+    for (let i = 0; i < 20; i++)
+      for (const rows of [1, 8]) times.record("a", 100, rows, 100 * rows);
+    times.refusedAlone("a", 100, 0);
+    times.record("a", 100, 1, 2);
+    expect(times.predictor("a", 100).meanMs(1)).toBeLessThan(2.1);
+    expect(times.predictor("a", 100).meanMs(8)).toBeLessThan(17);
+  });
+
+  test("stalls count in milliseconds: what stopped short runs does not make long ones last for ever", () => {
+    const times = new RunTimes(0.99);
+    for (let i = 0; i < 1000; i++) {
+      times.record("a", 100, 1, i % 40 === 7 ? 60 : 1);
+      times.record("a", 100, 32, i % 40 === 27 ? 92 : 32);
+    }
+    const long = times.predictor("a", 100);
+    const doubt = long.spreadMs(long.meanMs(32), times.upperFactor) + times.stallMs;
+    expect(doubt).toBeGreaterThan(50);
+    expect(doubt).toBeLessThan(80);
   });
 });
 
@@ -83,7 +120,7 @@ describe("run times of a model", () => {
     const random = new Random(9);
     const draw = (): number => 10 * Math.exp(0.1 * random.normal());
     for (let i = 0; i < 3000; i++) times.record("a", 100, 4, draw());
-    const upper = times.predictor("a", 100).meanMs(4) * times.upperFactor;
+    const upper = times.predictor("a", 100).meanMs(4) * times.upperFactor + times.stallMs;
     let above = 0;
     for (let i = 0; i < 5000; i++) if (draw() > upper) above++;
     expect(above / 5000).toBeLessThan(0.012);

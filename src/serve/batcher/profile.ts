@@ -9,11 +9,14 @@ interface Knot {
   /** Mean rows of its runs, and their mean time. */
   rows: number;
   ms: number;
+  /** What counts: its time as far as those of other sizes let it be believed. */
+  believedMs: number;
   count: number;
   /** Its first times: until there are enough of them their median counts, which one pause cannot move. */
   readonly first: number[];
-  /** Number of the bucket's run in which it was seen last. */
+  /** Number of the bucket's run in which it was seen last, and after how many more it is tried again. */
   seen: number;
+  retryAfter: number;
 }
 
 /** A mean follows its newest 32 runs: long enough to be smooth, short enough to follow a busy machine. */
@@ -21,10 +24,12 @@ const MEMORY_RUNS = 32;
 /** From here on a run counts at most twice and at least half of what was expected: a pause teaches little. */
 const TRUSTED_RUNS = 8;
 const OUTLIER = 2;
-/** A size not seen for so many runs of its bucket is tried again. */
+/** A size not seen for so many runs of its bucket is tried again, and then half as often each time: who runs in it may be late. */
 const FORGOTTEN_AFTER = 250;
 /** From here on a size can be called slow. One pause of the machine must not keep batches small. */
 const JUDGED_RUNS = 4;
+/** A size that was not judged is believed to take at most so many times as long for each row as those that were. */
+const UNJUDGED = 2;
 /** Throughputs this close are equal; the smaller batch then waits less. */
 const EQUAL = 0.98;
 /** Rows beyond the largest size are hoped to cost half of a mean row: larger batches are worth a few runs. */
@@ -90,16 +95,40 @@ export class Profile {
     const size = sizeClass(rows);
     const knot = this.#knots.find((one) => one.size === size);
     if (knot === undefined) {
-      const made = { size, rows, ms: tookMs, count: 1, first: [tookMs], seen: this.#runs };
-      this.#knots.push(made);
+      const times = { ms: tookMs, believedMs: tookMs, first: [tookMs] };
+      this.#knots.push({
+        size,
+        rows,
+        ...times,
+        count: 1,
+        seen: this.#runs,
+        retryAfter: FORGOTTEN_AFTER,
+      });
       this.#knots.sort((a, b) => a.size - b.size);
+      this.#believe();
       return undefined;
     }
     const expected = this.meanMs(rows);
     knot.seen = this.#runs;
     update(knot, rows, tookMs, expected);
     this.#forget();
+    this.#believe();
     return expected > 0 && knot.count > 2 ? tookMs / expected : undefined;
+  }
+
+  /**
+   * What was learned in a bad minute turned out wrong for one size, so it is for all: each counts so many times as
+   * much, and little against what is measured from now on. Runs come out too long by chance, never too short.
+   */
+  rescale(factor: number): void {
+    this.#best = 0;
+    for (const knot of this.#knots) {
+      knot.ms *= factor;
+      knot.count = 1;
+      knot.first.length = 0;
+      knot.first.push(knot.ms);
+    }
+    this.#believe();
   }
 
   /** Expected time of a run; where sizes were not seen, rather too long than too short. */
@@ -108,17 +137,18 @@ export class Profile {
     const first = knots[0];
     if (first === undefined) return 0;
     if (rows <= first.rows)
-      return Math.max(this.#below(first, rows), (first.ms * rows) / first.rows);
+      return Math.max(this.#below(first, rows), (first.believedMs * rows) / first.rows);
     let left = first;
     for (let i = 1; i < knots.length; i++) {
       const right = knots[i];
       if (right === undefined) break;
       if (rows <= right.rows) {
-        return left.ms + ((right.ms - left.ms) * (rows - left.rows)) / (right.rows - left.rows);
+        const slope = (right.believedMs - left.believedMs) / (right.rows - left.rows);
+        return left.believedMs + slope * (rows - left.rows);
       }
       left = right;
     }
-    return left.ms + slopeAbove(knots) * (rows - left.rows);
+    return left.believedMs + slopeAbove(knots) * (rows - left.rows);
   }
 
   /** The rows, at most `max`, that give the most rows for each millisecond: the smallest of equal ones. */
@@ -133,9 +163,9 @@ export class Profile {
     const judged = this.#knots.filter((knot) => knot.count >= JUDGED_RUNS);
     const last = judged.at(-1) ?? this.#knots[0];
     if (last === undefined) return max;
-    const hoped = (HOPED_SLOPE * last.ms) / last.rows;
+    const hoped = (HOPED_SLOPE * last.believedMs) / last.rows;
     const rate = (rows: number): number =>
-      rows / (rows > last.rows ? last.ms + hoped * (rows - last.rows) : this.meanMs(rows));
+      rows / (rows > last.rows ? last.believedMs + hoped * (rows - last.rows) : this.meanMs(rows));
     // New sizes are tried in steps of at most twice the rows: who runs in them may be late.
     const limit = Math.min(max, 2 * sizeClass(last.rows));
     const sizes: number[] = [];
@@ -148,17 +178,38 @@ export class Profile {
   /** Time of fewer rows than ever ran: at most the time of the smallest size. */
   #below(first: Knot, rows: number): number {
     const second = this.#knots[1];
-    if (second === undefined) return first.ms;
-    const slope = (second.ms - first.ms) / (second.rows - first.rows);
-    return first.ms - Math.max(0, slope) * (first.rows - rows);
+    if (second === undefined) return first.believedMs;
+    const slope = (second.believedMs - first.believedMs) / (second.rows - first.rows);
+    return first.believedMs - Math.max(0, slope) * (first.rows - rows);
   }
 
-  /** Lets sizes that were not used for long be tried once more. Deadlines go by what was measured last. */
-  #forget(): void {
-    const oldest = this.#runs - FORGOTTEN_AFTER;
+  /**
+   * A bad minute of the machine spoils the sizes that ran in it. Those would never be used again, were it not known
+   * that fewer rows take no longer than more, and that few models take longer for each row in larger batches.
+   */
+  #believe(): void {
+    let below: Knot | undefined;
     for (const knot of this.#knots) {
-      if (knot.seen >= oldest) continue;
+      const most =
+        below === undefined || knot.count >= JUDGED_RUNS
+          ? Number.POSITIVE_INFINITY
+          : (UNJUDGED * below.believedMs * knot.rows) / below.rows;
+      knot.believedMs = Math.min(knot.ms, most);
+      if (knot.count >= JUDGED_RUNS) below = knot;
+    }
+    let aboveMs = Number.POSITIVE_INFINITY;
+    for (const knot of this.#knots.toReversed()) {
+      knot.believedMs = Math.min(knot.believedMs, aboveMs);
+      if (knot.count >= JUDGED_RUNS) aboveMs = knot.believedMs;
+    }
+  }
+
+  /** Lets sizes that were not used for long be tried once more. */
+  #forget(): void {
+    for (const knot of this.#knots) {
+      if (this.#runs - knot.seen <= knot.retryAfter) continue;
       knot.seen = this.#runs;
+      knot.retryAfter *= 2;
       knot.count = Math.min(knot.count, JUDGED_RUNS - 1);
       knot.first.length = 0;
       knot.first.push(knot.ms);
@@ -170,9 +221,9 @@ export class Profile {
 function slopeAbove(knots: readonly Knot[]): number {
   const last = knots.at(-1);
   if (last === undefined) return 0;
-  const mean = last.ms / last.rows;
+  const mean = last.believedMs / last.rows;
   const before = knots.at(-2);
   if (before === undefined) return mean;
-  const slope = (last.ms - before.ms) / (last.rows - before.rows);
+  const slope = (last.believedMs - before.believedMs) / (last.rows - before.rows);
   return Math.min(2 * mean, Math.max(mean / 2, slope));
 }

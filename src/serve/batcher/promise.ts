@@ -2,6 +2,7 @@
 // late that were promised an answer before. What is accepted here is rarely refused later.
 
 import type { Demand } from "./demand.ts";
+import { doubtMs, withinHalf } from "./doubt.ts";
 import type { Bucket, Entry, Level, WaitingQueue } from "./queue.ts";
 import type { RunTimes } from "./run-times.ts";
 import type { Slots } from "./slots.ts";
@@ -70,9 +71,12 @@ export class Promises {
     const factor = times.upperFactor;
     const runSpread = bucket.predictor.spreadMs(own.runMs, factor);
     // Batches before it vary one by one, so their sum varies less than they do together.
-    const aheadSpread = (factor - 1) * Math.sqrt(aheadMs * Math.min(aheadMs, own.runMs));
-    const spread = Math.hypot(free.spreadMs, runSpread, aheadSpread);
-    const finishMs = free.atMs + aheadMs + slots.hopMs + own.runMs + spread;
+    const oneMs = Math.min(aheadMs, own.runMs);
+    const batches = oneMs > 0 ? aheadMs / oneMs : 0;
+    const aheadSpread = ((factor - 1) * oneMs + times.stallMs) * Math.sqrt(batches);
+    const spreads = [free.spreadMs, runSpread + times.stallMs, aheadSpread, slots.newsMs];
+    const meanMs = free.atMs + aheadMs + slots.hopMs + own.runMs;
+    const finishMs = meanMs + doubtMs(request, "comes", ...spreads);
     return { finishMs, delaysOthers: place.spareMs < own.costMs / processes };
   }
 
@@ -146,17 +150,13 @@ export class Promises {
     return Math.max(1, bucket.predictor.bestRows(this.#maxBatchRows));
   }
 
-  /**
-   * Rows of a batch whose run takes at most half of the time that a request has, since it waits for one
-   * such run before its own (Nexus, SOSP 2019, has the same rule).
-   */
+  /** Rows of a batch whose run takes at most half of the time that a request has. */
   #sizeFor(request: BatchRequest, bucket: Bucket): number {
     const { predictor } = bucket;
     const factor = this.#known.times.upperFactor;
-    const budget = (request.deadlineMs - request.arrivedMs) / 2;
     const within = (rows: number): boolean => {
       const mean = predictor.meanMs(rows);
-      return mean + predictor.spreadMs(mean, factor) <= budget;
+      return withinHalf(request, mean, predictor.spreadMs(mean, factor));
     };
     let high = this.#bestOf(bucket);
     if (within(high)) return high;

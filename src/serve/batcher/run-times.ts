@@ -5,6 +5,15 @@ import { limits } from "../../base/limits.ts";
 import { Profile } from "./profile.ts";
 import { Spread } from "./spread.ts";
 
+/**
+ * Some of what makes runs longer does so in proportion, such as somebody else on the same core. Some does not: who is
+ * stopped for 100 ms in a run of 1 ms will not be stopped for 3 s in one of 30. So long runs are judged by a quantile
+ * that is no stall, and what is beyond it counts in milliseconds.
+ */
+const PROPORTIONAL_QUANTILE = 0.95;
+/** Stalls from a tenth of a millisecond to 3 s. */
+const STALL_LEAST_MS = 0.1;
+const STALL_MOST_MS = 3000;
 /** Runs that are early: so few end sooner that the next batch is rarely late. */
 const EARLY_QUANTILE = 0.05;
 /** Another bucket's times are a guess: room for being wrong by half. */
@@ -18,18 +27,20 @@ const UNKNOWN_RUNS = 8;
  * are let in to try, fewer are late than the half per cent that may be.
  */
 const DISCOUNT = 1 / 512;
-/** Who was let in to try and took longer than was feared then: so many times that is feared from now on. */
+/** Who was let in to try and took longer than was expected then: so many times that is expected from now on. */
 const SHY = 2;
 /** Where few ask, time counts instead: half of what is expected in so long. Milliseconds. */
-const DISCOUNT_HALF_MS = 20_000;
+const DISCOUNT_HALF_MS = 5000;
 
 /** Learned run times. */
 export class RunTimes {
   /** Least recently used first, so that shapes which clients make up push out one another. */
   readonly #profiles = new Map<string, Profile>();
   readonly #spread = new Spread();
+  readonly #stalls = new Spread(STALL_LEAST_MS, STALL_MOST_MS);
   readonly #quantile: number;
   #upperFactor = 1 + UNKNOWN_SPREAD;
+  #stallMs = 0;
   #earlyFactor = 1;
   #trust = 1;
   /** When the trust was lowered last. */
@@ -48,8 +59,12 @@ export class RunTimes {
   record(bucket: string, elementsPerRow: number, rows: number, tookMs: number): void {
     if (!(tookMs >= 0) || !Number.isFinite(tookMs)) return;
     const profile = this.#profiles.get(bucket) ?? new Profile(elementsPerRow);
-    const feared = profile.meanMs(rows) * this.#upperFactor;
-    if (tookMs > this.#trust * feared) this.#trust = Math.min(1, (SHY * tookMs) / feared);
+    const expected = profile.meanMs(rows);
+    if (tookMs > this.#trust * expected) this.#trust = Math.min(1, (SHY * tookMs) / expected);
+    else if (this.#trust < 1) {
+      profile.rescale(tookMs / expected);
+      this.#trust = 1;
+    }
     this.#profiles.delete(bucket);
     this.#profiles.set(bucket, profile);
     if (this.#profiles.size > limits.batcherBucketsMax) {
@@ -60,7 +75,9 @@ export class RunTimes {
     if (ratio === undefined || ratio <= 0) return;
     this.#spread.record(ratio);
     const floor = 1 + UNKNOWN_SPREAD / Math.sqrt(1 + this.#spread.count / UNKNOWN_RUNS);
-    this.#upperFactor = Math.max(floor, this.#spread.quantile(this.#quantile));
+    this.#upperFactor = Math.max(floor, this.#spread.quantile(PROPORTIONAL_QUANTILE));
+    this.#stalls.record(tookMs - expected * this.#upperFactor);
+    this.#stallMs = this.#stalls.quantile(this.#quantile);
     this.#earlyFactor = Math.min(1, this.#spread.quantile(EARLY_QUANTILE));
   }
 
@@ -92,9 +109,14 @@ export class RunTimes {
     return new Predictor(this, { profile: near, scale: usable, doubt: BORROWED });
   }
 
-  /** Upper quantile of a run over its mean. */
+  /** Upper quantile of a run over its mean, as far as runs vary in proportion. */
   get upperFactor(): number {
     return this.#upperFactor;
+  }
+
+  /** How much longer than that, of upper quantile: stalls. */
+  get stallMs(): number {
+    return this.#stallMs;
   }
 
   /** Lower quantile of a run over its mean. */

@@ -28,6 +28,24 @@ const affine = (rows: number): number => 4 + 0.5 * rows;
 /** One that falls out of the cache beyond 8 rows. */
 const cliff = (rows: number): number => (rows <= 8 ? 1 + 0.5 * rows : 5 + 1.6 * (rows - 8));
 
+/** A small net whose rows cost the same in batches of any size: 1.3 ms alone. */
+const flat = (rows: number): number => 0.25 + 1.05 * rows;
+
+/**
+ * Two processors on which a server, its client and other people's work have to get along, as measured: runs that vary
+ * by a third, are stopped for some milliseconds many times a second and now and then for longer than a client waits,
+ * first runs that take many times as long, a server that reads the news late.
+ */
+const ROUGH: Partial<World> = {
+  noise: 0.3,
+  stalls: [
+    { perSecond: 20, meanMs: 6 },
+    { perSecond: 1.5, meanMs: 100 },
+  ],
+  lateNewsMs: 4,
+  slowFirst: { runs: 20, times: 8 },
+};
+
 /** A name, a load as a share of capacity, a plan of traffic. */
 export interface Scenario {
   readonly name: string;
@@ -35,6 +53,7 @@ export interface Scenario {
   readonly slots?: number;
   readonly runMs?: (rows: number) => number;
   readonly bestRows?: number;
+  readonly world?: Partial<World>;
   readonly plan: Omit<TrafficPlan, "seed" | "untilMs" | "rowsPerMs">;
 }
 
@@ -51,7 +70,10 @@ export type ScenarioName =
   | "overloadMixed"
   | "overloadTwo"
   | "overloadCliff"
-  | "storm";
+  | "storm"
+  | "rough"
+  | "roughLate"
+  | "roughLight";
 
 /** All scenarios. Deadlines are in milliseconds; a run of a full batch takes 20. */
 export const scenarios: Readonly<Record<ScenarioName, Scenario>> = {
@@ -102,6 +124,27 @@ export const scenarios: Readonly<Record<ScenarioName, Scenario>> = {
     load: 3,
     plan: { deadline: () => 100, patience: (_, deadlineMs) => deadlineMs },
   },
+  rough: {
+    name: "a busy machine, deadline 250",
+    load: 2,
+    runMs: flat,
+    world: ROUGH,
+    plan: { deadline: () => 250 },
+  },
+  roughLate: {
+    name: "a busy machine and a busy server, deadline 250",
+    load: 2,
+    runMs: flat,
+    world: { ...ROUGH, lateNewsMs: 15 },
+    plan: { deadline: () => 250 },
+  },
+  roughLight: {
+    name: "a busy machine, deadline 250",
+    load: 0.3,
+    runMs: flat,
+    world: ROUGH,
+    plan: { deadline: () => 250 },
+  },
 };
 
 /** What came of a scenario. */
@@ -114,7 +157,17 @@ export interface Outcome extends Figures {
 /** Capacity in rows of a millisecond. */
 function capacity(scenario: Scenario): number {
   const best = scenario.bestRows ?? MAX_ROWS;
-  return ((scenario.slots ?? 1) * best) / (scenario.runMs ?? affine)(best);
+  return ((scenario.slots ?? 1) * best) / ((scenario.runMs ?? affine)(best) * slowdown(scenario));
+}
+
+/** How many times as long a run takes on a busy machine, on average. */
+function slowdown({ world = {} }: Scenario): number {
+  const stalls = world.stalls ?? [];
+  const stopped = stalls.reduce(
+    (sum, { perSecond, meanMs }) => sum + (perSecond * meanMs) / 1000,
+    0,
+  );
+  return (1 + stopped) * Math.exp((world.noise ?? 0) ** 2 / 2);
 }
 
 /** The requests of a scenario. */
@@ -135,6 +188,7 @@ export function worldOf(scenario: Scenario, seed: number, ideal = false): World 
     pauses: 0.001,
     hopMs: ideal ? 0 : 0.2,
     timerMs: 1,
+    ...scenario.world,
   };
 }
 

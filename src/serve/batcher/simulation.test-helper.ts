@@ -35,6 +35,12 @@ export interface World {
   readonly pauses: number;
   /** Time between a decision and its process, and between the end of a run and the news of it. */
   readonly hopMs: number;
+  /** What else runs on the machine stops a process, at random times; by how often a second and how long on average. */
+  readonly stalls?: readonly { readonly perSecond: number; readonly meanMs: number }[];
+  /** How much later a server that has its hands full hears of an end or of its timers, on average. */
+  readonly lateNewsMs?: number;
+  /** The first runs take so many times as long. */
+  readonly slowFirst?: { readonly runs: number; readonly times: number };
   /** Ticks come at whole multiples of this. */
   readonly timerMs: number;
   fits?(bucket: string, rows: number, nowMs: number): MemoryFit;
@@ -121,6 +127,8 @@ interface Process {
   readonly handed: { start: Start; handedMs: number }[];
   running: boolean;
   beganMs: number;
+  /** When the news of its last end is read: news stay in order. */
+  newsMs: number;
 }
 
 /** Runs a policy over traffic until everything is done. */
@@ -146,7 +154,8 @@ class Simulation {
     this.#world = world;
     this.#random = new Random(world.seed, 77);
     const slots = Array.from({ length: world.slots }, (_, i) => `p${i}`);
-    for (const id of slots) this.#processes.set(id, { handed: [], running: false, beganMs: 0 });
+    for (const id of slots)
+      this.#processes.set(id, { handed: [], running: false, beganMs: 0, newsMs: 0 });
     this.#agenda.put(0, { kind: "slots", slots });
     for (const { request, cancelMs } of traffic) {
       this.#agenda.put(request.arrivedMs, { kind: "arrive", request });
@@ -207,7 +216,8 @@ class Simulation {
     switch (action.kind) {
       case "wake": {
         const { timerMs } = this.#world;
-        this.#agenda.put(Math.ceil(action.atMs / timerMs) * timerMs, { kind: "tick" });
+        const atMs = Math.ceil(action.atMs / timerMs) * timerMs;
+        this.#agenda.put(atMs + this.#lateMs(), { kind: "tick" });
         return;
       }
       case "refuse": {
@@ -265,11 +275,33 @@ class Simulation {
     if (first.handedMs + this.#world.hopMs > nowMs) return;
     process.running = true;
     process.beganMs = nowMs;
-    const { noise, pauses, runMs } = this.#world;
+    const tookMs = this.#runMs(first.start);
+    this.#agenda.put(nowMs + tookMs, { kind: "end", slot });
+  }
+
+  #runMs({ bucket, rows, batch }: Start): number {
+    const { noise, pauses, runMs, stalls = [], slowFirst } = this.#world;
     const pause = this.#random.uniform() < pauses ? 3 : 1;
     const factor = Math.exp(noise * this.#random.normal()) * pause;
-    const tookMs = runMs(first.start.bucket, first.start.rows) * factor;
-    this.#agenda.put(nowMs + tookMs, { kind: "end", slot });
+    const slow = slowFirst !== undefined && batch <= slowFirst.runs ? slowFirst.times : 1;
+    const ownMs = runMs(bucket, rows) * factor * slow;
+    let tookMs = ownMs;
+    for (const { perSecond, meanMs } of stalls) {
+      for (let at = this.#wait(1000 / perSecond); at < ownMs; at += this.#wait(1000 / perSecond)) {
+        tookMs += this.#wait(meanMs);
+      }
+    }
+    return tookMs;
+  }
+
+  #lateMs(): number {
+    const { lateNewsMs } = this.#world;
+    return lateNewsMs === undefined ? 0 : this.#wait(lateNewsMs);
+  }
+
+  /** Exponential. */
+  #wait(meanMs: number): number {
+    return -meanMs * Math.log(1 - this.#random.uniform());
   }
 
   #end(slot: string, nowMs: number): void {
@@ -279,14 +311,15 @@ class Simulation {
     const tookMs = nowMs - process.beganMs;
     this.#busyMs += tookMs;
     process.running = false;
+    process.newsMs = Math.max(process.newsMs, nowMs + this.#world.hopMs + this.#lateMs());
     for (const id of done.start.ids) {
       const outcome = this.#outcomes.get(id);
       if (outcome === undefined) continue;
-      outcome.endMs = nowMs + this.#world.hopMs;
+      outcome.endMs = process.newsMs;
       if (outcome.kind === "running") outcome.kind = "answered";
     }
     this.#begin(slot, nowMs);
     const finished: BatcherEvent = { kind: "finished", batch: done.start.batch, tookMs };
-    this.#agenda.put(nowMs + this.#world.hopMs, finished);
+    this.#agenda.put(process.newsMs, finished);
   }
 }

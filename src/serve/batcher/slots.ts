@@ -2,6 +2,7 @@
 // is expected to be free.
 
 import { present } from "../../base/assert.ts";
+import { Spread } from "./spread.ts";
 import type { BatchRequest } from "./types.ts";
 
 /** A batch with a process. */
@@ -40,7 +41,11 @@ const DEPTH = 2;
 /** The way to a process and back follows its newest runs as run times do. */
 const HOP_SHARE = 1 / 32;
 /** A way that takes longer than this is a pause of the machine. */
-const HOP_MAX_MS = 5;
+const HOP_MAX_MS = 50;
+/** News that are late by this are counted, up to a second. */
+const LATE_LEAST_MS = 0.5;
+const LATE_MOST_MS = 1000;
+const USUAL_QUANTILE = 0.9;
 
 /** All processes of one model version. */
 export class Slots {
@@ -48,6 +53,16 @@ export class Slots {
   readonly #byBatch = new Map<number, Slot>();
   readonly #byRequest = new Map<number, Running>();
   #hopMs = 0;
+  #gapMs = 0;
+  readonly #late = new Spread(LATE_LEAST_MS, LATE_MOST_MS);
+  readonly #quantile: number;
+  #newsMs = 0;
+  #usualNewsMs = 0;
+
+  /** @param quantile Which quantile of how late news come counts. */
+  constructor(quantile: number) {
+    this.#quantile = quantile;
+  }
 
   /** Batches that were handed over and have not ended. */
   get running(): number {
@@ -61,6 +76,21 @@ export class Slots {
   /** Milliseconds between a run and the news of it: frames and threads. */
   get hopMs(): number {
     return this.#hopMs;
+  }
+
+  /** What a batch takes of the process's time beside its run: reading, writing, waiting for a server that is late. */
+  get gapMs(): number {
+    return Math.max(0, this.#gapMs);
+  }
+
+  /** How late the news of an end come to a server that has its hands full: an upper quantile. */
+  get newsMs(): number {
+    return this.#newsMs;
+  }
+
+  /** How late they often come. */
+  get usualNewsMs(): number {
+    return this.#usualNewsMs;
   }
 
   /** The processes that there are now; those that stay keep their batches. */
@@ -85,7 +115,7 @@ export class Slots {
     const running = present(slot.batches[at], "a batch is with the process it was handed to");
     slot.batches.splice(at, 1);
     this.#drop(running);
-    if (running.first && tookMs !== undefined) this.#learnHop(nowMs - running.handedMs - tookMs);
+    if (tookMs !== undefined) this.#learn(running, nowMs - running.beginMs, tookMs);
     const next = slot.batches[0];
     if (next !== undefined) next.beginMs = nowMs;
     return running;
@@ -142,8 +172,15 @@ export class Slots {
     for (const request of running.requests) this.#byRequest.delete(request.id);
   }
 
-  #learnHop(ms: number): void {
-    const seen = Math.min(HOP_MAX_MS, Math.max(0, ms));
-    this.#hopMs += (seen - this.#hopMs) * HOP_SHARE;
+  /** From when a batch could begin to the news of its end, of which so much was inside the model. */
+  #learn({ first }: Running, cycleMs: number, tookMs: number): void {
+    const outsideMs = Math.min(HOP_MAX_MS, Math.max(-HOP_MAX_MS, cycleMs - tookMs));
+    const late = cycleMs - tookMs - (first ? this.#hopMs : this.gapMs);
+    // Also what is below 0: news that are late make the next ones come early, and it is the mean that counts.
+    this.#gapMs += (outsideMs - this.#gapMs) * HOP_SHARE;
+    this.#late.record(late);
+    this.#newsMs = this.#late.quantile(this.#quantile);
+    this.#usualNewsMs = this.#late.quantile(USUAL_QUANTILE);
+    if (first) this.#hopMs += (Math.max(0, outsideMs) - this.#hopMs) * HOP_SHARE;
   }
 }

@@ -1,9 +1,9 @@
 // A call as the methods see it, whatever the library that received it.
 
 import { randomUUID } from "node:crypto";
-import { setMaxListeners } from "node:events";
 import type { Metadata } from "@grpc/grpc-js";
 import type { Clock } from "../../base/clock.ts";
+import { Ending, type EndSignal } from "../end-signal.ts";
 import type { RequestWatch } from "../tracing.ts";
 
 /** One request of a client. */
@@ -20,7 +20,7 @@ export interface GrpcCall {
   /** The client's metadata of a name, such as `traceparent`; the first value of several. */
   header(name: string): string | undefined;
   /** Aborted when the client goes away, or its deadline has passed. */
-  readonly signal: AbortSignal;
+  readonly signal: EndSignal;
   /** Of an inference in a single call. */
   readonly watch: RequestWatch | undefined;
 }
@@ -46,7 +46,7 @@ export class CallContext implements Omit<GrpcCall, "message"> {
   readonly watch: RequestWatch | undefined;
   readonly #call: ReceivedCall;
   #requestId: string | undefined;
-  #signal: AbortSignal | undefined;
+  #signal: EndSignal | undefined;
 
   constructor(call: ReceivedCall, clock: Clock, watch?: RequestWatch) {
     this.#call = call;
@@ -64,13 +64,11 @@ export class CallContext implements Omit<GrpcCall, "message"> {
     return this.#requestId;
   }
 
-  get signal(): AbortSignal {
+  get signal(): EndSignal {
     if (this.#signal === undefined) {
-      const aborted = new AbortController();
-      // Each request of a stream listens, and as many may be on their way as limits say.
-      setMaxListeners(0, aborted.signal);
-      this.#call.once("cancelled", () => aborted.abort());
-      this.#signal = aborted.signal;
+      const ended = new Ending();
+      this.#call.once("cancelled", () => ended.abort());
+      this.#signal = ended;
     }
     return this.#signal;
   }

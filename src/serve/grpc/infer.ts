@@ -5,6 +5,7 @@ import type { GrpcInferRequest } from "../../wire/grpc-infer.ts";
 import { type GrpcInferAnswer, tooLongForContents } from "../../wire/grpc-response.ts";
 import type { InferRequest } from "../../wire/request.ts";
 import { outputFaults } from "../../wire/response.ts";
+import { Ending } from "../end-signal.ts";
 import { RequestError, requestErrorOf, sentenceOf } from "../errors.ts";
 import { endAt } from "../http/oip-infer.ts";
 import { hostOf, type OipSource } from "../http/oip-source.ts";
@@ -76,15 +77,18 @@ async function ask(
   caller: Caller,
 ): Promise<InferenceAnswer> {
   if (call.deadlineMs === caller.deadlineMs) return host.infer(call);
-  const ended = new AbortController();
+  const ended = new Ending();
   const timer = endAt(call.deadlineMs, caller.clock, ended);
-  const signal = AbortSignal.any([caller.signal, ended.signal]);
+  const gone = (): void => ended.abort(caller.signal.reason);
+  if (caller.signal.aborted) gone();
+  caller.signal.addEventListener("abort", gone, { once: true });
   try {
-    return await host.infer({ ...call, signal });
+    return await host.infer({ ...call, signal: ended });
   } catch (error) {
-    throw requestErrorOf(error, signal);
+    throw requestErrorOf(error, ended);
   } finally {
     clearTimeout(timer);
+    caller.signal.removeEventListener("abort", gone);
   }
 }
 

@@ -4,6 +4,7 @@
 import type { Metadata, ServerInterceptingCallInterface } from "@grpc/grpc-js";
 import type { Clock } from "../../base/clock.ts";
 import { MalformedMessage } from "../../wire/grpc-reader.ts";
+import type { EndSignal } from "../end-signal.ts";
 import { CLIENT_CLOSED, requestErrorOf } from "../errors.ts";
 import type { RequestObserver, RequestWatch } from "../tracing.ts";
 import { headerOf, requestIdOf } from "./call.ts";
@@ -34,7 +35,7 @@ const UNREAD: ReadonlySet<number> = new Set([
 ]);
 
 /** What an error means for the counts. */
-export function outcomeOf(error: unknown, signal?: AbortSignal): Outcome {
+export function outcomeOf(error: unknown, signal?: EndSignal): Outcome {
   if (error instanceof MalformedMessage) return { status: 400, reason: "invalid" };
   const { status, reason } = requestErrorOf(error, signal);
   return { status, reason: status === 404 ? "not-found" : reason };
@@ -112,7 +113,7 @@ export class ObservedCall {
   }
 
   /** The first that is told counts: what follows is what became of it. */
-  failed(error: unknown, signal?: AbortSignal): void {
+  failed(error: unknown, signal?: EndSignal): void {
     this.#outcome ??= outcomeOf(error, signal);
   }
 

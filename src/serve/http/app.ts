@@ -11,13 +11,15 @@ import type { Guard } from "../auth/guard.ts";
 import { cookieOf, sendLogin, wantsPage } from "../auth/login.ts";
 import { changesState } from "../auth/roles.ts";
 import { CLIENT_CLOSED, RequestError } from "../errors.ts";
+import type { HeldBytes } from "../held-bytes.ts";
 import type { RequestObserver } from "../tracing.ts";
 import { BodyReader } from "./body.ts";
+import type { EarlyServer } from "./early.ts";
 import { roleOf } from "./endpoint.ts";
 import { SECURITY_HEADERS } from "./headers.ts";
 import { answerClientError, HTTP_TIMES, type HttpTimes, nodeServer } from "./node-server.ts";
-import { countReceived, noteFailure, observeRequests } from "./observed.ts";
-import { httpFault } from "./strict.ts";
+import { countReceived, noteFailure, observeRequests, watchOf } from "./observed.ts";
+import { httpFault, originTarget } from "./strict.ts";
 import type { Certificates } from "./tls.ts";
 
 /** What an application stands on. */
@@ -28,8 +30,10 @@ export interface AppOptions {
   readonly times?: Partial<HttpTimes>;
   /** Counts, traces and logs the inference requests. */
   readonly observer: RequestObserver;
-  /** Bodies that are on their way, together. */
-  readonly bodiesBytesMax?: number;
+  /** Bodies that are on their way are counted here. */
+  readonly held?: HeldBytes;
+  /** Listens already; without certificates. */
+  readonly early?: EarlyServer;
 }
 
 /** The application with its limits, its guard, its error answers and no routes yet. */
@@ -38,14 +42,17 @@ export function buildApp({
   certificates,
   times,
   observer,
-  bodiesBytesMax,
+  held,
+  early,
 }: AppOptions): FastifyInstance {
   const app = fastify({
-    serverFactory: (listener) => nodeServer(listener, { ...HTTP_TIMES, ...times }, certificates),
+    serverFactory: (listener) =>
+      early?.attach(listener) ?? nodeServer(listener, { ...HTTP_TIMES, ...times }, certificates),
     clientErrorHandler: answerClientError,
     requestIdHeader: false,
     genReqId: requestId,
     routerOptions: { maxParamLength: 256 },
+    rewriteUrl: originTarget,
     // Addresses that the router cannot read: answered like every other error.
     frameworkErrors: (error, request, reply) => {
       reply.headers(SECURITY_HEADERS);
@@ -57,24 +64,26 @@ export function buildApp({
   listRoutes(app);
   // Clients send JSON under many content types or none at all: the protocol's routes read bytes.
   app.removeAllContentTypeParsers();
-  const bodies = new BodyReader(bodiesBytesMax);
-  app.addContentTypeParser("*", (request: FastifyRequest, body: Readable) =>
-    bodies.read(body, request.headers, (bytes) => countReceived(request, bytes)),
-  );
+  const bodies = new BodyReader(held);
+  app.addContentTypeParser("*", (request: FastifyRequest, body: Readable, done) => {
+    const received = (bytes: number): void => countReceived(request, bytes);
+    bodies.take(body, request.headers, { received, done });
+  });
   // First: what the guard refuses is counted too.
   observeRequests(app, observer);
-  app.addHook("onRequest", async (request, reply) => {
+  // No promises in hooks where nothing is waited for: each is a turn of the queue for every request.
+  app.addHook("onRequest", (request, reply, done) => {
     reply.headers(SECURITY_HEADERS).header("x-request-id", request.id);
     // Fastify refuses those that are no types; here the routes know what they read.
-    delete request.raw.headers["content-type"];
+    request.raw.headers["content-type"] = undefined;
     refuseStrange(request.raw);
-    await letIn(guard, request);
+    letIn(guard, request, done);
   });
-  app.addHook("preParsing", async (request, reply, payload) => {
+  app.addHook("preParsing", (request, reply, _payload, done) => {
     // Only now is the body wanted: a request that is refused need not send it.
     const expected = request.headers.expect !== undefined;
     if (expected && declaredBytes(request) <= limits.requestBytesMax) reply.raw.writeContinue();
-    return payload;
+    done();
   });
   writeDown(app, guard);
   app.setNotFoundHandler(async (request, reply) => {
@@ -125,14 +134,20 @@ function refuseStrange(request: IncomingMessage): void {
 
 const actors = new WeakMap<FastifyRequest, string>();
 
-async function letIn(guard: Guard, request: FastifyRequest): Promise<void> {
+/** Under which name a request was let in. */
+export function actorOf(request: FastifyRequest): string {
+  return actors.get(request) ?? "unknown";
+}
+
+function letIn(guard: Guard, request: FastifyRequest, done: (error?: Error) => void): void {
   const { headers, method } = request;
+  const role = roleOf(request);
   const header = (name: string): string | undefined => {
     const value = headers[name];
     return typeof value === "string" ? value : undefined;
   };
-  const actor = await guard.admit({
-    role: roleOf(request),
+  const admitted = guard.admit({
+    role,
     safe: method === "GET" || method === "HEAD",
     secure: isSecure(request),
     peer: request.socket.remoteAddress ?? "",
@@ -146,7 +161,15 @@ async function letIn(guard: Guard, request: FastifyRequest): Promise<void> {
       fetchDest: header("sec-fetch-dest"),
     },
   });
-  actors.set(request, actor);
+  const enter = (actor: string): void => {
+    // Only what is written down is asked who did it.
+    if (changesState(role)) actors.set(request, actor);
+    const watch = watchOf(request);
+    if (watch !== undefined) watch.tenant = actor;
+    done();
+  };
+  if (typeof admitted === "string") enter(admitted);
+  else admitted.then(enter, done);
 }
 
 function isSecure(request: FastifyRequest): boolean {
@@ -155,13 +178,21 @@ function isSecure(request: FastifyRequest): boolean {
 
 /** What changes state is written down before its answer goes out: who sees the answer finds the entry. */
 function writeDown(app: FastifyInstance, guard: Guard): void {
-  app.addHook("onSend", async (request, reply, payload) => {
+  app.addHook("onSend", (request, reply, payload, done) => {
     const role = roleOf(request);
-    if (!changesState(role)) return payload;
+    if (!changesState(role)) done();
+    else write(request, reply, payload).then((sent) => done(null, sent), done);
+  });
+  const write = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    payload: unknown,
+  ): Promise<unknown> => {
+    const role = roleOf(request);
     const [path = ""] = request.url.split("?", 1);
     const { statusCode } = reply;
     const record = {
-      actor: actors.get(request) ?? "unknown",
+      actor: actorOf(request),
       action: `${request.method} ${path}`,
       result: String(statusCode),
       details: { peer: request.socket.remoteAddress ?? "", request: request.id },
@@ -178,7 +209,7 @@ function writeDown(app: FastifyInstance, guard: Guard): void {
         error: "this was done, and could not be written to the audit log: is the disk full?",
       });
     }
-  });
+  };
 }
 
 async function answerError(

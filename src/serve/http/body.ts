@@ -6,6 +6,7 @@ import type { Readable, Transform } from "node:stream";
 import { createGunzip, createInflate } from "node:zlib";
 import { limits } from "../../base/limits.ts";
 import { RequestError } from "../errors.ts";
+import { HeldBytes } from "../held-bytes.ts";
 
 /** What of the headers says how a body comes. */
 export type BodyHeaders = Pick<
@@ -17,13 +18,12 @@ export type BodyHeaders = Pick<
 const GROUP = 256;
 const INFLATE_CHUNK_BYTES = 65_536;
 
-/** Reads bodies, and knows how many bytes it holds of those that are not whole yet. */
+/** Reads bodies, and counts the bytes of those that are not whole yet. */
 export class BodyReader {
-  readonly #heldMax: number;
-  #held = 0;
+  readonly #held: HeldBytes;
 
-  constructor(heldMax: number = limits.bodiesBytesMax) {
-    this.#heldMax = heldMax;
+  constructor(held: HeldBytes = new HeldBytes()) {
+    this.#held = held;
   }
 
   /**
@@ -33,42 +33,55 @@ export class BodyReader {
    * @throws RequestError 413 for one that is too large or unfolds to too much, 415 for an encoding that is not
    * known, 400 for one that is broken, 503 where too many are on their way.
    */
-  async read(
+  read(
     body: Readable,
     headers: BodyHeaders = {},
     received: (bytes: number) => void = () => undefined,
   ): Promise<Buffer> {
-    const declared = Number(headers["content-length"] ?? 0);
-    const encoding = encodingOf(headers["content-encoding"]);
-    const refusal =
-      encoding instanceof RequestError ? encoding : (sizeRefusal(declared) ?? this.#heldRefusal());
-    if (refusal !== undefined || encoding instanceof RequestError) {
-      body.resume();
-      throw refusal;
-    }
-    const chunked = headers["transfer-encoding"] !== undefined;
     return new Promise((resolve, reject) => {
-      const arrival = new Arrival({
-        body,
-        inflate: encoding === "gzip" ? createGunzip(OPTIONS) : encoding && createInflate(OPTIONS),
-        received,
-        chunksMax: chunked ? limits.bodyChunksMax : Number.POSITIVE_INFINITY,
-        hold: (bytes) => {
-          this.#held += bytes;
-          return bytes > 0 ? this.#heldRefusal() : undefined;
-        },
-        settle: (result) => (result instanceof Error ? reject(result) : resolve(result)),
-      });
-      arrival.begin();
+      const done = (error: Error | null, bytes?: Buffer): void => {
+        if (bytes === undefined) reject(error);
+        else resolve(bytes);
+      };
+      this.take(body, headers, { received, done });
     });
   }
 
-  #heldRefusal(): RequestError | undefined {
-    if (this.#held <= this.#heldMax) return undefined;
-    const text = `${this.#held} bytes of other requests are on their way already`;
-    return new RequestError(503, "queue-full", text, { retryAfterSeconds: 1 });
+  /** The same for a caller who waits without a promise; `done` is called once. */
+  take(
+    body: Readable,
+    headers: BodyHeaders,
+    { received, done }: Pick<ArrivalOptions, "received"> & { readonly done: Taken },
+  ): void {
+    const declared = Number(headers["content-length"] ?? 0);
+    const encoding = encodingOf(headers["content-encoding"]);
+    const refusal =
+      encoding instanceof RequestError
+        ? encoding
+        : (sizeRefusal(declared) ?? this.#held.bodyRefusal());
+    if (refusal !== undefined || encoding instanceof RequestError) {
+      body.resume();
+      done(refusal ?? broken());
+      return;
+    }
+    const chunked = headers["transfer-encoding"] !== undefined;
+    const arrival = new Arrival({
+      body,
+      inflate: encoding === "gzip" ? createGunzip(OPTIONS) : encoding && createInflate(OPTIONS),
+      received,
+      chunksMax: chunked ? limits.bodyChunksMax : Number.POSITIVE_INFINITY,
+      hold: (bytes) => {
+        this.#held.add(bytes);
+        return bytes > 0 ? this.#held.bodyRefusal() : undefined;
+      },
+      settle: (result) => (result instanceof Error ? done(result) : done(null, result)),
+    });
+    arrival.begin();
   }
 }
+
+/** Is told the bytes of a body, or why there are none. */
+type Taken = (error: Error | null, bytes?: Buffer) => void;
 
 const OPTIONS = { chunkSize: INFLATE_CHUNK_BYTES };
 

@@ -2,7 +2,8 @@
 
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { RequestError } from "../errors.ts";
-import type { Fleet, FleetEntry } from "../fleet.ts";
+import type { Fleet } from "../fleet.ts";
+import type { FleetEntry } from "../fleet-slot.ts";
 import type { TrafficSplit } from "../router.ts";
 import { endpoint, endpoints } from "./endpoint.ts";
 import { documentOf } from "./oip-body.ts";
@@ -40,17 +41,18 @@ function entryOf(fleet: Fleet, request: FastifyRequest): FleetEntry {
   throw new RequestError(404, "invalid", `there is no model "${name.slice(0, 128)}" here`);
 }
 
-function splitDocument({ name, split, byHand, hosts, shadow }: FleetEntry): unknown {
+function splitDocument({ name, split, owner, hosts, shadow }: FleetEntry): unknown {
   const versions = [...hosts.values()].map(({ version, digest, ready, phase }) => ({
     version,
     digest,
     ready,
     state: phase,
   }));
-  return { model: name, split, byHand, versions, shadow: shadow.report() };
+  const byHand = owner === "hand";
+  return { model: name, split, byHand, owner, versions, shadow: shadow.report() };
 }
 
-const FIELDS = ["stable", "candidate", "share", "shadow"] as const;
+const FIELDS = ["stable", "candidate", "share", "shadow", "tolerance"] as const;
 
 /** @throws RequestError 400 for what is no split. */
 function splitOf(document: unknown): TrafficSplit {
@@ -68,13 +70,14 @@ function splitOf(document: unknown): TrafficSplit {
     const value = fields.get(name);
     return typeof value === "number" ? value : undefined;
   };
-  const [stable, candidate, share, shadow] = FIELDS.map(number);
+  const [stable, candidate, share, shadow, tolerance] = FIELDS.map(number);
   if (stable === undefined) throw invalid("stable, the version that gets the rest, is missing");
   return {
     stable,
     share: share ?? 0,
     ...(candidate !== undefined && { candidate }),
     ...(shadow !== undefined && { shadow }),
+    ...(tolerance !== undefined && { tolerance }),
   };
 }
 

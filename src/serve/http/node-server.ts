@@ -34,7 +34,8 @@ export const HTTP_TIMES: HttpTimes = {
   stalledMs: 60_000,
 };
 
-type Listener = (request: http.IncomingMessage, response: http.ServerResponse) => void;
+/** What is given each request. */
+export type Listener = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
 /** A server for an application's requests; over TLS where there are certificates. */
 export function nodeServer(

@@ -21,8 +21,11 @@ export function watchOf(request: FastifyRequest): RequestWatch | undefined {
 
 /** Observes the app's inference requests. Before other hooks, so that what they refuse is counted. */
 export function observeRequests(app: FastifyInstance, observer: RequestObserver): void {
-  app.addHook("onRequest", async (request, reply) => {
-    if (request.method !== "POST" || request.routeOptions.url?.endsWith("/infer") !== true) return;
+  app.addHook("onRequest", (request, reply, done) => {
+    if (request.method !== "POST" || request.routeOptions.url?.endsWith("/infer") !== true) {
+      done();
+      return;
+    }
     const watch = begin(observer, request);
     const state: Observed = { watch, reason: undefined, bytesIn: 0 };
     observed.set(request, state);
@@ -30,6 +33,7 @@ export function observeRequests(app: FastifyInstance, observer: RequestObserver)
     if (watch.context.state !== undefined) reply.header("tracestate", watch.context.state);
     // The one event that comes after an answer as well as after a broken connection.
     reply.raw.once("close", () => end(observer, reply, state));
+    done();
   });
 }
 

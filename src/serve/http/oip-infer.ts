@@ -6,6 +6,7 @@ import { type Clock, systemClock } from "../../base/clock.ts";
 import { parseInferRequest } from "../../wire/infer.ts";
 import type { InferRequest } from "../../wire/request.ts";
 import { encodeInferResponse, outputFaults } from "../../wire/response.ts";
+import { Ending } from "../end-signal.ts";
 import { RequestError, sentenceOf } from "../errors.ts";
 import type { InferenceCall, ServedVersion } from "../inference.ts";
 import { deadlineOf, keyOf, priorityOf } from "../schedule.ts";
@@ -29,7 +30,7 @@ export async function answerInference(
   const asked = readRequest(host, request);
   const call = callOf(host, asked, request, arrivedMs);
   watch?.received({ ...inputsSummary(asked.inputs), deadlineMs: call.deadlineMs });
-  const ended = new AbortController();
+  const ended = new Ending();
   const timer = endAt(call.deadlineMs, clock, ended);
   reply.raw.once("close", () => {
     if (!reply.raw.writableEnded) ended.abort();
@@ -37,7 +38,7 @@ export async function answerInference(
   try {
     const { outputs, version } = await host.infer({
       ...call,
-      signal: ended.signal,
+      signal: ended,
       observe: watch,
     });
     const encoded = encodeInferResponse({ model: host.name, version, request: asked, outputs });
@@ -45,7 +46,7 @@ export async function answerInference(
     await send(reply, request, encoded.chunks, encoded.headerLength);
   } catch (error) {
     // Whoever was asked then may say that the client went away: it did not, and waits for an answer.
-    throw ended.signal.reason instanceof RequestError ? ended.signal.reason : error;
+    throw ended.reason instanceof RequestError ? ended.reason : error;
   } finally {
     clearTimeout(timer);
   }
@@ -98,7 +99,7 @@ function callOf(
 export function endAt(
   deadlineMs: number | undefined,
   clock: Clock,
-  ended: AbortController,
+  ended: Ending,
 ): NodeJS.Timeout | undefined {
   if (deadlineMs === undefined) return undefined;
   const left = Math.max(0, deadlineMs - clock.monotonicMs());

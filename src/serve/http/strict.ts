@@ -1,6 +1,7 @@
 // What is wrong with a request before anything of it is used. Node's parser has refused what is no HTTP;
 // this refuses what two programs could read differently, a proxy in front and this server.
 
+import type { IncomingMessage } from "node:http";
 import { limits } from "../../base/limits.ts";
 
 /** A fault, with the status that it is answered with. */
@@ -53,6 +54,21 @@ function headersFault(rawHeaders: readonly string[], version: string): HttpFault
     return { status: 400, text: "the header Host is missing" };
   }
   return undefined;
+}
+
+/**
+ * The target as clients send it to a server itself (RFC 9112, 3.2.1). The form for proxies is to be taken as well (3.2.2);
+ * it is where it names the host that Host does, so that a proxy in front cannot have read another one.
+ */
+export function originTarget({
+  url = "",
+  headers,
+}: Pick<IncomingMessage, "url" | "headers">): string {
+  if (url.startsWith("/")) return url;
+  const [, authority, rest = ""] = /^https?:\/\/([^/?#]+)(.*)$/i.exec(url) ?? [];
+  if (authority === undefined || authority.toLowerCase() !== headers.host?.toLowerCase())
+    return url;
+  return rest.startsWith("/") ? rest : `/${rest}`;
 }
 
 /**

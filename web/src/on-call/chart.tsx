@@ -4,7 +4,8 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import type { ServingEvent } from "../../../src/dashboard/api.ts";
+import { apart } from "./apart.ts";
+import type { Mark } from "./kinds.ts";
 
 /** One line. */
 export interface Line {
@@ -22,9 +23,10 @@ export interface ChartProps {
   readonly lines: readonly Line[];
   readonly fromMs: number;
   readonly toMs: number;
-  /** A line across: what was promised. */
+  /** A line across: what was promised, or must not be passed. */
   readonly objective?: number | undefined;
-  readonly marks?: readonly ServingEvent[];
+  /** The newest first. */
+  readonly marks?: readonly Mark[];
   readonly height: number;
   /** Without axes, in a row of the table. */
   readonly small?: boolean;
@@ -32,16 +34,15 @@ export interface ChartProps {
   readonly format?: (value: number) => string;
   /** The axis reaches at least here. */
   readonly least?: number;
+  /** Where the axis begins; default 0. What is below is drawn along it. */
+  readonly floor?: number;
+  /** Whether each line has its name at its end. */
+  readonly named?: boolean;
 }
 
-/** Letters of the marks; the legend says what they are. */
-export const MARKS: Readonly<Partial<Record<ServingEvent["kind"], string>>> = {
-  load: "L",
-  unload: "U",
-  restart: "R",
-  "out-of-memory": "M",
-  split: "S",
-};
+/** Room for the names of lines, in pixels. */
+const NAMES_WIDTH = 92;
+const NAME_HEIGHT = 12;
 
 /** Counts changes between dark and light: colours are in the drawing. */
 const theme = signal(0);
@@ -89,8 +90,9 @@ export function Chart(props: ChartProps) {
   );
 }
 
-function dataOf({ atMs, lines }: ChartProps): uPlot.AlignedData {
-  return [atMs.map((at) => at / 1000), ...lines.map(({ values }) => [...values])];
+function dataOf({ atMs, lines, floor = 0 }: ChartProps): uPlot.AlignedData {
+  const shown = (value: number | null): number | null => value && Math.max(floor, value);
+  return [atMs.map((at) => at / 1000), ...lines.map(({ values }) => values.map(shown))];
 }
 
 function colourOf(name: string): string {
@@ -98,7 +100,7 @@ function colourOf(name: string): string {
 }
 
 function optionsFor(width: number, latest: { readonly current: ChartProps }): uPlot.Options {
-  const { height, lines, small = false } = latest.current;
+  const { height, lines, small = false, named = false } = latest.current;
   const axis: uPlot.Axis = {
     show: !small,
     stroke: colourOf("--soft"),
@@ -110,11 +112,14 @@ function optionsFor(width: number, latest: { readonly current: ChartProps }): uP
     width,
     height,
     ...(small && { padding: [3, 2, 3, 2] as uPlot.Padding }),
+    ...(named && { padding: [null, NAMES_WIDTH, null, null] as uPlot.Padding }),
     cursor: { show: false },
     legend: { show: false },
     scales: {
       x: { time: true, range: () => [latest.current.fromMs / 1000, latest.current.toMs / 1000] },
-      y: { range: (_plot, _min, max) => [0, topOf(latest.current, max)] },
+      y: {
+        range: (_plot, _min, max) => [latest.current.floor ?? 0, topOf(latest.current, max)],
+      },
     },
     axes: [
       { ...axis, size: 22, space: 60, values: timesOf },
@@ -134,7 +139,14 @@ function optionsFor(width: number, latest: { readonly current: ChartProps }): uP
         ...(dash !== undefined && { dash: [...dash] }),
       })),
     ],
-    hooks: { draw: [(plot) => drawOver(plot, latest.current)] },
+    hooks: {
+      draw: [
+        (plot) => {
+          drawOver(plot, latest.current);
+          if (named) drawNames(plot, latest.current);
+        },
+      ],
+    },
   };
 }
 
@@ -142,10 +154,19 @@ function topOf({ objective = 0, least = 0 }: ChartProps, max: number | null): nu
   return 1.15 * Math.max(max ?? 0, objective, least) || 1;
 }
 
-function timesOf(_plot: uPlot, splits: number[]): string[] {
+/** With seconds where the marks stand closer than minutes. */
+function timesOf(
+  _plot: uPlot,
+  splits: number[],
+  _axis: number,
+  _space: number,
+  increment: number,
+): string[] {
+  const two = (value: number): string => String(value).padStart(2, "0");
   return splits.map((one) => {
     const time = new Date(1000 * one);
-    return `${time.getHours()}:${String(time.getMinutes()).padStart(2, "0")}`;
+    const minute = `${time.getHours()}:${two(time.getMinutes())}`;
+    return increment < 60 ? `${minute}:${two(time.getSeconds())}` : minute;
   });
 }
 
@@ -163,15 +184,40 @@ function drawOver(plot: uPlot, { objective, marks = [], small = false }: ChartPr
   ctx.fillStyle = colourOf("--ink");
   ctx.setLineDash([2, 2].map((one) => one * devicePixelRatio));
   ctx.font = `${10 * devicePixelRatio}px ui-sans-serif, system-ui, sans-serif`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "alphabetic";
   let labelledX = Number.POSITIVE_INFINITY;
   // The newest first: of some at one place that one has its letter.
-  for (const { atMs, kind } of marks) {
+  for (const { atMs, letter } of marks) {
     const x = plot.valToPos(atMs / 1000, "x", true);
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
     line(ctx, [x, bbox.top], [x, bbox.top + bbox.height]);
     if (small || labelledX - x < 12 * devicePixelRatio) continue;
     labelledX = x;
-    ctx.fillText(MARKS[kind] ?? "", x + 2 * devicePixelRatio, bbox.top + 9 * devicePixelRatio);
+    ctx.fillText(letter, x + 2 * devicePixelRatio, bbox.top + 9 * devicePixelRatio);
+  }
+  ctx.restore();
+}
+
+/** The name of each line at its end, one below the other where lines end together. */
+function drawNames(plot: uPlot, { lines, floor = 0 }: ChartProps): void {
+  const { ctx, bbox } = plot;
+  const ends = lines.flatMap(({ name, colour, values }) => {
+    const at = values.findLast((value) => value !== null) ?? null;
+    return at === null ? [] : [{ name, colour, y: plot.valToPos(Math.max(floor, at), "y", true) }];
+  });
+  const places = apart(
+    ends.map(({ y }) => y),
+    NAME_HEIGHT * devicePixelRatio,
+    bbox.top + bbox.height,
+  );
+  ctx.save();
+  ctx.font = `${11 * devicePixelRatio}px ui-sans-serif, system-ui, sans-serif`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "middle";
+  for (const [i, { name, colour }] of ends.entries()) {
+    ctx.fillStyle = colourOf(colour);
+    ctx.fillText(name, bbox.left + bbox.width + 6 * devicePixelRatio, places[i] ?? 0);
   }
   ctx.restore();
 }

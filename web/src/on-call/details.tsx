@@ -1,15 +1,11 @@
 // The selected version: how it did, what it is made of, and what one can do about it.
 
 import type { ComponentChildren } from "preact";
-import type {
-  HistorySeries,
-  ObjectivesStatus,
-  ServingEvent,
-  SplitStatus,
-} from "../../../src/dashboard/api.ts";
+import type { HistorySeries, ObjectivesStatus, SplitStatus } from "../../../src/dashboard/api.ts";
 import { bytes, milliseconds } from "../format.ts";
-import { Chart, type ChartProps, MARKS } from "./chart.tsx";
-import { windowStart } from "./history.ts";
+import { Chart, type ChartProps } from "./chart.tsx";
+import { lastMs, windowStart } from "./history.ts";
+import { LETTERS, type Mark } from "./kinds.ts";
 import { listOf, promisesOf, promiseText, type Row, shareText } from "./rows.ts";
 import type { Minutes } from "./url.ts";
 
@@ -17,7 +13,7 @@ import type { Minutes } from "./url.ts";
 export interface DetailsProps {
   readonly row: Row;
   readonly series: HistorySeries | undefined;
-  readonly marks: readonly ServingEvent[];
+  readonly marks: readonly Mark[];
   readonly minutes: Minutes;
   readonly objectives: ObjectivesStatus;
   readonly split: SplitStatus | undefined;
@@ -53,7 +49,7 @@ export function Details(props: DetailsProps) {
 }
 
 function Charts({ row, series, marks, minutes }: DetailsProps) {
-  const toMs = series?.atMs.at(-1) ?? 0;
+  const toMs = lastMs(series, marks);
   const start = series === undefined ? 0 : windowStart(series.atMs, toMs, minutes);
   const common = {
     atMs: series?.atMs.slice(start) ?? [],
@@ -120,11 +116,8 @@ function Charts({ row, series, marks, minutes }: DetailsProps) {
         </Panel>
       </div>
       <p class="note">
-        Dotted:{" "}
-        {Object.entries(MARKS)
-          .map(([kind, letter]) => `${letter} ${kind}`)
-          .join(", ")}
-        . Where a line ends, too few requests came to know.
+        Dotted: {LETTERS.map(([letter, text]) => `${letter} ${text}`).join(", ")}. Where a line
+        ends, too few requests came to know.
       </p>
     </>
   );
@@ -182,11 +175,13 @@ function Facts({ row, objectives, split }: DetailsProps) {
   );
 }
 
-function splitText({ stable, candidate, share, shadow, byHand }: SplitStatus): string {
+const OWNERS = { source: "", hand: ", set by hand", rollout: ", set by a rollout" } as const;
+
+function splitText({ stable, candidate, share, shadow, owner }: SplitStatus): string {
   const parts = [`${shareText(1 - share)} version ${stable}`];
   if (candidate !== null) parts.push(`${shareText(share)} version ${candidate}`);
   if (shadow !== null) parts.push(`copies to version ${shadow}`);
-  return `${parts.join(", ")}${byHand ? ", set by hand" : ""}`;
+  return `${parts.join(", ")}${OWNERS[owner]}`;
 }
 
 function Fact({ name, children }: { name: string; children: ComponentChildren }) {

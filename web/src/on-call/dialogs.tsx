@@ -6,7 +6,8 @@ import type { SplitStatus, VersionStatus } from "../../../src/dashboard/api.ts";
 import { type Plan, type SplitForm, splitForm, splitPlan } from "./acts.ts";
 import { KEYS } from "./keys.ts";
 
-function Dialog(props: { title: string; close(): void; children: ComponentChildren }) {
+/** A modal dialog; whatever had the focus has it again afterwards. */
+export function Dialog(props: { title: string; close(): void; children: ComponentChildren }) {
   const element = useRef<HTMLDialogElement>(null);
   useLayoutEffect(() => {
     const { activeElement: before } = document;
@@ -15,8 +16,14 @@ function Dialog(props: { title: string; close(): void; children: ComponentChildr
       if (before instanceof HTMLElement) before.focus();
     };
   }, []);
+  // The browser closes a dialog at once and tells so later: a key that comes between would still be the dialog's.
+  const pressed = (event: KeyboardEvent): void => {
+    if (event.key !== "Escape") return;
+    event.preventDefault();
+    props.close();
+  };
   return (
-    <dialog ref={element} aria-labelledby="dialog-title" onClose={props.close}>
+    <dialog ref={element} aria-labelledby="dialog-title" onKeyDown={pressed} onClose={props.close}>
       <h2 id="dialog-title">{props.title}</h2>
       {props.children}
     </dialog>

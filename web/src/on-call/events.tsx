@@ -1,34 +1,33 @@
 // What happened last, the newest first.
 
-import type { EventKind, ServingEvent } from "../../../src/dashboard/api.ts";
+import type { ServingEvent } from "../../../src/dashboard/api.ts";
+import { type EventFilter, filtered, kindChoices, kindOf } from "./kinds.ts";
+import { choice, choose } from "./state.ts";
 
-const SIGNS: Readonly<Record<EventKind, string>> = {
-  server: "◆",
-  state: "○",
-  load: "↑",
-  unload: "↓",
-  restart: "↻",
-  "out-of-memory": "▲",
-  split: "⇄",
-  refused: "✕",
-};
-const ALARMING: ReadonlySet<EventKind> = new Set(["restart", "out-of-memory", "refused"]);
-
-/** The list. */
-export function Events({ events }: { events: readonly ServingEvent[] }) {
+/** The list, as far as it was narrowed. */
+export function Events({ events: all }: { events: readonly ServingEvent[] }) {
+  const filter: EventFilter = { model: choice.value.model, kind: choice.value.kind };
+  const events = filtered(all, filter);
+  const whole = events.length === all.length;
   return (
     <section aria-labelledby="events-title" class="events">
       <h2 id="events-title">
-        Events <small>the last {events.length}, newest first</small>
+        Events{" "}
+        <small>
+          {whole ? `the last ${all.length}` : `${events.length} of the last ${all.length}`}, newest
+          first
+        </small>
       </h2>
-      {events.length === 0 && <p class="note">Nothing has happened since the server started.</p>}
+      <Filter all={all} filter={filter} />
+      {all.length === 0 && <p class="note">Nothing has happened since the server started.</p>}
+      {all.length > 0 && events.length === 0 && <p class="note">None of them is of this kind.</p>}
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard */}
       <ol tabIndex={0} aria-label="Events, newest first">
         {events.map((event) => (
           <li key={event.id}>
             <time dateTime={new Date(event.atMs).toISOString()}>{timeOf(event.atMs)}</time>
-            <span class={`kind ${ALARMING.has(event.kind) ? "bad" : ""}`}>
-              <span aria-hidden="true">{SIGNS[event.kind]}</span> {event.kind}
+            <span class={`kind ${kindOf(event.kind).alarming === true ? "bad" : ""}`}>
+              <span aria-hidden="true">{kindOf(event.kind).sign}</span> {event.kind}
             </span>
             <span>
               {event.model !== null && (
@@ -37,13 +36,66 @@ export function Events({ events }: { events: readonly ServingEvent[] }) {
                 </b>
               )}{" "}
               {event.text}
-              {event.cause !== null && <small> ({event.cause})</small>}
+              {aboutOf(event) !== "" && <small> ({aboutOf(event)})</small>}
             </span>
           </li>
         ))}
       </ol>
     </section>
   );
+}
+
+function Filter({ all, filter }: { all: readonly ServingEvent[]; filter: EventFilter }) {
+  const models = new Set(all.flatMap(({ model }) => (model === null ? [] : [model])));
+  if (filter.model !== undefined) models.add(filter.model);
+  return (
+    <p class="filter">
+      <Choice
+        name="Model of events"
+        all="all models"
+        values={[...models].sort()}
+        chosen={filter.model}
+        choose={(model) => choose({ model })}
+      />
+      <Choice
+        name="Kind of events"
+        all="all kinds"
+        values={kindChoices(all, filter.kind)}
+        chosen={filter.kind}
+        choose={(kind) => choose({ kind })}
+      />
+    </p>
+  );
+}
+
+function Choice(props: {
+  readonly name: string;
+  readonly all: string;
+  readonly values: readonly string[];
+  readonly chosen: string | undefined;
+  choose(value: string | undefined): void;
+}) {
+  const { name, all, values, chosen } = props;
+  return (
+    <select
+      aria-label={name}
+      value={chosen ?? ""}
+      onChange={({ currentTarget }) => props.choose(currentTarget.value || undefined)}
+    >
+      <option value="">{all}</option>
+      {values.map((one) => (
+        <option key={one} value={one}>
+          {one}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+/** The cause, and where: a server that is alone has no pool of a name. */
+function aboutOf({ cause, nodePool }: ServingEvent): string {
+  const pool = nodePool === undefined || nodePool === "default" ? [] : [`pool ${nodePool}`];
+  return [...(cause === null ? [] : [cause]), ...pool].join(", ");
 }
 
 function timeOf(atMs: number): string {

@@ -9,6 +9,10 @@ export type Command =
   | "reload"
   | "drain"
   | "split"
+  | "roll-back"
+  | "freeze"
+  | "hold"
+  | "promote"
   | "window"
   | "help"
   | "home"
@@ -27,6 +31,10 @@ export const KEYS: readonly {
   { keys: ["r"], command: "reload", text: "reload the model from its source" },
   { keys: ["d"], command: "drain", text: "drain the version; unload a model with one" },
   { keys: ["s"], command: "split", text: "set the split of the model" },
+  { keys: ["b"], command: "roll-back", text: "roll the canary of the model back" },
+  { keys: ["f"], command: "freeze", text: "freeze the rollout; resume one that is stopped" },
+  { keys: ["o"], command: "hold", text: "hold the rollout at its step; resume it" },
+  { keys: ["p"], command: "promote", text: "promote the canary" },
   { keys: ["w"], command: "window", text: "next window of time" },
   { keys: ["h"], command: "home", text: "home page" },
   { keys: ["?"], command: "help", text: "these keys" },
@@ -44,6 +52,11 @@ export function commandOf(press: {
 }): Command | undefined {
   if (press.typing || press.ctrlKey || press.metaKey || press.altKey) return undefined;
   return KEYS.find(({ keys }) => keys.includes(press.key))?.command;
+}
+
+/** The key of a command. */
+export function keyFor(command: Command): string {
+  return KEYS.find((one) => one.command === command)?.keys[0] ?? "";
 }
 
 /** The row that a command leads to. */

@@ -1,18 +1,21 @@
 // The on-call page: all versions as rows, the selected one in detail, and what happened last.
 
 import { render } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useLayoutEffect } from "preact/hooks";
 import type { ServingEvent, StatsEvent } from "../../../src/dashboard/api.ts";
 import type { BudgetReadings } from "../../../src/serve/metric-readings.ts";
 import { bytes } from "../format.ts";
 import { Nav } from "../nav.tsx";
+import { ActDialog } from "../rollout/act-dialog.tsx";
+import { type ActCommand, actOf, rolloutOf } from "../rollout/acts.ts";
+import { Rollouts } from "../rollout/rollouts.tsx";
 import { drainPlan, reloadPlan } from "./acts.ts";
-import { MARKS } from "./chart.tsx";
 import { Details } from "./details.tsx";
 import { Confirm, Help, Split } from "./dialogs.tsx";
 import { Events } from "./events.tsx";
 import type { Feed } from "./feed.ts";
 import { type Command, commandOf, rowAfter } from "./keys.ts";
+import { type Mark, markOf } from "./kinds.ts";
 import { type Row, rowOf, shareText } from "./rows.ts";
 import { act, choice, choose, connection, feed, follow, opened, perform } from "./state.ts";
 import { Table } from "./table.tsx";
@@ -20,7 +23,7 @@ import { nextWindow, WINDOWS } from "./url.ts";
 
 function Page() {
   const known = feed.value;
-  useEffect(() => {
+  useLayoutEffect(() => {
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
   }, []);
@@ -58,6 +61,12 @@ function Served({ known }: { known: Feed }) {
       {first.objectives.fault !== null && (
         <p class="outcome bad">▲ There are no objectives: {first.objectives.fault}</p>
       )}
+      <Rollouts
+        feed={known}
+        act={(rollout, view) => {
+          opened.value = { kind: "rollout", rollout, view };
+        }}
+      />
       <Table
         rows={rows}
         selected={row.key}
@@ -158,7 +167,7 @@ function Outcome() {
       {last !== undefined && (
         <p class={`outcome ${tone}`} data-testid="outcome">
           {last.outcome === undefined
-            ? `◔ ${last.plan.title}: under way…`
+            ? `◔ ${last.title}: under way…`
             : `${last.outcome.ok ? "✓" : "▲"} ${last.outcome.text}`}
           {last.outcome?.signIn === true && (
             <>
@@ -183,6 +192,9 @@ function Opened({ row, known }: { row: Row; known: Feed }) {
   const go = (plan: Parameters<typeof perform>[0]): void => void perform(plan);
   if (what === undefined) return null;
   if (what.kind === "help") return <Help close={close} />;
+  if (what.kind === "rollout") {
+    return <ActDialog rollout={what.rollout} view={what.view} perform={go} close={close} />;
+  }
   if (what.kind === "confirm") return <Confirm plan={what.plan} perform={go} close={close} />;
   const { models, splits } = known.status;
   const { model } = row.status;
@@ -213,14 +225,15 @@ function selectedOf(rows: readonly Row[]): Row | undefined {
   return rows.find(({ key }) => key === choice.value.row) ?? rows[0];
 }
 
-/** Events that a chart of a version shows: its own, and those of its model. */
-function marksOf({ status }: Row, events: readonly ServingEvent[]): ServingEvent[] {
-  return events.filter(
-    ({ kind, model, version }) =>
-      MARKS[kind] !== undefined &&
-      model === status.model &&
-      (version === null || version === status.version),
-  );
+/** Events that a chart of a version shows: its own, and those of its model. A rollout concerns both its versions. */
+function marksOf({ status }: Row, events: readonly ServingEvent[]): Mark[] {
+  return events
+    .filter(
+      ({ model, version, rollout }) =>
+        model === status.model &&
+        (version === null || version === status.version || rollout !== undefined),
+    )
+    .flatMap(markOf);
 }
 
 function pressed(event: KeyboardEvent): void {
@@ -249,10 +262,27 @@ function carryOutOnRow(command: Command, known: Feed): void {
   else if (command === "drain") {
     opened.value = { kind: "confirm", plan: drainPlan(row.status, known.status) };
   } else if (command === "split") opened.value = { kind: "split" };
+  else if (isActCommand(command)) carryOutOnRollout(command, row, known);
   else {
     const to = rows[rowAfter(command, rows.indexOf(row), rows.length)];
     if (to !== undefined) choose({ row: to.key });
   }
+}
+
+function isActCommand(command: Command): command is ActCommand {
+  return ["roll-back", "freeze", "hold", "promote"].includes(command);
+}
+
+function carryOutOnRollout(command: ActCommand, row: Row, { status }: Feed): void {
+  const { model } = row.status;
+  const rollout = rolloutOf(status.rollouts, model);
+  const view = rollout === undefined ? undefined : actOf(rollout, command);
+  if (rollout !== undefined && view !== undefined) {
+    opened.value = { kind: "rollout", rollout, view };
+    return;
+  }
+  const text = `no rollout of ${model} is under way`;
+  act.value = { title: "Rollout", outcome: { ok: false, text, signIn: false } };
 }
 
 const app = document.querySelector("#app");

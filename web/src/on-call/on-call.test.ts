@@ -19,7 +19,7 @@ function stats(
   change: Parameters<typeof fakeVersion>[0] = {},
   kept = true,
 ): StatsEvent {
-  return { ...fakeStatus([fakeVersion(change)]), atMs, kept };
+  return { ...fakeStatus([fakeVersion(change)]), atMs, rollouts: [], kept };
 }
 
 describe("rows", () => {
@@ -200,7 +200,8 @@ describe("acts", () => {
       share: 0.07,
       shadow: null,
       byHand: true,
-    };
+      owner: "hand",
+    } as const;
     const form = splitForm(split, fakeVersion());
     expect(form).toEqual({ stable: "1", candidate: "2", percent: "7", shadow: "" });
     expect(splitPlan("net", { ...form, percent: "12.5" }).body).toEqual({
@@ -242,8 +243,9 @@ describe("keys and the address", () => {
   });
 
   test("what is chosen comes back out of the address; what nobody knows is left out", () => {
+    const text = fc.option(fc.string({ minLength: 1 }), { nil: undefined });
     const choice = fc.record({
-      row: fc.option(fc.string(), { nil: undefined }),
+      ...{ row: text, rollout: text, model: text, kind: text },
       minutes: fc.constantFrom(...WINDOWS),
     });
     fc.assert(
@@ -251,8 +253,9 @@ describe("keys and the address", () => {
         expect(readChoice(writeChoice(one))).toEqual(one);
       }),
     );
-    expect(readChoice("?minutes=7&other=1")).toEqual({ row: undefined, minutes: 5 });
-    expect(writeChoice({ row: "net/1", minutes: 5 })).toBe("?row=net/1");
+    const nothing = readChoice("?minutes=7&other=1&kind=");
+    expect(nothing).toEqual({ minutes: 5 });
+    expect(writeChoice({ ...nothing, row: "net/1" })).toBe("?row=net/1");
     expect(nextWindow(30)).toBe(5);
   });
 });

@@ -2,7 +2,7 @@
 
 import type { HistorySeries, ObjectivesStatus, VersionStatus } from "../../../src/dashboard/api.ts";
 import type { BudgetReadings } from "../../../src/serve/metric-readings.ts";
-import { bytes, milliseconds } from "../format.ts";
+import { bytes, milliseconds, percentText } from "../format.ts";
 import { increase, keyOf, total } from "./history.ts";
 import type { Minutes } from "./url.ts";
 
@@ -152,11 +152,6 @@ function outcomeCell(
 /** A promise is written as it was made: `20 ms`, not `20.0 ms`. */
 export function promiseText(ms: number): string {
   return ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`;
-}
-
-/** Enough digits to tell 99.9 from 99.99. */
-function percentText(share: number): string {
-  return `${Number((100 * share).toFixed(share < 0.99 ? 1 : 3))} %`;
 }
 
 function countCell(count: number, reasons: Readonly<Record<string, number>>): Cell {

@@ -1,7 +1,10 @@
 // The page's state and its edge: the stream, the address, and requests that change something.
 
-import { signal } from "@preact/signals";
+import { batch, signal } from "@preact/signals";
 import type { OnCallDocument, ServingEvent, StatsEvent } from "../../../src/dashboard/api.ts";
+import type { RolloutStatus } from "../../../src/rollout/document.ts";
+import type { ActView } from "../rollout/acts.ts";
+import { followRollouts, forgetRollouts } from "../rollout/state.ts";
 import { type Outcome, outcomeOf, type Plan } from "./acts.ts";
 import { beginFeed, type Feed, withEvent, withStats } from "./feed.ts";
 import { type Choice, readChoice, writeChoice } from "./url.ts";
@@ -17,10 +20,11 @@ export const opened = signal<
   | { readonly kind: "help" }
   | { readonly kind: "confirm"; readonly plan: Plan }
   | { readonly kind: "split" }
+  | { readonly kind: "rollout"; readonly rollout: RolloutStatus; readonly view: ActView }
   | undefined
 >(undefined);
-/** How the last act went; `undefined` text while it is under way. */
-export const act = signal<{ readonly plan: Plan; readonly outcome?: Outcome } | undefined>(
+/** How the last act went; without an outcome while it is under way. */
+export const act = signal<{ readonly title: string; readonly outcome?: Outcome } | undefined>(
   undefined,
 );
 
@@ -65,8 +69,12 @@ export function follow(): void {
   });
   stream.addEventListener("stats", ({ data }) => {
     heardMs = Date.now();
-    if (feed.value !== undefined)
-      feed.value = withStats(feed.value, JSON.parse(data) as StatsEvent);
+    if (feed.value === undefined) return;
+    const stats = JSON.parse(data) as StatsEvent;
+    batch(() => {
+      if (feed.value !== undefined) feed.value = withStats(feed.value, stats);
+      followRollouts(stats);
+    });
   });
 }
 
@@ -77,8 +85,13 @@ async function begin(since: () => readonly ServingEvent[]): Promise<void> {
     if (response.status === 401 || response.status === 403) connection.value = "sign-in";
     if (!response.ok) return;
     // The server's own document, of the type that it shares with this page.
-    feed.value = beginFeed((await response.json()) as OnCallDocument, since());
-    connection.value = "open";
+    const document = (await response.json()) as OnCallDocument;
+    batch(() => {
+      feed.value = beginFeed(document, since());
+      connection.value = "open";
+    });
+    forgetRollouts();
+    followRollouts(document.status);
   } catch {
     connection.value = "lost";
   }
@@ -87,8 +100,9 @@ async function begin(since: () => readonly ServingEvent[]): Promise<void> {
 /** Does what was planned, and shows how it went. */
 export async function perform(plan: Plan): Promise<void> {
   opened.value = undefined;
-  act.value = { plan };
-  act.value = { plan, outcome: await ask(plan) };
+  const { title } = plan;
+  act.value = { title };
+  act.value = { title, outcome: await ask(plan) };
 }
 
 async function ask(plan: Plan): Promise<Outcome> {

@@ -1,9 +1,10 @@
 // The versions as rows: one line each, everything that one looks for first.
 
-import { useEffect, useRef } from "preact/hooks";
-import type { HistorySeries, ServingEvent } from "../../../src/dashboard/api.ts";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import type { HistorySeries } from "../../../src/dashboard/api.ts";
 import { Chart } from "./chart.tsx";
-import { windowStart } from "./history.ts";
+import { lastMs, windowStart } from "./history.ts";
+import type { Mark } from "./kinds.ts";
 import type { Cell, Memory, Row } from "./rows.ts";
 import type { Minutes } from "./url.ts";
 
@@ -14,7 +15,7 @@ export interface TableProps {
   readonly minutes: Minutes;
   readonly atMs: number;
   seriesOf(key: string): HistorySeries | undefined;
-  marksOf(row: Row): readonly ServingEvent[];
+  marksOf(row: Row): readonly Mark[];
   select(key: string): void;
 }
 
@@ -119,7 +120,7 @@ function useFocus(
   chosen: boolean,
 ): void {
   const first = useRef(true);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (chosen && !first.current) element.current?.focus({ preventScroll: false });
     first.current = false;
   }, [chosen, element]);
@@ -138,7 +139,8 @@ type SparkProps = Pick<TableProps, "minutes" | "atMs" | "seriesOf" | "marksOf"> 
 
 function Spark({ row, minutes, seriesOf, marksOf }: SparkProps) {
   const series = seriesOf(row.key);
-  const toMs = series?.atMs.at(-1) ?? 0;
+  const marks = marksOf(row);
+  const toMs = lastMs(series, marks);
   const start = series === undefined ? 0 : windowStart(series.atMs, toMs, minutes);
   const objective = row.objectiveMs;
   return (
@@ -154,7 +156,7 @@ function Spark({ row, minutes, seriesOf, marksOf }: SparkProps) {
       fromMs={toMs - minutes * 60_000}
       toMs={toMs}
       objective={objective}
-      marks={marksOf(row)}
+      marks={marks}
     />
   );
 }

@@ -6,6 +6,11 @@ export interface Choice {
   readonly row: string | undefined;
   /** Of the charts and the counts. */
   readonly minutes: Minutes;
+  /** Id of a rollout that is over and was opened. */
+  readonly rollout: string | undefined;
+  /** What the events are narrowed to. */
+  readonly model: string | undefined;
+  readonly kind: string | undefined;
 }
 
 /** Windows that one can look at, in minutes. */
@@ -13,19 +18,32 @@ export const WINDOWS = [5, 15, 30] as const;
 export type Minutes = (typeof WINDOWS)[number];
 
 const DEFAULT: Minutes = 5;
+/** What is a text, in the order of the address. */
+const TEXTS = ["row", "rollout", "model", "kind"] as const;
 
 /** Reads the query of an address; what it does not know is as if it were not there. */
 export function readChoice(search: string): Choice {
   const query = new URLSearchParams(search);
   const minutes = WINDOWS.find((one) => String(one) === query.get("minutes"));
-  return { row: query.get("row") ?? undefined, minutes: minutes ?? DEFAULT };
+  const text = (name: (typeof TEXTS)[number]): string | undefined => query.get(name) || undefined;
+  return {
+    row: text("row"),
+    minutes: minutes ?? DEFAULT,
+    rollout: text("rollout"),
+    model: text("model"),
+    kind: text("kind"),
+  };
 }
 
 /** The query for a choice; empty where nothing was chosen. */
-export function writeChoice({ row, minutes }: Choice): string {
+export function writeChoice(choice: Choice): string {
   const query = new URLSearchParams();
-  if (row !== undefined) query.set("row", row);
-  if (minutes !== DEFAULT) query.set("minutes", String(minutes));
+  const { minutes } = choice;
+  for (const name of TEXTS) {
+    const text = choice[name];
+    if (text !== undefined) query.set(name, text);
+    if (name === "row" && minutes !== DEFAULT) query.set("minutes", String(minutes));
+  }
   const text = query.toString().replaceAll("%2F", "/");
   return text === "" ? "" : `?${text}`;
 }

@@ -1,0 +1,100 @@
+// `skipway drill NAME|all`: rollouts of candidates that are bad in a known way, on a server of their own.
+
+import { spawn } from "node:child_process";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
+import { SkipwayError } from "../../base/errors.ts";
+import { runDrill } from "../../drill/scenario/drill.ts";
+import { prepare } from "../../drill/scenario/material.ts";
+import { type DrillDocument, drillDocument, drillMarkdown } from "../../drill/scenario/report.ts";
+import { DRILLS, type DrillName, type Scenario } from "../../drill/scenario/scenario.ts";
+import { SCENARIOS } from "../../drill/scenario/scenarios.ts";
+import { type CommonOptions, type Io, quietIo } from "../io.ts";
+import { drillLines } from "../render/drill.ts";
+import { styled } from "../render/style.ts";
+
+interface DrillOptions extends CommonOptions {
+  readonly out?: string;
+}
+
+/** Adds the command. */
+export function addDrill(program: Command, io: Io): void {
+  program
+    .command("drill")
+    .description("rolls out a candidate that is bad in a known way, and sees that it is taken back")
+    .argument("<name>", `${DRILLS.join(", ")}, or all`, readName)
+    .option("--out <dir>", "writes a report of each drill as Markdown and JSON")
+    .option("--json", "print one JSON document")
+    .option("--quiet", "no progress")
+    .addHelpText(
+      "after",
+      "\nA drill trains a small model, starts a server in a temporary folder and touches nothing else.\nThe exit code is 1 where one did not end as it stated.\n\nExample:\n  $ skipway drill latency-x3 --out drills\n",
+    )
+    .action((name: DrillName | "all", options: DrillOptions) => run(io, name, options));
+}
+
+async function run(given: Io, name: DrillName | "all", options: DrillOptions): Promise<void> {
+  const io = options.quiet === true ? quietIo(given) : given;
+  const chosen = SCENARIOS.filter((one) => name === "all" || one.name === name);
+  io.err("Training a small model of digits, and its successor\n");
+  const material = await prepare(io.signal);
+  const drills: DrillDocument[] = [];
+  for (const scenario of chosen) {
+    const drill = drillDocument(await runOne(io, scenario, material));
+    drills.push(drill);
+    if (options.out !== undefined) await report(options.out, drill);
+    if (options.json !== true) given.out(`${drillLines(drill, given.outColumns).join("\n")}\n`);
+  }
+  if (options.json === true) {
+    const held = drills.every((drill) => drill.held);
+    given.out(`${JSON.stringify({ schema: "skipway.drills/1", held, drills }, null, 2)}\n`);
+  }
+  const missed = drills.filter((drill) => !drill.held).map((drill) => drill.name);
+  if (missed.length === 0) return;
+  const which = missed.join(", ");
+  throw new SkipwayError(
+    "check",
+    `${missed.length} of ${drills.length} drills did not end as stated: ${which}`,
+  );
+}
+
+function runOne(
+  io: Io,
+  scenario: Scenario,
+  material: Awaited<ReturnType<typeof prepare>>,
+): ReturnType<typeof runDrill> {
+  io.err(`${styled("bold", scenario.name, io.color)}  ${scenario.title}\n`);
+  io.err(`  stated: ${scenario.hypothesis.text}\n`);
+  return runDrill(scenario, {
+    material,
+    launch,
+    signal: io.signal,
+    onProgress: (text) => io.err(`  ${text}\n`),
+  });
+}
+
+/** This skipway once more. */
+function launch(args: readonly string[]): ReturnType<typeof spawn> {
+  const [, script = ""] = process.argv;
+  const all = [...process.execArgv, script, ...args];
+  return spawn(process.execPath, all, { stdio: ["ignore", "pipe", "pipe"] });
+}
+
+async function report(folder: string, drill: DrillDocument): Promise<void> {
+  const path = join(folder, drill.name);
+  try {
+    await mkdir(folder, { recursive: true });
+    await writeFile(`${path}.md`, drillMarkdown(drill));
+    await writeFile(`${path}.json`, `${JSON.stringify(drill, null, 2)}\n`);
+  } catch (cause) {
+    throw new SkipwayError("environment", `the report ${path} cannot be written`, { cause });
+  }
+}
+
+function readName(text: string): DrillName | "all" {
+  const found = DRILLS.find((name) => name === text);
+  if (found !== undefined) return found;
+  if (text === "all") return text;
+  throw new InvalidArgumentError(`the drills are ${DRILLS.join(", ")}, or all`);
+}

@@ -1,0 +1,202 @@
+// Rollouts as lines for a terminal: the plan before one starts, and how one stands.
+
+import { timeText } from "../../base/clock.ts";
+import { formatSeconds } from "../../base/format.ts";
+import { printable } from "../../base/printable.ts";
+import { tableLines } from "../../base/table.ts";
+import type { Proposal } from "../../rollout/controller.ts";
+import type { RolloutDocument } from "../../rollout/document.ts";
+import type { GateReading } from "../../rollout/judge/types.ts";
+import type { RolloutPhase } from "../../rollout/state.ts";
+import { type Style, styled } from "./style.ts";
+
+const STYLES: Readonly<Partial<Record<RolloutPhase, Style>>> = {
+  promoted: "green",
+  "rolled-back": "red",
+  failed: "red",
+  aborted: "yellow",
+};
+
+/** What is to be printed on. */
+export interface Paper {
+  readonly width: number;
+  readonly color: boolean;
+  readonly unicode: boolean;
+}
+
+/** The lines of a plan. */
+export function planLines(
+  { model, from, to, threshold, plan, ramp }: Proposal,
+  paper: Paper,
+): string[] {
+  const rows = plan.steps.map(({ share, requests, seconds, detects }, i) => [
+    `${i + 1}`,
+    percent(share),
+    requests === null ? "unknown" : `${requests}`,
+    seconds === null ? "unknown" : formatSeconds(seconds),
+    detects === null ? "none" : `×${Number(detects.toPrecision(2))}`,
+  ]);
+  const slow = threshold.slowRate === null ? "" : `, ${percent(threshold.slowRate)} of stable's`;
+  const all = plan.secondsToPromote;
+  return [
+    `${bold("Rollout", paper)}  ${printable(model)} version ${to} in place of version ${from}, at ${rate(plan.ratePerSecond)}`,
+    `slow is above ${ms(threshold.ms)} (${threshold.source}${slow})`,
+    ...(ramp.shadow === undefined
+      ? []
+      : [
+          `shadow: ${ramp.shadow.pairs} copies are compared, for ${formatSeconds(ramp.shadow.maxMs / 1000)} at the most`,
+        ]),
+    "",
+    ...tableLines(
+      [
+        { title: "step", align: "right" },
+        { title: "share", align: "right" },
+        { title: "candidate requests", align: "right" },
+        { title: "about", align: "right" },
+        { title: "sees slow requests", align: "right" },
+      ],
+      rows,
+      paper.width,
+    ),
+    "",
+    all === null
+      ? "how long that takes cannot be said, and without traffic nothing is decided"
+      : `a version that is as good is promoted after about ${formatSeconds(all)}`,
+    ...plan.warnings.map(
+      (text) => `${styled("yellow", "warning", paper.color)}  ${printable(text)}`,
+    ),
+    ...(plan.refusal === null
+      ? []
+      : [`${styled("red", "refused", paper.color)}  ${printable(plan.refusal)}`]),
+  ];
+}
+
+/** The lines of a rollout. */
+export function rolloutLines(one: RolloutDocument, paper: Paper): string[] {
+  const { model, from, to, id, verdict, reason, events } = one;
+  const lines = [
+    `${bold("Rollout", paper)}  ${printable(model)} version ${to} in place of version ${from}  ${id}`,
+    stateLine(one, paper),
+  ];
+  if (reason !== null) {
+    lines.push(
+      `${printable(reason.cause)}: ${printable(reason.text)} (${printable(reason.actor)})`,
+    );
+  }
+  if (one.fault !== null) {
+    lines.push(`${styled("yellow", "not done", paper.color)}  ${printable(one.fault)}`);
+  }
+  if (verdict !== null) {
+    lines.push("", `${verdict.verdict}: ${printable(verdict.text)}`, "");
+    lines.push(...gateLines(verdict.gates, paper));
+  }
+  if (events.length > 0) lines.push("", ...eventLines(one, paper));
+  return lines;
+}
+
+/** In one line, for progress. */
+export function progressLine({ phase, step, steps, share, verdict }: RolloutDocument): string {
+  const at = phase === "canary" ? ` step ${step + 1} of ${steps.length}, ${percent(share)}` : "";
+  const judged = verdict === null ? "" : `: ${verdict.verdict}, ${printable(verdict.text)}`;
+  return `${phase}${at}${judged}`;
+}
+
+/** Several rollouts, a line each. */
+export function listLines(all: readonly RolloutDocument[], paper: Paper): string[] {
+  if (all.length === 0) return ["There has been no rollout."];
+  const rows = all.map((one) => [
+    one.id,
+    one.model,
+    `${one.from} → ${one.to}`,
+    one.phase,
+    one.reason?.cause ?? "",
+    timeText(one.startedMs).slice(0, 19),
+  ]);
+  const titles = ["id", "model", "versions", "phase", "cause", "started (UTC)"];
+  return tableLines(
+    titles.map((title) => ({ title })),
+    rows,
+    paper.width,
+  );
+}
+
+function stateLine(
+  { phase, step, steps, share, held, frozen, waiting, over }: RolloutDocument,
+  paper: Paper,
+): string {
+  const words: string[] = [phase];
+  if (phase === "canary") words.push(`step ${step + 1} of ${steps.length}`);
+  if (!over) words.push(`${percent(share)} of the requests`);
+  if (held) words.push("held");
+  if (frozen) words.push("frozen");
+  if (waiting) words.push("waits for somebody to promote it");
+  const style = STYLES[phase];
+  const text = words.join(", ");
+  return style === undefined ? text : styled(style, text, paper.color);
+}
+
+const BAR = 20;
+
+/** How far the evidence of each gate is on its way to taking the candidate back. */
+function gateLines(gates: readonly GateReading[], paper: Paper): string[] {
+  const rows = gates.map((gate) => [
+    gate.gate,
+    gauge(gate.logE / gate.limit, paper),
+    `${gate.candidate.events} of ${gate.candidate.of}`,
+    `${gate.stable.events} of ${gate.stable.of}`,
+    ratioText(gate),
+    gate.verdict,
+  ]);
+  return tableLines(
+    [
+      { title: "gate" },
+      { title: "evidence" },
+      { title: "candidate", align: "right" },
+      { title: "stable", align: "right" },
+      { title: "ratio, interval, limit" },
+      { title: "verdict" },
+    ],
+    rows,
+    paper.width,
+  );
+}
+
+function gauge(share: number, { unicode }: Paper): string {
+  const full = Math.round(BAR * Math.min(1, Math.max(0, share)));
+  const [on, off] = unicode ? ["█", "░"] : ["#", "."];
+  return (on ?? "").repeat(full) + (off ?? "").repeat(BAR - full);
+}
+
+function ratioText({ ratio, lower, upper, allowed }: GateReading): string {
+  const text = (value: number | null): string => (value === null ? "?" : value.toPrecision(3));
+  return `${text(ratio)} (${text(lower)} to ${text(upper)}) < ${text(allowed)}`;
+}
+
+const EVENTS_SHOWN = 12;
+
+function eventLines({ events }: RolloutDocument, paper: Paper): string[] {
+  const rows = events
+    .slice(-EVENTS_SHOWN)
+    .map(({ atMs, kind, text }) => [timeText(atMs).slice(11, 23), kind, text]);
+  return tableLines(
+    [{ title: "at (UTC)" }, { title: "event" }, { title: "", flexible: true }],
+    rows,
+    paper.width,
+  );
+}
+
+function bold(text: string, { color }: Paper): string {
+  return styled("bold", text, color);
+}
+
+function percent(share: number): string {
+  return `${Number((100 * share).toPrecision(3))} %`;
+}
+
+function rate(perSecond: number): string {
+  return `${perSecond.toPrecision(3)} requests/s`;
+}
+
+function ms(value: number): string {
+  return `${Number(value.toPrecision(3))} ms`;
+}

@@ -1,0 +1,294 @@
+// What is kept of rollouts: their last state and evidence, what happened, why, what is still to be told to whom,
+// and which version answered which request. Documents are JSON that this file does not read.
+
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Kysely, Transaction } from "kysely";
+import { diskRefused } from "./blobs.ts";
+import { Claim, openStore, type Tables, writeTo } from "./store.ts";
+
+/** A rollout as it is kept. */
+export interface RolloutRow {
+  readonly id: string;
+  readonly model: string;
+  /** Whether it is not over. */
+  readonly active: boolean;
+  readonly startedMs: number;
+  readonly updatedMs: number;
+  /** JSON. */
+  readonly document: string;
+  /** JSON: what the judge goes on with. */
+  readonly evidence: string;
+}
+
+/** An event as it is kept. */
+export interface RolloutEventRow {
+  readonly id: string;
+  readonly rollout: string;
+  readonly atMs: number;
+  /** JSON. */
+  readonly document: string;
+}
+
+/** A certificate as it is kept. */
+export interface RolloutCertificateRow {
+  readonly rollout: string;
+  readonly atMs: number;
+  readonly decision: string;
+  /** JSON. */
+  readonly document: string;
+}
+
+/** An event that somebody has to be told. */
+export interface RolloutDelivery {
+  readonly event: RolloutEventRow;
+  readonly webhook: string;
+  /** That failed. */
+  readonly attempts: number;
+}
+
+/** Which version answered a request. */
+export interface RolloutRequestRow {
+  readonly request: string;
+  readonly rollout: string;
+  readonly atMs: number;
+  /** JSON. */
+  readonly document: string;
+}
+
+/** What a decision leaves behind, together or not at all. */
+export interface RolloutWrite {
+  readonly rollout: RolloutRow;
+  readonly events: readonly RolloutEventRow[];
+  readonly certificates: readonly RolloutCertificateRow[];
+  /** Names of the webhooks that get the events. */
+  readonly webhooks: readonly string[];
+}
+
+/** Rows of one statement: SQLite takes 32,766 values. */
+const ROWS_AT_ONCE = 4000;
+
+/** The rollouts of a data folder. */
+export class RolloutStore implements AsyncDisposable {
+  readonly #db: Kysely<Tables>;
+  /** For what is written all the time and only has to survive the end of the process. */
+  readonly #quick: Kysely<Tables>;
+  readonly #claim: Claim;
+
+  private constructor(folder: string, db: Kysely<Tables>, quick: Kysely<Tables>) {
+    this.#db = db;
+    this.#quick = quick;
+    this.#claim = new Claim(join(folder, "rollouts.lock"));
+  }
+
+  /**
+   * Opens the store of a data folder, which is created.
+   *
+   * @throws SkipwayError `environment` when the folder cannot be written or its store not be opened.
+   */
+  static async open(folder: string): Promise<RolloutStore> {
+    try {
+      await mkdir(folder, { recursive: true });
+    } catch (cause) {
+      throw diskRefused(folder, cause);
+    }
+    const file = join(folder, "registry.db");
+    const db = await openStore(file);
+    return new RolloutStore(folder, db, await openStore(file, "kill"));
+  }
+
+  /**
+   * Whether this process is the one that moves the rollouts of this folder; the first that asks, until it ends.
+   *
+   * @throws SkipwayError `environment` where that cannot be found out.
+   */
+  claim(): boolean {
+    return this.#claim.take();
+  }
+
+  /**
+   * Writes down a decision with its reasons.
+   *
+   * @throws SkipwayError `environment` where the disk refuses, or another rollout of the model is active.
+   */
+  write({ rollout, events, certificates, webhooks }: RolloutWrite): Promise<void> {
+    return writeTo(this.#db, async (db) => {
+      await put(db, rollout);
+      for (const { id, rollout: of, atMs, document } of events) {
+        const row = { id, rollout: of, at_ms: atMs, document };
+        await db
+          .insertInto("rollout_events")
+          .values(row)
+          .onConflict((e) => e.column("id").doNothing())
+          .execute();
+        for (const webhook of webhooks) {
+          const due = { event: id, webhook, attempts: 0 };
+          await db
+            .insertInto("rollout_deliveries")
+            .values(due)
+            .onConflict((e) => e.columns(["event", "webhook"]).doNothing())
+            .execute();
+        }
+      }
+      for (const { rollout: of, atMs, decision, document } of certificates) {
+        const row = { rollout: of, at_ms: atMs, decision, document };
+        await db.insertInto("rollout_certificates").values(row).execute();
+      }
+    });
+  }
+
+  /** Writes down how far a rollout is: it survives the end of the process, which is all that it has to. */
+  keep(rollout: RolloutRow): Promise<void> {
+    return writeTo(this.#quick, (db) => put(db, rollout));
+  }
+
+  /** Every rollout that is not over. */
+  async active(): Promise<RolloutRow[]> {
+    const query = this.#db.selectFrom("rollouts").selectAll().where("active", "=", 1);
+    return (await query.orderBy("started_ms").execute()).map(rowOf);
+  }
+
+  /** The newest first. */
+  async list(count: number, model?: string): Promise<RolloutRow[]> {
+    const all = this.#db.selectFrom("rollouts").selectAll().orderBy("started_ms", "desc");
+    const query = model === undefined ? all : all.where("model", "=", model);
+    return (await query.orderBy("id", "desc").limit(count).execute()).map(rowOf);
+  }
+
+  async rollout(id: string): Promise<RolloutRow | undefined> {
+    const query = this.#db.selectFrom("rollouts").selectAll().where("id", "=", id);
+    const row = await query.executeTakeFirst();
+    return row && rowOf(row);
+  }
+
+  /** The events of a rollout, the oldest of the newest first. */
+  async events(rollout: string, count: number): Promise<RolloutEventRow[]> {
+    const query = this.#db.selectFrom("rollout_events").selectAll().where("rollout", "=", rollout);
+    const rows = await query.orderBy("seq", "desc").limit(count).execute();
+    return rows.reverse().map(eventOf);
+  }
+
+  /** The certificates of a rollout, the oldest first. */
+  async certificates(rollout: string): Promise<RolloutCertificateRow[]> {
+    const query = this.#db.selectFrom("rollout_certificates").selectAll();
+    const rows = await query.where("rollout", "=", rollout).orderBy("id").execute();
+    return rows.map(({ rollout: of, at_ms: atMs, decision, document }) => ({
+      rollout: of,
+      atMs,
+      decision,
+      document,
+    }));
+  }
+
+  /** What a webhook is still to be told, in the order in which it happened. */
+  async due(webhook: string, count: number): Promise<RolloutDelivery[]> {
+    const rows = await this.#db
+      .selectFrom("rollout_deliveries")
+      .innerJoin("rollout_events", "rollout_events.id", "rollout_deliveries.event")
+      .selectAll()
+      .where("webhook", "=", webhook)
+      .orderBy("seq")
+      .limit(count)
+      .execute();
+    return rows.map((row) => ({ event: eventOf(row), webhook, attempts: row.attempts }));
+  }
+
+  /** It was told. */
+  delivered(event: string, webhook: string): Promise<void> {
+    return writeTo(this.#quick, async (db) => {
+      const query = db.deleteFrom("rollout_deliveries").where("event", "=", event);
+      await query.where("webhook", "=", webhook).execute();
+    });
+  }
+
+  /** It could not be told so often. */
+  failed(event: string, webhook: string, attempts: number): Promise<void> {
+    return writeTo(this.#quick, async (db) => {
+      const query = db.updateTable("rollout_deliveries").set({ attempts });
+      await query.where("event", "=", event).where("webhook", "=", webhook).execute();
+    });
+  }
+
+  /** Nothing is to be told to any other webhook any more. */
+  keepWebhooks(names: readonly string[]): Promise<void> {
+    return writeTo(this.#quick, async (db) => {
+      const query = db.deleteFrom("rollout_deliveries");
+      await (names.length === 0 ? query : query.where("webhook", "not in", [...names])).execute();
+    });
+  }
+
+  /** Remembers which version answered which requests, and forgets those before a time. */
+  remember(requests: readonly RolloutRequestRow[], beforeMs: number): Promise<void> {
+    return writeTo(this.#quick, async (db) => {
+      for (let i = 0; i < requests.length; i += ROWS_AT_ONCE) {
+        const rows = requests.slice(i, i + ROWS_AT_ONCE).map((one) => ({
+          request: one.request,
+          rollout: one.rollout,
+          at_ms: one.atMs,
+          document: one.document,
+        }));
+        await db
+          .insertInto("rollout_requests")
+          .values(rows)
+          .onConflict((e) =>
+            e.column("request").doUpdateSet((x) => ({
+              document: x.ref("excluded.document"),
+              at_ms: x.ref("excluded.at_ms"),
+              rollout: x.ref("excluded.rollout"),
+            })),
+          )
+          .execute();
+      }
+      await db.deleteFrom("rollout_requests").where("at_ms", "<", beforeMs).execute();
+    });
+  }
+
+  /** Which version answered a request. */
+  async request(request: string): Promise<RolloutRequestRow | undefined> {
+    const query = this.#db.selectFrom("rollout_requests").selectAll();
+    const row = await query.where("request", "=", request).executeTakeFirst();
+    return row && { request, rollout: row.rollout, atMs: row.at_ms, document: row.document };
+  }
+
+  async close(): Promise<void> {
+    this.#claim.close();
+    await this.#quick.destroy();
+    await this.#db.destroy();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+async function put(db: Transaction<Tables>, rollout: RolloutRow): Promise<void> {
+  const { id, model, active, startedMs, updatedMs, document, evidence } = rollout;
+  const changes = { active: active ? 1 : null, updated_ms: updatedMs, document, evidence };
+  await db
+    .insertInto("rollouts")
+    .values({ id, model, started_ms: startedMs, ...changes })
+    .onConflict((e) => e.column("id").doUpdateSet(changes))
+    .execute();
+}
+
+type Row = Omit<RolloutRow, "active" | "startedMs" | "updatedMs"> & {
+  readonly active: number | null;
+  readonly started_ms: number;
+  readonly updated_ms: number;
+};
+
+function rowOf({ id, model, active, started_ms, updated_ms, document, evidence }: Row): RolloutRow {
+  return {
+    id,
+    model,
+    active: active === 1,
+    startedMs: started_ms,
+    updatedMs: updated_ms,
+    document,
+    evidence,
+  };
+}
+
+function eventOf(row: Omit<RolloutEventRow, "atMs"> & { at_ms: number }): RolloutEventRow {
+  return { id: row.id, rollout: row.rollout, atMs: row.at_ms, document: row.document };
+}

@@ -1,0 +1,235 @@
+import { expect, test } from "vitest";
+import type { ScriptedProcess } from "../serve/scripted-runner.test-helper.ts";
+import { replayed } from "./certificate.ts";
+import { MemoryRecords } from "./memory-records.ts";
+import { served } from "./served.test-helper.ts";
+
+/** Short steps: what is tested is what happens, not how long. */
+const POLICY = {
+  steps: [
+    { share: 0.2, seconds: 0, requests: 20 },
+    { share: 0.5, seconds: 0, requests: 20 },
+  ],
+  shadow: { pairs: 2, seconds: 1 },
+  thresholdMs: 1000,
+  effect: 10,
+  gates: Object.fromEntries(
+    ["slow", "failed", "out-of-memory", "wrong"].map((gate) => [gate, { floor: 0.2 }]),
+  ),
+};
+
+test("a good version is promoted, over real HTTP, and nothing fails", async () => {
+  await using here = await served();
+  const stop = here.load();
+  const started = await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  expect(started).toMatchObject({ status: 201, body: { phase: "loading", from: 1, to: 2 } });
+  const end = await here.until(({ over }) => over);
+  await stop();
+  expect(end).toMatchObject({ phase: "promoted", share: 0, reason: { cause: "passed" } });
+  expect(here.alias.moves).toEqual([2]);
+  expect(here.server.fleet.entry("m")).toMatchObject({
+    split: { stable: 2, share: 0 },
+    owner: "source",
+  });
+  expect(here.counts.failed).toBe(0);
+  const told = here.news.map(({ kind }) => kind);
+  expect(told.filter((kind) => kind !== "verdict")).toEqual([
+    "started",
+    "shadow",
+    "step",
+    "step",
+    "promoting",
+    "promoted",
+  ]);
+});
+
+test("a version that fails is taken back, and no client sees it fail", async () => {
+  await using here = await served({ 2: { run: "fails" } });
+  const stop = here.load();
+  const policy = { ...POLICY, shadow: false };
+  // A version whose warm-up fails would not load at all.
+  here.runner.scripts.set("v2", { run: "well" });
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  await here.until(({ phase }) => phase === "canary");
+  for (const process of here.runner.processes)
+    if (process.path === "v2") process.script.run = "fails";
+  const end = await here.until(({ over }) => over);
+  const before = here.counts.versions.get(2) ?? 0;
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await stop();
+  expect(end.phase).toBe("rolled-back");
+  // On a busy machine the known question may be asked first.
+  expect(["failed", "wrong-answer"]).toContain(end.reason?.cause);
+  expect(here.counts.versions.get(2) ?? 0).toBe(before);
+  expect(here.counts.failed).toBe(0);
+  expect(here.alias.moves).toEqual([]);
+});
+
+test("a server that is gone in the middle is followed by one that goes on, with the evidence kept", async () => {
+  const records = new MemoryRecords();
+  const alias = { version: 1, broken: false, moves: [] };
+  const policy = { ...POLICY, steps: [{ share: 0.3, seconds: 0 }], autoPromote: false };
+  let before = 0;
+  {
+    await using first = await served({}, { records, alias });
+    const stop = first.load();
+    await first.api("POST", "models/m/rollout", { to: 2, policy });
+    const seen = await first.until(
+      ({ phase, verdict }) => phase === "canary" && (verdict?.candidateRequests ?? 0) > 50,
+    );
+    before = seen.verdict?.candidateRequests ?? 0;
+    await stop();
+  }
+  expect(await records.active()).toHaveLength(1);
+  await using second = await served({}, { records, alias });
+  const stop = second.load();
+  const again = await second.until(({ phase, share }) => phase === "canary" && share === 0.3);
+  expect(again.verdict?.candidateRequests).toBeGreaterThanOrEqual(before);
+  expect(again.events.map(({ kind }) => kind).slice(0, 3)).toEqual(["started", "shadow", "step"]);
+  const aborted = await second.api("POST", "models/m/rollout/abort", { reason: "enough" });
+  expect(aborted).toMatchObject({ status: 200, body: { phase: "aborted", over: true, share: 0 } });
+  await stop();
+  expect(second.counts.failed).toBe(0);
+  const ids = again.events.map(({ id }) => id);
+  expect(new Set(ids).size).toBe(ids.length);
+});
+
+test("one rollout of a model at a time, and nobody else sets its split", async () => {
+  await using here = await served();
+  const first = await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  expect(first.status).toBe(201);
+  for (const to of [2, 3]) {
+    const second = await here.api("POST", "models/m/rollout", { to, policy: POLICY });
+    expect(second).toMatchObject({
+      status: 409,
+      body: { error: expect.stringMatching(/under way/) },
+    });
+  }
+  const split = await here.api("PUT", "models/m/split", { stable: 1 });
+  expect(split).toMatchObject({ status: 409, body: { error: expect.stringMatching(/rollout/) } });
+  await here.api("POST", "models/m/rollout/abort");
+  expect((await here.api("PUT", "models/m/split", { stable: 1 })).status).toBe(200);
+});
+
+test("what cannot be started says why, and a dry run starts nothing", async () => {
+  await using here = await served();
+  const start = (body: unknown) => here.api("POST", "models/m/rollout", body);
+  const error = (pattern: RegExp) => ({ error: expect.stringMatching(pattern) });
+  expect(await start({})).toMatchObject({ status: 400, body: error(/to, the version/) });
+  expect(await start({ to: 9 })).toMatchObject({ status: 404, body: error(/no version 9/) });
+  expect(await start({ to: 1 })).toMatchObject({ status: 409, body: error(/stable one already/) });
+  expect(await start({ to: 3 })).toMatchObject({ status: 409, body: error(/release check/) });
+  expect(await start({ to: 2 })).toMatchObject({
+    status: 400,
+    body: error(/which request is slow/),
+  });
+  const wrong = { to: 2, policy: { step: [] } };
+  expect(await start(wrong)).toMatchObject({ status: 400, body: error(/step is no field/) });
+  const dry = await start({ to: 3, override: "so", policy: POLICY, dryRun: true });
+  expect(dry).toMatchObject({ status: 200, body: { schema: "skipway.rollout-plan/1", from: 1 } });
+  expect((await here.api("GET", "models/m/rollout")).status).toBe(404);
+  expect((await here.api("POST", "models/m/rollout/hold")).status).toBe(404);
+  expect((await here.api("POST", "models/m/rollout/dance")).status).toBe(404);
+  expect(here.runner.processes).toHaveLength(1);
+});
+
+test("a person holds, freezes, promotes; a dry run says what would happen", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  const policy = { ...POLICY, shadow: false, autoPromote: false };
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  await here.until(({ phase }) => phase === "canary");
+  const act = (name: string, body: unknown = {}) =>
+    here.api("POST", `models/m/rollout/${name}`, body);
+  expect(await act("hold", { reason: "lunch" })).toMatchObject({ body: { held: true } });
+  expect(await act("freeze", { rollback: false })).toMatchObject({
+    body: { frozen: true, automaticRollback: false },
+  });
+  expect(await act("promote")).toMatchObject({ status: 409 });
+  expect(await act("resume")).toMatchObject({ body: { held: false, frozen: false } });
+  const dry = await act("promote", { dryRun: true });
+  expect(dry.body).toMatchObject({
+    effects: [{ kind: "split", split: { stable: 1, candidate: 2, share: 1 } }, {}, {}, {}],
+  });
+  expect(await act("promote", { reason: "I know" })).toMatchObject({
+    body: { phase: "promoting" },
+  });
+  const end = await here.until(({ over }) => over);
+  await stop();
+  expect(end).toMatchObject({ phase: "promoted", reason: { cause: "operator", text: "I know" } });
+});
+
+test("a registry that is lost holds up the alias alone", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  here.alias.broken = true;
+  await here.api("POST", "models/m/rollout", { to: 2, policy: { ...POLICY, shadow: false } });
+  await here.until(({ phase }) => phase === "canary");
+  await here.api("POST", "models/m/rollout/promote");
+  const waiting = await here.until(({ events }) =>
+    events.some(({ kind }) => kind === "registry-lost"),
+  );
+  expect(waiting).toMatchObject({ phase: "promoting", share: 1, over: false });
+  here.alias.broken = false;
+  const end = await here.until(({ over }) => over);
+  await stop();
+  expect(end.phase).toBe("promoted");
+  expect(here.alias.moves).toEqual([2]);
+});
+
+test("each decision has its certificate, and judging once more gives the same bits", async () => {
+  await using here = await served();
+  const stop = here.load();
+  const policy = { ...POLICY, shadow: false, autoPromote: false };
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  await here.until(({ phase, step }) => phase === "canary" && step === 1);
+  for (const process of here.runner.processes)
+    if (process.path === "v2") process.script.run = "fails";
+  const { id } = await here.until(({ over }) => over);
+  await stop();
+  await expect
+    .poll(async () => (await here.rollouts.certificates(id)).map(({ decision }) => decision))
+    .toEqual(["step", "step", "rollback"]);
+  for (const certificate of await here.rollouts.certificates(id)) {
+    expect(replayed(certificate)).toMatchObject({ same: true, differences: [] });
+    const { gates } = certificate.verdict;
+    const moved = gates.map((gate) => ({ ...gate, logE: gate.logE + 2 ** -40 }));
+    const forged = { ...certificate, verdict: { ...certificate.verdict, gates: moved } };
+    expect(replayed(forged).same).toBe(false);
+  }
+});
+
+test.each([
+  ["dies", /^crash$/, (process: ScriptedProcess) => process.die("crash")],
+  [
+    "answers with numbers that are none",
+    // By its requests, or by the known question that it is asked now and then.
+    /^wrong/,
+    ({ script }: ScriptedProcess) => {
+      script.gain = Number.NaN;
+    },
+  ],
+  [
+    "is slow",
+    // End to end, or the batches alone.
+    /^slow/,
+    ({ script }: ScriptedProcess) => {
+      script.runMs = 60;
+    },
+  ],
+])("a candidate that %s is taken back", async (_what, cause, spoil) => {
+  await using here = await served();
+  const stop = here.load();
+  const policy = { ...POLICY, shadow: false, autoPromote: false, thresholdMs: 50 };
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  await here.until(({ phase, step }) => phase === "canary" && step === 1);
+  for (const process of here.runner.processes) if (process.path === "v2") spoil(process);
+  const end = await here.until(({ over }) => over);
+  await stop();
+  expect(end).toMatchObject({
+    phase: "rolled-back",
+    reason: { cause: expect.stringMatching(cause) },
+  });
+  expect(here.server.fleet.entry("m")?.split).toEqual({ stable: 1, share: 0 });
+  expect(here.counts.failed).toBe(0);
+});
