@@ -180,7 +180,10 @@ export class Running {
 
   /** Takes what the server tells, and acts on it before this returns. */
   take(outcome: Outcome): void {
-    if (this.#released) return;
+    if (!this.#released) this.#safely(() => this.#take(outcome));
+  }
+
+  #take(outcome: Outcome): void {
     if (outcome.kind === "life") {
       const death = deathOf(this.facts, outcome);
       if (death !== undefined) this.#step(death);
@@ -229,6 +232,10 @@ export class Running {
 
   /** Time has passed. */
   tick(): void {
+    this.#safely(() => this.#pass());
+  }
+
+  #pass(): void {
     if (this.#released) {
       this.#journal.write();
       return;
@@ -257,6 +264,18 @@ export class Running {
   end(): Promise<void> {
     this.#closed = true;
     return this.#journal.end();
+  }
+
+  /** A defect of ours is no reason to leave a candidate that nobody judges in the traffic. */
+  #safely(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#fault = `a defect of skipway: ${messageOf(error)}`;
+      if (hasEnded(this.#state)) return;
+      const order = { act: "abort", actor: "rollout", reason: this.#fault } as const;
+      this.#step({ kind: "operator", ...order });
+    }
   }
 
   get #nowMs(): number {
