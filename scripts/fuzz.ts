@@ -1,7 +1,8 @@
 // `npm run fuzz -- [--files N] [--seed S] [--fixtures DIR]`: damaged model files. Each must be read or be
 // refused with a finding: no crash, no hang above one second, no memory that grows. The canonical form of
 // a sample must be its own canonical form. Prints its seed, with which a failure comes again.
-// `npm run fuzz -- wire …`: requests in place of files (fuzz-wire.ts).
+// `npm run fuzz -- wire …`: requests in place of files (fuzz-wire.ts); `rollout …` and `rollout-kill …`: rollouts
+// (fuzz-rollout.ts).
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -18,6 +19,7 @@ import { modelOf } from "../src/onnx/onnx-model.ts";
 import { readModel } from "../src/onnx/read.ts";
 import { encodeModel } from "../src/onnx/write.ts";
 import { DAMAGES } from "../test/damage.ts";
+import { fuzzKills, fuzzRollouts } from "./fuzz-rollout.ts";
 import { fuzzTheWire } from "./fuzz-wire.ts";
 
 const SECONDS_MAX = 1;
@@ -96,4 +98,8 @@ function seedFiles(folder: string | undefined): Uint8Array[] {
   return files;
 }
 
-process.exitCode = process.argv[2] === "wire" ? await fuzzTheWire(process.argv.slice(3)) : main();
+const [what, ...rest] = process.argv.slice(2);
+if (what === "wire") process.exitCode = await fuzzTheWire(rest);
+else if (what === "rollout") process.exitCode = fuzzRollouts(rest);
+else if (what === "rollout-kill") process.exitCode = await fuzzKills(rest);
+else process.exitCode = main();

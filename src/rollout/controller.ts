@@ -5,10 +5,14 @@ import { randomBytes } from "node:crypto";
 import type { Objectives } from "../observe/slo.ts";
 import type { RolloutRow } from "../registry/rollouts.ts";
 import { RequestError } from "../serve/errors.ts";
+import type { Outcome } from "../serve/outcomes.ts";
+import type { VersionHost } from "../serve/version-host.ts";
+import type { ComparisonReading } from "./comparison.ts";
 import { documentOf, type RolloutDocument, type RolloutStatus, statusOf } from "./document.ts";
+import { Feedback, type FeedbackItem, type FeedbackReport } from "./feedback.ts";
 import type { JudgePolicy } from "./judge/types.ts";
 import { startRefusal } from "./machine.ts";
-import { planOf, type RolloutPlan, rampOf } from "./plan.ts";
+import { planOf, type RolloutPlan, rampOf, type Traffic } from "./plan.ts";
 import { type RolloutPolicy, readPolicy } from "./policy.ts";
 import {
   type Certificate,
@@ -72,6 +76,9 @@ export interface ActOrder {
   readonly rollback?: boolean;
 }
 
+const ELSEWHERE =
+  "another server over this data folder moves its rollouts: start it there, or stop that server and restart this one";
+
 const TICK_MS = 250;
 const EVENTS_SHOWN = 200;
 
@@ -85,13 +92,13 @@ export class Rollouts {
   readonly #news = new Map<string, RolloutNews[]>();
   readonly #unsubscribe: readonly (() => void)[];
   readonly #timer: NodeJS.Timeout;
+  readonly #feedback: Feedback;
 
   constructor(parts: RolloutsParts) {
     this.#parts = parts;
-    const { fleet } = parts;
-    this.#unsubscribe = [
-      fleet.outcomes.subscribe((outcome) => this.#running.get(outcome.model)?.take(outcome)),
-    ];
+    const { fleet, records, clock } = parts;
+    this.#feedback = new Feedback(records, clock);
+    this.#unsubscribe = [fleet.outcomes.subscribe((outcome) => this.#take(outcome))];
     this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
   }
 
@@ -103,6 +110,7 @@ export class Rollouts {
 
   /** Goes on with what a server before this one left behind. Once the models have been loaded. */
   async resume(): Promise<void> {
+    if (!this.#parts.records.claim()) return;
     for (const row of await this.#parts.records.active()) {
       const stored = storedOf(row);
       const { facts } = stored;
@@ -127,6 +135,7 @@ export class Rollouts {
     const { to } = order;
     const from = entry.split.stable;
     const policy = readPolicy(order.policy ?? {}, "policy");
+    if (!this.#parts.records.claim()) throw conflict(model, ELSEWHERE);
     const refused =
       startRefusal(this.#running.get(model)?.state, from, to) ??
       (this.#starting.has(model) ? "another one is being started" : undefined) ??
@@ -145,7 +154,8 @@ export class Rollouts {
     const objectives = await this.#parts.objectives(model);
     const recent = host.counters.recent.total();
     const threshold = thresholdOf(model, policy.thresholdMs, recent, objectives);
-    const plan = planOf(policy, threshold, host.stats().ratePerSecond);
+    const judge = judgePolicyOf(policy, threshold);
+    const plan = await planOf(policy, judge, threshold, trafficOf(host));
     const ramp = rampOf(policy, plan);
     return { schema: "skipway.rollout-plan/1", model, from, to, policy, threshold, ramp, plan };
   }
@@ -249,11 +259,30 @@ export class Rollouts {
     return rows.map(({ document }) => JSON.parse(document) as Certificate);
   }
 
+  /** Takes what turned out about requests. */
+  feedback(items: readonly FeedbackItem[]): Promise<FeedbackReport> {
+    const all = [...this.#running.values()];
+    return this.#feedback.take(items, (rollout) =>
+      all.find(({ facts, over }) => facts.id === rollout && !over),
+    );
+  }
+
+  /** Business outcomes of the rollout of a model that is under way, or was last. */
+  comparisons(
+    model: string,
+  ):
+    | { readonly rollout: string; readonly outcomes: Readonly<Record<string, ComparisonReading>> }
+    | undefined {
+    const running = this.#running.get(model);
+    return running && { rollout: running.facts.id, outcomes: running.comparisons() };
+  }
+
   /** Stops looking, and writes down how far everything is. The rollouts go on when a server starts again. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
     for (const end of this.#unsubscribe) end();
     await Promise.all([...this.#running.values()].map((running) => running.end()));
+    await this.#feedback.write();
   }
 
   async #digestOf(model: string, version: number): Promise<string> {
@@ -261,8 +290,21 @@ export class Rollouts {
     return known?.digest ?? this.#parts.fleet.entry(model)?.hosts.get(version)?.digest ?? "";
   }
 
+  #take(outcome: Outcome): void {
+    const running = this.#running.get(outcome.model);
+    if (running === undefined || running.over) return;
+    // First: a decision that follows from this request is made with what is known of it.
+    if (outcome.kind === "request") {
+      const { id, from, policy } = running.facts;
+      const arm = outcome.version === from ? "stable" : "candidate";
+      this.#feedback.note(id, arm, outcome, policy.feedback);
+    }
+    running.take(outcome);
+  }
+
   #tick(): void {
     for (const running of this.#running.values()) running.tick();
+    void this.#feedback.write();
   }
 
   #runningParts(): RunningParts {
@@ -295,6 +337,21 @@ export class Rollouts {
     // Written by the recorder of a rollout from this type.
     return rows.map(({ document }) => JSON.parse(document) as RolloutNews);
   }
+}
+
+/** The client's own, and what nobody's. */
+const NOT_FAILED: ReadonlySet<string> = new Set(["invalid", "canceled", "withdrawn"]);
+
+function trafficOf(host: VersionHost): Traffic {
+  const { counters } = host;
+  const { requests, ratePerSecond } = host.stats();
+  let failed = 0;
+  for (const [reason, count] of counters.failures) if (!NOT_FAILED.has(reason)) failed += count;
+  return {
+    ratePerSecond,
+    failedRate: failed === 0 ? 0 : failed / (requests + failed),
+    rowsPerBatch: Math.max(1, requests / Math.max(1, counters.executions)),
+  };
 }
 
 /** What the judge goes by. */

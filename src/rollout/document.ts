@@ -67,7 +67,7 @@ export interface Around {
 
 /** The document of a rollout. */
 export function documentOf(
-  { facts, state, verdict }: Omit<StoredRollout, "events">,
+  { facts, state, verdict }: Omit<StoredRollout, "events" | "outcomes">,
   around: Around,
 ): RolloutDocument {
   const { id, model, from, to, startedMs, actor, ramp, policy, plan, threshold } = facts;

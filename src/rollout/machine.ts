@@ -118,7 +118,9 @@ function take(work: Work, event: RolloutEvent): void {
 }
 
 /** Of a server that starts again nothing answers yet, and of a move that was cut off nobody knows the end. */
-function restart({ draft, effects }: Work): void {
+function restart(work: Work): void {
+  const { draft, effects } = work;
+  if (!hasEnded(draft)) notice(work, "restarted", null, "the server started again; it goes on");
   draft.ready = { stable: false, candidate: false };
   const { alias } = draft;
   const known = alias.moving === null ? alias.known : null;

@@ -1,6 +1,8 @@
-// The plan of a rollout: how long each step has to last to see what the policy wants seen, and the ramp that
-// follows from it. Printed before anything is started.
+// The plan of a rollout from what the server knows: how long each step has to last to see what the policy wants seen,
+// and the ramp that follows from it. Printed before anything is started.
 
+import type { JudgePolicy } from "./judge/types.ts";
+import { planAside } from "./planner-thread.ts";
 import type { RolloutPolicy } from "./policy.ts";
 import type { Ramp } from "./state.ts";
 import type { Threshold } from "./threshold.ts";
@@ -8,10 +10,12 @@ import type { Threshold } from "./threshold.ts";
 /** One step as it is planned. */
 export interface PlannedStep {
   readonly share: number;
-  /** Of the candidate. */
-  readonly requests: number;
+  /** Of the candidate; null where the plan is refused and the policy says nothing. */
+  readonly requests: number | null;
   /** At today's rate; null where there is none. */
   readonly seconds: number | null;
+  /** The least ratio of slow requests that it sees; null: none. */
+  readonly detects: number | null;
 }
 
 /** What to expect. */
@@ -19,11 +23,20 @@ export interface RolloutPlan {
   /** Of the model, over the last minute. */
   readonly ratePerSecond: number;
   readonly steps: readonly PlannedStep[];
-  /** Until it is promoted, where it is as good as stable; null where no traffic tells. */
+  /** Until it is promoted, where it is as good as stable; null where that cannot be said. */
   readonly secondsToPromote: number | null;
   readonly warnings: readonly string[];
-  /** Why such a canary could never see anything; null where it can. */
+  /** Why such a canary could never see anything; null where it can, or where the policy plans every step itself. */
   readonly refusal: string | null;
+}
+
+/** What is known of the traffic of stable. */
+export interface Traffic {
+  readonly ratePerSecond: number;
+  /** Share of its requests that fail. */
+  readonly failedRate: number;
+  /** Requests of a batch, on average. */
+  readonly rowsPerBatch: number;
 }
 
 /** A rollout that is not planned to end ends after this with traffic. */
@@ -32,30 +45,49 @@ const DAY_MS = 86_400_000;
 const PATIENCE = 4;
 const EVIDENCE_MS_MIN = 600_000;
 
-/** Plans a rollout at a rate. */
-export function planOf(
+/** Plans a rollout. */
+export async function planOf(
   policy: RolloutPolicy,
+  judge: JudgePolicy,
   threshold: Threshold,
-  ratePerSecond: number,
-): RolloutPlan {
-  const { alpha, effect } = policy;
-  const slow = Math.max(threshold.slowRate ?? 0.01, 0.001);
-  const gain = slow * (effect * Math.log(effect) - effect + 1);
-  const enough = Math.ceil((1.5 * Math.log(1 / alpha)) / gain);
-  const steps = policy.steps.map(({ share, seconds, requests }): PlannedStep => {
-    const wanted = requests ?? Math.ceil(enough / policy.steps.length);
-    const rate = share * ratePerSecond;
+  traffic: Traffic,
+): Promise<RolloutPlan> {
+  const { ratePerSecond } = traffic;
+  const { steps: wanted, power } = policy;
+  const planned = await planAside({
+    ...traffic,
+    slowRate: threshold.slowRate ?? 0,
+    power,
+    steps: wanted.map(({ share, seconds, detects }) => ({ share, minSeconds: seconds, detects })),
+    policy: judge,
+  });
+  const steps = wanted.map(({ share, seconds, requests }, i): PlannedStep => {
+    const own = planned.steps[i];
+    const needed = requests ?? finite(own?.requests);
+    const lasts = needed === null || ratePerSecond === 0 ? null : needed / (share * ratePerSecond);
     return {
       share,
-      requests: wanted,
-      seconds: rate > 0 ? Math.max(seconds, wanted / rate) : null,
+      requests: needed,
+      seconds: lasts === null ? null : Math.max(seconds, lasts),
+      detects: own?.detects ?? null,
     };
   });
-  const lengths = steps.map(({ seconds }) => seconds);
-  const known = lengths.filter((one) => one !== null);
-  const secondsToPromote =
-    known.length < lengths.length ? null : known.reduce((sum, one) => sum + one, 0);
-  return { ratePerSecond, steps, secondsToPromote, warnings: [], refusal: null };
+  const lengths = steps.flatMap(({ seconds }) => seconds ?? []);
+  const whole = lengths.length === steps.length;
+  const byHand = wanted.every(({ requests }) => requests !== undefined);
+  const { refusal } = planned;
+  return {
+    ratePerSecond,
+    steps,
+    secondsToPromote: whole ? lengths.reduce((sum, one) => sum + one, 0) : null,
+    // Who says how many requests each step has plans it alone.
+    warnings: [...planned.warnings, ...(byHand && refusal !== undefined ? [refusal] : [])],
+    refusal: byHand ? null : (refusal ?? null),
+  };
+}
+
+function finite(value: number | undefined): number | null {
+  return value !== undefined && Number.isFinite(value) ? value : null;
 }
 
 /** The ramp that a rollout follows. */
@@ -70,7 +102,8 @@ export function rampOf(policy: RolloutPolicy, plan: RolloutPlan): Ramp {
     copies: copies && shadow !== null,
     steps: policy.steps.map(({ share, seconds, requests }, i) => ({
       share,
-      requests: requests ?? plan.steps[i]?.requests ?? 0,
+      // Where nobody knows how many, proof alone ends the step.
+      requests: requests ?? plan.steps[i]?.requests ?? Number.MAX_SAFE_INTEGER,
       minMs: 1000 * seconds,
     })),
     autoPromote,

@@ -22,7 +22,7 @@ test("an empty policy is the usual one, and what it became is read as itself", (
 test("what is said takes the place of what is usual", () => {
   const policy = readPolicy(
     {
-      steps: [0.02, { share: 1, seconds: 0, requests: 10 }],
+      steps: [0.02, { share: 0.9, seconds: 0, requests: 10 }],
       shadow: false,
       thresholdMs: 20,
       gates: { disagreement: false, slow: { allowed: 3 } },
@@ -33,7 +33,7 @@ test("what is said takes the place of what is usual", () => {
     ...DEFAULT_POLICY,
     steps: [
       { share: 0.02, seconds: 10 },
-      { share: 1, seconds: 0, requests: 10 },
+      { share: 0.9, seconds: 0, requests: 10 },
     ],
     shadow: null,
     thresholdMs: 20,
@@ -48,7 +48,7 @@ test.each<[unknown, RegExp]>([
   [{ steps: [] }, /steps has no step/],
   [{ steps: [0.5, 0.1] }, /steps do not rise/],
   [{ steps: [{ seconds: 3 }] }, /steps\[0\]\.share is missing/],
-  [{ steps: [1.5] }, /steps\[0\]\.share is a number above 0, at most 1/],
+  [{ steps: [1.5] }, /steps\[0\]\.share is a number above 0, at most 0\.99/],
   [{ steps: [{ share: 0.1, second: 3 }] }, /steps\[0\]\.second is no field/],
   [{ shadow: 3 }, /shadow is no JSON object/],
   [{ alpha: 0 }, /alpha is a number above 0/],

@@ -13,6 +13,8 @@ export interface PolicyStep {
   readonly seconds: number;
   /** Of the candidate; where it is left out the planner says how many. */
   readonly requests?: number;
+  /** Times as many slow requests that it is to see, for the planner. */
+  readonly detects?: number;
 }
 
 /** What a threshold of slowness comes from, where it is no number. */
@@ -45,9 +47,13 @@ export interface RolloutPolicy {
   readonly deaths: number;
   /** Names of configured webhooks; null: all of them. */
   readonly webhooks: readonly string[] | null;
+  /** Whether the store remembers which version answered which request, so that feedback finds it after a restart. */
+  readonly feedback: boolean;
 }
 
 const STEPS_MAX = 20;
+/** Where stable gets nothing there is nothing to compare with. */
+const SHARE_MAX = 0.99;
 const SECONDS_MAX = 30 * 86_400;
 const COUNT_MAX = 100_000_000;
 const WEBHOOKS_MAX = 20;
@@ -78,6 +84,7 @@ export const DEFAULT_POLICY: RolloutPolicy = {
   maxSeconds: null,
   deaths: 1,
   webhooks: null,
+  feedback: false,
 };
 
 /**
@@ -104,6 +111,7 @@ export function readPolicy(document: unknown, where: string): RolloutPolicy {
     maxSeconds: fields.number("maxSeconds", { min: 1, max: SECONDS_MAX }),
     deaths: fields.number("deaths", { min: 1, max: 1000, whole: true }),
     webhooks: webhooksOf(fields),
+    feedback: fields.boolean("feedback"),
   };
   fields.end();
   if (faults.length > 0) throw invalid(where, faults);
@@ -128,12 +136,18 @@ function stepsOf(fields: Fields): PolicyStep[] | undefined {
 
 function stepOf(value: unknown, name: string, faults: string[]): PolicyStep {
   const one = new Fields(typeof value === "number" ? { share: value } : value, `${name}.`, faults);
-  const share = one.number("share", { min: 0, max: 1, above: true });
+  const share = one.number("share", { min: 0, max: SHARE_MAX, above: true });
   const seconds = one.number("seconds", { min: 0, max: SECONDS_MAX }) ?? 10;
   const requests = one.number("requests", { min: 1, max: COUNT_MAX, whole: true });
+  const detects = one.number("detects", { min: 1, max: 1000, above: true });
   one.end();
   if (one.value("share") === undefined && faults.length === 0) one.fault("share", "is missing");
-  return { share: share ?? 1, seconds, ...(requests !== undefined && { requests }) };
+  return {
+    share: share ?? 0,
+    seconds,
+    ...(requests !== undefined && { requests }),
+    ...(detects !== undefined && { detects }),
+  };
 }
 
 function shadowOf(fields: Fields): RolloutPolicy["shadow"] | undefined {

@@ -2,6 +2,7 @@
 // in the store and for whoever asks.
 
 import type { RolloutRow, RolloutStore } from "../registry/rollouts.ts";
+import type { SavedComparison } from "./comparison.ts";
 import type { JudgeSnapshot } from "./judge/judge.ts";
 import type { JudgeLog } from "./judge/log.ts";
 import type { JudgePolicy, Verdict } from "./judge/types.ts";
@@ -22,7 +23,9 @@ export type Records = Pick<
   | "certificates"
   | "due"
   | "delivered"
-  | "postpone"
+  | "failed"
+  | "keepWebhooks"
+  | "claim"
   | "remember"
   | "request"
 >;
@@ -56,6 +59,8 @@ export interface StoredRollout {
   /** Events so far: the next one has the next number. */
   readonly events: number;
   readonly verdict: Verdict | null;
+  /** Business outcomes by name. */
+  readonly outcomes: Readonly<Record<string, SavedComparison>>;
 }
 
 /** Something that happened: one line of the store, the stream and the webhooks. */

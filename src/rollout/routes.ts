@@ -6,6 +6,7 @@ import { actorOf } from "../serve/http/app.ts";
 import { endpoint, endpoints } from "../serve/http/endpoint.ts";
 import { documentOf } from "../serve/http/oip-body.ts";
 import type { ActOrder, Rollouts, StartOrder } from "./controller.ts";
+import { registerFeedback } from "./feedback-routes.ts";
 import { Fields } from "./fields.ts";
 import type { Act } from "./state.ts";
 
@@ -52,6 +53,7 @@ export function registerRollouts(app: FastifyInstance, rollouts: Rollouts): void
     const certificates = await rollouts.certificates(id);
     return { schema: "skipway.rollout-certificates/1", rollout: id, certificates };
   });
+  registerFeedback(app, rollouts);
   app.addHook("preClose", () => rollouts.close());
 }
 

@@ -7,6 +7,8 @@ import type { RolloutRow } from "../registry/rollouts.ts";
 import type { Fleet } from "../serve/fleet.ts";
 import type { Outcome } from "../serve/outcomes.ts";
 import { certificateOf } from "./certificate.ts";
+import { Comparison, type ComparisonReading, type SavedComparison } from "./comparison.ts";
+import type { Answered } from "./feedback.ts";
 import { Journal } from "./journal.ts";
 import { Judge, type JudgeSnapshot } from "./judge/judge.ts";
 import type { Observation, PathPoint, Verdict } from "./judge/types.ts";
@@ -57,6 +59,9 @@ export interface Saved {
   readonly evidence: JudgeSnapshot;
 }
 
+/** Names of business outcomes of one rollout. */
+const OUTCOMES_MAX = 16;
+
 /** A rollout under way. */
 export class Running {
   readonly facts: RolloutFacts;
@@ -67,6 +72,7 @@ export class Running {
   #verdict: Verdict | null;
   #events: number;
   #pairs: number;
+  readonly #outcomes = new Map<string, Comparison>();
   #released = false;
   #closed = false;
   #fault: string | null = null;
@@ -80,6 +86,9 @@ export class Running {
     this.#verdict = saved?.stored.verdict ?? null;
     this.#events = saved?.stored.events ?? 0;
     this.#pairs = this.#state.reading.pairs;
+    for (const [name, one] of Object.entries(saved?.stored.outcomes ?? {})) {
+      this.#outcomes.set(name, new Comparison(one));
+    }
     this.#updatedMs = parts.clock.nowMs();
     const { webhooks } = facts.policy;
     this.#journal = new Journal(parts.records, parts.clock, {
@@ -123,6 +132,9 @@ export class Running {
       state: this.#state,
       events: this.#events,
       verdict: this.#verdict,
+      outcomes: Object.fromEntries(
+        [...this.#outcomes].map(([name, one]): [string, SavedComparison] => [name, one.saved()]),
+      ),
     };
     const { id, model, startedMs } = this.facts;
     return {
@@ -185,6 +197,34 @@ export class Running {
     if (observation.kind === "pair") this.#pairs++;
     this.#journal.touch();
     if (this.#judge.observe(observation)) this.#weigh();
+  }
+
+  /** Whether an answer was right, told later. */
+  label({ arm, share, key }: Answered, correct: boolean): void {
+    const atMs = this.#parts.clock.nowMs();
+    const known = key === undefined ? {} : { key };
+    this.observe({ kind: "label", atMs, arm, share, ...known, correct });
+  }
+
+  /** A business outcome of a request; of so many names at the most. */
+  outcome({ arm, share, key }: Answered, name: string, value: number): void {
+    let comparison = this.#outcomes.get(name);
+    if (comparison === undefined) {
+      if (this.#outcomes.size >= OUTCOMES_MAX) return;
+      comparison = new Comparison();
+      this.#outcomes.set(name, comparison);
+    }
+    comparison.take({ arm, share, key, value });
+    this.#journal.touch();
+  }
+
+  /** The business outcomes, each compared. */
+  comparisons(): Readonly<Record<string, ComparisonReading>> {
+    const read = [...this.#outcomes].map(([name, one]): [string, ComparisonReading] => [
+      name,
+      one.reading(),
+    ]);
+    return Object.fromEntries(read);
   }
 
   /** Time has passed. */

@@ -146,6 +146,7 @@ export type NoticeKind =
   | "resumed"
   | "frozen"
   | "waiting"
+  | "restarted"
   | "candidate-down"
   | "candidate-up"
   | "stable-down"

@@ -12,7 +12,7 @@ import type { Tensor } from "../graph/tensor.ts";
 import type { Tensors } from "./runner.ts";
 
 /** What element types are called. */
-export type TypeNames = (dtype: DType) => string;
+type TypeNames = (dtype: DType) => string;
 
 /** Every fault of the feeds: unknown and missing names, types, shapes, symbols that disagree. */
 export function checkFeeds(

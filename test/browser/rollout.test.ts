@@ -3,8 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Locator, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { failing } from "../../src/drill/faults/model-faults.ts";
 import { dense, relu, sequential } from "../../src/nn/index.ts";
 import { buildNet } from "../../src/nn/net.ts";
+import type { Model } from "../../src/onnx/model.ts";
 import { modelOf } from "../../src/onnx/onnx-model.ts";
 import { encodeModel } from "../../src/onnx/write.ts";
 import type { RolloutDocument } from "../../src/rollout/document.ts";
@@ -20,16 +22,17 @@ let browser: Browser;
 let page: Page;
 let noise: string[] = [];
 
+function netOf(seed: number): Model {
+  const input = { name: "x", shape: [3] };
+  return modelOf(buildNet(sequential(dense(8), relu(), dense(4)), { input, output: "y", seed }));
+}
+
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "skipway-rollout-"));
-  for (const seed of [1, 2]) {
-    const net = buildNet(sequential(dense(8), relu(), dense(4)), {
-      input: { name: "x", shape: [3] },
-      output: "y",
-      seed,
-    });
+  // The first one fails in the runtime for three of ten inputs; the last one is stable.
+  for (const model of [failing(netOf(1), { share: 0.3 }), netOf(2), netOf(1)]) {
     const path = join(folder, "given.onnx");
-    await writeFile(path, encodeModel(modelOf(net)));
+    await writeFile(path, encodeModel(model));
     const pushed = await skipway("registry", "push", path, "--name", "net", "--data", folder);
     expect(pushed.code).toBe(0);
   }
@@ -65,10 +68,13 @@ async function api(path: string, body?: unknown): Promise<unknown> {
   return answer;
 }
 
-/** Requests one after another, as clients that name no version. */
+/** Requests one after another, as clients that name no version; none of them fails. */
 async function ask(count: number): Promise<void> {
-  const inputs = [{ name: "x", datatype: "FP32", shape: [1, 3], data: [1, 2, 3] }];
-  for (let i = 0; i < count; i++) await api("/v2/models/net/infer", { inputs });
+  for (let i = 0; i < count; i++) {
+    const data = [Math.sin(i), Math.sin(7 * i), Math.cos(i)];
+    const inputs = [{ name: "x", datatype: "FP32", shape: [1, 3], data }];
+    await api("/v2/models/net/infer", { inputs });
+  }
 }
 
 const card = (): Locator => page.locator("section.rollout");
@@ -88,7 +94,7 @@ async function foreseen(): Promise<string> {
 describe("the canary card", () => {
   test("appears with its steps, gates, versions and picture when a rollout starts", async () => {
     await api("/api/v1/models/net/rollout", {
-      to: 1,
+      to: 2,
       override: "a test",
       reason: "is it faster?",
       policy: {
@@ -101,9 +107,9 @@ describe("the canary card", () => {
       },
     });
     await card()
-      .getByRole("heading", { name: /net 2 → 1/ })
+      .getByRole("heading", { name: /net 3 → 2/ })
       .waitFor();
-    await card().getByText("30 % to version 1, 70 % to 2").waitFor();
+    await card().getByText("30 % to version 2, 70 % to 3").waitFor();
     expect(await card().locator('[aria-current="step"]').innerText()).toContain("30 %");
     await event(/▷ started/).waitFor();
     await ask(60);
@@ -132,26 +138,48 @@ describe("the canary card", () => {
     await foreseen();
     await page.getByLabel("Reason, for the record").fill("I look at it");
     await page.keyboard.press("Enter");
-    await outcome().getByText("Hold net 2 → 1: done").waitFor();
+    await outcome().getByText("Hold net 3 → 2: done").waitFor();
     await event(/held.*I look at it/s).waitFor();
     await card().locator(".words").getByText("held").waitFor();
     await page.keyboard.press("f");
     await foreseen();
     await page.keyboard.press("Enter");
-    await outcome().getByText("Resume net 2 → 1: done").waitFor();
+    await outcome().getByText("Resume net 3 → 2: done").waitFor();
     await event(/resumed/).waitFor();
     expect(noise).toEqual([]);
+  });
+
+  test("is frozen by key; what the server would refuse is told, and cannot be done", async () => {
+    await page.keyboard.press("f");
+    expect(await foreseen()).toContain("event frozen");
+    await page.keyboard.press("Enter");
+    await outcome().getByText("Freeze net 3 → 2: done").waitFor();
+    await card().locator(".words").getByText("frozen").waitFor();
+    await page.keyboard.press("p");
+    await dryRun()
+      .getByText(/Refused: rollout of net: .*frozen/)
+      .waitFor();
+    expect(await page.locator("dialog button.strong").isDisabled()).toBe(true);
+    await page.keyboard.press("Enter");
+    expect(await page.getByRole("dialog").count()).toBe(1);
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("f");
+    await foreseen();
+    await page.keyboard.press("Enter");
+    await outcome().getByText("Resume net 3 → 2: done").waitFor();
+    // The refusal is an answer that the browser writes down by itself.
+    expect(noise.filter((text) => !text.includes("409"))).toEqual([]);
   });
 
   test("is taken back by key: what will happen is said first, then no request goes there", async () => {
     await page.keyboard.press("b");
     const said = await foreseen();
-    expect(said).toContain("all requests go to version 2");
+    expect(said).toContain("all requests go to version 3");
     expect(said).toContain("event aborted");
     const before = (await api("/api/v1/models/net/rollout")) as RolloutDocument;
     expect(before.share).toBe(0.3);
     await page.keyboard.press("Enter");
-    await outcome().getByText("Roll back net 2 → 1: done").waitFor();
+    await outcome().getByText("Roll back net 3 → 2: done").waitFor();
     await event(/◁ aborted/).waitFor();
     await card().getByText("taken back by hand").waitFor();
     expect(
@@ -168,7 +196,7 @@ describe("the canary card", () => {
 
   test("of a rollout that is over is opened again, with its evidence, by its address", async () => {
     await page.getByText("Rollouts that are over").click();
-    await page.getByRole("button", { name: "net 2 → 1" }).click();
+    await page.getByRole("button", { name: "net 3 → 2" }).click();
     await page.waitForURL(/rollout=[^&]+/);
     await page.reload();
     await card().getByText("taken back by hand").waitFor();
@@ -176,6 +204,26 @@ describe("the canary card", () => {
     await picture.locator("canvas").waitFor();
     await card().getByRole("button", { name: "Close" }).click();
     expect(page.url()).not.toContain("rollout=");
+    expect(noise).toEqual([]);
+  });
+
+  test("of a candidate that fails: it is taken back while one looks, and no client sees it fail", async () => {
+    await api("/api/v1/models/net/rollout", {
+      to: 1,
+      override: "a test",
+      policy: { shadow: false, thresholdMs: 60_000, steps: [{ share: 0.5, seconds: 3600 }] },
+    });
+    await card()
+      .getByRole("heading", { name: /net 3 → 1/ })
+      .waitFor();
+    await event(/50 % of the requests/).waitFor();
+    for (let i = 0; i < 40 && (await event(/rolled-back/).count()) === 0; i++) await ask(20);
+    await event(/◁ rolled-back.*\(failed\)/s).waitFor();
+    const own = card().filter({ hasText: "net 3 → 1" });
+    await own.getByText("REGRESS").first().waitFor();
+    const evidence = own.getByRole("meter", { name: "Evidence of gate failed" });
+    expect(await evidence.getAttribute("value")).toBe("1");
+    await own.getByText(/^failed requests: \d+ of \d+, stable 0 of \d+/).waitFor();
     expect(noise).toEqual([]);
   });
 

@@ -363,13 +363,13 @@ const REFUSALS: readonly GrpcCheck[] = [
     "G6c",
     "another datatype than the model's",
     { inputs: [{ ...X, datatype: "FP64", contents: { fp64Contents: [1, 2, 3] } }] },
-    /float32/,
+    /FP32/,
   ),
   refused(
     "G6d",
     "another shape than the model's",
     { inputs: [{ ...X, shape: [3n, 1n] }] },
-    /float32\[N,3\]/,
+    /FP32\[N,3\]/,
   ),
   refused(
     "G6e",
@@ -466,7 +466,7 @@ const REFUSALS: readonly GrpcCheck[] = [
     "G6v",
     "BYTES for numbers",
     { inputs: [{ ...X, datatype: "BYTES", contents: { bytesContents: [RAW, RAW, RAW] } }] },
-    /float32/,
+    /FP32/,
   ),
   {
     id: "G6w",

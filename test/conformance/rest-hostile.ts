@@ -175,7 +175,7 @@ const TENSOR_FAULTS: readonly RestCheck[] = [
   ),
   refused("H2s", "a shape of another rank", x({ shape: [3] }), /expects FP32\[N,3\]/),
   refused("H2t", "a shape that is an object", x({ shape: { 0: 1 } }), /has no shape/),
-  refused("H2u", "another datatype than the model's", x({ datatype: "INT32" }), /has type int32/),
+  refused("H2u", "another datatype than the model's", x({ datatype: "INT32" }), /has type INT32/),
   refused("H2v", "a datatype that is none", x({ datatype: "FP8" }), /no datatype such as FP32/),
   refused(
     "H2w",

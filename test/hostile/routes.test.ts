@@ -33,15 +33,19 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
       ["", "/ready", "/config", "/stats"].map((end) => `GET ${path}${end}`),
     ),
   ],
-  infer: MODEL.map((path) => `POST ${path}/infer`),
+  infer: [...MODEL.map((path) => `POST ${path}/infer`), "POST /api/v1/feedback"],
   viewer: [
     ...["GET /metrics", "GET /*", "GET /models/:name/:version", "GET /api/v1/models/:name/split"],
     "GET /on-call",
     ...["overview", "examples", "events", "on-call"].map((end) => `GET /api/v1/${end}`),
     ...["picture.svg", "picture", "training"].map((end) => `GET ${API}/${end}`),
-    ...["models/:name/rollout", "rollouts", "rollouts/:id", "rollouts/:id/certificate"].map(
-      (end) => `GET /api/v1/${end}`,
-    ),
+    ...[
+      "models/:name/rollout",
+      "models/:name/ab",
+      "rollouts",
+      "rollouts/:id",
+      "rollouts/:id/certificate",
+    ].map((end) => `GET /api/v1/${end}`),
   ],
   deployer: [
     ...["load", "unload"].map((verb) => `POST /v2/repository/models/:name/${verb}`),

@@ -29,11 +29,12 @@ export function planLines(
   { model, from, to, threshold, plan, ramp }: Proposal,
   paper: Paper,
 ): string[] {
-  const rows = plan.steps.map(({ share, requests, seconds }, i) => [
+  const rows = plan.steps.map(({ share, requests, seconds, detects }, i) => [
     `${i + 1}`,
     percent(share),
-    `${requests}`,
-    seconds === null ? "no traffic" : formatSeconds(seconds),
+    requests === null ? "unknown" : `${requests}`,
+    seconds === null ? "unknown" : formatSeconds(seconds),
+    detects === null ? "none" : `×${Number(detects.toPrecision(2))}`,
   ]);
   const slow = threshold.slowRate === null ? "" : `, ${percent(threshold.slowRate)} of stable's`;
   const all = plan.secondsToPromote;
@@ -52,13 +53,14 @@ export function planLines(
         { title: "share", align: "right" },
         { title: "candidate requests", align: "right" },
         { title: "about", align: "right" },
+        { title: "sees slow requests", align: "right" },
       ],
       rows,
       paper.width,
     ),
     "",
     all === null
-      ? "there is no traffic, and without traffic nothing is decided"
+      ? "how long that takes cannot be said, and without traffic nothing is decided"
       : `a version that is as good is promoted after about ${formatSeconds(all)}`,
     ...plan.warnings.map(
       (text) => `${styled("yellow", "warning", paper.color)}  ${printable(text)}`,

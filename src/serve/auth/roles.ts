@@ -69,6 +69,8 @@ const HTTP: ReadonlyMap<string, RouteRole> = new Map<string, RouteRole>([
   ["GET /api/v1/models/:name/rollout", "viewer"],
   ["POST /api/v1/models/:name/rollout", "deployer"],
   ["POST /api/v1/models/:name/rollout/:act", "deployer"],
+  ["GET /api/v1/models/:name/ab", "viewer"],
+  ["POST /api/v1/feedback", "infer"],
   ["GET /api/v1/rollouts", "viewer"],
   ["GET /api/v1/rollouts/:id", "viewer"],
   ["GET /api/v1/rollouts/:id/certificate", "viewer"],

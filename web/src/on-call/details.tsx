@@ -4,7 +4,7 @@ import type { ComponentChildren } from "preact";
 import type { HistorySeries, ObjectivesStatus, SplitStatus } from "../../../src/dashboard/api.ts";
 import { bytes, milliseconds } from "../format.ts";
 import { Chart, type ChartProps } from "./chart.tsx";
-import { windowStart } from "./history.ts";
+import { lastMs, windowStart } from "./history.ts";
 import { LETTERS, type Mark } from "./kinds.ts";
 import { listOf, promisesOf, promiseText, type Row, shareText } from "./rows.ts";
 import type { Minutes } from "./url.ts";
@@ -49,7 +49,7 @@ export function Details(props: DetailsProps) {
 }
 
 function Charts({ row, series, marks, minutes }: DetailsProps) {
-  const toMs = series?.atMs.at(-1) ?? 0;
+  const toMs = lastMs(series, marks);
   const start = series === undefined ? 0 : windowStart(series.atMs, toMs, minutes);
   const common = {
     atMs: series?.atMs.slice(start) ?? [],

@@ -36,7 +36,7 @@ export function Events({ events: all }: { events: readonly ServingEvent[] }) {
                 </b>
               )}{" "}
               {event.text}
-              {event.cause !== null && <small> ({event.cause})</small>}
+              {aboutOf(event) !== "" && <small> ({aboutOf(event)})</small>}
             </span>
           </li>
         ))}
@@ -90,6 +90,12 @@ function Choice(props: {
       ))}
     </select>
   );
+}
+
+/** The cause, and where: a server that is alone has no pool of a name. */
+function aboutOf({ cause, nodePool }: ServingEvent): string {
+  const pool = nodePool === undefined || nodePool === "default" ? [] : [`pool ${nodePool}`];
+  return [...(cause === null ? [] : [cause]), ...pool].join(", ");
 }
 
 function timeOf(atMs: number): string {

@@ -65,6 +65,14 @@ export function total(counts: Readonly<Record<string, number>>): number {
   return Object.values(counts).reduce((a, b) => a + b, 0);
 }
 
+/** Where a chart ends: at the last point, or at what has happened since. */
+export function lastMs(
+  series: HistorySeries | undefined,
+  marks: readonly { readonly atMs: number }[],
+): number {
+  return Math.max(series?.atMs.at(-1) ?? 0, ...marks.map(({ atMs }) => atMs));
+}
+
 /** The index of the first point of the last so many minutes. */
 export function windowStart(atMs: readonly number[], nowMs: number, minutes: number): number {
   const from = nowMs - minutes * 60_000;

@@ -27,6 +27,7 @@ const KINDS: Readonly<Record<EventKind, Kind>> = {
   resumed: { sign: "▷" },
   frozen: { sign: "■" },
   waiting: { sign: "◔" },
+  restarted: { sign: "↻" },
   "candidate-down": { sign: "✕", alarming: true },
   "candidate-up": { sign: "●" },
   "stable-down": { sign: "✕", alarming: true },

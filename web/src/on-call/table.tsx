@@ -3,7 +3,7 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { HistorySeries } from "../../../src/dashboard/api.ts";
 import { Chart } from "./chart.tsx";
-import { windowStart } from "./history.ts";
+import { lastMs, windowStart } from "./history.ts";
 import type { Mark } from "./kinds.ts";
 import type { Cell, Memory, Row } from "./rows.ts";
 import type { Minutes } from "./url.ts";
@@ -139,7 +139,8 @@ type SparkProps = Pick<TableProps, "minutes" | "atMs" | "seriesOf" | "marksOf"> 
 
 function Spark({ row, minutes, seriesOf, marksOf }: SparkProps) {
   const series = seriesOf(row.key);
-  const toMs = series?.atMs.at(-1) ?? 0;
+  const marks = marksOf(row);
+  const toMs = lastMs(series, marks);
   const start = series === undefined ? 0 : windowStart(series.atMs, toMs, minutes);
   const objective = row.objectiveMs;
   return (
@@ -155,7 +156,7 @@ function Spark({ row, minutes, seriesOf, marksOf }: SparkProps) {
       fromMs={toMs - minutes * 60_000}
       toMs={toMs}
       objective={objective}
-      marks={marksOf(row)}
+      marks={marks}
     />
   );
 }

@@ -53,7 +53,7 @@ export function Card(props: CardProps) {
           <Badge word={verdictWord(rollout)} />
         </span>{" "}
         <b>{verdictText(rollout)}</b>
-        {reason !== null && <small> · {reasonText(reason)}</small>}
+        {reason !== null && <small> · {reasonText(reason, verdictText(rollout))}</small>}
       </p>
       {rollout.fault !== null && <p class="outcome bad">▲ {rollout.fault}</p>}
       <div class="rollout-parts">

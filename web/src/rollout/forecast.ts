@@ -31,7 +31,7 @@ function effectText(effect: RolloutEffect): string {
     case "load":
       return "both versions are loaded";
     case "notice":
-      return `event ${effect.notice.kind}: ${effect.notice.text}`;
+      return noticeText(effect.notice);
     case "certify":
       return "the evidence so far is kept as the certificate of this decision";
     case "release":
@@ -39,6 +39,10 @@ function effectText(effect: RolloutEffect): string {
     case "refused":
       return `refused: ${effect.text}`;
   }
+}
+
+function noticeText({ kind, text }: Extract<RolloutEffect, { kind: "notice" }>["notice"]): string {
+  return text === "" ? `event ${kind}` : `event ${kind}: ${text}`;
 }
 
 function splitText({

@@ -21,9 +21,9 @@ export type Known = ReadonlyMap<string, KnownRollout>;
 /** After its end a rollout stays in sight for so long. */
 const SHOWN_MS = 900_000;
 
-/** With what the stream tells at a time. */
+/** With what the stream tells at a time. What is not under way any more, and not told, is known no longer. */
 export function withStatus(known: Known, rollouts: readonly RolloutStatus[], atMs: number): Known {
-  const after = new Map(known);
+  const after = new Map([...known].filter(([, { status }]) => hasEnded(status)));
   for (const status of rollouts) {
     const before = known.get(status.id);
     const seenMs = seenAt(status, atMs);

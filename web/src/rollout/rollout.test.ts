@@ -63,14 +63,17 @@ describe("what a card says", () => {
     const { text } = fakeVerdict();
     expect(verdictText(judged({ verdict: "PASS" }))).toBe(text);
     expect(verdictText(fakeRollout({ verdict: null }))).toBe("nothing is known yet");
-    for (const phase of ENDS) expect(verdictText(fakeRollout({ phase }))).toBe(text);
+    for (const phase of ENDS) {
+      expect(verdictText(fakeRollout({ phase }))).toBe("slow, failed: not sure when it ended");
+    }
   });
 
   test("why it ended, and who said so", () => {
     const actor = "she";
-    expect(reasonText({ cause: "operator", text: "", actor })).toBe("by she");
-    expect(reasonText({ cause: "operator", text: "enough", actor })).toBe("enough, by she");
-    expect(reasonText({ cause: "slow", text: "", actor: "rollout" })).toBe("slow, by rollout");
+    expect(reasonText({ cause: "operator", text: "", actor }, "")).toBe("by she");
+    expect(reasonText({ cause: "operator", text: "enough", actor }, "")).toBe("enough, by she");
+    expect(reasonText({ cause: "slow", text: "", actor: "rollout" }, "x")).toBe("slow, by rollout");
+    expect(reasonText({ cause: "slow", text: "5 of 9", actor }, "5 of 9")).toBe("by she");
   });
 
   test("a split that is not as it should be takes the word from the verdict", () => {
@@ -235,6 +238,15 @@ describe("cards and the comparison", () => {
     expect(ids(undefined, 60_000)).toEqual(["r2", "r1"]);
     expect(ids(undefined, 3_600_000)).toEqual(["r2"]);
     expect(ids("r1", 3_600_000)).toEqual(["r2", "r1"]);
+  });
+
+  test("one that a server has forgotten is forgotten here, one that has ended is not", () => {
+    const known = withStatus(
+      new Map(),
+      [fakeRollout(), fakeRollout({ id: "r2", phase: "failed" })],
+      0,
+    );
+    expect([...withStatus(known, [], 1).keys()]).toEqual(["r2"]);
   });
 
   test("both versions with their n; what is not known is not zero", () => {

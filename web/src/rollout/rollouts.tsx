@@ -10,6 +10,7 @@ import type { ActView } from "./acts.ts";
 import { Card } from "./card.tsx";
 import { type KnownRollout, shown } from "./known.ts";
 import { fetchPast, fetchRollout, known, past } from "./state.ts";
+import { hasEnded } from "./verdict.ts";
 import { phaseWords } from "./view.ts";
 
 /** The section. */
@@ -50,7 +51,7 @@ function marksFor({ status, events }: KnownRollout, all: readonly ServingEvent[]
 }
 
 function Past() {
-  const found = past.value;
+  const found = past.value?.filter(hasEnded);
   return (
     <details
       class="past"

@@ -135,18 +135,22 @@ export function verdictText(status: RolloutStatus): string {
   const { requestsNeeded, secondsNeeded, verdict, text, gates, sampleRatio } = verdictOf(status);
   const open = gates.filter((one) => one.required !== false && one.verdict === "underpowered");
   const sure = verdict !== "UNDERPOWERED" || sampleRatio.fault || open.length === 0;
-  if (sure || hasEnded(status)) return text;
+  if (sure) return text;
   const names = open.map(({ gate }) => GATE_NAMES[gate] ?? gate).join(", ");
+  if (hasEnded(status)) return `${names}: not sure when it ended`;
   if (requestsNeeded === null) return `${names}: never sure at these rates`;
   const requests = `${names}: ${countText(requestsNeeded)} more requests of the candidate`;
   if (secondsNeeded === null) return `${requests}; none come now`;
   return `${requests}, ${durationText(secondsNeeded)} at today's rate`;
 }
 
-/** Why it ended or stands still, and who said so. */
-export function reasonText({ cause, text, actor }: NonNullable<RolloutStatus["reason"]>): string {
-  const what = cause === "operator" ? [] : [cause];
-  return [...(text === "" ? what : [text]), `by ${actor}`].join(", ");
+/** Why it ended or stands still, and who said so; what the verdict says already is not said again. */
+export function reasonText(
+  { cause, text, actor }: NonNullable<RolloutStatus["reason"]>,
+  said: string,
+): string {
+  const why = text === "" && cause !== "operator" ? cause : text;
+  return [...(why === "" || why === said ? [] : [why]), `by ${actor}`].join(", ");
 }
 
 /** The gates, in the order of the judge. */

@@ -1,0 +1,75 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { skipway } from "./cli.ts";
+import { clientsOf, killOnce, MODEL, QUICK, RolloutServer, twoVersions } from "./rollouts.ts";
+
+// `skipway rollout` from the command line, and servers that are killed in the middle of one.
+
+let folder = "";
+let server: RolloutServer;
+let data = "";
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "skipway-rollout-"));
+  data = join(folder, "data");
+  await twoVersions(data);
+  server = await RolloutServer.start(data);
+});
+afterAll(async () => {
+  await server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const rollout = (...args: string[]) => skipway("rollout", ...args, "--url", server.at);
+
+test("from the plan to the promotion, with the certificates judged once more", async () => {
+  const clients = clientsOf(() => server, 4);
+  const policy = join(folder, "policy.json");
+  await writeFile(policy, JSON.stringify(QUICK));
+  const dry = await rollout("start", MODEL, "--to", "2", "--policy", policy, "--dry-run");
+  expect(dry).toMatchObject({ code: 0 });
+  expect(dry.out).toMatch(/step +share +candidate requests/);
+  expect((await rollout("status")).out).toContain("There has been no rollout.");
+
+  const start = ["start", MODEL, "--to", "2", "--policy", policy, "--watch", "--json"];
+  const done = await rollout(...start);
+  await clients.stop();
+  expect(done.err).toContain("canary step 2 of 2");
+  const document = JSON.parse(done.out);
+  expect(document).toMatchObject({ schema: "skipway.rollout/1", phase: "promoted", over: true });
+  expect(done.code).toBe(0);
+  expect(clients.counts.bad).toEqual([]);
+  expect((await rollout("status", MODEL)).out).toMatch(/promoted[\s\S]*disagreement/);
+
+  const live = await rollout("replay", document.id, "--json");
+  expect(live.code).toBe(0);
+  const again = JSON.parse(live.out);
+  expect(again.certificates.map((one: { decision: string }) => one.decision)).toEqual([
+    "step",
+    "step",
+    "promote",
+  ]);
+  const stored = await skipway("rollout", "replay", document.id, "--data", data);
+  expect(stored).toMatchObject({ code: 0, err: "" });
+  expect(stored.out).toMatch(/promote: PASS, the same bits/);
+});
+
+test("what cannot be done says why, with its exit code", async () => {
+  const gone = await rollout("hold", MODEL);
+  expect(gone).toMatchObject({ code: 3, out: "" });
+  expect(gone.err).toContain("no rollout");
+  expect((await rollout("start", MODEL, "--to", "7")).code).toBe(3);
+  expect((await rollout("start", MODEL)).code).toBe(2);
+  expect((await rollout("replay", "nothing")).code).toBe(3);
+  expect((await skipway("rollout", "replay", "nothing", "--data", data)).code).toBe(3);
+  const nowhere = await skipway("rollout", "status", "--url", "http://127.0.0.1:1");
+  expect(nowhere).toMatchObject({ code: 4 });
+  expect((await skipway("rollout", "status", "--url", "nothing")).code).toBe(2);
+});
+
+test("kill -9 in the middle: the next server goes on, and the evidence is kept", async () => {
+  const { phase, faults } = await killOnce(join(folder, "killed"), 2500);
+  expect(faults).toEqual([]);
+  expect(["loading", "shadow", "canary", "promoting", "promoted"]).toContain(phase);
+});
