@@ -14,6 +14,7 @@ import type { Counters } from "./counters.ts";
 import type { EngineMemory } from "./engine-memory.ts";
 import type { RequestError } from "./errors.ts";
 import type { Gates } from "./gates.ts";
+import type { HeldBytes } from "./held-bytes.ts";
 import type { HostReport } from "./hosting.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import type { VersionMetrics } from "./metrics.ts";
@@ -42,6 +43,8 @@ export interface EngineOptions {
   readonly decider: Decider;
   readonly counters: Counters;
   readonly memory?: EngineMemory | undefined;
+  /** Bytes of requests of all models are counted here; what is too much is refused. */
+  readonly held?: HeldBytes | undefined;
   /** Counts the batches; asked anew each time, as what the version is to the traffic changes. */
   readonly metrics?: (() => VersionMetrics) | undefined;
   /** Told of each batch of requests. */
@@ -60,6 +63,14 @@ export interface Pending {
   reject(error: RequestError): void;
 }
 
+/** How long a request waited that leaves without an answer: until it ran, or until now. */
+export function tellWait(
+  { request: { arrivedMs }, startedMs, call }: Pending,
+  nowMs: number,
+): void {
+  call.observe?.phase("queue", arrivedMs, startedMs > arrivedMs ? startedMs : nowMs);
+}
+
 /** A batch that a process has. */
 export interface Running {
   readonly batch: number;
@@ -73,6 +84,11 @@ export interface Running {
   readonly expectedMs: number;
   /** That it was admitted with, beyond the loaded process. */
   readonly bytes: number | undefined;
+}
+
+/** Whether only the server itself asked: no traffic. */
+export function isOwn({ members }: Running): boolean {
+  return members.every((one) => one.call.internal === true);
 }
 
 /** A process that takes batches. */

@@ -5,11 +5,13 @@ import { float32 } from "../graph/tensor.ts";
 import type { BatcherAction, BatcherEvent } from "./batcher/types.ts";
 import { Counters } from "./counters.ts";
 import { Engine } from "./engine.ts";
+import { HeldBytes } from "./held-bytes.ts";
+import type { InferenceCall } from "./inference.ts";
 import { ScriptedRunner } from "./scripted-runner.test-helper.ts";
 import type { PhaseSink } from "./tracing.ts";
 
 /** An engine on a clock that stands still, and what its batcher was told. */
-async function setUp(answer: (event: BatcherEvent) => readonly BatcherAction[]) {
+async function setUp(answer: (event: BatcherEvent) => readonly BatcherAction[], held?: HeldBytes) {
   const told: BatcherEvent[] = [];
   const clock = { now: 1000, nowMs: () => 0, monotonicMs: () => clock.now };
   const decider = {
@@ -19,7 +21,7 @@ async function setUp(answer: (event: BatcherEvent) => readonly BatcherAction[]) 
     },
     load: () => ({ requests: 0, rows: 0, bytes: 0, running: 0, backlogMs: 0 }),
   };
-  const engine = new Engine({ version: 1, clock, decider, counters: new Counters(clock) });
+  const engine = new Engine({ version: 1, clock, decider, counters: new Counters(clock), held });
   const runner = new ScriptedRunner();
   runner.scripts.set("m", { runMs: 3 });
   const session = await runner.load({ path: "m" });
@@ -35,8 +37,8 @@ async function setUp(answer: (event: BatcherEvent) => readonly BatcherAction[]) 
     batched: () => undefined,
     outgoing: () => ({ traceparent: "", tracestate: undefined }),
   };
-  const ask = (deadlineMs?: number) =>
-    engine.submit({ inputs: new Map([["x", float32([1, 1], [1])]]), deadlineMs, observe });
+  const ask = (deadlineMs?: number, more: Partial<InferenceCall> = {}) =>
+    engine.submit({ inputs: new Map([["x", float32([1, 1], [1])]]), deadlineMs, observe, ...more });
   return { engine, clock, told, phases, ask, session };
 }
 
@@ -73,4 +75,31 @@ test("who is let in and refused later is told to have waited, who is refused at 
   later.engine.attach("q", later.session);
   await expect(asked).rejects.toThrow("late");
   expect(later.phases).toEqual(["admit 0", "queue 40"]);
+});
+
+test("requests to all models hold no more than was kept for them, and one alone always may", async () => {
+  const total = new HeldBytes(8);
+  // Nothing runs and nothing ends.
+  const [one, two] = [await setUp(() => [], total), await setUp(() => [], total)];
+  const gone = new AbortController();
+  const first = one.ask(undefined, { signal: gone.signal });
+  const second = two.ask();
+  expect(total.bytes).toBe(8);
+  const full = { status: 429, reason: "queue-full", retryAfterSeconds: 1 };
+  await expect(one.ask()).rejects.toMatchObject(full);
+  await expect(two.ask()).rejects.toMatchObject(full);
+  // The server's own questions are neither counted nor refused.
+  two.ask(undefined, { internal: true }).catch(() => undefined);
+  expect(total.bytes).toBe(8);
+  gone.abort();
+  await expect(first).rejects.toMatchObject({ status: 499 });
+  expect(total.bytes).toBe(4);
+  two.engine.close("the end");
+  await expect(second).rejects.toMatchObject({ status: 503 });
+  expect(total.bytes).toBe(0);
+  const large = new Map([["x", float32([3, 1], [1, 2, 3])]]);
+  void one.ask(undefined, { inputs: large });
+  expect(total.bytes).toBe(12);
+  // Bodies share what is kept.
+  expect(total.bodyRefusal()).toMatchObject({ status: 503, reason: "queue-full" });
 });

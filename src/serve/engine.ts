@@ -16,7 +16,15 @@ import type {
   Start,
 } from "./batcher/types.ts";
 import type { BucketForm } from "./engine-memory.ts";
-import type { EngineModel, EngineOptions, Pending, Running, Slot } from "./engine-parts.ts";
+import {
+  type EngineModel,
+  type EngineOptions,
+  isOwn,
+  type Pending,
+  type Running,
+  type Slot,
+  tellWait,
+} from "./engine-parts.ts";
 import { idOf, isDeath, isOutOfMemory, RequestError, requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import { questionOf } from "./question.ts";
@@ -164,15 +172,17 @@ export class Engine {
         batchable: question.batchable,
       };
       call.observe?.phase("admit", fromMs, request.arrivedMs);
+      const full = call.internal ? undefined : this.#options.held?.waitRefusal(request.bytes);
+      if (full !== undefined) return reject(full);
       const cancel = (): void => {
-        this.#tellWait(pending);
+        tellWait(pending, this.#clock.monotonicMs());
         // Also one that runs already: nobody waits for its answer any more.
         this.#fail(pending, endedBy(signal));
         this.#step({ kind: "cancel", id: request.id });
       };
       const settle = (): void => {
         signal?.removeEventListener("abort", cancel);
-        this.#leave(request);
+        this.#leave(pending);
       };
       signal?.addEventListener("abort", cancel, { once: true });
       const pending: Pending = {
@@ -263,6 +273,7 @@ export class Engine {
   #enter(pending: Pending): void {
     const { request, call, question } = pending;
     this.#pending.set(request.id, pending);
+    if (call.internal !== true) this.#options.held?.add(request.bytes);
     const known = this.#forms.get(request.bucket);
     if (known !== undefined) known.users++;
     else {
@@ -275,8 +286,9 @@ export class Engine {
     this.#entering = undefined;
   }
 
-  #leave({ id, bucket }: BatchRequest): void {
+  #leave({ request: { id, bucket, bytes }, call }: Pending): void {
     this.#pending.delete(id);
+    if (call.internal !== true) this.#options.held?.add(-bytes);
     this.#options.memory?.left(id);
     const known = this.#forms.get(bucket);
     if (known !== undefined && --known.users === 0) this.#forms.delete(bucket);
@@ -349,14 +361,8 @@ export class Engine {
     const known = refusal.reason === "memory-never" ? this.#forms.get(bucket) : undefined;
     const text = (known && this.#options.memory?.explain(known.form, rows)) ?? refusal.text;
     // Who is refused at the door has not waited.
-    if (refusal.id !== this.#entering) this.#tellWait(pending);
+    if (refusal.id !== this.#entering) tellWait(pending, this.#clock.monotonicMs());
     pending.reject(refusalOf({ ...refusal, text }));
-  }
-
-  /** How long a request waited that leaves without an answer: until it ran, or until now. */
-  #tellWait({ request: { arrivedMs }, startedMs, call }: Pending): void {
-    const untilMs = startedMs > arrivedMs ? startedMs : this.#clock.monotonicMs();
-    call.observe?.phase("queue", arrivedMs, untilMs);
   }
 
   #fail(pending: Pending, error: RequestError, batch?: number): void {
@@ -489,8 +495,4 @@ export class Engine {
     const running = new Set([...this.#running.values()].flatMap(({ members }) => members));
     return [...this.#pending.values()].filter((one) => !running.has(one));
   }
-}
-
-function isOwn({ members }: Running): boolean {
-  return members.every((one) => one.call.internal === true);
 }

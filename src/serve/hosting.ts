@@ -7,6 +7,7 @@ import type { MemoryReading, Tensors } from "../runtime/runner.ts";
 import type { Counters } from "./counters.ts";
 import type { Decider } from "./engine-parts.ts";
 import type { FailureReason } from "./errors.ts";
+import type { HeldBytes } from "./held-bytes.ts";
 import type { Invariance } from "./invariance.ts";
 import type { CauseKind, Phase } from "./life.ts";
 import type { VersionMetrics } from "./metrics.ts";
@@ -100,6 +101,8 @@ export interface HostParts {
   readonly counters?: Counters | undefined;
   /** Counts what its processes do; asked anew each time. */
   readonly metrics?: (() => VersionMetrics) | undefined;
+  /** Requests of all models that wait are counted here. */
+  readonly held?: HeldBytes | undefined;
   /** Told what its runs, its probes and its processes come to. */
   readonly report?: HostReport | undefined;
   readonly onState?: () => void;

@@ -28,8 +28,6 @@ export class MemoryKeeper {
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly worker: PlanWorker = new PlanWorker();
-  /** Bodies of requests that may be on their way together. */
-  readonly bodiesBytesMax: number;
   readonly #accounts = new Map<string, VersionMemory>();
   readonly #learned = new Map<string, Learned>();
   readonly #waiters = new Set<() => void>();
@@ -38,9 +36,8 @@ export class MemoryKeeper {
   #timer: NodeJS.Timeout | undefined;
 
   /** @param budget what this process and those of the models may hold together. */
-  constructor(clock: Clock, { budgetBytes, reserveBytes, bodiesBytesMax }: Budget) {
+  constructor(clock: Clock, { budgetBytes, reserveBytes }: Budget) {
     this.clock = clock;
-    this.bodiesBytesMax = bodiesBytesMax;
     this.ledger = new Ledger({ budgetBytes, reserveBytes });
   }
 

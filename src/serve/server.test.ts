@@ -16,6 +16,7 @@ import {
 } from "../../test/models.ts";
 import { limits } from "../base/limits.ts";
 import { float32 } from "../graph/tensor.ts";
+import { HeldBytes } from "./held-bytes.ts";
 import type { HostSettings } from "./hosting.ts";
 import { BodyReader } from "./http/body.ts";
 import { afterDeath, NO_FAILURES } from "./restart.ts";
@@ -208,7 +209,7 @@ describe("Open Inference Protocol", () => {
   });
 
   test("bodies that are on their way are bounded together, and count until they are whole or gone", async () => {
-    const reader = new BodyReader(10);
+    const reader = new BodyReader(new HeldBytes(10));
     const [one, two, three] = [new PassThrough(), new PassThrough(), new PassThrough()];
     const whole = reader.read(one);
     one.write("abc");

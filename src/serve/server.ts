@@ -19,6 +19,7 @@ import type { Repository } from "./extensions.ts";
 import { Fleet, type FleetParts } from "./fleet.ts";
 import { withoutFolders } from "./folders.ts";
 import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
+import { HeldBytes } from "./held-bytes.ts";
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp } from "./http/app.ts";
 import { registerControl } from "./http/control-routes.ts";
@@ -83,6 +84,7 @@ export class ModelServer {
   readonly #process: ProcessWatch;
   readonly #metrics: ServerMetrics;
   readonly #keeper: MemoryKeeper | undefined;
+  readonly #held: HeldBytes;
   readonly #exporter: OtlpExporter | undefined;
   readonly #given: GivenModels = new GivenModels();
   readonly #drainMs: number;
@@ -99,12 +101,14 @@ export class ModelServer {
     this.#metrics = new ServerMetrics(clock, this.#process);
     const keeper = options.memory && new MemoryKeeper(clock, options.memory);
     this.#keeper = keeper;
+    this.#held = new HeldBytes(options.memory?.bodiesBytesMax);
     if (keeper !== undefined) this.#metrics.watchBudget(() => keeper.readings());
     this.fleet = fleetOf(options, {
       source,
       metrics: this.#metrics,
       drainMs: this.#drainMs,
       keeper,
+      held: this.#held,
     });
     this.#metrics.watch(() =>
       this.fleet.hosts().map((host) => ({
@@ -119,7 +123,7 @@ export class ModelServer {
     this.#certificates = options.certificates;
     this.app = buildApp({
       ...options,
-      ...(keeper && { bodiesBytesMax: keeper.bodiesBytesMax }),
+      held: this.#held,
       guard: this.guard,
       observer,
     });
@@ -263,7 +267,7 @@ export class ModelServer {
       host,
       port,
       tls: this.#certificates,
-      bodiesBytesMax: this.#keeper?.bodiesBytesMax,
+      held: this.#held,
       authorize: (method, { header, peer, secure }) =>
         this.guard.admitCall(method, { authorization: header("authorization"), peer, secure }),
     });
@@ -292,11 +296,14 @@ export class ModelServer {
 
 function fleetOf(
   options: ServerOptions,
-  parts: Pick<FleetParts, "source" | "metrics" | "drainMs"> & { keeper: MemoryKeeper | undefined },
+  parts: Pick<FleetParts, "source" | "metrics" | "drainMs"> & {
+    readonly keeper: MemoryKeeper | undefined;
+    readonly held: HeldBytes;
+  },
 ): Fleet {
   const { clock = systemClock, runner = childProcessRunner() } = options;
   const settings: HostSettings = { ...HOST_DEFAULTS, ...options.settings };
-  const { keeper } = parts;
+  const { keeper, held } = parts;
   return new Fleet({
     ...parts,
     clock,
@@ -310,6 +317,7 @@ function fleetOf(
         clock,
         settings,
         decider: batcherFor,
+        held,
         ...(keeper && { memory: (served, host) => keeper.account(served, host) }),
       }),
   });

@@ -75,6 +75,7 @@ export class VersionHost implements ServedVersion {
       decider: parts.decider(parts.settings),
       counters: this.counters,
       memory: this.#memory,
+      held: parts.held,
       metrics: parts.metrics,
       report: parts.report,
     });

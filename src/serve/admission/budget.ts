@@ -9,9 +9,9 @@ import type { MemoryModel } from "./memory-model.ts";
 /** How the memory of a server is divided. Bytes. */
 export interface Budget {
   readonly budgetBytes: number;
-  /** For the server itself, with the bodies that it holds. */
+  /** For the server itself, with the requests that it holds. */
   readonly reserveBytes: number;
-  /** Of bodies that are on their way, so that the reserve holds. */
+  /** Of bodies that are on their way and requests that wait, so that the reserve holds. */
   readonly bodiesBytesMax: number;
 }
 

@@ -7,6 +7,7 @@ import { selfSigned } from "../../../test/certificate.ts";
 import { GrpcClient } from "../../../test/conformance/grpc.ts";
 import { limits } from "../../base/limits.ts";
 import { RequestError } from "../errors.ts";
+import { HeldBytes } from "../held-bytes.ts";
 import {
   clientOf,
   endOf,
@@ -77,6 +78,39 @@ describe("messages", () => {
       code: CODE.RESOURCE_EXHAUSTED,
     });
     expect(source.asked).toEqual([]);
+  });
+
+  test("that are compressed are bounded together, however many come at once", async () => {
+    const total = new HeldBytes(3 * limits.inflationFreeBytes);
+    let most = 0;
+    const add = total.add.bind(total);
+    total.add = (bytes) => {
+      add(bytes);
+      most = Math.max(most, total.bytes);
+    };
+    const { server, source } = await start({ held: total });
+    const client = clientOf(server, { "grpc.default_compression_algorithm": 2 });
+    // Each alone is within all bounds.
+    const large = Buffer.alloc(limits.inflationFreeBytes);
+    const bombs = Array.from({ length: 8 }, () =>
+      client.call({ method: "ModelInfer", message: large }),
+    );
+    const codes = (await Promise.all(bombs)).map(({ code }) => code);
+    expect(codes).toContain(CODE.UNAVAILABLE);
+    expect(most).toBeLessThan(3 * limits.inflationFreeBytes + 2 ** 20);
+    expect(total.bytes).toBe(0);
+    expect(source.asked).toEqual([]);
+    expect((await client.call(INFER)).code).toBe(0);
+  });
+
+  test("that unfold to far more than was sent are refused, though each is within its bound", async () => {
+    const { server } = await start();
+    const client = clientOf(server, { "grpc.default_compression_algorithm": 2 });
+    const zeros = Buffer.alloc(limits.inflationFreeBytes * 4);
+    expect(await client.call({ method: "ModelInfer", message: zeros })).toMatchObject({
+      code: CODE.RESOURCE_EXHAUSTED,
+      details: expect.stringContaining("times its size"),
+    });
   });
 });
 

@@ -4,11 +4,13 @@
 import type { Metadata, ServerInterceptor } from "@grpc/grpc-js";
 import type { Clock } from "../../base/clock.ts";
 import { RequestError } from "../errors.ts";
+import type { BodyReader } from "../http/body.ts";
 import type { RequestObserver } from "../tracing.ts";
 import { headerOf } from "./call.ts";
 import type { Inbound } from "./inbound.ts";
 import { observe } from "./observed.ts";
 import { CODE, type GrpcStatus, statusOf } from "./status.ts";
+import { unfoldWith } from "./unfold.ts";
 
 /** What the library is once loaded. */
 export type Grpc = typeof import("@grpc/grpc-js");
@@ -41,6 +43,8 @@ const RECEIVE_TIMEOUT_MS = 60_000;
 /** What the guard goes by. */
 interface GuardOptions {
   readonly inbound: Inbound;
+  /** Unfolds the messages that are compressed. */
+  readonly bodies: BodyReader;
   readonly authorize: Authorize | undefined;
   readonly secure: boolean;
   /** Sees the inferences. */
@@ -51,12 +55,16 @@ interface GuardOptions {
 /** Looks at every call before its message is read, and waits for the message only so long. */
 export function guard(
   grpc: Grpc,
-  { authorize, secure, inbound, observer, clock }: GuardOptions,
+  { authorize, secure, inbound, bodies, observer, clock }: GuardOptions,
 ): ServerInterceptor {
   return ({ path, requestStream }, call) => {
     let timer: NodeJS.Timeout | undefined;
     const held = inbound.begin(call.getPeer());
     const observed = observe(observer, path, call, clock);
+    unfoldWith(bodies, call, (error) => {
+      observed?.failed(error);
+      return failure(grpc, statusOf(error));
+    });
     let tagged = false;
     const tag = (metadata: Metadata | null | undefined): void => {
       if (!tagged && metadata) observed?.tag(metadata);

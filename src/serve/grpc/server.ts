@@ -14,6 +14,8 @@ import { type Clock, systemClock } from "../../base/clock.ts";
 import { limits } from "../../base/limits.ts";
 import { readNamed } from "../../wire/grpc-messages.ts";
 import { portError, RequestError } from "../errors.ts";
+import { HeldBytes } from "../held-bytes.ts";
+import { BodyReader } from "../http/body.ts";
 import { DEFAULT_HOST } from "../http/listen.ts";
 import type { OipSource } from "../http/oip-source.ts";
 import type { RequestWatch } from "../tracing.ts";
@@ -45,8 +47,11 @@ export interface GrpcServerOptions {
    * made.
    */
   readonly authorize?: Authorize;
-  /** Bytes that all connections may hold together of messages that are not whole yet. */
-  readonly bodiesBytesMax?: number | undefined;
+  /**
+   * Messages that are being unfolded are counted here. As much may all connections hold together of messages that
+   * are not answered yet.
+   */
+  readonly held?: HeldBytes;
   readonly clock?: Clock;
 }
 
@@ -103,7 +108,8 @@ class RunningServer implements GrpcServer {
     this.#source = source;
     this.#clock = options.clock ?? systemClock;
     this.#options = options;
-    this.#inbound = new Inbound(options.bodiesBytesMax);
+    const held = options.held ?? new HeldBytes();
+    this.#inbound = new Inbound(held.maxBytes);
     this.#health = new Health(() => source.ready());
     this.#unsubscribe = source.onState(() => this.#health.refresh());
     this.#server = new grpc.Server({
@@ -113,6 +119,7 @@ class RunningServer implements GrpcServer {
           authorize: options.authorize,
           secure: options.tls !== undefined,
           inbound: this.#inbound,
+          bodies: new BodyReader(held),
           observer: source.observer,
           clock: this.#clock,
         }),

@@ -11,6 +11,7 @@ import type { Guard } from "../auth/guard.ts";
 import { cookieOf, sendLogin, wantsPage } from "../auth/login.ts";
 import { changesState } from "../auth/roles.ts";
 import { CLIENT_CLOSED, RequestError } from "../errors.ts";
+import type { HeldBytes } from "../held-bytes.ts";
 import type { RequestObserver } from "../tracing.ts";
 import { BodyReader } from "./body.ts";
 import type { EarlyServer } from "./early.ts";
@@ -29,8 +30,8 @@ export interface AppOptions {
   readonly times?: Partial<HttpTimes>;
   /** Counts, traces and logs the inference requests. */
   readonly observer: RequestObserver;
-  /** Bodies that are on their way, together. */
-  readonly bodiesBytesMax?: number;
+  /** Bodies that are on their way are counted here. */
+  readonly held?: HeldBytes;
   /** Listens already; without certificates. */
   readonly early?: EarlyServer;
 }
@@ -41,7 +42,7 @@ export function buildApp({
   certificates,
   times,
   observer,
-  bodiesBytesMax,
+  held,
   early,
 }: AppOptions): FastifyInstance {
   const app = fastify({
@@ -63,7 +64,7 @@ export function buildApp({
   listRoutes(app);
   // Clients send JSON under many content types or none at all: the protocol's routes read bytes.
   app.removeAllContentTypeParsers();
-  const bodies = new BodyReader(bodiesBytesMax);
+  const bodies = new BodyReader(held);
   app.addContentTypeParser("*", (request: FastifyRequest, body: Readable, done) => {
     const received = (bytes: number): void => countReceived(request, bytes);
     bodies.take(body, request.headers, { received, done });

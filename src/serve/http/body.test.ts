@@ -2,6 +2,7 @@ import { PassThrough, Readable } from "node:stream";
 import { deflateRawSync, deflateSync, gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { limits } from "../../base/limits.ts";
+import { HeldBytes } from "../held-bytes.ts";
 import { acceptedEncoding, compressed } from "./answer-encoding.ts";
 import { BodyReader } from "./body.ts";
 
@@ -80,7 +81,7 @@ describe("compressed bodies", () => {
   });
 
   test("unfolded bytes count among those of other requests, and no longer once they are whole", async () => {
-    const reader = new BodyReader(1000);
+    const reader = new BodyReader(new HeldBytes(1000));
     const zipped = gzipSync(Buffer.alloc(2000));
     const read = () => reader.read(streamOf(zipped), { "content-encoding": "gzip" });
     await expect(read()).rejects.toMatchObject({ status: 503, retryAfterSeconds: 1 });
@@ -119,7 +120,7 @@ describe("bodies in chunks", () => {
   });
 
   test("a body that is cut off is 400, and no longer counted", async () => {
-    const reader = new BodyReader(10);
+    const reader = new BodyReader(new HeldBytes(10));
     const body = new PassThrough();
     const read = reader.read(body);
     body.write("0123456789");

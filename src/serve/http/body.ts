@@ -6,6 +6,7 @@ import type { Readable, Transform } from "node:stream";
 import { createGunzip, createInflate } from "node:zlib";
 import { limits } from "../../base/limits.ts";
 import { RequestError } from "../errors.ts";
+import { HeldBytes } from "../held-bytes.ts";
 
 /** What of the headers says how a body comes. */
 export type BodyHeaders = Pick<
@@ -17,13 +18,12 @@ export type BodyHeaders = Pick<
 const GROUP = 256;
 const INFLATE_CHUNK_BYTES = 65_536;
 
-/** Reads bodies, and knows how many bytes it holds of those that are not whole yet. */
+/** Reads bodies, and counts the bytes of those that are not whole yet. */
 export class BodyReader {
-  readonly #heldMax: number;
-  #held = 0;
+  readonly #held: HeldBytes;
 
-  constructor(heldMax: number = limits.bodiesBytesMax) {
-    this.#heldMax = heldMax;
+  constructor(held: HeldBytes = new HeldBytes()) {
+    this.#held = held;
   }
 
   /**
@@ -56,7 +56,9 @@ export class BodyReader {
     const declared = Number(headers["content-length"] ?? 0);
     const encoding = encodingOf(headers["content-encoding"]);
     const refusal =
-      encoding instanceof RequestError ? encoding : (sizeRefusal(declared) ?? this.#heldRefusal());
+      encoding instanceof RequestError
+        ? encoding
+        : (sizeRefusal(declared) ?? this.#held.bodyRefusal());
     if (refusal !== undefined || encoding instanceof RequestError) {
       body.resume();
       done(refusal ?? broken());
@@ -69,18 +71,12 @@ export class BodyReader {
       received,
       chunksMax: chunked ? limits.bodyChunksMax : Number.POSITIVE_INFINITY,
       hold: (bytes) => {
-        this.#held += bytes;
-        return bytes > 0 ? this.#heldRefusal() : undefined;
+        this.#held.add(bytes);
+        return bytes > 0 ? this.#held.bodyRefusal() : undefined;
       },
       settle: (result) => (result instanceof Error ? done(result) : done(null, result)),
     });
     arrival.begin();
-  }
-
-  #heldRefusal(): RequestError | undefined {
-    if (this.#held <= this.#heldMax) return undefined;
-    const text = `${this.#held} bytes of other requests are on their way already`;
-    return new RequestError(503, "queue-full", text, { retryAfterSeconds: 1 });
   }
 }
 

@@ -28,6 +28,7 @@ const KINDS: Readonly<Record<EventKind, Kind>> = {
   restarted: { sign: "↻" },
   frozen: { sign: "■" },
   waiting: { sign: "◔" },
+  restarted: { sign: "↻" },
   "candidate-down": { sign: "✕", alarming: true },
   "candidate-up": { sign: "●" },
   "stable-down": { sign: "✕", alarming: true },
