@@ -94,18 +94,40 @@ export class RoutedModel implements ServedVersion {
     const { hosts, split, uniform } = this.#parts;
     const request = { version: this.#version, key: call.key, uniform: uniform() };
     const route = chooseRoute(split(), request, (version) => hosts.get(version)?.ready === true);
-    if (route.role !== "candidate") return this.#ask(call, route, this.#version === undefined);
+    const asked = hosts.get(route.version);
+    const candidate = route.role === "candidate";
     let second: number | undefined;
     const again = (refusal: RequestError): boolean => {
-      second = this.#secondChance(route.version, call, refusal);
+      second = candidate
+        ? this.#secondChance(route.version, call, refusal)
+        : this.#successor(asked, call, refusal);
       return second !== undefined;
     };
     try {
-      return await this.#ask({ ...call, again }, route, true);
+      return await this.#ask({ ...call, again }, route, candidate || this.#version === undefined);
     } catch (error) {
       if (second === undefined) throw error;
     }
-    return this.#ask(call, { version: second, role: "stable", share: 0, shadow: undefined }, false);
+    const role = second === this.#version ? route.role : "stable";
+    return this.#ask(call, { version: second, role, share: 0, shadow: undefined }, false);
+  }
+
+  /** The version that is asked in place of a host that was taken out of service and lost its process meanwhile. */
+  #successor(
+    asked: VersionHost | undefined,
+    call: InferenceCall,
+    { reason }: RequestError,
+  ): number | undefined {
+    if (reason !== "not-ready" || this.#over(call)) return undefined;
+    const next = this.#version ?? this.#parts.split().stable;
+    const host = this.#parts.hosts.get(next);
+    return host === undefined || host === asked ? undefined : next;
+  }
+
+  /** Whether nobody waits for it any more. */
+  #over({ deadlineMs, signal }: InferenceCall): boolean {
+    const late = deadlineMs !== undefined && this.#parts.clock.monotonicMs() >= deadlineMs;
+    return late || signal?.aborted === true;
   }
 
   /** The version that is asked in place of a candidate that failed a request. */
@@ -114,11 +136,9 @@ export class RoutedModel implements ServedVersion {
     call: InferenceCall,
     { reason }: RequestError,
   ): number | undefined {
-    const { deadlineMs, signal } = call;
     const { stable } = this.#parts.split();
     if (stable === candidate || !this.#parts.hosts.has(stable)) return undefined;
-    if (signal?.aborted === true) return undefined;
-    if (deadlineMs !== undefined && this.#parts.clock.monotonicMs() >= deadlineMs) return undefined;
+    if (this.#over(call)) return undefined;
     const taken = reason === "invalid" && this.#takes(stable, call);
     return taken || OF_THE_VERSION.has(reason) ? stable : undefined;
   }

@@ -113,7 +113,7 @@ export class ModelServer {
     this.#metrics.watch(() =>
       this.fleet.hosts().map((host) => ({
         key: this.fleet.keyOf(host),
-        readings: readingsOf(host),
+        readings: readingsOf(host, { proportional: true }),
       })),
     );
     this.#exporter = traces?.otlp && new OtlpExporter(traces.otlp);

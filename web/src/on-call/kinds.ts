@@ -25,6 +25,7 @@ const KINDS: Readonly<Record<EventKind, Kind>> = {
   "sample-ratio": { sign: "▲", alarming: true },
   held: { sign: "‖" },
   resumed: { sign: "▷" },
+  restarted: { sign: "↻" },
   frozen: { sign: "■" },
   waiting: { sign: "◔" },
   restarted: { sign: "↻" },
