@@ -268,8 +268,8 @@ export class ModelServer {
       port,
       tls: this.#certificates,
       held: this.#held,
-      authorize: (method, { header, peer, secure }) =>
-        this.guard.admitCall(method, { authorization: header("authorization"), peer, secure }),
+      authorize: (method, { header, ...call }) =>
+        this.guard.admitCall(method, { authorization: header("authorization"), ...call }),
     });
   }
 

@@ -87,7 +87,7 @@ export interface RehearsedEnd {
 }
 
 /** Requests between two looks for whether the candidate passes. */
-const LOOK_EVERY = 256;
+const LOOK_EVERY = 1000;
 
 /** Judges a rehearsed release: rolled back whenever a gate says so, promoted when it passes in the last step. */
 export function rehearseRelease(rehearsal: Rehearsal, policy: JudgePolicy): RehearsedEnd {
