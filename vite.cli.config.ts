@@ -8,7 +8,12 @@ const source = (path: string): string => fileURLToPath(new URL(`src/${path}`, im
 
 /** `analysis-census` for what was `src/analysis/census.ts`: a stack trace shows where to look. */
 function chunkName(modules: readonly string[]): string {
-  const path = modules.at(-1)?.replace(/\.[jt]s$/, "") ?? "chunk";
+  // What the bundler adds itself has names that begin with a zero byte.
+  const path =
+    modules
+      .at(-1)
+      ?.replaceAll("\0", "")
+      .replace(/\.[jt]s$/, "") ?? "chunk";
   return path.split(/[\\/]/).slice(-2).join("-");
 }
 

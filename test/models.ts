@@ -110,6 +110,21 @@ export function brittleModel(): Uint8Array {
   return encodeModel(modelOf(b.finish("brittle", OPSETS)));
 }
 
+/** Looks up in a table of four rows of two: `op` of Gather, GatherElements, GatherND, ScatterElements, ScatterND. */
+export function lookupModel(op: string): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("i", "int64", ["N", 1]);
+  b.initializer("table", float32([4, 2], [0, 1, 2, 3, 4, 5, 6, 7]));
+  if (op.startsWith("Scatter")) {
+    b.input("v", "float32", ["N", op === "ScatterND" ? 2 : 1]);
+    b.emit(op, ["table", "i", "v"], { outputs: ["y"] });
+  } else {
+    b.emit(op, ["table", "i"], { outputs: ["y"] });
+  }
+  b.output({ name: "y", dtype: "float32", shape: op === "Gather" ? ["N", 1, 2] : ["M", "K"] });
+  return encodeModel(modelOf(b.finish("lookup", OPSETS)));
+}
+
 /**
  * Multiplies large matrices `rounds` times in a Loop: about a second for 40 rounds on one core. Without a
  * number they are an input.

@@ -19,6 +19,7 @@ import {
   bfloat16Model,
   brittleModel,
   identityModel,
+  lookupModel,
   pairModel,
   unknownOpModel,
 } from "../models.ts";
@@ -194,6 +195,26 @@ export function runnerContract(name: string, open: () => Runner): void {
       const even = new Map([["x", float32([8], [1, 2, 3, 4, 5, 6, 7, 8])]]);
       expect((await session.run(even)).get("y")?.shape).toEqual([2, 4]);
     });
+
+    test.each(["Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"])(
+      "an index out of bounds is the input's fault: %s",
+      async (op) => {
+        await using session = await open().load({ bytes: lookupModel(op) });
+        const feeds = (index: number) => {
+          const v = float32([1, op === "ScatterND" ? 2 : 1], op === "ScatterND" ? [9, 9] : [9]);
+          const i = int64([1, 1], [index]);
+          return new Map([["i", i], ...(session.inputs.has("v") ? [["v", v] as const] : [])]);
+        };
+        expect((await session.run(feeds(3))).has("y")).toBe(true);
+        for (const index of [4, -5, 2 ** 40]) {
+          const error = await session.run(feeds(index)).catch((found: unknown) => found);
+          expect(error).toMatchObject({
+            code: "input",
+            diagnostics: [{ id: "runtime/bad-index" }],
+          });
+        }
+      },
+    );
 
     test("runs that are asked for together give each its own answer", async () => {
       await using session = await open().load({ bytes: affineModel() });
