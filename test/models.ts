@@ -110,6 +110,18 @@ export function brittleModel(): Uint8Array {
   return encodeModel(modelOf(b.finish("brittle", OPSETS)));
 }
 
+/** y = x + w, where w is an input with a default: an initializer of its name (ONNX, from IR version 4). */
+export function defaultInputModel(): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("x", "float32", [2]);
+  b.input("w", "float32", [2]);
+  b.emit("Add", ["x", "w"], { outputs: ["y"] });
+  b.output({ name: "y", dtype: "float32", shape: [2] });
+  const graph = b.finish("default", OPSETS);
+  const initializers = new Map([["w", float32([2], [10, 20])]]);
+  return encodeModel(modelOf({ ...graph, initializers }));
+}
+
 /** Looks up in a table of four rows of two: `op` of Gather, GatherElements, GatherND, ScatterElements, ScatterND. */
 export function lookupModel(op: string): Uint8Array {
   const b = new GraphBuilder();

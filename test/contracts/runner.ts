@@ -18,6 +18,7 @@ import {
   affineModel,
   bfloat16Model,
   brittleModel,
+  defaultInputModel,
   identityModel,
   lookupModel,
   pairModel,
@@ -215,6 +216,16 @@ export function runnerContract(name: string, open: () => Runner): void {
         }
       },
     );
+
+    test("an input with a default is none of the inputs, and giving it is a fault: the runtime would not read it", async () => {
+      await using session = await open().load({ bytes: defaultInputModel() });
+      expect([...session.inputs.keys()]).toEqual(["x"]);
+      const one = new Map([["x", float32([2], [1, 2])]]);
+      const y = (await session.run(one)).get("y");
+      expect(y && [...float32Values(y)]).toEqual([11, 22]);
+      const both = new Map([...one, ["w", float32([2], [5, 5])]]);
+      await expect(session.run(both)).rejects.toMatchObject({ code: "input" });
+    });
 
     test("runs that are asked for together give each its own answer", async () => {
       await using session = await open().load({ bytes: affineModel() });
