@@ -35,6 +35,7 @@ const config: UserConfig = {
         main: source("cli/main.ts"),
         "child-main": source("runtime/child-main.ts"),
         "plan-main": source("serve/plan-main.ts"),
+        "planner-main": source("rollout/planner-main.ts"),
         "worker-main": source("train/worker-main.ts"),
       },
       // `main.js` waits for its command: a chunk that imported from it would wait for itself.

@@ -3,6 +3,7 @@
 
 import { logEvidence, WORSE } from "../dist/rollout/judge/evidence.js";
 import { Judge } from "../dist/rollout/judge/judge.js";
+import { Suspects } from "../dist/rollout/judge/keys.js";
 import { REHEARSED_LIMIT_MS, rehearse, rehearseRelease } from "../dist/rollout/judge/rehearsal.js";
 import { forecastDetection, planRollout } from "../dist/rollout/planner.js";
 import { incompleteBeta } from "../dist/rollout/planner-passage.js";
@@ -31,30 +32,34 @@ const KINDS = {
 
 /** What an operator would know of stable before the release: rates by what counts as one. */
 function measured(kind, requests) {
-  let [units, slow, fresh, rows] = [0, 0, 0, 0];
+  let [units, slow, counted, rows] = [0, 0, 0, 0];
   for (let i = 0; i < 5; i++) {
     const clients = new Set();
-    const batches = new Map();
+    const suspects = new Suspects();
+    let batch = { number: undefined, keys: [], slow: false };
     const steps = [{ share: 0.5, requests }];
     rehearse({ ...TRAFFIC, ...kind, seed: 7_000_000 + i, steps }, (one) => {
-      const unit = one.batch ?? `r${rows}`;
       rows++;
-      const before = batches.get(unit) ?? { slow: false, fresh: false };
-      if (one.latencyMs > REHEARSED_LIMIT_MS) {
-        before.slow = true;
-        before.fresh ||= one.key === undefined || !clients.has(one.key);
-        clients.add(one.key);
+      const isSlow = one.latencyMs > REHEARSED_LIMIT_MS;
+      if (one.batch === undefined) {
+        units++;
+        slow += Number(isSlow);
+        counted += Number(isSlow && !clients.has(one.key));
+        if (isSlow && one.key !== undefined) clients.add(one.key);
+        return true;
       }
-      batches.set(unit, before);
+      if (one.batch !== batch.number) batch = { number: one.batch, keys: [], slow: false, rows: 0 };
+      if (one.key !== undefined) batch.keys.push(one.key);
+      batch.slow ||= isSlow;
+      batch.rows++;
+      if (batch.rows < one.batchSize) return true;
+      units++;
+      slow += Number(batch.slow);
+      counted += Number(suspects.admits([...new Set(batch.keys)], batch.slow) && batch.slow);
       return true;
     });
-    units += batches.size;
-    for (const batch of batches.values()) {
-      slow += Number(batch.slow);
-      fresh += Number(batch.fresh);
-    }
   }
-  return { slowRate: slow / units, distinct: fresh / slow, rowsPerBatch: rows / units };
+  return { slowRate: slow / units, distinct: counted / slow, rowsPerBatch: rows / units };
 }
 
 function planOf(kind) {

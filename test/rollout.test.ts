@@ -71,5 +71,5 @@ test("what cannot be done says why, with its exit code", async () => {
 test("kill -9 in the middle: the next server goes on, and the evidence is kept", async () => {
   const { phase, faults } = await killOnce(join(folder, "killed"), 2500);
   expect(faults).toEqual([]);
-  expect(["shadow", "canary", "promoting", "promoted"]).toContain(phase);
+  expect(["loading", "shadow", "canary", "promoting", "promoted"]).toContain(phase);
 });

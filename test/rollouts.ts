@@ -106,7 +106,11 @@ export function clientsOf(server: () => RolloutServer | undefined, clients: numb
     }
   };
   const loops = Array.from({ length: clients }, async () => {
-    while (on) await ask();
+    while (on) {
+      await ask();
+      // As many as the machine takes would tell of the machine.
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
   });
   const stop = async (): Promise<void> => {
     on = false;

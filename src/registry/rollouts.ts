@@ -5,7 +5,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Kysely, Transaction } from "kysely";
 import { diskRefused } from "./blobs.ts";
-import { openStore, type Tables, writeTo } from "./store.ts";
+import { Claim, openStore, type Tables, writeTo } from "./store.ts";
 
 /** A rollout as it is kept. */
 export interface RolloutRow {
@@ -43,8 +43,8 @@ export interface RolloutCertificateRow {
 export interface RolloutDelivery {
   readonly event: RolloutEventRow;
   readonly webhook: string;
+  /** That failed. */
   readonly attempts: number;
-  readonly nextMs: number;
 }
 
 /** Which version answered a request. */
@@ -73,10 +73,12 @@ export class RolloutStore implements AsyncDisposable {
   readonly #db: Kysely<Tables>;
   /** For what is written all the time and only has to survive the end of the process. */
   readonly #quick: Kysely<Tables>;
+  readonly #claim: Claim;
 
-  private constructor(db: Kysely<Tables>, quick: Kysely<Tables>) {
+  private constructor(folder: string, db: Kysely<Tables>, quick: Kysely<Tables>) {
     this.#db = db;
     this.#quick = quick;
+    this.#claim = new Claim(join(folder, "rollouts.lock"));
   }
 
   /**
@@ -92,7 +94,16 @@ export class RolloutStore implements AsyncDisposable {
     }
     const file = join(folder, "registry.db");
     const db = await openStore(file);
-    return new RolloutStore(db, await openStore(file, "kill"));
+    return new RolloutStore(folder, db, await openStore(file, "kill"));
+  }
+
+  /**
+   * Whether this process is the one that moves the rollouts of this folder; the first that asks, until it ends.
+   *
+   * @throws SkipwayError `environment` where that cannot be found out.
+   */
+  claim(): boolean {
+    return this.#claim.take();
   }
 
   /**
@@ -111,7 +122,7 @@ export class RolloutStore implements AsyncDisposable {
           .onConflict((e) => e.column("id").doNothing())
           .execute();
         for (const webhook of webhooks) {
-          const due = { event: id, webhook, attempts: 0, next_ms: 0 };
+          const due = { event: id, webhook, attempts: 0 };
           await db
             .insertInto("rollout_deliveries")
             .values(due)
@@ -169,22 +180,17 @@ export class RolloutStore implements AsyncDisposable {
     }));
   }
 
-  /** What is to be told by now, in the order in which it happened. */
-  async due(nowMs: number, count: number): Promise<RolloutDelivery[]> {
+  /** What a webhook is still to be told, in the order in which it happened. */
+  async due(webhook: string, count: number): Promise<RolloutDelivery[]> {
     const rows = await this.#db
       .selectFrom("rollout_deliveries")
       .innerJoin("rollout_events", "rollout_events.id", "rollout_deliveries.event")
       .selectAll()
-      .where("next_ms", "<=", nowMs)
+      .where("webhook", "=", webhook)
       .orderBy("seq")
       .limit(count)
       .execute();
-    return rows.map((row) => ({
-      event: eventOf(row),
-      webhook: row.webhook,
-      attempts: row.attempts,
-      nextMs: row.next_ms,
-    }));
+    return rows.map((row) => ({ event: eventOf(row), webhook, attempts: row.attempts }));
   }
 
   /** It was told. */
@@ -195,11 +201,19 @@ export class RolloutStore implements AsyncDisposable {
     });
   }
 
-  /** It could not be told, and is tried again. */
-  postpone(event: string, webhook: string, attempts: number, nextMs: number): Promise<void> {
+  /** It could not be told so often. */
+  failed(event: string, webhook: string, attempts: number): Promise<void> {
     return writeTo(this.#quick, async (db) => {
-      const query = db.updateTable("rollout_deliveries").set({ attempts, next_ms: nextMs });
+      const query = db.updateTable("rollout_deliveries").set({ attempts });
       await query.where("event", "=", event).where("webhook", "=", webhook).execute();
+    });
+  }
+
+  /** Nothing is to be told to any other webhook any more. */
+  keepWebhooks(names: readonly string[]): Promise<void> {
+    return writeTo(this.#quick, async (db) => {
+      const query = db.deleteFrom("rollout_deliveries");
+      await (names.length === 0 ? query : query.where("webhook", "not in", [...names])).execute();
     });
   }
 
@@ -237,6 +251,7 @@ export class RolloutStore implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
+    this.#claim.close();
     await this.#quick.destroy();
     await this.#db.destroy();
   }

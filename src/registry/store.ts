@@ -122,8 +122,8 @@ export interface RolloutCertificateTable {
 export interface RolloutDeliveryTable {
   event: string;
   webhook: string;
+  /** That failed. */
   attempts: number;
-  next_ms: number;
 }
 
 /** Which version answered a request, until its feedback comes. */
@@ -266,7 +266,6 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn("event", "text", (column) => column.notNull())
         .addColumn("webhook", "text", (column) => column.notNull())
         .addColumn("attempts", "integer", (column) => column.notNull())
-        .addColumn("next_ms", "integer", (column) => column.notNull())
         .addPrimaryKeyConstraint("rollout_deliveries_key", ["event", "webhook"])
         .execute();
       await db.schema
@@ -388,6 +387,41 @@ export async function openStore(
   } catch (cause) {
     await db?.destroy();
     throw unusable(file, cause);
+  }
+}
+
+/** A file that one process holds until it ends, however it ends: the operating system lets go of its lock. */
+export class Claim {
+  readonly #file: string;
+  #database: Database.Database | undefined;
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  /**
+   * Takes it, where no other process has.
+   *
+   * @throws SkipwayError `environment` for a file that cannot be used.
+   */
+  take(): boolean {
+    if (this.#database !== undefined) return true;
+    let database: Database.Database | undefined;
+    try {
+      database = new Database(this.#file);
+      database.exec("BEGIN EXCLUSIVE");
+      this.#database = database;
+      return true;
+    } catch (error) {
+      database?.close();
+      if (sqliteCode(error).startsWith("SQLITE_BUSY")) return false;
+      throw unusable(this.#file, error);
+    }
+  }
+
+  close(): void {
+    this.#database?.close();
+    this.#database = undefined;
   }
 }
 

@@ -57,7 +57,9 @@ test("a version that fails is taken back, and no client sees it fail", async () 
   const before = here.counts.versions.get(2) ?? 0;
   await new Promise((resolve) => setTimeout(resolve, 100));
   await stop();
-  expect(end).toMatchObject({ phase: "rolled-back", reason: { cause: "failed" } });
+  expect(end.phase).toBe("rolled-back");
+  // On a busy machine the known question may be asked first.
+  expect(["failed", "wrong-answer"]).toContain(end.reason?.cause);
   expect(here.counts.versions.get(2) ?? 0).toBe(before);
   expect(here.counts.failed).toBe(0);
   expect(here.alias.moves).toEqual([]);
@@ -198,22 +200,24 @@ test("each decision has its certificate, and judging once more gives the same bi
 });
 
 test.each([
-  ["dies", "crash", (process: ScriptedProcess) => process.die("crash")],
+  ["dies", /^crash$/, (process: ScriptedProcess) => process.die("crash")],
   [
     "answers with numbers that are none",
-    "wrong",
+    // By its requests, or by the known question that it is asked now and then.
+    /^wrong/,
     ({ script }: ScriptedProcess) => {
       script.gain = Number.NaN;
     },
   ],
   [
     "is slow",
-    "slow",
+    // End to end, or the batches alone.
+    /^slow/,
     ({ script }: ScriptedProcess) => {
       script.runMs = 60;
     },
   ],
-])("a candidate that %s is taken back: %s", async (_what, cause, spoil) => {
+])("a candidate that %s is taken back", async (_what, cause, spoil) => {
   await using here = await served();
   const stop = here.load();
   const policy = { ...POLICY, shadow: false, autoPromote: false, thresholdMs: 50 };
@@ -222,7 +226,35 @@ test.each([
   for (const process of here.runner.processes) if (process.path === "v2") spoil(process);
   const end = await here.until(({ over }) => over);
   await stop();
-  expect(end).toMatchObject({ phase: "rolled-back", reason: { cause } });
+  expect(end).toMatchObject({
+    phase: "rolled-back",
+    reason: { cause: expect.stringMatching(cause) },
+  });
   expect(here.server.fleet.entry("m")?.split).toEqual({ stable: 1, share: 0 });
   expect(here.counts.failed).toBe(0);
+});
+
+test("where the judge itself fails, stable gets everything", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  const policy = { ...POLICY, shadow: false, autoPromote: false };
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  await here.until(({ phase }) => phase === "canary");
+  const broken = {
+    kind: "golden",
+    model: "m",
+    version: 2,
+    role: "candidate",
+    right: true,
+  } as const;
+  here.server.fleet.outcomes.tell({
+    ...broken,
+    get atMs(): number {
+      throw new Error("broken");
+    },
+  });
+  const end = await here.until(({ over }) => over);
+  await stop();
+  expect(end).toMatchObject({ phase: "aborted", reason: { text: "a defect of skipway: broken" } });
+  expect(here.server.fleet.entry("m")?.split).toEqual({ stable: 1, share: 0 });
 });

@@ -76,6 +76,9 @@ export interface ActOrder {
   readonly rollback?: boolean;
 }
 
+const ELSEWHERE =
+  "another server over this data folder moves its rollouts: start it there, or stop that server and restart this one";
+
 const TICK_MS = 250;
 const EVENTS_SHOWN = 200;
 
@@ -107,6 +110,7 @@ export class Rollouts {
 
   /** Goes on with what a server before this one left behind. Once the models have been loaded. */
   async resume(): Promise<void> {
+    if (!this.#parts.records.claim()) return;
     for (const row of await this.#parts.records.active()) {
       const stored = storedOf(row);
       const { facts } = stored;
@@ -131,6 +135,7 @@ export class Rollouts {
     const { to } = order;
     const from = entry.split.stable;
     const policy = readPolicy(order.policy ?? {}, "policy");
+    if (!this.#parts.records.claim()) throw conflict(model, ELSEWHERE);
     const refused =
       startRefusal(this.#running.get(model)?.state, from, to) ??
       (this.#starting.has(model) ? "another one is being started" : undefined) ??
@@ -150,7 +155,7 @@ export class Rollouts {
     const recent = host.counters.recent.total();
     const threshold = thresholdOf(model, policy.thresholdMs, recent, objectives);
     const judge = judgePolicyOf(policy, threshold);
-    const plan = planOf(policy, judge, threshold, trafficOf(host));
+    const plan = await planOf(policy, judge, threshold, trafficOf(host));
     const ramp = rampOf(policy, plan);
     return { schema: "skipway.rollout-plan/1", model, from, to, policy, threshold, ramp, plan };
   }

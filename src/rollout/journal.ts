@@ -6,9 +6,13 @@ import { messageOf } from "../base/errors.ts";
 import type { RolloutCertificateRow, RolloutEventRow, RolloutRow } from "../registry/rollouts.ts";
 import type { Certificate, Records, RolloutNews } from "./record.ts";
 
-/** Between two writes of how far it is, and how much longer than a write itself that is at the least. */
+/**
+ * Between two writes of how far it is: at the least, and so many times what it takes to put it together, since requests
+ * wait meanwhile; at the most.
+ */
 const KEEP_MS = 200;
-const KEEP_TIMES = 30;
+const KEEP_TIMES = 200;
+const KEEP_MS_MAX = 10_000;
 /** After a write that failed. */
 const RETRY_MS = 1000;
 
@@ -94,14 +98,14 @@ export class Journal {
     const from = this.#clock.monotonicMs();
     try {
       const rollout = this.#row();
-      // The copy of the evidence is made in this turn, and is part of what it costs.
+      const tookMs = this.#clock.monotonicMs() - from;
       await (decision
         ? this.#records.write({ rollout, events, certificates, webhooks: this.#webhooks })
         : this.#records.keep(rollout));
       this.#fault = null;
       if (events.length > 0) this.#onWritten();
-      const now = this.#clock.monotonicMs();
-      this.#nextMs = now + Math.max(KEEP_MS, KEEP_TIMES * (now - from));
+      const pauseMs = Math.min(KEEP_MS_MAX, Math.max(KEEP_MS, KEEP_TIMES * tookMs));
+      this.#nextMs = this.#clock.monotonicMs() + pauseMs;
     } catch (error) {
       this.#fault = messageOf(error);
       this.#events.unshift(...events);

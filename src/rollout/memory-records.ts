@@ -22,13 +22,17 @@ export class MemoryRecords implements Records {
   readonly #deliveries = new Map<string, RolloutDelivery>();
   #requests = new Map<string, RolloutRequestRow>();
 
+  claim(): boolean {
+    return true;
+  }
+
   async write({ rollout, events, certificates, webhooks }: RolloutWrite): Promise<void> {
     await this.keep(rollout);
     for (const event of events) {
       if (this.#events.has(event.id)) continue;
       this.#events.set(event.id, event);
       for (const webhook of webhooks) {
-        const due = { event, webhook, attempts: 0, nextMs: 0 };
+        const due = { event, webhook, attempts: 0 };
         this.#deliveries.set(`${event.id} ${webhook}`, due);
       }
     }
@@ -67,18 +71,25 @@ export class MemoryRecords implements Records {
     return this.#certificates.filter((one) => one.rollout === rollout);
   }
 
-  async due(nowMs: number, count: number): Promise<RolloutDelivery[]> {
-    return [...this.#deliveries.values()].filter(({ nextMs }) => nextMs <= nowMs).slice(0, count);
+  async due(webhook: string, count: number): Promise<RolloutDelivery[]> {
+    const all = [...this.#deliveries.values()];
+    return all.filter((one) => one.webhook === webhook).slice(0, count);
   }
 
   async delivered(event: string, webhook: string): Promise<void> {
     this.#deliveries.delete(`${event} ${webhook}`);
   }
 
-  async postpone(event: string, webhook: string, attempts: number, nextMs: number): Promise<void> {
+  async failed(event: string, webhook: string, attempts: number): Promise<void> {
     const key = `${event} ${webhook}`;
     const found = this.#deliveries.get(key);
-    if (found !== undefined) this.#deliveries.set(key, { ...found, attempts, nextMs });
+    if (found !== undefined) this.#deliveries.set(key, { ...found, attempts });
+  }
+
+  async keepWebhooks(names: readonly string[]): Promise<void> {
+    for (const [key, { webhook }] of this.#deliveries) {
+      if (!names.includes(webhook)) this.#deliveries.delete(key);
+    }
   }
 
   async remember(requests: readonly RolloutRequestRow[], beforeMs: number): Promise<void> {

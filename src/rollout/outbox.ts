@@ -15,24 +15,33 @@ const RETRY_MS_MAX = 300_000;
 /** A receiver that has been away for so long has other means to find out. */
 const GIVE_UP_MS = 3 * 86_400_000;
 
-/** When a delivery that failed is tried again; undefined: not any more. Times since the epoch. */
-export function nextTry(
+/** How long a receiver is left alone after a delivery that failed; undefined: it is not tried any more. */
+export function pauseAfter(
   { attempts, event }: Pick<RolloutDelivery, "attempts" | "event">,
   nowMs: number,
 ): number | undefined {
   if (nowMs - event.atMs > GIVE_UP_MS) return undefined;
-  return nowMs + Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** attempts);
+  return Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** attempts);
+}
+
+/** One receiver, which gets one event after the other. */
+interface Lane {
+  readonly webhook: Webhook;
+  working: boolean;
+  /** Whether something happened while it was working. */
+  again: boolean;
+  /** On the monotonic clock. */
+  pausedUntilMs: number;
 }
 
 /** Sends what is due. */
 export class Outbox {
   readonly #records: Records;
-  readonly #webhooks: ReadonlyMap<string, Webhook>;
+  readonly #lanes: readonly Lane[];
   readonly #clock: Clock;
   readonly #send: typeof send;
   readonly #timer: NodeJS.Timeout;
-  #working: Promise<void> | undefined;
-  #again = false;
+  readonly #work = new Set<Promise<void>>();
   #closed = false;
   #failures = 0;
 
@@ -43,10 +52,17 @@ export class Outbox {
     sender: typeof send = send,
   ) {
     this.#records = records;
-    this.#webhooks = new Map(webhooks.map((one) => [one.name, one]));
+    this.#lanes = webhooks.map((webhook) => ({
+      webhook,
+      working: false,
+      again: false,
+      pausedUntilMs: Number.NEGATIVE_INFINITY,
+    }));
     this.#clock = clock;
     this.#send = sender;
     this.#timer = setInterval(() => this.look(), LOOK_MS).unref();
+    // What nobody is configured for would lie there for ever.
+    void records.keepWebhooks(webhooks.map(({ name }) => name)).catch(() => undefined);
   }
 
   /** Deliveries that failed since the server started. */
@@ -56,65 +72,53 @@ export class Outbox {
 
   /** Looks now: something has happened. */
   look(): void {
-    if (this.#webhooks.size === 0 || this.#closed) return;
-    this.#again = true;
-    this.#working ??= this.#work().finally(() => {
-      this.#working = undefined;
-    });
+    for (const lane of this.#lanes) {
+      lane.again = true;
+      if (lane.working || this.#closed) continue;
+      lane.working = true;
+      const work = this.#serve(lane).finally(() => {
+        lane.working = false;
+        this.#work.delete(work);
+      });
+      this.#work.add(work);
+    }
   }
 
   /** What is under way is finished. */
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#timer);
-    await this.#working;
+    await Promise.all(this.#work);
   }
 
-  async #work(): Promise<void> {
-    while (this.#again && !this.#closed) {
-      this.#again = false;
+  async #serve(lane: Lane): Promise<void> {
+    while (lane.again && !this.#closed && this.#clock.monotonicMs() >= lane.pausedUntilMs) {
+      lane.again = false;
       // A store that cannot be read now may be read at the next look.
-      const due = await this.#records.due(this.#clock.nowMs(), AT_ONCE).catch(() => []);
-      const lanes = [...this.#webhooks.keys()].map((name) =>
-        due.filter(({ webhook }) => webhook === name),
-      );
-      await Promise.all(lanes.map((lane) => this.#lane(lane)));
-      // Of webhooks that are not configured any more.
-      for (const one of due) if (!this.#webhooks.has(one.webhook)) await this.#drop(one);
-      if (due.length === AT_ONCE) this.#again = true;
+      const due = await this.#records.due(lane.webhook.name, AT_ONCE).catch(() => []);
+      for (const one of due) {
+        if (this.#closed || !(await this.#deliver(lane, one))) break;
+      }
+      if (due.length === AT_ONCE) lane.again = true;
     }
   }
 
-  /** One receiver, one event after the other; after a failure the others wait too, or the order would be lost. */
-  async #lane(lane: readonly RolloutDelivery[]): Promise<void> {
-    for (const [i, one] of lane.entries()) {
-      const webhook = this.#webhooks.get(one.webhook);
-      if (webhook === undefined || this.#closed) return;
-      const { id, document } = one.event;
-      try {
-        await this.#send(webhook, id, document, this.#clock.nowMs());
-        await this.#drop(one);
-      } catch {
-        this.#failures++;
-        await this.#postpone(lane.slice(i), one.attempts);
-        return;
+  /** Whether the next one may follow: after a failure it would come before this one. */
+  async #deliver(lane: Lane, { event, attempts }: RolloutDelivery): Promise<boolean> {
+    const { webhook } = lane;
+    try {
+      await this.#send(webhook, event.id, event.document, this.#clock.nowMs());
+    } catch {
+      this.#failures++;
+      const pauseMs = pauseAfter({ attempts, event }, this.#clock.nowMs());
+      if (pauseMs !== undefined) {
+        lane.pausedUntilMs = this.#clock.monotonicMs() + pauseMs;
+        await this.#records.failed(event.id, webhook.name, attempts + 1).catch(() => undefined);
+        return false;
       }
     }
-  }
-
-  async #postpone(lane: readonly RolloutDelivery[], attempts: number): Promise<void> {
-    for (const one of lane) {
-      const nextMs = nextTry({ attempts, event: one.event }, this.#clock.nowMs());
-      if (nextMs === undefined) await this.#drop(one);
-      else {
-        const write = this.#records.postpone(one.event.id, one.webhook, attempts + 1, nextMs);
-        await write.catch(() => undefined);
-      }
-    }
-  }
-
-  /** Told, or of no use any more. Where that cannot be written it is told once more. */
-  async #drop({ event, webhook }: RolloutDelivery): Promise<void> {
-    await this.#records.delivered(event.id, webhook).catch(() => undefined);
+    // Where that cannot be written it is told once more.
+    await this.#records.delivered(event.id, webhook.name).catch(() => undefined);
+    return true;
   }
 }

@@ -2,7 +2,7 @@
 // and the ramp that follows from it. Printed before anything is started.
 
 import type { JudgePolicy } from "./judge/types.ts";
-import { planRollout } from "./planner.ts";
+import { planAside } from "./planner-thread.ts";
 import type { RolloutPolicy } from "./policy.ts";
 import type { Ramp } from "./state.ts";
 import type { Threshold } from "./threshold.ts";
@@ -46,15 +46,15 @@ const PATIENCE = 4;
 const EVIDENCE_MS_MIN = 600_000;
 
 /** Plans a rollout. */
-export function planOf(
+export async function planOf(
   policy: RolloutPolicy,
   judge: JudgePolicy,
   threshold: Threshold,
   traffic: Traffic,
-): RolloutPlan {
+): Promise<RolloutPlan> {
   const { ratePerSecond } = traffic;
   const { steps: wanted, power } = policy;
-  const planned = planRollout({
+  const planned = await planAside({
     ...traffic,
     slowRate: threshold.slowRate ?? 0,
     power,

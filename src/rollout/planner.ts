@@ -100,7 +100,7 @@ export function planRollout(input: PlanInput): RolloutPlan {
   const refusal = refusalOf(input, rules);
   if (refusal !== undefined) return { steps: [], requests: 0, seconds: 0, warnings: [], refusal };
   const gate = slowGate(rules);
-  const rows = input.rowsPerBatch ?? 1;
+  const rows = (input.rowsPerBatch ?? 1) * dispersion(input);
   const steps: PlannedStep[] = [];
   let before = 0;
   for (const [i, step] of input.steps.entries()) {
@@ -131,6 +131,13 @@ export function planRollout(input: PlanInput): RolloutPlan {
 /** Slow requests that count as events. */
 function countedRate({ slowRate, distinct }: PlanInput): number {
   return slowRate * (distinct ?? 1);
+}
+
+/** Where clients keep their version and share batches, which of them a version has matters: measured in `bench judge`. */
+const DISPERSED = 1.5;
+
+function dispersion({ rowsPerBatch, distinct }: PlanInput): number {
+  return (rowsPerBatch ?? 1) > 1 && (distinct ?? 1) < 1 ? DISPERSED : 1;
 }
 
 /** Ratio that a step before the last is to see. */

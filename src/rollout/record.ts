@@ -23,7 +23,9 @@ export type Records = Pick<
   | "certificates"
   | "due"
   | "delivered"
-  | "postpone"
+  | "failed"
+  | "keepWebhooks"
+  | "claim"
   | "remember"
   | "request"
 >;

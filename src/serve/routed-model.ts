@@ -3,7 +3,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import type { ValueType } from "../graph/graph.ts";
-import { checkFeeds } from "../runtime/feeds.ts";
+import { checkFeeds, checkFetches } from "../runtime/feeds.ts";
 import { allFinite } from "./agreement.ts";
 import { NO_COUNTS } from "./counters.ts";
 import { type FailureReason, RequestError } from "./errors.ts";
@@ -143,10 +143,13 @@ export class RoutedModel implements ServedVersion {
     return taken || OF_THE_VERSION.has(reason) ? stable : undefined;
   }
 
-  /** Whether a version's inputs are those of a request. */
-  #takes(version: number, { inputs }: InferenceCall): boolean {
-    const types = this.#parts.hosts.get(version)?.inputs;
-    return types !== undefined && checkFeeds(types, inputs).length === 0;
+  /** Whether a version has the inputs and outputs that a request names. */
+  #takes(version: number, { inputs, outputs }: InferenceCall): boolean {
+    const host = this.#parts.hosts.get(version);
+    if (host === undefined) return false;
+    return (
+      [...checkFeeds(host.inputs, inputs), ...checkFetches(host.outputs, outputs)].length === 0
+    );
   }
 
   /** @param sample whether the split alone has sent it there. */

@@ -3,7 +3,7 @@
 
 import { Assignment, type SavedAssignment } from "./assignment.ts";
 import { type Rules, rulesOf, type SourceName } from "./gates.ts";
-import { KeyMemory, type SavedKeys } from "./keys.ts";
+import { KeyMemory, type SavedKeys, type SavedSuspects, Suspects } from "./keys.ts";
 import { Ledger, type SavedLedger } from "./ledger.ts";
 import { type JudgeLog, Keeper } from "./log.ts";
 import { Rate, type SavedRate } from "./rate.ts";
@@ -40,6 +40,7 @@ export interface JudgeSnapshot {
   readonly rows: readonly LogRow[];
   readonly path: readonly PathPoint[];
   readonly keys: readonly (readonly [SourceName, SavedKeys])[];
+  readonly suspects: SavedSuspects;
   readonly units: readonly Unit[];
   readonly ledger: SavedLedger;
   readonly runs: SavedRuns;
@@ -47,6 +48,7 @@ export interface JudgeSnapshot {
   readonly rate: SavedRate;
   readonly share: number;
   readonly lastMs: number;
+  readonly settledMs: number;
 }
 
 /** Batches and assignments become complete by time; it is looked at so often, milliseconds. */
@@ -63,6 +65,7 @@ export class Judge {
   readonly #evidence: Evidence;
   readonly #keeper: Keeper;
   readonly #keys: Map<SourceName, KeyMemory>;
+  readonly #suspects: Suspects;
   readonly #units: Units;
   readonly #ledger: Ledger;
   readonly #runs: Runs;
@@ -78,7 +81,7 @@ export class Judge {
   /** Share of the last request. */
   #share: number;
   #lastMs: number;
-  #settledMs = 0;
+  #settledMs: number;
 
   /**
    * @throws SkipwayError with code `usage` where the policy has a number that is out of its range.
@@ -88,6 +91,7 @@ export class Judge {
     this.#evidence = structuredClone(saved?.evidence ?? noEvidence());
     this.#keeper = new Keeper(this.#rules, saved?.base, saved?.rows);
     this.#keys = new Map(saved?.keys.map(([name, keys]) => [name, new KeyMemory(keys)]));
+    this.#suspects = new Suspects(saved?.suspects);
     this.#units = new Units(saved?.units);
     this.#ledger = new Ledger(saved?.ledger);
     this.#runs = new Runs(saved?.runs);
@@ -96,6 +100,7 @@ export class Judge {
     this.#path = [...(saved?.path ?? [])];
     this.#share = saved?.share ?? 0;
     this.#lastMs = saved?.lastMs ?? 0;
+    this.#settledMs = saved?.settledMs ?? 0;
     this.#evidence.strata.forEach((name, i) => {
       this.#strata.set(name, i);
     });
@@ -159,6 +164,7 @@ export class Judge {
       rows: this.#keeper.rows,
       path: this.#path,
       keys: [...this.#keys].map(([name, memory]) => [name, memory.saved()] as const),
+      suspects: this.#suspects.saved(),
       units: this.#units.saved(),
       ledger: this.#ledger.saved(),
       runs: this.#runs.saved(),
@@ -166,6 +172,7 @@ export class Judge {
       rate: this.#rate.saved(),
       share: this.#share,
       lastMs: this.#lastMs,
+      settledMs: this.#settledMs,
     });
   }
 
@@ -196,7 +203,7 @@ export class Judge {
     const unit = this.#units.unit(arm, batch, atMs, stratum, share);
     unit.rows++;
     unit.bad |= bad;
-    if (bad > 0) unit.faults |= this.#news(request, bad);
+    if (key !== undefined && !unit.keys.includes(key)) unit.keys.push(key);
     const excess = this.#units.excess(arm);
     if (excess !== undefined) moved = this.#unit(excess, atMs) || moved;
     if (batchSize !== undefined && unit.rows >= batchSize) {
@@ -235,29 +242,20 @@ export class Judge {
     return moved;
   }
 
-  /** Those of the bits that its client has not been counted for. */
-  #news({ arm, share, key }: RequestObservation, bad: number): number {
-    let news = 0;
-    eachFault(bad, (fault, bit) => {
-      if (this.#chance(fault, share, arm, key) > 0) news |= bit;
-    });
-    return news;
-  }
-
   #countUnit(arm: Arm, bad: number): void {
     this.#count("unit", arm);
     if (bad > 0) eachFault(bad, (fault) => this.#count(`unit-${fault}`, arm));
   }
 
   /** A batch of which all requests are told: compared with batches of as many, to the next power of two. */
-  #unit({ arm, stratum, share, rows, bad, faults }: Unit, atMs: number): boolean {
+  #unit({ arm, stratum, share, rows, keys, bad }: Unit, atMs: number): boolean {
     this.#countUnit(arm, bad);
-    if (!isRandom(share)) return false;
+    const admitted = keys.length === 0 || this.#suspects.admits(keys, bad > 0);
+    if (!isRandom(share) || !admitted) return false;
     const size = Math.ceil(Math.log2(rows));
-    const stake = this.#ledger.stake(`${stratum}/${size}`, arm, (1 - share) / share);
-    const { up, down } = stake;
-    if (faults === 0 || (up === 0 && down === 0)) return false;
-    eachFault(faults, (fault) => this.#row(["event", atMs, fault, arm, stratum, up, down]));
+    const { up, down } = this.#ledger.stake(`${stratum}/${size}`, arm, (1 - share) / share);
+    if (bad === 0 || (up === 0 && down === 0)) return false;
+    eachFault(bad, (fault) => this.#row(["event", atMs, fault, arm, stratum, up, down]));
     return true;
   }
 
@@ -350,9 +348,10 @@ export class Judge {
       unit = this.#units.expired(nowMs);
     }
     for (let cells = this.#assignment.due(nowMs); cells !== undefined; ) {
-      for (const { stratum, share, candidate, stable } of cells) {
-        this.#row(["assigned", nowMs, stratum, share, candidate, stable]);
-      }
+      const counted = cells.map(
+        ({ stratum, share, candidate, stable }) => [stratum, share, candidate, stable] as const,
+      );
+      this.#row(["assigned", nowMs, counted]);
       moved = true;
       cells = this.#assignment.due(nowMs);
     }
@@ -403,11 +402,8 @@ function isRandom(share: number): boolean {
   return share > 0 && share < 1;
 }
 
-function eachFault(
-  bits: number,
-  then: (fault: (typeof FAULTS)[number], bit: number) => void,
-): void {
+function eachFault(bits: number, then: (fault: (typeof FAULTS)[number]) => void): void {
   FAULTS.forEach((fault, i) => {
-    if ((bits & (1 << i)) !== 0) then(fault, 1 << i);
+    if ((bits & (1 << i)) !== 0) then(fault);
   });
 }

@@ -39,6 +39,41 @@ export class KeyMemory {
   }
 }
 
+/** Batches of a client without a fault, after which he is no suspect any more. */
+const CLEAN = 8;
+
+export type SavedSuspects = readonly (readonly [key: number, clean: number])[];
+
+/**
+ * Clients that keep their version, and in whose company a batch was bad. Who sends what takes long slows those who
+ * share his batch, again and again on the version that he has; so a batch is left out, on both sides, while one of its
+ * clients had a bad one among his last 8. That is known before its outcome is.
+ */
+export class Suspects {
+  readonly #clean: Map<number, number>;
+
+  constructor(saved: SavedSuspects = []) {
+    this.#clean = new Map(saved);
+  }
+
+  saved(): SavedSuspects {
+    return [...this.#clean];
+  }
+
+  /** Whether a batch of these clients is compared; then takes its outcome into account. */
+  admits(keys: readonly number[], bad: boolean): boolean {
+    let admitted = this.#clean.size < EVENTS_MAX;
+    for (const key of keys) {
+      const clean = this.#clean.get(key);
+      if (clean !== undefined) admitted = false;
+      if (bad) this.#clean.set(key, 0);
+      else if (clean === CLEAN - 1) this.#clean.delete(key);
+      else if (clean !== undefined) this.#clean.set(key, clean + 1);
+    }
+    return admitted;
+  }
+}
+
 /** Distinct clients, sampled by their hash so that memory is bounded (Gibbons 2001). */
 export class KeySample {
   readonly #seen: Set<number>;

@@ -87,7 +87,7 @@ export interface RehearsedEnd {
 }
 
 /** Requests between two looks for whether the candidate passes. */
-const LOOK_EVERY = 256;
+const LOOK_EVERY = 1000;
 
 /** Judges a rehearsed release: rolled back whenever a gate says so, promoted when it passes in the last step. */
 export function rehearseRelease(rehearsal: Rehearsal, policy: JudgePolicy): RehearsedEnd {
@@ -147,13 +147,14 @@ class Traffic {
     const isSlowClient =
       client !== undefined &&
       mix32(this.#salt ^ 0x5eed, client) / 2 ** 32 < (this.#set.slowClients ?? 0);
-    const rate = Math.min(1, isSlowClient ? 0.5 : this.#set.slowRate * mood.slow * times);
+    const usual = Math.min(1, this.#set.slowRate * mood.slow * times);
+    const rate = isSlowClient ? 0.5 : usual;
     if (this.#set.batchRows === undefined) {
       const isSlow = random.uniform() < rate;
       this.#tell(observe, arm, { routedMs: this.#atMs, share: this.share, key, slow: isSlow });
     } else {
       const slow = isSlowClient && random.uniform() < 0.5;
-      this.#fill(observe, arm, { routedMs: this.#atMs, share: this.share, key, slow }, rate);
+      this.#fill(observe, arm, { routedMs: this.#atMs, share: this.share, key, slow }, usual);
     }
     return this.#stopped ? undefined : arm;
   }

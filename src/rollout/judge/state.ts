@@ -65,6 +65,14 @@ export const UNITS_OF: Partial<Record<SourceName, readonly [events: Counted, of:
 /** Events at one share, against "not worse" (up) and against "worse than allowed" (down). */
 export type TableRow = [share: number, upC: number, upS: number, downC: number, downS: number];
 
+/** Requests of a stratum and share: by it, the assignment is checked. */
+export type AssignedCell = readonly [
+  stratum: number,
+  share: number,
+  candidate: number,
+  stable: number,
+];
+
 /** One change of the evidence. */
 export type LogRow =
   | readonly ["counts", atMs: number, counts: readonly number[]]
@@ -77,16 +85,11 @@ export type LogRow =
       up: number,
       down: number,
     ]
-  | readonly [
-      kind: "assigned",
-      atMs: number,
-      stratum: number,
-      share: number,
-      candidate: number,
-      stable: number,
-    ]
+  | readonly ["assigned", atMs: number, cells: readonly AssignedCell[]]
   | readonly ["golden", atMs: number, arm: Arm, right: boolean]
   | readonly ["stratum", atMs: number, name: string];
+
+type AssignedTable = [share: number, candidate: number, stable: number][];
 
 /** What is known. Plain JSON. */
 export interface Evidence {
@@ -95,8 +98,8 @@ export interface Evidence {
   /** Names in order of their first coming; the last one stands for all beyond. */
   readonly strata: string[];
   readonly strataTables: Partial<Record<SourceName, TableRow[][]>>;
-  /** Assignments by stratum: share, candidate, stable. */
-  readonly assigned: [share: number, candidate: number, stable: number][][];
+  /** Assignments of all requests, and after them of each stratum. */
+  readonly assigned: AssignedTable[];
   readonly goldenRight: { stable?: boolean; candidate?: boolean };
   regressed?: GateName;
   /** Stratum of an assignment that is off; an empty text: overall. */
@@ -151,7 +154,7 @@ export function apply(evidence: Evidence, row: LogRow, rules: Rules): void {
       return;
     }
     case "assigned":
-      addAssigned(evidence, row, rules);
+      addAssigned(evidence, row[2], rules);
       return;
     case "golden": {
       const [, , arm, right] = row;
@@ -168,6 +171,7 @@ export function apply(evidence: Evidence, row: LogRow, rules: Rules): void {
 }
 
 function addEvent(table: TableRow[], arm: Arm, up: number, down: number): void {
+  remembered.delete(table);
   const place = arm === "candidate" ? 0 : 1;
   if (up > 0 && up === down) {
     const row = rowAt(table, up);
@@ -198,19 +202,19 @@ function rowAt(table: TableRow[], share: number): TableRow | undefined {
   return next;
 }
 
-function addAssigned(
-  evidence: Evidence,
-  [, , stratum, share, candidate, stable]: Extract<LogRow, readonly ["assigned", ...unknown[]]>,
-  rules: Rules,
-): void {
+function addAssigned(evidence: Evidence, cells: readonly AssignedCell[], rules: Rules): void {
   const { assigned } = evidence;
-  while (assigned.length <= stratum) assigned.push([]);
-  const table = assigned[stratum] ?? [];
-  const found = table.find((one) => one[0] === share);
-  if (found !== undefined) {
-    found[1] += candidate;
-    found[2] += stable;
-  } else if (table.length < SHARES_MAX) table.push([share, candidate, stable]);
+  for (const [stratum, share, candidate, stable] of cells) {
+    while (assigned.length <= stratum + 1) assigned.push([]);
+    for (const table of [assigned[0] ?? [], assigned[stratum + 1] ?? []]) {
+      remembered.delete(table);
+      const found = table.find((one) => one[0] === share);
+      if (found !== undefined) {
+        found[1] += candidate;
+        found[2] += stable;
+      } else if (table.length < SHARES_MAX) table.push([share, candidate, stable]);
+    }
+  }
   const { logE, stratum: worst } = assignmentEvidence(evidence);
   if (logE >= rules.faultLimit) evidence.fault ??= worst;
 }
@@ -250,11 +254,15 @@ export function assignmentEvidence(evidence: Evidence): {
   readonly logE: number;
   readonly stratum: string;
 } {
-  const tallies = evidence.assigned.map((table) =>
-    table.map(([share, candidate, stable]) => ({ share, candidate, stable })),
-  );
-  const overall = logEvidence(tallies.flat(), OFF);
-  const strata = tallies.map((one) => logEvidence(one, OFF));
+  const [overall = 0, ...strata] = evidence.assigned.map((table) => {
+    let logE = remembered.get(table);
+    if (logE === undefined) {
+      const tallies = table.map(([share, candidate, stable]) => ({ share, candidate, stable }));
+      logE = logEvidence(tallies, OFF);
+      remembered.set(table, logE);
+    }
+    return logE;
+  });
   return withStrata(overall, strata, 0.5, evidence.strata);
 }
 
@@ -278,6 +286,9 @@ export function countOf(evidence: Evidence, name: Counted, arm: Arm): number {
   return evidence.counts[PLACE[name] + (arm === "candidate" ? 1 : 0)] ?? 0;
 }
 
+/** Evidence of a table since it last changed: an event changes one of many strata. A table belongs to one gate. */
+const remembered = new WeakMap<readonly (readonly number[])[], number>();
+
 /** What a source says against the candidate. */
 export function sourceEvidence(
   evidence: Evidence,
@@ -294,8 +305,15 @@ export function sourceEvidence(
     );
     return { logE: logEvidence([pairs], WORSE), stratum: "" };
   }
-  const of = (table: readonly TableRow[]): number =>
-    table.length === 0 ? 0 : logEvidence(tally(table, "up"), WORSE, gate.tolerated);
+  const of = (table: readonly TableRow[]): number => {
+    if (table.length === 0) return 0;
+    let logE = remembered.get(table);
+    if (logE === undefined) {
+      logE = logEvidence(tally(table, "up"), WORSE, gate.tolerated);
+      remembered.set(table, logE);
+    }
+    return logE;
+  };
   const overall = of(evidence.tables[source.name] ?? []);
   if (source.strata !== true) return { logE: overall, stratum: "" };
   const strata = (evidence.strataTables[source.name] ?? []).map(of);

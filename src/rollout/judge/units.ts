@@ -14,10 +14,10 @@ export interface Unit {
   readonly stratum: number;
   readonly share: number;
   rows: number;
+  /** Sticky keys of its requests, each once. */
+  keys: number[];
   /** Bit i: one of its requests has fault i. */
   bad: number;
-  /** The same without clients that have been counted before. */
-  faults: number;
 }
 
 /** Batches of one arm that may be open; the oldest one is closed then. */
@@ -45,7 +45,16 @@ export class Units {
     const open = this.#open[arm];
     let unit = open.get(batch);
     if (unit === undefined) {
-      unit = { arm, batch, firstMs, stratum, share, rows: 0, bad: 0, faults: 0 };
+      unit = {
+        arm,
+        batch,
+        firstMs,
+        stratum,
+        share,
+        rows: 0,
+        keys: [],
+        bad: 0,
+      };
       open.set(batch, unit);
     }
     return unit;

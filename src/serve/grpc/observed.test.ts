@@ -200,3 +200,24 @@ test("who is not let in is counted too", async () => {
   }
   await expect.poll(counted).toEqual([right, wrong + 3]);
 });
+
+test("who judges is told of each request which one it was, and who sent it", async () => {
+  const told: [id: string | undefined, tenant: string | undefined][] = [];
+  const left = server.outcomes.subscribe((outcome) => {
+    if (outcome.kind === "request") told.push([outcome.requestId, outcome.tenant]);
+  });
+  await infer(fields(1), { metadata: { "x-request-id": "single" } });
+  await stream(bytesOf(1));
+  const inputs = [{ name: "x", datatype: "FP32", shape: [1, 1], data: [1] }];
+  await fetch(`${at}/v2/models/m/infer`, {
+    method: "POST",
+    headers: { "x-request-id": "rest" },
+    body: JSON.stringify({ inputs }),
+  });
+  left();
+  expect(told).toEqual([
+    ["single", "loopback"],
+    [expect.any(String), "loopback"],
+    ["rest", "loopback"],
+  ]);
+});
