@@ -6,9 +6,9 @@ import type { UserConfig } from "vite";
 
 const source = (path: string): string => fileURLToPath(new URL(`src/${path}`, import.meta.url));
 
-/** `analysis-census` for what was `src/analysis/census.ts`: a stack trace shows where to look. */
+/** `analysis-census` for what was `src/analysis/census.ts`: a stack trace shows where to look. The bundler's own modules are no files. */
 function chunkName(modules: readonly string[]): string {
-  const path = modules.at(-1)?.replace(/\.[jt]s$/, "") ?? "chunk";
+  const path = modules.findLast((id) => !id.startsWith("\0"))?.replace(/\.[jt]s$/, "") ?? "chunk";
   return path.split(/[\\/]/).slice(-2).join("-");
 }
 
