@@ -174,6 +174,20 @@ test("a right one counts its bytes, and its trace goes on", async () => {
   expect(refused.trailers.get("traceparent")).toMatch(/^00-4bf92f3577b34da6a3ce929d0e0e4736-/);
 });
 
+test("sending is timed, of single calls and in streams", async () => {
+  const sent = async (): Promise<number> => {
+    const { samples = [] } = (await scrape(at)).get("skipway_send_duration_seconds") ?? {};
+    return samples
+      .filter(({ name, labels }) => name.endsWith("_count") && labels["model"] === "m")
+      .reduce((total, { value }) => total + value, 0);
+  };
+  const before = await sent();
+  await infer(fields(0));
+  await expect.poll(sent).toBe(before + 1);
+  await stream(bytesOf(0), bytesOf(0));
+  await expect.poll(sent).toBe(before + 3);
+});
+
 test("who is not let in is counted too", async () => {
   const [right, wrong] = await counted();
   server.guard.open("tokens");

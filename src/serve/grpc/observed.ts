@@ -60,6 +60,12 @@ export function beginCall(
   return watch;
 }
 
+/** An answer is on its way to its client: the end of its last phase. */
+export function tellSent(watch: RequestWatch, clock: Clock): void {
+  const from = watch.endOf("split") ?? watch.endOf("infer");
+  if (from !== undefined) watch.phase("send", from, clock.monotonicMs());
+}
+
 /** Under which names calls were let in, by their metadata. */
 const tenants = new WeakMap<Metadata, string>();
 
@@ -140,10 +146,7 @@ export class ObservedCall {
     const outcome = this.#outcome ?? (this.#streams ? undefined : CANCELED);
     if (outcome === undefined) return;
     const watch = this.#watch ?? beginCall(this.#observer, this.#metadata, this.#clock);
-    const from = watch.endOf("split") ?? watch.endOf("infer");
-    if (outcome === ANSWERED && from !== undefined) {
-      watch.phase("send", from, this.#clock.monotonicMs());
-    }
+    if (outcome === ANSWERED) tellSent(watch, this.#clock);
     watch.end({ ...outcome, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut });
   }
 }
