@@ -85,7 +85,11 @@ async function measure(at, page) {
   await post(url, {
     to: 1,
     override: "a benchmark",
-    policy: { shadow: false, thresholdMs: 1000, steps: [{ share: 0.05, seconds: 3600 }] },
+    policy: {
+      shadow: false,
+      thresholdMs: 1000,
+      steps: [{ share: 0.05, seconds: 3600, requests: 100_000 }],
+    },
   });
   await page.locator(".rollout").waitFor();
   await wait(2000);

@@ -1,6 +1,6 @@
 // The server beside an echo on the same libraries, a bare loop and other servers, over real HTTP and gRPC: what it adds,
 // what it carries, and whether it keeps its word under overload, reloads and killed processes.
-// `--only latency,throughput,overload,reload,kill,metrics,footprint,bomb,cycles`, `--seconds`, `--rounds`;
+// `--only latency,throughput,overload,reload,kill,metrics,footprint,shapes,bomb,cycles`, `--seconds`, `--rounds`;
 // `PYTHON=/path/to/python` with mlserver and onnxruntime brings that peer in.
 
 import { loadavg } from "node:os";
@@ -12,6 +12,7 @@ import { kill, reload } from "./serve-life.ts";
 import { metricTruth } from "./serve-metrics.ts";
 import { overload } from "./serve-overload.ts";
 import { type Task, task, writeModels } from "./serve-processes.ts";
+import { shapes } from "./serve-shapes.ts";
 import { bomb, cycles } from "./serve-soak.ts";
 import { throughput } from "./serve-throughput.ts";
 
@@ -34,6 +35,7 @@ const PARTS: Readonly<Record<string, (part: Part) => Promise<readonly Row[]>>> =
   kill,
   metrics: metricTruth,
   footprint,
+  shapes,
   bomb,
   cycles,
 };

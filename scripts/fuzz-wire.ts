@@ -1,10 +1,11 @@
-// `npm run fuzz -- wire [--count N] [--seed S]`: nearly right requests against a real server over real
-// sockets. No crash, no hang above one second, no answer 500, no memory that grows, and a right request in
+// `npm run fuzz -- wire [--grpc] [--count N] [--seed S]`: nearly right requests against a real server over real
+// sockets, of HTTP or of gRPC. No crash, no hang above one second, no answer 500, no memory that grows, and a right request in
 // between is answered right.
 
 import { parseArgs } from "node:util";
 import { Random } from "../src/base/random.ts";
-import { fuzzWire } from "../test/hostile/fuzz.ts";
+import { type FuzzReport, fuzzWire } from "../test/hostile/fuzz.ts";
+import { fuzzGrpc } from "../test/hostile/fuzz-grpc.ts";
 import { startTarget } from "../test/hostile/harness.ts";
 
 const GROWTH_BYTES_MAX = 256 * 1024 * 1024;
@@ -19,17 +20,22 @@ export async function fuzzTheWire(args: readonly string[]): Promise<number> {
     options: {
       count: { type: "string", default: "1000000" },
       seed: { type: "string", default: "1" },
+      grpc: { type: "boolean", default: false },
     },
   });
   const random = new Random(Number(values.seed));
-  await using target = await startTarget();
-  await fuzzWire(target, WARM, random);
+  await using target = await startTarget({}, values.grpc ? 0 : undefined);
+  const fuzz = (count: number): Promise<FuzzReport> =>
+    values.grpc
+      ? fuzzGrpc(target.server.grpcPort ?? 0, count, random)
+      : fuzzWire(target, count, random);
+  await fuzz(WARM);
   const before = process.memoryUsage().rss;
   const statuses: Record<string, number> = {};
   const failures: string[] = [];
   let [count, slowestMs] = [0, 0];
   while (count < Number(values.count) && failures.length === 0) {
-    const round = await fuzzWire(target, Math.min(ROUND, Number(values.count) - count), random);
+    const round = await fuzz(Math.min(ROUND, Number(values.count) - count));
     count += round.count;
     slowestMs = Math.max(slowestMs, round.slowestMs);
     failures.push(...round.failures);

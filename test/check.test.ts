@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bytesOf, float32, tensor } from "../src/graph/tensor.ts";
 import { inProcessRunner } from "../src/runtime/in-process.ts";
 import { encodeSafetensors } from "../src/train/safetensors.ts";
-import { Running, skipway } from "./cli.ts";
+import { Running, command as skipway } from "./cli.ts";
 import { affineModel, slowModel, tinyClassifier } from "./models.ts";
 
 let folder = "";

@@ -18,7 +18,7 @@ import { starter } from "../src/nn/models/starter.ts";
 import { buildNet } from "../src/nn/net.ts";
 import { modelOf } from "../src/onnx/onnx-model.ts";
 import { Registry } from "../src/registry/registry.ts";
-import { Running, skipway } from "./cli.ts";
+import { command, Running, skipway } from "./cli.ts";
 
 let folder = "";
 let model = "";
@@ -35,8 +35,8 @@ afterAll(() => rm(folder, { recursive: true }));
 describe("every command", () => {
   test.each([[], ["up"], ["census"], ["lint"], ["gradient"], ["doctor"]])(
     "%s --help ends well and shows an example",
-    async (...command) => {
-      const { code, out } = await skipway(...command.filter(Boolean), "--help");
+    async (...names) => {
+      const { code, out } = await skipway(...names.filter(Boolean), "--help");
       expect(code).toBe(0);
       expect(out).toContain("Example:\n  $ skipway");
     },
@@ -56,7 +56,7 @@ describe("every command", () => {
     [["doctor", "--port", "70000"], /--port.*whole number from 0 to 65535/],
     [["doctor", "--nonsense"], /unknown option/],
   ])("%j is wrong usage", async (args, why) => {
-    const { code, err } = await skipway(...args);
+    const { code, err } = await command(...args);
     expect(code).toBe(2);
     expect(err).toMatch(why);
   });
@@ -73,7 +73,7 @@ describe("lint", () => {
   }
 
   test("tells what it found, and ends with 1 then", async () => {
-    const { code, out, err } = await skipway("lint", await hazardous());
+    const { code, out, err } = await command("lint", await hazardous());
     expect(code).toBe(1);
     expect(out).toMatch(/^warning skip\/norm-on-shortcut {2}node y\n[\s\S]*fix: /);
     expect(err).toMatch(/1 warning/);
@@ -81,14 +81,14 @@ describe("lint", () => {
 
   test("--json is one document; --ignore leaves out", async () => {
     const file = await hazardous();
-    const { code, out } = await skipway("lint", file, "--json");
+    const { code, out } = await command("lint", file, "--json");
     expect(code).toBe(1);
     expect(JSON.parse(out)).toMatchObject({
       schema: "skipway.lint/1",
       diagnostics: [{ id: "skip/norm-on-shortcut", severity: "warning", where: "node y" }],
       summary: { error: 0, warning: 1, info: 0 },
     });
-    const ignored = await skipway("lint", file, "--ignore", "skip/norm-on-shortcut", "--quiet");
+    const ignored = await command("lint", file, "--ignore", "skip/norm-on-shortcut", "--quiet");
     expect(ignored).toEqual({ code: 0, out: "", err: "" });
   });
 
@@ -97,20 +97,20 @@ describe("lint", () => {
     const [, text = ""] = /```onnx\n([\s\S]*?)```/.exec(page) ?? [];
     const [file, mended] = [join(folder, "broken.onnx"), join(folder, "mended.onnx")];
     await modelOf(parseGraph(text)).save(file);
-    const over = await skipway("lint", file, "--fix", file);
+    const over = await command("lint", file, "--fix", file);
     expect(over).toMatchObject({ code: 2, err: expect.stringMatching(/over the model/) });
-    const { code, out } = await skipway("lint", file, "--fix", mended);
+    const { code, out } = await command("lint", file, "--fix", mended);
     expect(code).toBe(0);
     expect(out).toMatch(/fixed shape\/mismatch .*1x1 projection 2→4 with stride 2/);
-    expect((await skipway("lint", mended, "--quiet")).out).toBe("");
-    const again = await skipway("lint", mended, "--fix", join(folder, "none.onnx"), "--json");
+    expect((await command("lint", mended, "--quiet")).out).toBe("");
+    const again = await command("lint", mended, "--fix", join(folder, "none.onnx"), "--json");
     expect(JSON.parse(again.out)).toMatchObject({ diagnostics: [], fixed: [], unfixed: [] });
     await expect(readFile(join(folder, "none.onnx"))).rejects.toThrow(/ENOENT/);
   });
 
   test("an id that can be none is wrong usage", async () => {
-    expect((await skipway("lint", "x.onnx", "--only", "shape")).code).toBe(2);
-    const slip = await skipway("lint", "x.onnx", "--ignore", "skip/norm-on-shortcuts");
+    expect((await command("lint", "x.onnx", "--only", "shape")).code).toBe(2);
+    const slip = await command("lint", "x.onnx", "--ignore", "skip/norm-on-shortcuts");
     expect(slip).toMatchObject({ code: 2, err: expect.stringContaining("norm-on-shortcuts") });
   });
 });
@@ -118,7 +118,7 @@ describe("lint", () => {
 describe("census", () => {
   test("a table, with a picture beside it", async () => {
     const svg = join(folder, "skips.svg");
-    const { code, out, err } = await skipway(
+    const { code, out, err } = await command(
       "census",
       model,
       "--all",
@@ -130,7 +130,7 @@ describe("census", () => {
     expect(code).toBe(0);
     expect(out).toContain("15 skips: 15 identity");
     expect(out.split("\n").filter((line) => /^s\d+ /.test(line))).toHaveLength(15);
-    expect((await skipway("census", model)).out).toMatch(/^s1…s\d+ /m);
+    expect((await command("census", model)).out).toMatch(/^s1…s\d+ /m);
     expect(out).toContain("16.0 KiB");
     expect(err).toBe(`picture: ${svg}\n`);
     expect(await readFile(svg, "utf8")).toMatch(/^<svg /);
@@ -138,22 +138,22 @@ describe("census", () => {
 
   test("a page by itself to look around in", async () => {
     const html = join(folder, "skips.html");
-    const { code, err } = await skipway("census", model, "--quiet", "--html", html);
+    const { code, err } = await command("census", model, "--quiet", "--html", html);
     expect([code, err]).toEqual([0, ""]);
     expect(await readFile(html, "utf8")).toMatch(/^<!doctype html>.*default-src 'none'/s);
-    expect((await skipway("census", model, "--diff", model, "--html", html)).code).toBe(2);
+    expect((await command("census", model, "--diff", model, "--html", html)).code).toBe(2);
   });
 
   test.each(["--svg", "--html"])("%s does not write over the model", async (option) => {
     const path = join(folder, `over${option}.onnx`);
     await copyFile(model, path);
-    const { code, err } = await skipway("census", path, option, path);
+    const { code, err } = await command("census", path, option, path);
     expect([code, err]).toEqual([2, expect.stringContaining("does not write over the model")]);
     expect(await readFile(path)).toEqual(await readFile(model));
   });
 
   test("one JSON document", async () => {
-    const { out, err } = await skipway("census", model, "--json");
+    const { out, err } = await command("census", model, "--json");
     expect(err).toBe("");
     expect(JSON.parse(out)).toMatchObject({
       schema: "skipway.census/1",
@@ -177,7 +177,7 @@ describe("census", () => {
     const irVersion = bytes.subarray(0, 2);
     const other = join(folder, "other.onnx");
     await writeFile(other, Buffer.concat([bytes.subarray(2), irVersion]));
-    const { out } = await skipway("census", other, "--json");
+    const { out } = await command("census", other, "--json");
     const digest = createHash("sha256")
       .update(await readFile(other))
       .digest("hex");
@@ -206,7 +206,7 @@ describe("census", () => {
     b.output({ name: "y", dtype: "float32", shape: [1, 4, 8, 8] });
     const file = join(folder, "names.onnx");
     await modelOf(b.finish("g", new Map([["", 20]]))).save(file);
-    const { out } = await skipway("census", file);
+    const { out } = await command("census", file);
     expect(out).not.toContain("\u001b");
     expect(out).toContain(printable(long));
   });
@@ -226,7 +226,7 @@ describe("census", () => {
         ]),
       ),
     ).save(file);
-    const { code, out } = await skipway("census", file);
+    const { code, out } = await command("census", file);
     expect(code).toBe(0);
     expect(out).toMatch(/^(warning|info) \S+ {2}\S.*\n {2}\S.*\n(.*\n)* {2}fix: \S/m);
   });
@@ -234,9 +234,9 @@ describe("census", () => {
   test("a file that is no model, and a picture that cannot be written", async () => {
     const text = join(folder, "text.onnx");
     await writeFile(text, "hello");
-    expect(await skipway("census", text)).toMatchObject({ code: 3, out: "" });
-    expect((await skipway("census", join(folder, "none.onnx"))).code).toBe(3);
-    expect((await skipway("census", model, "--svg", join(folder, "no", "where.svg"))).code).toBe(4);
+    expect(await command("census", text)).toMatchObject({ code: 3, out: "" });
+    expect((await command("census", join(folder, "none.onnx"))).code).toBe(3);
+    expect((await command("census", model, "--svg", join(folder, "no", "where.svg"))).code).toBe(4);
   });
 
   test("--diff of two models: 0 if their skips are the same, else 1 and what happened", async () => {
@@ -244,15 +244,15 @@ describe("census", () => {
     const input = { name: "image", shape: [1, 8, 8] };
     const net = buildNet(starter({ skips: false }), { input, output: "logits", seed: 1 });
     await modelOf(net).save(plain);
-    expect(await skipway("census", model, "--diff", model)).toMatchObject({
+    expect(await command("census", model, "--diff", model)).toMatchObject({
       code: 0,
       out: expect.stringContaining("no difference"),
       err: "",
     });
-    const { code, out, err } = await skipway("census", model, "--diff", plain);
+    const { code, out, err } = await command("census", model, "--diff", plain);
     expect({ code, err }).toEqual({ code: 1, err: "" });
     expect(out).toContain("- 15 skips are gone: identity\n    s1  ");
-    const json = await skipway("census", plain, "--diff", model, "--json");
+    const json = await command("census", plain, "--diff", model, "--json");
     expect(json.code).toBe(1);
     expect(JSON.parse(json.out)).toMatchObject({
       schema: "skipway.census-diff/1",
@@ -267,11 +267,11 @@ describe("census", () => {
   test("--diff tells the faults of both files", async () => {
     const [one, other] = [join(folder, "empty.onnx"), join(folder, "no.onnx")];
     await writeFile(one, "");
-    const { code, out, err } = await skipway("census", one, "--diff", other);
+    const { code, out, err } = await command("census", one, "--diff", other);
     expect({ code, out }).toEqual({ code: 3, out: "" });
     expect(err).toContain(one);
     expect(err).toContain(other);
-    expect((await skipway("census", model, "--diff", folder)).code).toBe(3);
+    expect((await command("census", model, "--diff", folder)).code).toBe(3);
   });
 
   test("a reader that goes away early is no error", async () => {
@@ -291,7 +291,7 @@ describe("census", () => {
 
 describe("doctor", () => {
   test("says of each part whether it is well", async () => {
-    const { code, out } = await skipway("doctor", "--data", join(folder, "store"), "--port", "0");
+    const { code, out } = await command("doctor", "--data", join(folder, "store"), "--port", "0");
     expect(code).toBe(0);
     for (const part of ["node", "runtime", "cores", "memory", "store", "port"]) {
       expect(out).toMatch(new RegExp(`^(ok|warning)\\s+${part} `, "m"));
@@ -302,14 +302,14 @@ describe("doctor", () => {
   test("and what to do where it is not", async () => {
     const file = join(folder, "occupied");
     await writeFile(file, "");
-    const { code, out } = await skipway("doctor", "--data", file);
+    const { code, out } = await command("doctor", "--data", file);
     expect(code).toBe(4);
     expect(out).toMatch(/^error +store .*\n +.*--data DIR/m);
   });
 
   test("looks at the store and makes none", async () => {
     const store = join(folder, "not", "there");
-    const { code, out } = await skipway("doctor", "--data", store);
+    const { code, out } = await command("doctor", "--data", store);
     expect(code).toBe(0);
     expect(out).toMatch(/^ok +store .*no store yet/m);
     await expect(readdir(join(folder, "not"))).rejects.toThrow();
@@ -329,7 +329,7 @@ describe("doctor", () => {
       if (alias === "canary") await writeFile(await registry.modelPath(version), "changed");
     }
     await registry.close();
-    const { code, out, err } = await skipway("doctor", "--json", "--data", store);
+    const { code, out, err } = await command("doctor", "--json", "--data", store);
     expect(code).toBe(4);
     expect(err).toContain("not well");
     const { schema, findings } = JSON.parse(out) as { schema: string; findings: Finding[] };

@@ -11,7 +11,7 @@ import { modelOf } from "../src/onnx/onnx-model.ts";
 import { loadModel } from "../src/onnx/read.ts";
 import { verify } from "../src/ops/verify.ts";
 import { inProcessRunner } from "../src/runtime/in-process.ts";
-import { skipway } from "./cli.ts";
+import { command as skipway } from "./cli.ts";
 
 /** Two classes from two numbers, in an old operator set. */
 const CLASSIFIER = `<opset_import: ["" : 10]>

@@ -4,7 +4,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readRate } from "../src/cli/commands/load.ts";
-import { skipway } from "./cli.ts";
+import { command as skipway } from "./cli.ts";
 
 const bodies: Buffer[] = [];
 let server: Server;

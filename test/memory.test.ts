@@ -9,7 +9,7 @@ import { float32, float32Values } from "../src/graph/tensor.ts";
 import { modelOf } from "../src/onnx/onnx-model.ts";
 import { loadModel } from "../src/onnx/read.ts";
 import { inProcessRunner } from "../src/runtime/in-process.ts";
-import { skipway } from "./cli.ts";
+import { command as skipway } from "./cli.ts";
 
 /** Two wide values that need not be alive together. */
 const BRANCHES = `<ir_version: 10, opset_import: ["": 20]>

@@ -110,6 +110,33 @@ export function brittleModel(): Uint8Array {
   return encodeModel(modelOf(b.finish("brittle", OPSETS)));
 }
 
+/** y = x + w, where w is an input with a default: an initializer of its name (ONNX, from IR version 4). */
+export function defaultInputModel(): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("x", "float32", [2]);
+  b.input("w", "float32", [2]);
+  b.emit("Add", ["x", "w"], { outputs: ["y"] });
+  b.output({ name: "y", dtype: "float32", shape: [2] });
+  const graph = b.finish("default", OPSETS);
+  const initializers = new Map([["w", float32([2], [10, 20])]]);
+  return encodeModel(modelOf({ ...graph, initializers }));
+}
+
+/** Looks up in a table of four rows of two: `op` of Gather, GatherElements, GatherND, ScatterElements, ScatterND. */
+export function lookupModel(op: string): Uint8Array {
+  const b = new GraphBuilder();
+  b.input("i", "int64", ["N", 1]);
+  b.initializer("table", float32([4, 2], [0, 1, 2, 3, 4, 5, 6, 7]));
+  if (op.startsWith("Scatter")) {
+    b.input("v", "float32", ["N", op === "ScatterND" ? 2 : 1]);
+    b.emit(op, ["table", "i", "v"], { outputs: ["y"] });
+  } else {
+    b.emit(op, ["table", "i"], { outputs: ["y"] });
+  }
+  b.output({ name: "y", dtype: "float32", shape: op === "Gather" ? ["N", 1, 2] : ["M", "K"] });
+  return encodeModel(modelOf(b.finish("lookup", OPSETS)));
+}
+
 /**
  * Multiplies large matrices `rounds` times in a Loop: about a second for 40 rounds on one core. Without a
  * number they are an input.

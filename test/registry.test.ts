@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { digestOf } from "../src/registry/digest.ts";
 import { Registry } from "../src/registry/registry.ts";
-import { skipway } from "./cli.ts";
+import { command as skipway } from "./cli.ts";
 import { affineModel, tinyClassifier } from "./models.ts";
 
 let folder = "";

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { skipway } from "./cli.ts";
+import { command as skipway } from "./cli.ts";
 
 test("a token is made, replaced, listed and ended, and the record of it is whole", async () => {
   const data = await mkdtemp(join(tmpdir(), "skipway-token-"));

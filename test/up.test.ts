@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { GraphBuilder } from "../src/graph/build.ts";
 import { modelOf } from "../src/onnx/onnx-model.ts";
-import { alive, childrenOf, Running, skipway, until } from "./cli.ts";
+import { alive, childrenOf, command, Running, skipway, until } from "./cli.ts";
 import { slowModel, tinyClassifier, unknownOpModel } from "./models.ts";
 
 // The main job from the command line: real training (three epochs), real processes, real HTTP. Without
@@ -148,7 +148,7 @@ describe("bad input and bad luck", () => {
     await once(other, "listening");
     const { port } = other.address() as AddressInfo;
     // Also where there is nothing yet: it is said before the training, not after.
-    const { code, err } = await skipway("up", "--data", join(root, "new"), "--port", String(port));
+    const { code, err } = await command("up", "--data", join(root, "new"), "--port", String(port));
     other.close();
     expect(code).toBe(4);
     expect(err).not.toContain("Train");
@@ -159,13 +159,13 @@ describe("bad input and bad luck", () => {
   test("a data folder that cannot be written", async () => {
     const file = join(root, "file");
     await writeFile(file, "");
-    const { code, err } = await skipway("up", "--once", "--data", join(file, "below"));
+    const { code, err } = await command("up", "--once", "--data", join(file, "below"));
     expect(code).toBe(4);
     expect(err).toMatch(/registry\/unwritable.*\n.*cannot be written.*\n.*fix: .*--data DIR/);
     const folder = join(root, "blocked");
     await mkdir(folder);
     await writeFile(join(folder, "training"), "");
-    const blocked = await skipway("up", "--once", "--data", folder);
+    const blocked = await command("up", "--once", "--data", folder);
     expect(blocked.code).toBe(4);
     expect(blocked.err).toContain("registry/unwritable");
   });
@@ -179,7 +179,7 @@ describe("bad input and bad luck", () => {
     })) {
       if (entry.isFile()) await writeFile(join(entry.parentPath, entry.name), "changed");
     }
-    const { code, err } = await skipway("up", "--once", "--data", folder);
+    const { code, err } = await command("up", "--once", "--data", folder);
     expect(code).toBe(3);
     expect(err).toMatch(
       /registry\/digest-mismatch[\s\S]*changed after it was registered[\s\S]*fix: /,
@@ -192,7 +192,7 @@ describe("bad input and bad luck", () => {
   ])("a file with %s", async (_what, content, id) => {
     const file = join(root, "bad.onnx");
     await writeFile(file, content);
-    const { code, err, out } = await skipway("up", file, "--once", "--data", join(root, "bad"));
+    const { code, err, out } = await command("up", file, "--once", "--data", join(root, "bad"));
     expect(code).toBe(3);
     expect(err).toContain(id);
     expect(err).toContain("fix:");
@@ -212,20 +212,20 @@ describe("bad input and bad luck", () => {
       b.output({ name: "y", dtype: "float32", shape: [1] });
       const file = join(root, "incomplete.onnx");
       await modelOf(b.finish("g", new Map([["", 20]]))).save(file);
-      const { code, err } = await skipway("up", file, "--once", "--data", join(root, "bad"));
+      const { code, err } = await command("up", file, "--once", "--data", join(root, "bad"));
       expect(code).toBe(3);
       expect(err).toContain(id);
-      expect((await skipway("census", file)).code).toBe(0);
+      expect((await command("census", file)).code).toBe(0);
     }
   });
 
   test("a training that does not reach the accuracy is not released", async () => {
     const folder = join(root, "short");
-    const { code, err } = await skipway("up", "--once", "--data", folder, "--epochs", "1");
+    const { code, err } = await command("up", "--once", "--data", folder, "--epochs", "1");
     expect(code).toBe(1);
     expect(err).toMatch(/FAIL {2}accuracy/);
     expect(err).toMatch(/check\/accuracy[\s\S]*release is stopped/);
-    const doctor = await skipway("doctor", "--json", "--data", folder);
+    const doctor = await command("doctor", "--json", "--data", folder);
     const findings = (JSON.parse(doctor.out) as { findings: { id: string; text: string }[] })
       .findings;
     expect(findings.find((one) => one.id === "store")?.text).toContain("0 models");
@@ -236,8 +236,8 @@ describe("bad input and bad luck", () => {
     await cp(data, folder, { recursive: true });
     const file = join(root, "digits.onnx");
     await writeFile(file, tinyClassifier());
-    expect((await skipway("up", file, "--once", "--data", folder)).code).toBe(0);
-    const next = await skipway("up", "--once", "--json", "--data", folder, ...EPOCHS);
+    expect((await command("up", file, "--once", "--data", folder)).code).toBe(0);
+    const next = await command("up", "--once", "--json", "--data", folder, ...EPOCHS);
     expect(JSON.parse(next.out).model).toEqual((first as { model?: unknown }).model);
   });
 
@@ -258,30 +258,27 @@ describe("bad input and bad luck", () => {
     await until(() => !pids.some(alive));
   });
 
-  test("kill -9 during training leaves no process behind and no noise", async () => {
-    const running = new Running(["up", "--once", "--data", join(root, "killed"), ...EPOCHS]);
-    await running.says(/epoch 1\/3/);
-    const pids = await childrenOf(running.process.pid);
-    running.kill("SIGKILL");
-    const { err } = await running.done;
-    await until(() => !pids.some(alive));
-    expect(err).not.toMatch(/EPIPE|\n\s+at /);
-  });
-
-  test("Ctrl-C during training says what is kept, and the next start goes on from there", async () => {
-    const folder = join(root, "interrupted");
-    const running = new Running(["up", "--once", "--data", folder, ...EPOCHS]);
-    await running.says(/epoch 1\/3/);
-    const pids = await childrenOf(running.process.pid);
+  test("kill -9 during training leaves no process behind and no noise; Ctrl-C says what is kept; the next start goes on from there", async () => {
+    const args = ["up", "--once", "--data", join(root, "interrupted"), ...EPOCHS];
+    const killed = new Running(args);
+    await killed.says(/epoch 1\/3/);
+    const pids = await childrenOf(killed.process.pid);
     expect(pids).toHaveLength(2);
+    killed.kill("SIGKILL");
+    expect((await killed.done).err).not.toMatch(/EPIPE|\n\s+at /);
+    await until(() => !pids.some(alive));
+
+    const running = new Running(args);
+    await running.says(/epoch \d\/3/);
+    const more = await childrenOf(running.process.pid);
     running.kill("SIGINT");
     const { code, err } = await running.done;
     expect(code).toBe(130);
     expect(err).toMatch(
-      /the state after epoch [12] of 3 is kept, the next start goes on from there/,
+      /the state after epoch [123] of 3 is kept, the next start goes on from there/,
     );
-    await until(() => !pids.some(alive));
-    const next = await skipway("up", "--once", "--json", "--data", folder, ...EPOCHS);
+    await until(() => !more.some(alive));
+    const next = await skipway(...args, "--json");
     expect(next.code).toBe(0);
     // The same bits as the run that nobody interrupted.
     expect(JSON.parse(next.out).model.digest).toBe(

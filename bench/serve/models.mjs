@@ -46,11 +46,19 @@ function resnet(depth, width) {
   return nn.buildNet(nn.cifarResnet(depth, { width }), { input, output: "y", seed: 1 });
 }
 
+/** For images of any size. */
+function free() {
+  const graph = resnet(20, 16);
+  const inputs = graph.inputs.map((one) => ({ ...one, shape: ["N", 3, "H", "W"] }));
+  return { ...graph, inputs };
+}
+
 const models = {
   tiny,
   image,
   mlp,
   resnet20: () => resnet(20, 16),
+  free,
   // 20 ms or more.
   slow: () => resnet(74, 32),
 };

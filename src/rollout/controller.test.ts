@@ -233,3 +233,28 @@ test.each([
   expect(here.server.fleet.entry("m")?.split).toEqual({ stable: 1, share: 0 });
   expect(here.counts.failed).toBe(0);
 });
+
+test("where the judge itself fails, stable gets everything", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  const policy = { ...POLICY, shadow: false, autoPromote: false };
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  await here.until(({ phase }) => phase === "canary");
+  const broken = {
+    kind: "golden",
+    model: "m",
+    version: 2,
+    role: "candidate",
+    right: true,
+  } as const;
+  here.server.fleet.outcomes.tell({
+    ...broken,
+    get atMs(): number {
+      throw new Error("broken");
+    },
+  });
+  const end = await here.until(({ over }) => over);
+  await stop();
+  expect(end).toMatchObject({ phase: "aborted", reason: { text: "a defect of skipway: broken" } });
+  expect(here.server.fleet.entry("m")?.split).toEqual({ stable: 1, share: 0 });
+});

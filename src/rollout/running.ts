@@ -59,6 +59,12 @@ export interface Saved {
   readonly evidence: JudgeSnapshot;
 }
 
+/** Between two verdicts without news: so many times what one takes, half a percent of the thread; at the most. */
+const WEIGH_TIMES = 200;
+const WEIGH_MS_MAX = 2000;
+/** The same after news: a twentieth of the thread, where bad events come faster than verdicts can be given. */
+const MOVED_TIMES = 20;
+const MOVED_MS_MAX = 100;
 /** Names of business outcomes of one rollout. */
 const OUTCOMES_MAX = 16;
 
@@ -76,6 +82,11 @@ export class Running {
   #released = false;
   #closed = false;
   #fault: string | null = null;
+  /** Whether the evidence has moved since the last verdict, and when the next one may be asked for. */
+  #moved = false;
+  #movedMs = Number.NEGATIVE_INFINITY;
+  /** The next look at evidence that nothing has moved. */
+  #weighMs = Number.NEGATIVE_INFINITY;
   #updatedMs: number;
 
   constructor(parts: RunningParts, facts: RolloutFacts, saved?: Saved) {
@@ -180,7 +191,10 @@ export class Running {
 
   /** Takes what the server tells, and acts on it before this returns. */
   take(outcome: Outcome): void {
-    if (this.#released) return;
+    if (!this.#released) this.#safely(() => this.#take(outcome));
+  }
+
+  #take(outcome: Outcome): void {
     if (outcome.kind === "life") {
       const death = deathOf(this.facts, outcome);
       if (death !== undefined) this.#step(death);
@@ -196,7 +210,8 @@ export class Running {
     if (hasEnded(this.#state)) return;
     if (observation.kind === "pair") this.#pairs++;
     this.#journal.touch();
-    if (this.#judge.observe(observation)) this.#weigh();
+    if (this.#judge.observe(observation)) this.#moved = true;
+    if (this.#moved && this.#nowMs >= this.#movedMs) this.#weigh();
   }
 
   /** Whether an answer was right, told later. */
@@ -229,6 +244,10 @@ export class Running {
 
   /** Time has passed. */
   tick(): void {
+    this.#safely(() => this.#pass());
+  }
+
+  #pass(): void {
     if (this.#released) {
       this.#journal.write();
       return;
@@ -238,7 +257,9 @@ export class Running {
       this.#step({ kind: "operator", act: "abort", actor: "rollout", reason });
     }
     this.#look();
-    if (!hasEnded(this.#state)) this.#weigh();
+    // What moves the evidence is weighed when it comes; that good requests prove a version may wait a little.
+    const due = this.#moved || this.#nowMs >= this.#weighMs;
+    if (due && !hasEnded(this.#state)) this.#weigh();
     this.#tick();
   }
 
@@ -259,6 +280,18 @@ export class Running {
     return this.#journal.end();
   }
 
+  /** A defect of ours is no reason to leave a candidate that nobody judges in the traffic. */
+  #safely(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#fault = `a defect of skipway: ${messageOf(error)}`;
+      if (hasEnded(this.#state)) return;
+      const order = { act: "abort", actor: "rollout", reason: this.#fault } as const;
+      this.#step({ kind: "operator", ...order });
+    }
+  }
+
   get #nowMs(): number {
     return this.#parts.clock.monotonicMs();
   }
@@ -270,8 +303,13 @@ export class Running {
 
   #weigh(): void {
     const shadow = this.#state.phase === "shadow";
+    const from = this.#nowMs;
     const verdict = this.#judge.verdict(this.#parts.clock.nowMs(), shadow);
     this.#verdict = verdict;
+    const now = this.#nowMs;
+    this.#moved = false;
+    this.#movedMs = now + Math.min(MOVED_MS_MAX, MOVED_TIMES * (now - from));
+    this.#weighMs = now + Math.min(WEIGH_MS_MAX, WEIGH_TIMES * (now - from));
     this.#step({ kind: "evidence", reading: readingOf(verdict, this.#pairs) });
   }
 

@@ -128,6 +128,7 @@ function repeated(tile: Uint8Array, length: number): Uint8Array {
 /** Failures that are the made-up inputs' fault, or the way's: sizes inside, answers that cannot be sent. */
 const INCONCLUSIVE = new Set([
   "runtime/failed",
+  "runtime/bad-index",
   "runtime/out-of-memory",
   "runtime/too-large",
   "runtime/dtype",

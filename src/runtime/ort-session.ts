@@ -65,7 +65,7 @@ export class OrtSession {
   /**
    * Computes outputs from inputs.
    *
-   * @throws SkipwayError `environment` when the runtime fails; id `runtime/out-of-memory` where it had no memory.
+   * @throws SkipwayError `input` with `runtime/bad-index` for an index that is out of bounds; `environment` when the runtime fails; id `runtime/out-of-memory` where it had no memory.
    */
   run(feeds: Tensors, wanted?: readonly string[]): Tensors {
     // Without a prototype: an input may be called "__proto__".
@@ -151,8 +151,25 @@ function refusedModel(model: ModelSource, cause: unknown): SkipwayError {
 /** What the runtime, its allocators and the C++ library say where there is no memory. */
 const NO_MEMORY = /failed to allocate memory|bad_alloc|out of memory|Available memory of/i;
 
+/**
+ * What Gather, GatherElements, GatherND, ScatterElements and ScatterND say of an index that is none (ONNX Runtime 1.30).
+ * A model whose own indices were wrong would have failed on its first run; all other failures stay the model's.
+ */
+const BAD_INDEX =
+  /indices element out of data bounds|Out of range value in index tensor|invalid ind(?:ex|ice) found/i;
+
 function failedRun(cause: unknown): SkipwayError {
   const text = withoutSourcePath(messageOf(cause));
+  if (BAD_INDEX.test(text)) {
+    const found = diagnostic({
+      id: "runtime/bad-index",
+      severity: "error",
+      where: "run",
+      text: `an index in the inputs is out of bounds: ${text}`,
+      fix: "Send indices that lie within what the model looks up.",
+    });
+    return new SkipwayError("input", found.text, { cause, diagnostics: [found] });
+  }
   const noMemory = NO_MEMORY.test(text);
   const found: Diagnostic = diagnostic({
     id: noMemory ? "runtime/out-of-memory" : "runtime/failed",

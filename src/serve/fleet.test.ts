@@ -44,6 +44,51 @@ describe("the life of models", () => {
     expect(fleet.stats()[0]?.requests).toBe(answered);
   });
 
+  test.each([
+    ["the split's", undefined],
+    ["a named version's", "1"],
+  ])(
+    "%s requests that wait for a process that dies in its drain go to the next one",
+    async (_whose, version) => {
+      const { runner, serve, ask, fleet } = setUp({ probeEveryMs: 1e6, maxBatchRows: 1 });
+      await serve(model());
+      const [old] = runner.processes;
+      Object.assign(old?.script ?? {}, { run: "hangs" });
+      const before = old?.runs.length ?? 0;
+      const asked = Array.from({ length: 6 }, () => ask(version === undefined ? {} : { version }));
+      await until(() => (old?.runs.length ?? 0) > before);
+      await fleet.load("m");
+      old?.die();
+      const ended = await Promise.allSettled(asked);
+      const lost = ended.filter(({ status }) => status === "rejected");
+      // What it computed is lost with it.
+      expect(lost).toMatchObject([{ reason: { status: 503, reason: "process-died" } }]);
+      expect(ended.filter(({ status }) => status === "fulfilled")).toEqual(
+        Array(5).fill({ status: "fulfilled", value: { y: 6, version: 1 } }),
+      );
+      expect(fleet.stats()[0]).toMatchObject({ requests: 5, failures: { "process-died": 1 } });
+    },
+  );
+
+  test("a drained version's go to stable, unless they have named it", async () => {
+    const { runner, serve, ask, fleet } = setUp({ probeEveryMs: 1e6, maxBatchRows: 1 });
+    await serve(model(1), model(2));
+    const [, two] = runner.processes;
+    Object.assign(two?.script ?? {}, { run: "hangs" });
+    const flying = ask();
+    const waiting = [ask(), ask({ version: "2" })];
+    await until(() => (two?.runs.length ?? 0) > 1);
+    fleet.setSplit("m", { stable: 1, share: 0 });
+    const drained = fleet.drain("m", 2);
+    await until(() => !fleet.versionsOf("m").includes(2));
+    two?.die();
+    await expect(flying).rejects.toMatchObject({ reason: "process-died" });
+    const [moved, named] = await Promise.allSettled(waiting);
+    expect(moved).toMatchObject({ status: "fulfilled", value: { y: 6, version: 1 } });
+    expect(named).toMatchObject({ status: "rejected", reason: { reason: "not-ready" } });
+    await drained;
+  });
+
   test("a reload that fails keeps what was served, and says why", async () => {
     const { runner, serve, ask, fleet } = setUp();
     await serve(model());

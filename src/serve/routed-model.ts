@@ -3,7 +3,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import type { ValueType } from "../graph/graph.ts";
-import { checkFeeds } from "../runtime/feeds.ts";
+import { checkFeeds, checkFetches } from "../runtime/feeds.ts";
 import { allFinite } from "./agreement.ts";
 import { NO_COUNTS } from "./counters.ts";
 import { type FailureReason, RequestError } from "./errors.ts";
@@ -94,18 +94,40 @@ export class RoutedModel implements ServedVersion {
     const { hosts, split, uniform } = this.#parts;
     const request = { version: this.#version, key: call.key, uniform: uniform() };
     const route = chooseRoute(split(), request, (version) => hosts.get(version)?.ready === true);
-    if (route.role !== "candidate") return this.#ask(call, route, this.#version === undefined);
+    const asked = hosts.get(route.version);
+    const candidate = route.role === "candidate";
     let second: number | undefined;
     const again = (refusal: RequestError): boolean => {
-      second = this.#secondChance(route.version, call, refusal);
+      second = candidate
+        ? this.#secondChance(route.version, call, refusal)
+        : this.#successor(asked, call, refusal);
       return second !== undefined;
     };
     try {
-      return await this.#ask({ ...call, again }, route, true);
+      return await this.#ask({ ...call, again }, route, candidate || this.#version === undefined);
     } catch (error) {
       if (second === undefined) throw error;
     }
-    return this.#ask(call, { version: second, role: "stable", share: 0, shadow: undefined }, false);
+    const role = second === this.#version ? route.role : "stable";
+    return this.#ask(call, { version: second, role, share: 0, shadow: undefined }, false);
+  }
+
+  /** The version that is asked in place of a host that was taken out of service and lost its process meanwhile. */
+  #successor(
+    asked: VersionHost | undefined,
+    call: InferenceCall,
+    { reason }: RequestError,
+  ): number | undefined {
+    if (reason !== "not-ready" || this.#over(call)) return undefined;
+    const next = this.#version ?? this.#parts.split().stable;
+    const host = this.#parts.hosts.get(next);
+    return host === undefined || host === asked ? undefined : next;
+  }
+
+  /** Whether nobody waits for it any more. */
+  #over({ deadlineMs, signal }: InferenceCall): boolean {
+    const late = deadlineMs !== undefined && this.#parts.clock.monotonicMs() >= deadlineMs;
+    return late || signal?.aborted === true;
   }
 
   /** The version that is asked in place of a candidate that failed a request. */
@@ -114,19 +136,20 @@ export class RoutedModel implements ServedVersion {
     call: InferenceCall,
     { reason }: RequestError,
   ): number | undefined {
-    const { deadlineMs, signal } = call;
     const { stable } = this.#parts.split();
     if (stable === candidate || !this.#parts.hosts.has(stable)) return undefined;
-    if (signal?.aborted === true) return undefined;
-    if (deadlineMs !== undefined && this.#parts.clock.monotonicMs() >= deadlineMs) return undefined;
+    if (this.#over(call)) return undefined;
     const taken = reason === "invalid" && this.#takes(stable, call);
     return taken || OF_THE_VERSION.has(reason) ? stable : undefined;
   }
 
-  /** Whether a version's inputs are those of a request. */
-  #takes(version: number, { inputs }: InferenceCall): boolean {
-    const types = this.#parts.hosts.get(version)?.inputs;
-    return types !== undefined && checkFeeds(types, inputs).length === 0;
+  /** Whether a version has the inputs and outputs that a request names. */
+  #takes(version: number, { inputs, outputs }: InferenceCall): boolean {
+    const host = this.#parts.hosts.get(version);
+    if (host === undefined) return false;
+    return (
+      [...checkFeeds(host.inputs, inputs), ...checkFetches(host.outputs, outputs)].length === 0
+    );
   }
 
   /** @param sample whether the split alone has sent it there. */

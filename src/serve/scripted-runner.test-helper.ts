@@ -17,6 +17,8 @@ export interface Script {
   /** Runs hang (a stopped process), fail, refuse what they are given, or go well after a while. */
   run: "well" | "hangs" | "fails" | "refuses";
   runMs: number;
+  /** What its input is called. */
+  readonly input: string;
   /** Which elements make a run fail that has them, though `run` is well. */
   failsAt(value: number): boolean;
 }
@@ -32,9 +34,7 @@ export interface ScriptedProcess {
   die(cause?: ExitCause): void;
 }
 
-const TYPES: ReadonlyMap<string, ValueType> = new Map([
-  ["x", { dtype: "float32", shape: ["N", 1] }],
-]);
+const INPUT: ValueType = { dtype: "float32", shape: ["N", 1] };
 const ANSWERS: ReadonlyMap<string, ValueType> = new Map([
   ["y", { dtype: "float32", shape: ["N", 1] }],
 ]);
@@ -62,6 +62,7 @@ export class ScriptedRunner implements ChildRunner {
       load: "well",
       run: "well",
       runMs: 0,
+      input: "x",
       failsAt: () => false,
       ...this.scripts.get(path),
     };
@@ -86,7 +87,7 @@ export class ScriptedRunner implements ChildRunner {
 }
 
 class Scripted implements ChildSession, ScriptedProcess {
-  readonly inputs: ReadonlyMap<string, ValueType> = TYPES;
+  readonly inputs: ReadonlyMap<string, ValueType>;
   readonly outputs: ReadonlyMap<string, ValueType> = ANSWERS;
   readonly pid: number;
   readonly path: string;
@@ -102,6 +103,7 @@ class Scripted implements ChildSession, ScriptedProcess {
     this.pid = pid;
     this.path = path;
     this.script = script;
+    this.inputs = new Map([[script.input, INPUT]]);
     this.exited = new Promise((resolve) => {
       this.#exit = resolve;
     });
@@ -122,7 +124,7 @@ class Scripted implements ChildSession, ScriptedProcess {
   }
 
   async #answers(members: readonly Tensors[], options: ChildRunOptions): Promise<Tensors[]> {
-    const rows = members.map((one) => one.get("x")?.shape[0] ?? 0);
+    const rows = members.map((one) => one.get(this.script.input)?.shape[0] ?? 0);
     this.runs.push(rows.reduce((a, b) => a + b, 0));
     const end = this.exited.then((exit) => Promise.reject(died(exit)));
     const work = new Promise((resolve) => {
@@ -135,7 +137,7 @@ class Scripted implements ChildSession, ScriptedProcess {
       throw new SkipwayError("environment", "it always fails");
     options.onComputed?.(this.script.runMs);
     return members.map((one) => {
-      const x = one.get("x");
+      const x = one.get(this.script.input);
       return new Map([
         [
           "y",
@@ -179,7 +181,7 @@ class Scripted implements ChildSession, ScriptedProcess {
 }
 
 function valuesOf(member: Tensors): Float32Array {
-  const x = member.get("x");
+  const [x] = member.values();
   return x === undefined ? new Float32Array() : float32Values(x);
 }
 

@@ -26,6 +26,8 @@ import { ModelServer } from "./server.ts";
 
 let folder = "";
 const servers: ModelServer[] = [];
+/** One with an affine model, for tests that only ask. */
+let shared: { server: ModelServer; at: string };
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "skipway-serve-"));
   const models = {
@@ -38,11 +40,16 @@ beforeAll(async () => {
     endless: slowModel(),
   };
   for (const [name, bytes] of Object.entries(models)) await writeFile(join(folder, name), bytes);
+  shared = await start();
+  servers.length = 0;
 });
 afterEach(async () => {
   for (const server of servers.splice(0)) await server.stop();
 });
-afterAll(() => rm(folder, { recursive: true }));
+afterAll(async () => {
+  await shared.server.stop();
+  await rm(folder, { recursive: true });
+});
 
 async function start(
   name = "affine",
@@ -155,16 +162,17 @@ describe("Open Inference Protocol", () => {
     ["no body", "", 400, /body is empty/],
     ["deep nesting", `{"inputs": ${"[".repeat(500)}${"]".repeat(500)}}`, 400, /deeper than/],
   ])("%s is answered with what is expected", async (_what, content, status, why) => {
-    const { at, server } = await start();
+    const { at, server } = shared;
+    const before = server.stats()[0]?.failures.invalid ?? 0;
     const answer = await post(`${at}/v2/models/affine/infer`, content);
     expect(answer.status).toBe(status);
     expect(answer.json["error"]).toMatch(why);
-    expect(server.stats()[0]?.failures).toEqual({ invalid: 1 });
+    expect(server.stats()[0]?.failures).toEqual({ invalid: before + 1 });
     expect((await post(`${at}/v2/models/affine/infer`, body)).status).toBe(200);
   });
 
   test("unknown models, versions, addresses and methods", async () => {
-    const { at } = await start();
+    const { at } = shared;
     expect(await get(`${at}/v2/models/none`)).toMatchObject({
       status: 404,
       json: { error: expect.stringContaining('no model "none"') },
@@ -181,7 +189,7 @@ describe("Open Inference Protocol", () => {
   });
 
   test("any content type, or none, is read as JSON", async () => {
-    const { at } = await start();
+    const { at } = shared;
     const url = `${at}/v2/models/affine/infer`;
     for (const type of [
       "application/json",
@@ -194,7 +202,7 @@ describe("Open Inference Protocol", () => {
   });
 
   test("a body beyond the limit is refused without being kept", async () => {
-    const { at } = await start();
+    const { at } = shared;
     const response = await fetch(`${at}/v2/models/affine/infer`, {
       method: "POST",
       body: "x".repeat(1000),
@@ -232,7 +240,7 @@ describe("Open Inference Protocol", () => {
   });
 
   test("a request of thousands of faults gets an answer of a few lines", async () => {
-    const { at } = await start();
+    const { at } = shared;
     const inputs = Array.from({ length: 4000 }, (_, i) => ({ ...body.inputs[0], name: `no${i}` }));
     const { status, json } = await post(`${at}/v2/models/affine/infer`, { inputs });
     expect(status).toBe(400);
@@ -259,7 +267,7 @@ describe("Open Inference Protocol", () => {
   });
 
   test("request ids come back, or are made", async () => {
-    const { at } = await start();
+    const { at } = shared;
     const own = await post(`${at}/v2/models/affine/infer`, body, { "x-request-id": "mine" });
     expect(own.headers.get("x-request-id")).toBe("mine");
     expect((await get(`${at}/v2`)).headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
@@ -313,7 +321,7 @@ describe("bad luck", () => {
   });
 
   test("a page of another site is refused, whatever it calls this host", async () => {
-    const { at } = await start();
+    const { at } = shared;
     const url = `${at}/v2/models/affine/infer`;
     expect((await post(url, body, { origin: "https://evil.example" })).status).toBe(403);
     expect((await post(url, body, { origin: at })).status).toBe(200);

@@ -113,7 +113,7 @@ export class ModelServer {
     this.#metrics.watch(() =>
       this.fleet.hosts().map((host) => ({
         key: this.fleet.keyOf(host),
-        readings: readingsOf(host),
+        readings: readingsOf(host, { proportional: true }),
       })),
     );
     this.#exporter = traces?.otlp && new OtlpExporter(traces.otlp);
@@ -268,8 +268,8 @@ export class ModelServer {
       port,
       tls: this.#certificates,
       held: this.#held,
-      authorize: (method, { header, peer, secure }) =>
-        this.guard.admitCall(method, { authorization: header("authorization"), peer, secure }),
+      authorize: (method, { header, ...call }) =>
+        this.guard.admitCall(method, { authorization: header("authorization"), ...call }),
     });
   }
 

@@ -246,6 +246,11 @@ export class VersionHost implements ServedVersion {
       const options = { retryAfterSeconds: 1 };
       this.engine.lost(String(process), new RequestError(503, "process-died", cause.text, options));
     }
+    if (this.#life.wanted !== "serve" && this.#life.serving === undefined) {
+      // No other process will come: what waits here is asked of the one that serves in its place.
+      this.engine.close(`${cause.text}, and its version is taken out of service`);
+      return;
+    }
     this.engine.explain(`${cause.text}; a new process is being started`);
     if (!this.#life.wasReady) return;
     this.#restarts.set(cause.kind, (this.#restarts.get(cause.kind) ?? 0) + 1);

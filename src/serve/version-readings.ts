@@ -7,8 +7,14 @@ import type { CauseKind } from "./life.ts";
 import type { ProcessReadings, VersionReadings } from "./metric-readings.ts";
 import type { VersionHost } from "./version-host.ts";
 
-/** Asks a version. */
-export function readingsOf(host: VersionHost): VersionReadings {
+/**
+ * Asks a version. The proportional share of memory takes milliseconds of a process of a hundred MiB, in which this
+ * one does nothing else: who asks each second, or waits for an answer, leaves it out.
+ */
+export function readingsOf(
+  host: VersionHost,
+  { proportional }: { readonly proportional: boolean },
+): VersionReadings {
   const { requests, rows, bytes, running } = host.engine.load();
   const processes = new Map<string, ProcessReadings>();
   for (const { pid, serves, predictedBytes } of host.processes()) {
@@ -16,7 +22,7 @@ export function readingsOf(host: VersionHost): VersionReadings {
     const memory = memoryOf(pid);
     // While a process is exchanged there may be two that do not serve: one series can have one value.
     if (memory === undefined || processes.has(slot)) continue;
-    const proportionalBytes = proportionalBytesOf(pid);
+    const proportionalBytes = proportional ? proportionalBytesOf(pid) : undefined;
     processes.set(slot, { slot, ...memory, proportionalBytes, predictedBytes });
   }
   return {

@@ -211,7 +211,11 @@ describe("the canary card", () => {
     await api("/api/v1/models/net/rollout", {
       to: 1,
       override: "a test",
-      policy: { shadow: false, thresholdMs: 60_000, steps: [{ share: 0.5, seconds: 3600 }] },
+      policy: {
+        shadow: false,
+        thresholdMs: 60_000,
+        steps: [{ share: 0.5, seconds: 3600, requests: 100_000 }],
+      },
     });
     await card()
       .getByRole("heading", { name: /net 3 → 1/ })

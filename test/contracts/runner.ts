@@ -18,7 +18,9 @@ import {
   affineModel,
   bfloat16Model,
   brittleModel,
+  defaultInputModel,
   identityModel,
+  lookupModel,
   pairModel,
   unknownOpModel,
 } from "../models.ts";
@@ -193,6 +195,36 @@ export function runnerContract(name: string, open: () => Runner): void {
       expect(await idsOf(session.run(odd))).toEqual(["runtime/failed"]);
       const even = new Map([["x", float32([8], [1, 2, 3, 4, 5, 6, 7, 8])]]);
       expect((await session.run(even)).get("y")?.shape).toEqual([2, 4]);
+    });
+
+    test.each(["Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"])(
+      "an index out of bounds is the input's fault: %s",
+      async (op) => {
+        await using session = await open().load({ bytes: lookupModel(op) });
+        const feeds = (index: number) => {
+          const v = float32([1, op === "ScatterND" ? 2 : 1], op === "ScatterND" ? [9, 9] : [9]);
+          const i = int64([1, 1], [index]);
+          return new Map([["i", i], ...(session.inputs.has("v") ? [["v", v] as const] : [])]);
+        };
+        expect((await session.run(feeds(3))).has("y")).toBe(true);
+        for (const index of [4, -5, 2 ** 40]) {
+          const error = await session.run(feeds(index)).catch((found: unknown) => found);
+          expect(error).toMatchObject({
+            code: "input",
+            diagnostics: [{ id: "runtime/bad-index" }],
+          });
+        }
+      },
+    );
+
+    test("an input with a default is none of the inputs, and giving it is a fault: the runtime would not read it", async () => {
+      await using session = await open().load({ bytes: defaultInputModel() });
+      expect([...session.inputs.keys()]).toEqual(["x"]);
+      const one = new Map([["x", float32([2], [1, 2])]]);
+      const y = (await session.run(one)).get("y");
+      expect(y && [...float32Values(y)]).toEqual([11, 22]);
+      const both = new Map([...one, ["w", float32([2], [5, 5])]]);
+      await expect(session.run(both)).rejects.toMatchObject({ code: "input" });
     });
 
     test("runs that are asked for together give each its own answer", async () => {

@@ -15,11 +15,12 @@ export interface FuzzReport {
   readonly failures: readonly string[];
 }
 
-const HANG_MS = 1000;
-const AT_ONCE = 16;
+/** What takes longer hangs. */
+export const HANG_MS = 1000;
+export const AT_ONCE = 16;
 /** A right request after so many others. */
-const CHECKED = 50;
-const FAILURES_SHOWN = 20;
+export const CHECKED = 50;
+export const FAILURES_SHOWN = 20;
 /** What parsers trip over. */
 const PIECES = [
   ...["\r\n", "\n", "\0", "[", "]", "{", "}", ",", ":", '"', "\\", "-1", "1e999", "null", "true"],
@@ -103,7 +104,8 @@ const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-function mutatedBytes(bytes: Buffer, random: Random, other: Buffer): Buffer {
+/** One to three changes. */
+export function mutatedBytes(bytes: Buffer, random: Random, other: Buffer): Buffer {
   let found = bytes;
   // Mostly once: what is wrong in three places is refused for the first.
   for (let i = Math.max(1, random.integer(4) - 1); i > 0 && found.length > 0; i--) {

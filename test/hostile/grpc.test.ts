@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, credentials, Metadata, Server, status } from "@grpc/grpc-js";
 import { expect, test, vi } from "vitest";
+import { Random } from "../../src/base/random.ts";
 import { AccessStore } from "../../src/registry/access.ts";
 import { newSecret } from "../../src/registry/secret.ts";
 import { ROLES } from "../../src/registry/tokens.ts";
@@ -10,6 +11,8 @@ import { grpcRole } from "../../src/serve/auth/roles.ts";
 import { Certificates } from "../../src/serve/http/tls.ts";
 import { ModelServer } from "../../src/serve/server.ts";
 import { authority } from "../certificates.ts";
+import { fuzzGrpc } from "./fuzz-grpc.ts";
+import { startTarget } from "./harness.ts";
 
 // The same tokens over gRPC, over TLS: no other way in.
 
@@ -91,3 +94,10 @@ test("every kind of method with every token", async () => {
     await rm(folder, { recursive: true });
   }
 }, 30_000);
+
+test("nearly right calls", async () => {
+  await using target = await startTarget({}, 0);
+  const report = await fuzzGrpc(target.server.grpcPort ?? 0, 600, new Random(3));
+  expect(report.failures).toEqual([]);
+  expect(Object.keys(report.statuses)).toEqual(expect.arrayContaining(["0", "3", "5"]));
+}, 60_000);

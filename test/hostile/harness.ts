@@ -22,7 +22,10 @@ export const GOOD: string = JSON.stringify({
 export const INFER = "/v2/models/affine/infer";
 
 /** Starts a server with the models `affine` and `slow`. */
-export async function startTarget(times: Partial<HttpTimes> = {}): Promise<Target> {
+export async function startTarget(
+  times: Partial<HttpTimes> = {},
+  grpcPort?: number,
+): Promise<Target> {
   const folder = await mkdtemp(join(tmpdir(), "skipway-hostile-"));
   const server = new ModelServer({ version: "1", times });
   for (const [name, bytes] of Object.entries({ affine: affineModel(), slow: slowModel(60) })) {
@@ -30,7 +33,7 @@ export async function startTarget(times: Partial<HttpTimes> = {}): Promise<Targe
     await writeFile(path, bytes);
     await server.serve({ name, version: 1, path, digest: "" });
   }
-  const at = await server.listen({ port: 0 });
+  const at = await server.listen({ port: 0, ...(grpcPort !== undefined && { grpcPort }) });
   return {
     server,
     at,

@@ -22,8 +22,6 @@ export interface DrillParts {
 }
 
 const CANDIDATE = 2;
-/** Stable's P99 rests on this many requests. */
-const STABLE_REQUESTS = 1050;
 /** Answers of the candidate before something is done to it. */
 const CANDIDATE_REQUESTS = 20;
 /** Requests go on after the end: the last one to the candidate is to be seen. */
@@ -87,11 +85,11 @@ class Drill {
 
   async run(): Promise<DrillRecord> {
     const { server, witness } = this.#set;
-    const { policy, inject, limitSeconds, rate } = this.#scenario;
+    const { policy, inject, limitSeconds, rate, warmUp } = this.#scenario;
     this.#traffic.start();
     try {
       this.#mark(`clients ask ${rate} times a second`);
-      await this.#until(() => this.#traffic.answers.length >= STABLE_REQUESTS, limitSeconds);
+      await this.#until(() => this.#traffic.answers.length >= warmUp, limitSeconds);
       if (inject === "corrupt") await this.#corrupt();
       this.#mark(`the rollout of version ${CANDIDATE} is ordered`);
       const order = { to: CANDIDATE, policy, override: "a drill", reason: "a drill" };
@@ -114,6 +112,7 @@ class Drill {
       injectedMs: this.#injectedMs,
       events: witness.events(),
       answers: this.#traffic.answers,
+      labelsRefused: this.#traffic.labelsRefused,
       end: await this.#end(),
       badSignatures: witness.badSignatures,
     };

@@ -44,6 +44,8 @@ export interface DrillRecord {
   readonly injectedMs: number | null;
   readonly events: readonly SeenEvent[];
   readonly answers: readonly SeenAnswer[];
+  /** Messages with labels that the server did not take. */
+  readonly labelsRefused: number;
   /** How the rollout ended: null where it did not within the limit. */
   readonly end: {
     readonly phase: string;
@@ -77,7 +79,7 @@ const DECISIONS = ["rolled-back", "promoted", "failed"];
 
 /** Compares what was seen with what was stated. */
 export function findingsOf(record: DrillRecord): DrillFindings {
-  const { answers, candidate, end, injectedMs } = record;
+  const { answers, candidate, end, injectedMs, labelsRefused } = record;
   const { hypothesis } = record.scenario;
   const decision = record.events.find(({ kind }) => DECISIONS.includes(kind));
   const failed = answers.filter(({ status }) => status < 200 || status >= 300);
@@ -86,6 +88,7 @@ export function findingsOf(record: DrillRecord): DrillFindings {
     ...endMisses(record),
     ...eventMisses(hypothesis, record.events),
     ...deliveryMisses(record),
+    ...(labelsRefused > 0 ? [`${labelsRefused} messages with labels were not taken`] : []),
     ...(failed.length > 0 ? [`${failed.length} requests failed; none was to`] : []),
   ];
   const fromMs = injectedMs ?? firstMs(record);

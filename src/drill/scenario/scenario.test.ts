@@ -43,6 +43,7 @@ function slowDrill(changes: Partial<DrillRecord> = {}): DrillRecord {
     answers: [answer(500, 1), answer(1200, 2), answer(2990, 2), answer(3007, 2), answer(4000, 1)],
     end: { phase: "rolled-back", cause: "slow", text: "it is slow", candidateRequests: 40 },
     badSignatures: 0,
+    labelsRefused: 0,
     ...changes,
   };
 }
@@ -79,6 +80,7 @@ describe("what follows from what a drill saw", () => {
       { answers: [{ sentMs: 1, endedMs: 2, status: 500, version: null }] },
       "1 requests failed; none was to",
     ],
+    ["labels that were not taken", { labelsRefused: 2 }, "2 messages with labels were not taken"],
     ["a signature that is wrong", { badSignatures: 1 }, "1 messages had a wrong signature"],
     [
       "an event that does not come",

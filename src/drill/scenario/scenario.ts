@@ -64,6 +64,8 @@ export interface Scenario {
   readonly policy: Readonly<Record<string, unknown>>;
   /** Requests a second. */
   readonly rate: number;
+  /** Answers of stable before the rollout is ordered. */
+  readonly warmUp: number;
   /** A rollout that has not ended by then is a drill that failed. Seconds. */
   readonly limitSeconds: number;
 }

@@ -37,6 +37,7 @@ export class Traffic {
   readonly #labels: { readonly requestId: string; readonly correct: boolean }[] = [];
   readonly #labelled: Promise<unknown>[] = [];
   readonly #versions = new Map<number, number>();
+  #labelsRefused = 0;
   #timer: NodeJS.Timeout | undefined;
   #sending: Promise<unknown> = Promise.resolve();
 
@@ -52,6 +53,11 @@ export class Traffic {
   /** How many answers a version has given. */
   answersOf(version: number): number {
     return this.#versions.get(version) ?? 0;
+  }
+
+  /** Messages with labels that the server did not take. */
+  get labelsRefused(): number {
+    return this.#labelsRefused;
   }
 
   start(): void {
@@ -103,7 +109,14 @@ export class Traffic {
     if (this.#labels.length === 0) return;
     const body = JSON.stringify(this.#labels.splice(0));
     const url = new URL("/api/v1/feedback", this.#plan.server);
-    this.#labelled.push(fetch(url, { method: "POST", body }));
+    const refused = (): void => {
+      this.#labelsRefused++;
+    };
+    const told = fetch(url, { method: "POST", body }).then(async (answer) => {
+      await answer.arrayBuffer();
+      if (!answer.ok) refused();
+    }, refused);
+    this.#labelled.push(told);
   }
 }
 

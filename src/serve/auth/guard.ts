@@ -80,7 +80,15 @@ export class Guard {
    */
   async admitCall(
     method: string,
-    call: { authorization: string | undefined; peer: string; secure: boolean },
+    {
+      admitted,
+      ...call
+    }: {
+      authorization: string | undefined;
+      peer: string;
+      secure: boolean;
+      admitted?(actor: string): void;
+    },
   ): Promise<((result: string) => Promise<void>) | undefined> {
     const role = grpcRole(method) ?? "admin";
     const record = { action: `gRPC ${method}`, details: { peer: call.peer } };
@@ -93,6 +101,7 @@ export class Guard {
       }
       throw error;
     }
+    admitted?.(actor);
     if (!changesState(role)) return undefined;
     return (result) => this.record(role, { ...record, actor, result });
   }

@@ -159,8 +159,8 @@ export class Batcher {
       this.#refuse(entry, refusal.canceled(id));
       return;
     }
-    const running = this.#slots.leave(id);
-    if (running !== undefined) this.#actions.push({ kind: "abandoned", batch: running.batch });
+    // A batch that a process has goes on, also for nobody.
+    this.#slots.leave(id);
   }
 
   #ended(running: Running | undefined, tookMs: number): void {
@@ -314,7 +314,6 @@ export class Batcher {
       first: slot.batches.length === 0,
       meanMs: plan.meanMs,
       spreadMs: plan.spreadMs,
-      live: requests.length,
     };
     this.#slots.start(slot, running);
     const ids = requests.map((request) => request.id);

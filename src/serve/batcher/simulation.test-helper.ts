@@ -233,7 +233,7 @@ class Simulation {
       case "start":
         this.#start(action, nowMs, fits);
         return;
-      case "abandoned":
+      default:
     }
   }
 

@@ -19,8 +19,6 @@ export interface Running {
   readonly first: boolean;
   readonly meanMs: number;
   readonly spreadMs: number;
-  /** Requests whose clients still wait. */
-  live: number;
 }
 
 /** When a process can begin another batch, and how much later that may turn out. */
@@ -51,7 +49,8 @@ const USUAL_QUANTILE = 0.9;
 export class Slots {
   #slots: Slot[] = [];
   readonly #byBatch = new Map<number, Slot>();
-  readonly #byRequest = new Map<number, Running>();
+  /** Requests that run and whose clients still wait. */
+  readonly #requests = new Set<number>();
   #hopMs = 0;
   #gapMs = 0;
   readonly #late = new Spread(LATE_LEAST_MS, LATE_MOST_MS);
@@ -104,7 +103,7 @@ export class Slots {
   start(slot: Slot, running: Running): void {
     slot.batches.push(running);
     this.#byBatch.set(running.batch, slot);
-    for (const request of running.requests) this.#byRequest.set(request.id, running);
+    for (const request of running.requests) this.#requests.add(request.id);
   }
 
   /** Takes a batch back that has ended; undefined for one of a process that is gone. */
@@ -121,17 +120,13 @@ export class Slots {
     return running;
   }
 
-  /** A client of a running request went away. @returns its batch if nobody waits for that any more. */
-  leave(id: number): Running | undefined {
-    const running = this.#byRequest.get(id);
-    if (running === undefined) return undefined;
-    this.#byRequest.delete(id);
-    running.live--;
-    return running.live === 0 ? running : undefined;
+  /** A client of a running request went away. */
+  leave(id: number): void {
+    this.#requests.delete(id);
   }
 
   has(id: number): boolean {
-    return this.#byRequest.has(id);
+    return this.#requests.has(id);
   }
 
   /** When a process could begin another batch, its runs taking `factor` of what is expected. */
@@ -169,7 +164,7 @@ export class Slots {
 
   #drop(running: Running): void {
     this.#byBatch.delete(running.batch);
-    for (const request of running.requests) this.#byRequest.delete(request.id);
+    for (const request of running.requests) this.#requests.delete(request.id);
   }
 
   /** From when a batch could begin to the news of its end, of which so much was inside the model. */

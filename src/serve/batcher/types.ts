@@ -100,8 +100,6 @@ export interface Start {
 export type BatcherAction =
   | Start
   | Refusal
-  /** Nobody waits for this batch any more: it may be dropped where it has not begun. It still has to end. */
-  | { readonly kind: "abandoned"; readonly batch: number }
   /** The first request for which a process has no memory now: told at each step that looks at it and finds it so. */
   | { readonly kind: "blocked"; readonly id: number; readonly slot: string }
   /** A tick is wanted at this time. Replaces the one asked for before; without it none is needed. */

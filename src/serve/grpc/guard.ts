@@ -25,6 +25,8 @@ export interface CallMetadata {
   readonly host: string;
   /** Whether the connection is encrypted. */
   readonly secure: boolean;
+  /** To be told under which name it is let in. */
+  admitted(actor: string): void;
 }
 
 /** Is told how a call ended that was let in, before its client is: the name that gRPC has for the status. */
@@ -93,6 +95,7 @@ export function guard(
         peer: call.getPeer(),
         host: call.getHost(),
         secure,
+        admitted: (actor) => observed?.admitted(metadata, actor),
       });
     };
     const read = (metadata: Metadata, accept: (metadata: Metadata) => void): void => {

@@ -174,6 +174,20 @@ test("a right one counts its bytes, and its trace goes on", async () => {
   expect(refused.trailers.get("traceparent")).toMatch(/^00-4bf92f3577b34da6a3ce929d0e0e4736-/);
 });
 
+test("sending is timed, of single calls and in streams", async () => {
+  const sent = async (): Promise<number> => {
+    const { samples = [] } = (await scrape(at)).get("skipway_send_duration_seconds") ?? {};
+    return samples
+      .filter(({ name, labels }) => name.endsWith("_count") && labels["model"] === "m")
+      .reduce((total, { value }) => total + value, 0);
+  };
+  const before = await sent();
+  await infer(fields(0));
+  await expect.poll(sent).toBe(before + 1);
+  await stream(bytesOf(0), bytesOf(0));
+  await expect.poll(sent).toBe(before + 3);
+});
+
 test("who is not let in is counted too", async () => {
   const [right, wrong] = await counted();
   server.guard.open("tokens");
@@ -185,4 +199,25 @@ test("who is not let in is counted too", async () => {
     server.guard.open("loopback");
   }
   await expect.poll(counted).toEqual([right, wrong + 3]);
+});
+
+test("who judges is told of each request which one it was, and who sent it", async () => {
+  const told: [id: string | undefined, tenant: string | undefined][] = [];
+  const left = server.outcomes.subscribe((outcome) => {
+    if (outcome.kind === "request") told.push([outcome.requestId, outcome.tenant]);
+  });
+  await infer(fields(1), { metadata: { "x-request-id": "single" } });
+  await stream(bytesOf(1));
+  const inputs = [{ name: "x", datatype: "FP32", shape: [1, 1], data: [1] }];
+  await fetch(`${at}/v2/models/m/infer`, {
+    method: "POST",
+    headers: { "x-request-id": "rest" },
+    body: JSON.stringify({ inputs }),
+  });
+  left();
+  expect(told).toEqual([
+    ["single", "loopback"],
+    [expect.any(String), "loopback"],
+    ["rest", "loopback"],
+  ]);
 });

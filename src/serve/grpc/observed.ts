@@ -48,7 +48,7 @@ export function beginCall(
   clock: Clock,
 ): RequestWatch {
   const header = (name: string) => metadata && headerOf(metadata, name);
-  return observer.begin({
+  const watch = observer.begin({
     protocol: "grpc",
     requestId: requestIdOf(metadata),
     traceparent: header("traceparent"),
@@ -56,7 +56,18 @@ export function beginCall(
     model: "",
     startMs: clock.monotonicMs(),
   });
+  watch.tenant = metadata && tenants.get(metadata);
+  return watch;
 }
+
+/** An answer is on its way to its client: the end of its last phase. */
+export function tellSent(watch: RequestWatch, clock: Clock): void {
+  const from = watch.endOf("split") ?? watch.endOf("infer");
+  if (from !== undefined) watch.phase("send", from, clock.monotonicMs());
+}
+
+/** Under which names calls were let in, by their metadata. */
+const tenants = new WeakMap<Metadata, string>();
 
 /** Observations of single calls, by the metadata that their methods are given. */
 const calls = new WeakMap<Metadata, ObservedCall>();
@@ -96,6 +107,12 @@ export class ObservedCall {
     calls.set(metadata, this);
   }
 
+  /** Under which name it was let in: of a stream that of all its requests. */
+  admitted(metadata: Metadata, actor: string): void {
+    tenants.set(metadata, actor);
+    if (this.#watch !== undefined) this.#watch.tenant = actor;
+  }
+
   received(bytes: number): void {
     this.#bytesIn += bytes;
   }
@@ -129,10 +146,7 @@ export class ObservedCall {
     const outcome = this.#outcome ?? (this.#streams ? undefined : CANCELED);
     if (outcome === undefined) return;
     const watch = this.#watch ?? beginCall(this.#observer, this.#metadata, this.#clock);
-    const from = watch.endOf("split") ?? watch.endOf("infer");
-    if (outcome === ANSWERED && from !== undefined) {
-      watch.phase("send", from, this.#clock.monotonicMs());
-    }
+    if (outcome === ANSWERED) tellSent(watch, this.#clock);
     watch.end({ ...outcome, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut });
   }
 }

@@ -8,7 +8,7 @@ import { encodeStreamAnswer, encodeStreamError } from "../../wire/grpc-response.
 import type { OipSource } from "../http/oip-source.ts";
 import type { GrpcCall } from "./call.ts";
 import { infer } from "./infer.ts";
-import { ANSWERED, beginCall, outcomeOf } from "./observed.ts";
+import { ANSWERED, beginCall, outcomeOf, tellSent } from "./observed.ts";
 import { statusOf } from "./status.ts";
 
 /** The two directions of a stream, in bytes of messages. */
@@ -20,7 +20,7 @@ export class InferStream {
   readonly #stream: Stream;
   readonly #call: Omit<GrpcCall, "message">;
   /** Answers that come, in the order of their requests. */
-  readonly #pending: Promise<Buffer>[] = [];
+  readonly #pending: Promise<Answer>[] = [];
   #flushing = false;
   #ended = false;
   /** undefined: OK. */
@@ -50,23 +50,27 @@ export class InferStream {
     void this.#flush();
   }
 
-  /** The bytes of an answer; never rejects. */
-  async #answer(message: Buffer): Promise<Buffer> {
+  /** An answer; never rejects. */
+  async #answer(message: Buffer): Promise<Answer> {
     let request = { model: "", id: "" };
     const { observer } = this.#source;
-    const watch = observer && beginCall(observer, this.#stream.metadata, this.#call.clock);
+    const { clock } = this.#call;
+    const watch = observer && beginCall(observer, this.#stream.metadata, clock);
     const bytesIn = message.byteLength;
     try {
       const decoded = decodeInferRequest(message);
       request = decoded;
-      const answer = encodeStreamAnswer(await infer(this.#source, decoded, this.#call, watch));
-      watch?.end({ ...ANSWERED, bytesIn, bytesOut: answer.byteLength });
-      return answer;
+      const bytes = encodeStreamAnswer(await infer(this.#source, decoded, this.#call, watch));
+      const sent = (): void => {
+        if (watch !== undefined) tellSent(watch, clock);
+        watch?.end({ ...ANSWERED, bytesIn, bytesOut: bytes.byteLength });
+      };
+      return { bytes, sent };
     } catch (error) {
-      const answer = encodeStreamError(statusOf(error).details, request);
+      const bytes = encodeStreamError(statusOf(error).details, request);
       const outcome = outcomeOf(error, this.#call.signal);
-      watch?.end({ ...outcome, bytesIn, bytesOut: answer.byteLength });
-      return answer;
+      watch?.end({ ...outcome, bytesIn, bytesOut: bytes.byteLength });
+      return { bytes, sent: () => undefined };
     }
   }
 
@@ -74,10 +78,15 @@ export class InferStream {
     if (this.#flushing) return;
     this.#flushing = true;
     for (let next = this.#pending[0]; next !== undefined; next = this.#pending[0]) {
-      const answer = await next;
-      if (this.#stream.cancelled) return;
+      const { bytes, sent } = await next;
+      if (this.#stream.cancelled) {
+        // What was answered is counted as such, though nobody reads it.
+        for (const one of this.#pending) void one.then((answer) => answer.sent());
+        return;
+      }
       // A client that does not read its answers gets no further ones computed.
-      if (!this.#stream.write(answer)) await drained(this.#stream);
+      if (!this.#stream.write(bytes)) await drained(this.#stream);
+      sent();
       void this.#pending.shift();
       if (!this.#ended) this.#stream.resume();
     }
@@ -86,6 +95,12 @@ export class InferStream {
     if (this.#status === undefined) this.#stream.end();
     else this.#stream.emit("error", this.#status);
   }
+}
+
+/** A message, and what is to be told once it is written. */
+interface Answer {
+  readonly bytes: Buffer;
+  readonly sent: () => void;
 }
 
 function drained(stream: Stream): Promise<void> {
