@@ -8,12 +8,8 @@ const source = (path: string): string => fileURLToPath(new URL(`src/${path}`, im
 
 /** `analysis-census` for what was `src/analysis/census.ts`: a stack trace shows where to look. */
 function chunkName(modules: readonly string[]): string {
-  // What the bundler adds itself has names that begin with a zero byte.
-  const path =
-    modules
-      .at(-1)
-      ?.replaceAll("\0", "")
-      .replace(/\.[jt]s$/, "") ?? "chunk";
+  // Names of the bundler's own modules begin with a zero byte.
+  const path = modules.findLast((id) => !id.startsWith("\0"))?.replace(/\.[jt]s$/, "") ?? "runtime";
   return path.split(/[\\/]/).slice(-2).join("-");
 }
 

@@ -9,6 +9,7 @@ import { RequestError } from "./errors.ts";
 import { Fleet } from "./fleet.ts";
 import { HOST_DEFAULTS, type HostSettings, type ServedModel } from "./hosting.ts";
 import type { InferenceCall } from "./inference.ts";
+import { ServerMetrics } from "./metrics.ts";
 import { ScriptedRunner } from "./scripted-runner.test-helper.ts";
 import { GivenModels } from "./sources.ts";
 import { VersionHost } from "./version-host.ts";
@@ -34,6 +35,7 @@ export interface ScriptedFleet {
   readonly runner: ScriptedRunner;
   readonly source: GivenModels;
   readonly fleet: Fleet;
+  readonly metrics: ServerMetrics;
   /** What the operator was told. */
   readonly notices: readonly string[];
   /** Gives them to the source, and serves them. */
@@ -56,10 +58,12 @@ export function setUp(settings: Partial<HostSettings> = {}): ScriptedFleet {
   const runner = new ScriptedRunner();
   const source = new GivenModels();
   const random = new Random(7);
+  const metrics = new ServerMetrics(systemClock);
   const notices: string[] = [];
   const fleet = new Fleet({
     source,
     clock: systemClock,
+    metrics,
     drainMs: 2000,
     notice: (line) => notices.push(line),
     patienceMs: 30,
@@ -91,7 +95,7 @@ export function setUp(settings: Partial<HostSettings> = {}): ScriptedFleet {
     const y = answer.outputs.get("y");
     return { y: y === undefined ? Number.NaN : float32Values(y)[0], version: answer.version };
   };
-  return { runner, source, fleet, notices, serve, ask };
+  return { runner, source, fleet, metrics, notices, serve, ask };
 }
 
 /** Waits until it holds. */

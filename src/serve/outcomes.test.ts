@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { Random } from "../base/random.ts";
 import { float32, type Tensor, tensor } from "../graph/tensor.ts";
+import { exposeText } from "../observe/exposition.ts";
+import { parseExposition } from "../observe/parse.test-helper.ts";
 import { allFinite, answersAgree } from "./agreement.ts";
 import { RequestError } from "./errors.ts";
 import { model, setUp, until } from "./fleet.test-helper.ts";
@@ -198,7 +200,7 @@ describe("a candidate costs no request", () => {
     ["fails", ({ script }) => Object.assign(script, { run: "fails" }), "runtime"],
     ["dies", (two) => two.die(), "process-died"],
   ])("one that %s: stable is asked, and the candidate is told", async (_what, change, reason) => {
-    const { ask, heard, processOf, counts } = await canary(1);
+    const { ask, heard, processOf, counts, metrics } = await canary(1);
     const two = processOf("m2");
     Object.assign(two?.script ?? {}, { runMs: 10 });
     const asked = ask({ observe: named("r") });
@@ -210,6 +212,13 @@ describe("a candidate costs no request", () => {
       { version: 1, role: "pinned", share: 0, outcome: "good", requestId: "r" },
     ]);
     expect(counts()).toEqual({ answered: 1, failed: 0 });
+    const families = parseExposition(exposeText(metrics.collect(), "openmetrics"), true);
+    const [retried, ...others] = families.get("skipway_retried")?.samples ?? [];
+    expect(retried).toMatchObject({
+      labels: { version: "2", role: "candidate", reason },
+      value: 1,
+    });
+    expect(others).toEqual([]);
   });
 
   test("what is wrong with the request itself, or too late, is not asked twice", async () => {

@@ -20,6 +20,8 @@ export interface Stake {
 interface Bucket {
   /** Stable batches for each of the candidate. */
   k: number;
+  /** Stable requests for each of the candidate, when K was chosen. */
+  most: number;
   /** Stable batches that no candidate batch has used yet, and places that candidate batches left for stable ones. */
   unspent: number;
   places: number;
@@ -31,36 +33,43 @@ interface Bucket {
 export type SavedLedger = readonly (readonly [name: string, ...numbers: number[]])[];
 
 const NO_STAKE: Stake = { up: 0, down: 0 };
-const BUCKETS_MAX = 128;
-/** Values of K, so that it seldom changes: unspent batches are lost when it does. */
-const STEPS = [1, 2, 3, 4, 6, 9, 14, 19, 29, 49, 99, 199];
+const BUCKETS_MAX = 256;
+/** Values of K where batches do not come as requests do: few, for unspent batches are lost when it changes. */
+const STEPS = [0.25, 0.5, 1, 2, 3, 4, 6, 9, 14, 19, 29, 49, 99, 199];
+/** K is kept while the ratio that is seen is between these many times of it. */
+const LEAST = 0.7;
+const MOST = 1.6;
 /**
  * So many batches of the other arm may still use what was put up: enough to even out who comes when, and no more, for
  * what was true then need not be now.
  */
 const KEPT = 12;
-/** Batches of the candidate, in expectation, between two choices of K. */
-const REVIEW = 8;
-
-/** The largest step that a ratio allows. */
-export function stepBelow(ratio: number): number {
-  return STEPS.findLast((step) => step <= ratio) ?? 1;
-}
+/** Batches of the candidate, in expectation, between two choices of K: fewer would choose by chance. */
+const REVIEW = 50;
 
 /** Keeps the account of each bucket. */
 export class Ledger {
   readonly #buckets = new Map<string, Bucket>();
 
   constructor(saved: SavedLedger = []) {
-    for (const [name, k = 1, unspent = 0, places = 0, candidate = 0, stable = 0] of saved) {
-      this.#buckets.set(name, { k, unspent, places, candidate, stable });
+    for (const [
+      name,
+      k = 1,
+      most = 1,
+      unspent = 0,
+      places = 0,
+      candidate = 0,
+      stable = 0,
+    ] of saved) {
+      this.#buckets.set(name, { k, most, unspent, places, candidate, stable });
     }
   }
 
   saved(): SavedLedger {
-    return [...this.#buckets].map(([name, { k, unspent, places, candidate, stable }]) => [
+    return [...this.#buckets].map(([name, { k, most, unspent, places, candidate, stable }]) => [
       name,
       k,
+      most,
       unspent,
       places,
       candidate,
@@ -71,13 +80,13 @@ export class Ledger {
   /**
    * Takes a batch into the account, before its outcome is looked at. `most`: stable requests for each of the
    * candidate. K is never above it: a candidate's batches are seldom the larger ones, clients that keep their version
-   * come in the proportion of the share, and when the share grows, K has to fall at once.
+   * come in the proportion of the share, and when the share grows, K falls at once.
    */
   stake(name: string, arm: Arm, most: number): Stake {
     let bucket = this.#buckets.get(name);
     if (bucket === undefined) {
       if (this.#buckets.size >= BUCKETS_MAX) return NO_STAKE;
-      bucket = { k: stepBelow(most), unspent: 0, places: 0, candidate: 0, stable: 0 };
+      bucket = { k: most, most, unspent: 0, places: 0, candidate: 0, stable: 0 };
       this.#buckets.set(name, bucket);
     }
     review(bucket, most);
@@ -101,17 +110,30 @@ export class Ledger {
   }
 }
 
-/** Chooses K anew from the batches since the last choice, none of which is judged by it. */
-function review(bucket: Bucket, ceiling: number): void {
-  const due =
-    bucket.candidate + bucket.stable >= REVIEW * (bucket.k + 1) || bucket.k > stepBelow(ceiling);
-  if (!due) return;
-  const k = stepBelow(Math.min(ceiling, (bucket.stable + 0.5) / (bucket.candidate + 0.5)));
-  if (k !== bucket.k) {
-    bucket.k = k;
-    bucket.unspent = 0;
-    bucket.places = 0;
+/** Chooses K anew from the share, or from the batches since the last choice, none of which is judged by it. */
+function review(bucket: Bucket, most: number): void {
+  if (bucket.most !== most) {
+    choose(bucket, most);
+    bucket.most = most;
+    bucket.candidate = 0;
+    bucket.stable = 0;
+    return;
+  }
+  const { k, candidate, stable } = bucket;
+  if (candidate + stable < REVIEW * (k + 1)) return;
+  const seen = (stable + 0.5) / (candidate + 0.5);
+  if (seen < LEAST * k) choose(bucket, STEPS.findLast((step) => step <= seen) ?? 0.25);
+  else if (seen > MOST * k) {
+    const step = STEPS.findLast((one) => one <= seen) ?? 0.25;
+    choose(bucket, Math.min(step, most));
   }
   bucket.candidate /= 2;
   bucket.stable /= 2;
+}
+
+function choose(bucket: Bucket, k: number): void {
+  if (k === bucket.k) return;
+  bucket.k = k;
+  bucket.unspent = 0;
+  bucket.places = 0;
 }

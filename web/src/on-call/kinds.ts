@@ -28,7 +28,6 @@ const KINDS: Readonly<Record<EventKind, Kind>> = {
   restarted: { sign: "↻" },
   frozen: { sign: "■" },
   waiting: { sign: "◔" },
-  restarted: { sign: "↻" },
   "candidate-down": { sign: "✕", alarming: true },
   "candidate-up": { sign: "●" },
   "stable-down": { sign: "✕", alarming: true },
