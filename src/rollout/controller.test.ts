@@ -234,6 +234,28 @@ test.each([
   expect(here.counts.failed).toBe(0);
 });
 
+test("an abort ends a load that hangs, and the next rollout does not wait for it", async () => {
+  await using here = await served({ 2: { load: "hangs" } });
+  const stop = here.load(2);
+  await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  const hung = async () => here.runner.alive.some(({ path }) => path === "v2");
+  await expect.poll(hung).toBe(true);
+  await here.api("POST", "models/m/rollout/abort", {});
+  await expect.poll(hung).toBe(false);
+  here.runner.scripts.set("v2", {});
+  await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  expect(await here.until(({ over }) => over)).toMatchObject({ phase: "promoted" });
+  await stop();
+  expect(here.counts.failed).toBe(0);
+});
+
+test("a policy that names a webhook that is not there is refused", async () => {
+  await using here = await served();
+  const policy = { ...POLICY, webhooks: ["pgaer"] };
+  const refused = await here.api("POST", "models/m/rollout", { to: 2, policy });
+  expect(refused).toMatchObject({ status: 400, body: { error: expect.stringContaining("pgaer") } });
+});
+
 test("where the judge itself fails, stable gets everything", async () => {
   await using here = await served();
   const stop = here.load(4);
