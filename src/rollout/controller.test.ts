@@ -111,6 +111,13 @@ test("one rollout of a model at a time, and nobody else sets its split", async (
   expect((await here.api("PUT", "models/m/split", { stable: 1 })).status).toBe(200);
 });
 
+test("of two that are ordered at the same time one is started, and the other told why not", async () => {
+  await using here = await served();
+  const order = () => here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  const answers = await Promise.all([order(), order(), order()]);
+  expect(answers.map(({ status }) => status).sort()).toEqual([201, 409, 409]);
+});
+
 test("what cannot be started says why, and a dry run starts nothing", async () => {
   await using here = await served();
   const start = (body: unknown) => here.api("POST", "models/m/rollout", body);

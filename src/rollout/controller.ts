@@ -139,8 +139,7 @@ export class Rollouts {
     if (untold !== undefined) throw new RequestError(400, "invalid", noWebhook(untold));
     if (!this.#parts.records.claim()) throw conflict(model, ELSEWHERE);
     const refused =
-      startRefusal(this.#running.get(model)?.state, from, to) ??
-      (this.#starting.has(model) ? "another one is being started" : undefined) ??
+      this.#startRefusal(model, from, to) ??
       (entry.owner === "hand" && entry.split.share > 0
         ? `its split was set by hand (version ${entry.split.candidate} gets requests): set its share to 0 first`
         : undefined);
@@ -166,7 +165,9 @@ export class Rollouts {
   async start(model: string, order: StartOrder): Promise<RolloutDocument> {
     const { schema: _, ...proposed } = await this.propose(model, order);
     if (proposed.plan.refusal !== null) throw conflict(model, proposed.plan.refusal);
-    if (this.#starting.has(model)) throw conflict(model, "another one is being started");
+    // Planning takes a while, in which another one may have been started.
+    const refused = this.#startRefusal(model, proposed.from, proposed.to);
+    if (refused !== undefined) throw conflict(model, refused);
     this.#starting.add(model);
     try {
       const { records, clock, build } = this.#parts;
@@ -285,6 +286,11 @@ export class Rollouts {
     for (const end of this.#unsubscribe) end();
     await Promise.all([...this.#running.values()].map((running) => running.end()));
     await this.#feedback.write();
+  }
+
+  #startRefusal(model: string, from: number, to: number): string | undefined {
+    const refused = startRefusal(this.#running.get(model)?.state, from, to);
+    return refused ?? (this.#starting.has(model) ? "another one is being started" : undefined);
   }
 
   async #digestOf(model: string, version: number): Promise<string> {
