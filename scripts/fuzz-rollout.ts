@@ -27,8 +27,8 @@ const BOUNDS: Omit<Bounds, "states"> = {
   deaths: 1,
   tickMs: 1000,
 };
-/** Longer than a rollout of the kind that is killed takes. */
-const LIFE_MS = 6000;
+/** About what a rollout of the kind that is killed takes: some are killed just after their end. */
+const LIFE_MS = 3000;
 
 /** Explores the states; gives the exit code. */
 export function fuzzRollouts(args: readonly string[]): number {
