@@ -138,6 +138,8 @@ export class Rollouts {
     const { to } = order;
     const from = entry.split.stable;
     const policy = readPolicy(order.policy ?? {}, "policy");
+    const untold = policy.webhooks?.find((one) => !this.#parts.webhooks.includes(one));
+    if (untold !== undefined) throw new RequestError(400, "invalid", noWebhook(untold));
     // The server that had this folder may have ended since this one started.
     await this.resume();
     if (!this.#resumed) throw conflict(model, ELSEWHERE);
@@ -381,6 +383,11 @@ function missing(model: string, version: number): RequestError {
 
 function unchecked(model: string, version: number): string {
   return `version ${version} has not passed a release check (skipway check ${model}@${version}), so that the alias would not be moved to it; to roll it out all the same, say why in "override"`;
+}
+
+/** Whoever mistypes the name of the pager would be told of nothing. */
+function noWebhook(name: string): string {
+  return `policy: webhooks names "${name}", and webhooks.json of the server has none of that name`;
 }
 
 function nothing(model: string): RequestError {
