@@ -86,11 +86,11 @@ test("requests are remembered for a time", async () => {
   const of = (request: string, atMs: number) => ({ request, rollout: "1", atMs, document: "{}" });
   await store.remember([of("a", 10), of("b", 20)], 0);
   await store.remember([of("b", 30), of("c", 30)], 20);
-  expect(await store.request("a")).toBeUndefined();
-  expect(await store.request("b")).toMatchObject({ atMs: 30 });
+  expect(await store.requests(["a", "nobody"])).toEqual([]);
+  expect(await store.requests(["b"])).toMatchObject([{ atMs: 30 }]);
   await store.remember(
     Array.from({ length: 9000 }, (_, i) => of(`r${i}`, 40)),
     0,
   );
-  expect(await store.request("r8999")).toMatchObject({ rollout: "1" });
+  expect(await store.requests(["r8999"])).toMatchObject([{ rollout: "1" }]);
 });

@@ -244,10 +244,12 @@ export class RolloutStore implements AsyncDisposable {
   }
 
   /** Which version answered a request. */
-  async request(request: string): Promise<RolloutRequestRow | undefined> {
+  async requests(requests: readonly string[]): Promise<RolloutRequestRow[]> {
     const query = this.#db.selectFrom("rollout_requests").selectAll();
-    const row = await query.where("request", "=", request).executeTakeFirst();
-    return row && { request, rollout: row.rollout, atMs: row.at_ms, document: row.document };
+    const rows = await query.where("request", "in", requests).execute();
+    return rows.map(({ at_ms: atMs, request, rollout, document }) => {
+      return { request, rollout, atMs, document };
+    });
   }
 
   async close(): Promise<void> {

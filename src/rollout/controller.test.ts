@@ -96,8 +96,9 @@ test("a server that is gone in the middle is followed by one that goes on, with 
 
 test("one rollout of a model at a time, and nobody else sets its split", async () => {
   await using here = await served();
-  const first = await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
-  expect(first.status).toBe(201);
+  const start = () => here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  const both = await Promise.all([start(), start(), start()]);
+  expect(both.map(({ status }) => status).sort()).toEqual([201, 409, 409]);
   for (const to of [2, 3]) {
     const second = await here.api("POST", "models/m/rollout", { to, policy: POLICY });
     expect(second).toMatchObject({
@@ -109,6 +110,13 @@ test("one rollout of a model at a time, and nobody else sets its split", async (
   expect(split).toMatchObject({ status: 409, body: { error: expect.stringMatching(/rollout/) } });
   await here.api("POST", "models/m/rollout/abort");
   expect((await here.api("PUT", "models/m/split", { stable: 1 })).status).toBe(200);
+});
+
+test("of two that are ordered at the same time one is started, and the other told why not", async () => {
+  await using here = await served();
+  const order = () => here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  const answers = await Promise.all([order(), order(), order()]);
+  expect(answers.map(({ status }) => status).sort()).toEqual([201, 409, 409]);
 });
 
 test("what cannot be started says why, and a dry run starts nothing", async () => {
@@ -232,6 +240,28 @@ test.each([
   });
   expect(here.server.fleet.entry("m")?.split).toEqual({ stable: 1, share: 0 });
   expect(here.counts.failed).toBe(0);
+});
+
+test("an abort ends a load that hangs, and the next rollout does not wait for it", async () => {
+  await using here = await served({ 2: { load: "hangs" } });
+  const stop = here.load(2);
+  await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  const hung = async () => here.runner.alive.some(({ path }) => path === "v2");
+  await expect.poll(hung).toBe(true);
+  await here.api("POST", "models/m/rollout/abort", {});
+  await expect.poll(hung).toBe(false);
+  here.runner.scripts.set("v2", {});
+  await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  expect(await here.until(({ over }) => over)).toMatchObject({ phase: "promoted" });
+  await stop();
+  expect(here.counts.failed).toBe(0);
+});
+
+test("a policy that names a webhook that is not there is refused", async () => {
+  await using here = await served();
+  const policy = { ...POLICY, webhooks: ["pgaer"] };
+  const refused = await here.api("POST", "models/m/rollout", { to: 2, policy });
+  expect(refused).toMatchObject({ status: 400, body: { error: expect.stringContaining("pgaer") } });
 });
 
 test("where the judge itself fails, stable gets everything", async () => {

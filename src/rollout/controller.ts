@@ -77,7 +77,7 @@ export interface ActOrder {
 }
 
 const ELSEWHERE =
-  "another server over this data folder moves its rollouts: start it there, or stop that server and restart this one";
+  "another server over this data folder moves its rollouts: start it there, or stop that server";
 
 const TICK_MS = 250;
 const EVENTS_SHOWN = 200;
@@ -93,6 +93,8 @@ export class Rollouts {
   readonly #unsubscribe: readonly (() => void)[];
   readonly #timer: NodeJS.Timeout;
   readonly #feedback: Feedback;
+  /** Whether what another server left behind has been taken over. */
+  #resumed = false;
 
   constructor(parts: RolloutsParts) {
     this.#parts = parts;
@@ -110,7 +112,8 @@ export class Rollouts {
 
   /** Goes on with what a server before this one left behind. Once the models have been loaded. */
   async resume(): Promise<void> {
-    if (!this.#parts.records.claim()) return;
+    if (this.#resumed || !this.#parts.records.claim()) return;
+    this.#resumed = true;
     for (const row of await this.#parts.records.active()) {
       const stored = storedOf(row);
       const { facts } = stored;
@@ -135,10 +138,13 @@ export class Rollouts {
     const { to } = order;
     const from = entry.split.stable;
     const policy = readPolicy(order.policy ?? {}, "policy");
-    if (!this.#parts.records.claim()) throw conflict(model, ELSEWHERE);
+    const untold = policy.webhooks?.find((one) => !this.#parts.webhooks.includes(one));
+    if (untold !== undefined) throw new RequestError(400, "invalid", noWebhook(untold));
+    // The server that had this folder may have ended since this one started.
+    await this.resume();
+    if (!this.#resumed) throw conflict(model, ELSEWHERE);
     const refused =
-      startRefusal(this.#running.get(model)?.state, from, to) ??
-      (this.#starting.has(model) ? "another one is being started" : undefined) ??
+      this.#refusalOf(model, from, to) ??
       (entry.owner === "hand" && entry.split.share > 0
         ? `its split was set by hand (version ${entry.split.candidate} gets requests): set its share to 0 first`
         : undefined);
@@ -164,7 +170,9 @@ export class Rollouts {
   async start(model: string, order: StartOrder): Promise<RolloutDocument> {
     const { schema: _, ...proposed } = await this.propose(model, order);
     if (proposed.plan.refusal !== null) throw conflict(model, proposed.plan.refusal);
-    if (this.#starting.has(model)) throw conflict(model, "another one is being started");
+    // Once more: others may have come first while this one was planned.
+    const refused = this.#refusalOf(model, proposed.from, proposed.to);
+    if (refused !== undefined) throw conflict(model, refused);
     this.#starting.add(model);
     try {
       const { records, clock, build } = this.#parts;
@@ -290,6 +298,11 @@ export class Rollouts {
     return known?.digest ?? this.#parts.fleet.entry(model)?.hosts.get(version)?.digest ?? "";
   }
 
+  #refusalOf(model: string, from: number, to: number): string | undefined {
+    if (this.#starting.has(model)) return "another one is being started";
+    return startRefusal(this.#running.get(model)?.state, from, to);
+  }
+
   #take(outcome: Outcome): void {
     const running = this.#running.get(outcome.model);
     if (running === undefined || running.over) return;
@@ -370,6 +383,11 @@ function missing(model: string, version: number): RequestError {
 
 function unchecked(model: string, version: number): string {
   return `version ${version} has not passed a release check (skipway check ${model}@${version}), so that the alias would not be moved to it; to roll it out all the same, say why in "override"`;
+}
+
+/** Whoever mistypes the name of the pager would be told of nothing. */
+function noWebhook(name: string): string {
+  return `policy: webhooks names "${name}", and webhooks.json of the server has none of that name`;
 }
 
 function nothing(model: string): RequestError {

@@ -54,6 +54,22 @@ test("late, twice, out of order, or of nobody: each fact counts once", async () 
   expect(late).toMatchObject({ taken: 0, late: 1 });
 });
 
+test("ten thousand unknown ids hold nothing up: the store is asked for hundreds at a time", async () => {
+  const records = new MemoryRecords();
+  const [asked, turns] = [[] as number[], [] as number[]];
+  const requests = async (ids: readonly string[]) => {
+    asked.push(ids.length);
+    setImmediate(() => turns.push(asked.length));
+    return [];
+  };
+  const feedback = new Feedback(Object.assign(records, { requests }), systemClock);
+  const items = Array.from({ length: 10_000 }, (_, i) => ({ requestId: `${i}`, correct: true }));
+  const { unknown } = await feedback.take(items, () => undefined);
+  expect(unknown.count).toBe(10_000);
+  expect(asked).toEqual(Array(20).fill(500));
+  expect(turns).toEqual(asked.map((_, i) => i + 1));
+});
+
 test("after a restart the store knows who answered, and what was told already", async () => {
   const records = new MemoryRecords();
   const before = new Feedback(records, systemClock);

@@ -1,6 +1,7 @@
 // What turned out about requests, hours later and in any order: which version answered each is remembered for a time,
 // so that whoever knows the truth needs no more than the request's id.
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { RequestOutcome } from "../serve/outcomes.ts";
@@ -10,6 +11,8 @@ import type { Records } from "./record.ts";
 /** Requests that are remembered in memory, and how long the store remembers them. */
 const REQUESTS_MAX = 100_000;
 const STORED_MS = 86_400_000;
+/** Ids that are looked up in the store at once; requests are served in between. */
+const LOOKED_UP = 500;
 /** Unknown ids that an answer names. */
 const NAMED = 20;
 
@@ -95,8 +98,9 @@ export class Feedback {
   ): Promise<FeedbackReport> {
     const counts = { taken: 0, duplicates: 0, late: 0 };
     const unknown: string[] = [];
-    for (const item of items) {
-      const answered = await this.#find(item.requestId);
+    for (const [i, item] of items.entries()) {
+      if (i % LOOKED_UP === 0) await this.#lookUp(items.slice(i, i + LOOKED_UP));
+      const answered = this.#known(item.requestId);
       if (answered === undefined) {
         unknown.push(item.requestId);
         continue;
@@ -147,14 +151,19 @@ export class Feedback {
     this.#answered.set(requestId, answered);
   }
 
-  async #find(request: string): Promise<Answered | undefined> {
-    const known = this.#answered.get(request) ?? this.#changed.get(request);
-    if (known !== undefined) return known;
-    const row = await this.#records.request(request).catch(() => undefined);
+  #known(request: string): Answered | undefined {
+    return this.#answered.get(request) ?? this.#changed.get(request);
+  }
+
+  /** Fetches from the store what memory does not have. The store reads on the thread that serves. */
+  async #lookUp(items: readonly FeedbackItem[]): Promise<void> {
+    const ids = items.map(({ requestId }) => requestId);
+    const missing = ids.filter((id) => this.#known(id) === undefined);
+    if (missing.length === 0) return;
+    const rows = await this.#records.requests(missing).catch(() => []);
     // Written by this class from this type.
-    const answered = row && (JSON.parse(row.document) as Answered);
-    if (answered !== undefined) this.#keep(request, answered);
-    return answered;
+    for (const row of rows) this.#keep(row.request, JSON.parse(row.document) as Answered);
+    await nextTurn();
   }
 }
 

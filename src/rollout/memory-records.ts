@@ -98,8 +98,8 @@ export class MemoryRecords implements Records {
     this.#requests = new Map(kept);
   }
 
-  async request(request: string): Promise<RolloutRequestRow | undefined> {
-    return this.#requests.get(request);
+  async requests(requests: readonly string[]): Promise<RolloutRequestRow[]> {
+    return requests.flatMap((request) => this.#requests.get(request) ?? []);
   }
 
   #forget(): void {

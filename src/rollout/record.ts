@@ -27,7 +27,7 @@ export type Records = Pick<
   | "keepWebhooks"
   | "claim"
   | "remember"
-  | "request"
+  | "requests"
 >;
 
 /** What was fixed when a rollout started. */

@@ -80,6 +80,8 @@ export class Running {
   #pairs: number;
   readonly #outcomes = new Map<string, Comparison>();
   #released = false;
+  /** The candidate need not be loaded any more. */
+  readonly #unwanted = new AbortController();
   #closed = false;
   #fault: string | null = null;
   /** Whether the evidence has moved since the last verdict, and when the next one may be asked for. */
@@ -386,7 +388,8 @@ export class Running {
 
   async #bring(side: Side, version: number): Promise<void> {
     try {
-      await this.#parts.fleet.bring(this.facts.model, version);
+      const signal = side === "candidate" ? this.#unwanted.signal : undefined;
+      await this.#parts.fleet.bring(this.facts.model, version, signal);
       if (this.#released) return;
       // Whatever the source says: from here on the split is this rollout's.
       if (side === "stable") this.#setSplit();
@@ -443,8 +446,9 @@ export class Running {
 
   #release(): void {
     const { fleet } = this.#parts;
-    const { model, from, to } = this.facts;
+    const { model, from, to, ramp } = this.facts;
     this.#released = true;
+    if (splitOf(this.#state, ramp).stable !== to) this.#unwanted.abort();
     void fleet
       .release(model)
       .then(() => Promise.all([fleet.letGo(model, from), fleet.letGo(model, to)]))

@@ -274,21 +274,32 @@ export class Fleet {
    * Loads a version beside the others without a request for it, and keeps it though the source does not want it.
    * One that serves already is kept as it is.
    *
+   * @param signal ends the load, or its turn before it came: one that hangs would hold up the next.
    * @throws SkipwayError when it does not load.
    * @throws RequestError 404 for a name or a version that the source does not have.
    */
-  async bring(name: string, version: number): Promise<VersionHost> {
+  async bring(name: string, version: number, signal?: AbortSignal): Promise<VersionHost> {
     const known = this.#slots.get(name);
     if (known === undefined || known.unloaded) throw unknownModel(name);
     return this.#inTurn(known, async (slot) => {
+      if (signal?.aborted) {
+        throw new SkipwayError("interrupted", `${name} version ${version} is not wanted any more`);
+      }
       slot.brought.add(version);
       slot.drained.delete(version);
       const found = slot.hosts.get(version);
       if (found?.ready === true) return found;
-      await this.#bringVersion(slot, version, true).catch((error: unknown) => {
+      const { abort } = slot;
+      const stop = (): void => abort.abort();
+      signal?.addEventListener("abort", stop, { once: true });
+      try {
+        await this.#bringVersion(slot, version, true);
+      } catch (error) {
         slot.brought.delete(version);
         throw error;
-      });
+      } finally {
+        signal?.removeEventListener("abort", stop);
+      }
       this.#notify();
       return present(slot.hosts.get(version), "it has been loaded");
     });
