@@ -102,6 +102,7 @@ function nullReleases() {
       ends[release.end]++;
       took.push(release.candidateRequests);
     }
+    process.stderr.write(`${name}: ${JSON.stringify(ends)}\n`);
     return {
       traffic: name,
       releases: count,
@@ -245,7 +246,6 @@ function rules() {
   return rows;
 }
 
-/** The counter-examples to counting each request: sticky clients of unequal traffic, and batches of 8. */
 const PARTS = { null: nullReleases, detection: detections, rules };
 const rows = PARTS[part]();
 if (part === "null") {

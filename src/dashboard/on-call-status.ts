@@ -87,7 +87,7 @@ function versionStatus(
     latency: stats.latency,
     batches: { runs: counters.executions, rows: counters.inferences },
     saturation: server.saturationOf(host),
-    readings: readingsOf(host, { proportional: false }),
+    readings: readingsOf(host),
     pid: stats.pid ?? null,
     restarts: defined(stats.restartsByCause),
     outOfMemory: memory === undefined ? {} : { "process ended": memory },

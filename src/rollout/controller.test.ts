@@ -97,8 +97,9 @@ test("a server that is gone in the middle is followed by one that goes on, with 
 
 test("one rollout of a model at a time, and nobody else sets its split", async () => {
   await using here = await served();
-  const first = await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
-  expect(first.status).toBe(201);
+  const start = () => here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  const both = await Promise.all([start(), start(), start()]);
+  expect(both.map(({ status }) => status).sort()).toEqual([201, 409, 409]);
   for (const to of [2, 3]) {
     const second = await here.api("POST", "models/m/rollout", { to, policy: POLICY });
     expect(second).toMatchObject({

@@ -77,7 +77,7 @@ export interface ActOrder {
 }
 
 const ELSEWHERE =
-  "another server over this data folder moves its rollouts: start it there, or stop that server and restart this one";
+  "another server over this data folder moves its rollouts: start it there, or stop that server";
 
 const TICK_MS = 250;
 const EVENTS_SHOWN = 200;
@@ -93,6 +93,8 @@ export class Rollouts {
   readonly #unsubscribe: readonly (() => void)[];
   readonly #timer: NodeJS.Timeout;
   readonly #feedback: Feedback;
+  /** Whether what another server left behind has been taken over. */
+  #resumed = false;
 
   constructor(parts: RolloutsParts) {
     this.#parts = parts;
@@ -110,7 +112,8 @@ export class Rollouts {
 
   /** Goes on with what a server before this one left behind. Once the models have been loaded. */
   async resume(): Promise<void> {
-    if (!this.#parts.records.claim()) return;
+    if (this.#resumed || !this.#parts.records.claim()) return;
+    this.#resumed = true;
     for (const row of await this.#parts.records.active()) {
       const stored = storedOf(row);
       const { facts } = stored;
@@ -137,9 +140,11 @@ export class Rollouts {
     const policy = readPolicy(order.policy ?? {}, "policy");
     const untold = policy.webhooks?.find((one) => !this.#parts.webhooks.includes(one));
     if (untold !== undefined) throw new RequestError(400, "invalid", noWebhook(untold));
-    if (!this.#parts.records.claim()) throw conflict(model, ELSEWHERE);
+    // The server that had this folder may have ended since this one started.
+    await this.resume();
+    if (!this.#resumed) throw conflict(model, ELSEWHERE);
     const refused =
-      this.#startRefusal(model, from, to) ??
+      this.#refusalOf(model, from, to) ??
       (entry.owner === "hand" && entry.split.share > 0
         ? `its split was set by hand (version ${entry.split.candidate} gets requests): set its share to 0 first`
         : undefined);
@@ -165,8 +170,8 @@ export class Rollouts {
   async start(model: string, order: StartOrder): Promise<RolloutDocument> {
     const { schema: _, ...proposed } = await this.propose(model, order);
     if (proposed.plan.refusal !== null) throw conflict(model, proposed.plan.refusal);
-    // Planning takes a while, in which another one may have been started.
-    const refused = this.#startRefusal(model, proposed.from, proposed.to);
+    // Once more: others may have come first while this one was planned.
+    const refused = this.#refusalOf(model, proposed.from, proposed.to);
     if (refused !== undefined) throw conflict(model, refused);
     this.#starting.add(model);
     try {
@@ -288,14 +293,14 @@ export class Rollouts {
     await this.#feedback.write();
   }
 
-  #startRefusal(model: string, from: number, to: number): string | undefined {
-    const refused = startRefusal(this.#running.get(model)?.state, from, to);
-    return refused ?? (this.#starting.has(model) ? "another one is being started" : undefined);
-  }
-
   async #digestOf(model: string, version: number): Promise<string> {
     const known = await this.#parts.releases?.version(model, version);
     return known?.digest ?? this.#parts.fleet.entry(model)?.hosts.get(version)?.digest ?? "";
+  }
+
+  #refusalOf(model: string, from: number, to: number): string | undefined {
+    if (this.#starting.has(model)) return "another one is being started";
+    return startRefusal(this.#running.get(model)?.state, from, to);
   }
 
   #take(outcome: Outcome): void {

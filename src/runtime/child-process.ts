@@ -261,7 +261,7 @@ class ChildProcessSession implements ChildSession {
     // The operating system answers at once, also while the process computes.
     const known = memoryOf(this.pid);
     if (known !== undefined) {
-      const proportionalBytes = proportionalBytesOf(this.pid);
+      const proportionalBytes = await proportionalBytesOf(this.pid);
       return { ...known, ...(proportionalBytes !== undefined && { proportionalBytes }) };
     }
     const answer = await this.#process.ask({ kind: "memory" });

@@ -1,6 +1,7 @@
 // How much memory processes hold and may hold, as the operating system says.
 
 import { readFileSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { totalmem } from "node:os";
 import type { MemoryReading } from "./runner.ts";
 
@@ -32,11 +33,12 @@ function statusOf(pid: string): MemoryReading | undefined {
 }
 
 /**
- * Resident bytes with shared pages divided among those who share them. It walks all pages: milliseconds of a
- * process of a hundred MiB (13 measured), where `memoryOf` takes some ten microseconds.
+ * Resident bytes with shared pages divided among those who share them. The system walks all pages: milliseconds of a
+ * process of a hundred MiB (13 measured), where `memoryOf` takes some ten microseconds; so it is read on another thread.
  */
-export function proportionalBytesOf(pid: number): number | undefined {
-  return fieldOf(read(`/proc/${pid}/smaps_rollup`), "Pss");
+export async function proportionalBytesOf(pid: number): Promise<number | undefined> {
+  const text = await readFile(`/proc/${pid}/smaps_rollup`, "utf8").catch(() => undefined);
+  return fieldOf(text, "Pss");
 }
 
 function fieldOf(text: string | undefined, name: string): number | undefined {

@@ -77,6 +77,7 @@ export class ServerMetrics {
   readonly #versions = new Map<string, VersionMetrics>();
   #budget: (() => BudgetReadings) | undefined;
   #watched: () => readonly WatchedVersion[] = () => [];
+  #prepare: () => Promise<void> = async () => undefined;
   readonly #snapshot: { versions: ReadingsSnapshot["versions"] } = { versions: [] };
 
   /** `process`: what is known of the server's own process. */
@@ -88,7 +89,13 @@ export class ServerMetrics {
     observeTritonNames(this.registry, this.#families, this.#snapshot);
   }
 
-  /** Everything, for a scrape. */
+  /** Everything, for a scrape, with what takes a while to read. */
+  async scrape(): Promise<readonly Family[]> {
+    await this.#prepare();
+    return this.collect();
+  }
+
+  /** Everything that is known at once. */
   collect(): readonly Family[] {
     this.#snapshot.versions = this.#watched().map(({ key, readings }) => {
       const { labels, saturation } = this.version(key);
@@ -114,9 +121,10 @@ export class ServerMetrics {
     this.#families.failures.with("", "", "", "", reason).add();
   }
 
-  /** Where the state of all versions is asked for at every scrape. */
-  watch(versions: () => readonly WatchedVersion[]): void {
+  /** Where the state of all versions is asked for at every scrape, and what is to be read before. */
+  watch(versions: () => readonly WatchedVersion[], prepare?: () => Promise<void>): void {
     this.#watched = versions;
+    if (prepare !== undefined) this.#prepare = prepare;
   }
 
   /** Asks for the state of the memory budget at every scrape. Once. */

@@ -37,7 +37,7 @@ import type { LogMode } from "./request-log.ts";
 import { GivenModels, type ModelSource } from "./sources.ts";
 import { RequestObserver } from "./tracing.ts";
 import { VersionHost } from "./version-host.ts";
-import { readingsOf } from "./version-readings.ts";
+import { proportionalBytes, readingsOf } from "./version-readings.ts";
 
 /** How a server is set up. */
 export interface ServerOptions {
@@ -110,11 +110,16 @@ export class ModelServer {
       keeper,
       held: this.#held,
     });
-    this.#metrics.watch(() =>
-      this.fleet.hosts().map((host) => ({
-        key: this.fleet.keyOf(host),
-        readings: readingsOf(host, { proportional: true }),
-      })),
+    let proportional: ReadonlyMap<number, number> = new Map();
+    this.#metrics.watch(
+      () =>
+        this.fleet.hosts().map((host) => ({
+          key: this.fleet.keyOf(host),
+          readings: readingsOf(host, proportional),
+        })),
+      async () => {
+        proportional = await proportionalBytes(this.fleet.hosts());
+      },
     );
     this.#exporter = traces?.otlp && new OtlpExporter(traces.otlp);
     const observer = this.#observer(options);

@@ -8,12 +8,14 @@ import type { ProcessReadings, VersionReadings } from "./metric-readings.ts";
 import type { VersionHost } from "./version-host.ts";
 
 /**
- * Asks a version. The proportional share of memory takes milliseconds of a process of a hundred MiB, in which this
- * one does nothing else: who asks each second, or waits for an answer, leaves it out.
+ * Asks a version.
+ *
+ * @param proportional bytes of its processes with shared pages divided, by pid, where they have been read: that takes
+ * milliseconds.
  */
 export function readingsOf(
   host: VersionHost,
-  { proportional }: { readonly proportional: boolean },
+  proportional: ReadonlyMap<number, number> = new Map(),
 ): VersionReadings {
   const { requests, rows, bytes, running } = host.engine.load();
   const processes = new Map<string, ProcessReadings>();
@@ -22,7 +24,7 @@ export function readingsOf(
     const memory = memoryOf(pid);
     // While a process is exchanged there may be two that do not serve: one series can have one value.
     if (memory === undefined || processes.has(slot)) continue;
-    const proportionalBytes = proportional ? proportionalBytesOf(pid) : undefined;
+    const proportionalBytes = proportional.get(pid);
     processes.set(slot, { slot, ...memory, proportionalBytes, predictedBytes });
   }
   return {
@@ -31,6 +33,20 @@ export function readingsOf(
     inFlight: running,
     processes: [...processes.values()],
   };
+}
+
+/** What the processes of all versions hold, shared pages divided, by pid. */
+export async function proportionalBytes(
+  hosts: readonly VersionHost[],
+): Promise<ReadonlyMap<number, number>> {
+  const pids = hosts.flatMap((host) => host.processes().map(({ pid }) => pid));
+  const found = await Promise.all(
+    pids.map(async (pid): Promise<[number, number][]> => {
+      const bytes = await proportionalBytesOf(pid);
+      return bytes === undefined ? [] : [[pid, bytes]];
+    }),
+  );
+  return new Map(found.flat());
 }
 
 /** What it has done and does. */

@@ -12,7 +12,8 @@ const CANARY = {
   copies: false,
   steps: [
     { share: 0.1, seconds: 5, requests: 50 },
-    { share: 0.5, seconds: 5 },
+    // Until something is found: a plan would rest on the rate of a server that has just begun.
+    { share: 0.5, seconds: 5, requests: 100_000 },
   ],
 } as const;
 

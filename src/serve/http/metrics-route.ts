@@ -10,7 +10,7 @@ import { endpoint } from "./endpoint.ts";
 export function registerMetrics(app: FastifyInstance, metrics: ServerMetrics): void {
   endpoint(app, "GET", "/metrics", async (request, reply) => {
     const format = formatFor(request.headers.accept);
-    const families = metrics.collect();
+    const families = await metrics.scrape();
     const body = format === "protobuf" ? exposeProtobuf(families) : exposeText(families, format);
     await reply.header("content-type", CONTENT_TYPES[format]).send(body);
   });

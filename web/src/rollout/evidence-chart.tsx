@@ -6,7 +6,7 @@ import type { Mark } from "../on-call/kinds.ts";
 import { evidenceLines } from "./evidence.ts";
 import type { KnownRollout } from "./known.ts";
 import { verdictOf } from "./verdict.ts";
-import { eText, GATE_NAMES, gatesOf } from "./view.ts";
+import { eText, evidenceText, GATE_NAMES, wayOf } from "./view.ts";
 
 /** Told apart by colour, by dashes, and by the name at the end of each line. */
 const STYLES: Readonly<Record<GateName, Pick<Line, "colour" | "dash">>> = {
@@ -32,11 +32,11 @@ export function EvidenceChart(props: {
     ...(STYLES[gate] ?? { colour: "--soft" }),
     values,
   }));
-  const strongest = gatesOf(rollout).toSorted((a, b) => b.way - a.way)[0];
+  const strongest = verdictOf(rollout).gates.toSorted((a, b) => wayOf(b) - wayOf(a))[0];
   const label =
     strongest === undefined
       ? "Evidence over time: none yet"
-      : `Evidence over time against its limit; the most has gate ${strongest.name}: ${strongest.evidence}`;
+      : `Evidence over time against its limit; the most has gate ${GATE_NAMES[strongest.gate]}: ${evidenceText(strongest)}`;
   const limits = new Set(verdictOf(rollout).gates.map(({ limit }) => eText(limit)));
   return (
     <figure>
