@@ -73,6 +73,9 @@ export function requestErrorOf(
   }
   if (error instanceof SkipwayError) {
     const text = error.diagnostics.length > 0 ? sentenceOf(error.diagnostics) : error.message;
+    // The index may be the request's or come from a model that is wrong: told as the client's, counted as the model's.
+    if (idOf(error) === "runtime/bad-index")
+      return new RequestError(400, "runtime", text, { cause: error });
     if (error.code === "input") return new RequestError(400, "invalid", text, { cause: error });
     if (isDeath(error)) {
       const outOfMemory = idOf(error) === KILLED_FOR_MEMORY;

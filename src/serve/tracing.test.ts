@@ -186,6 +186,7 @@ describe("through a server", () => {
         ?.samples.map(({ labels }) => `${labels["model"]}:${labels["reason"]}`),
     );
     const expected = ["m:runtime", "m:process-died", "m:invalid", "m:canceled", ":not-found"];
+    expected.push("m:unauthorized");
     for (const reason of reasons) expect(expected).toContain(reason);
     await infer(at, bodyOf(3));
     const died = (await scrape(at)).get("skipway_request_failures")?.samples ?? [];
