@@ -372,9 +372,10 @@ export async function openStore(
   let db: Kysely<Tables> | undefined;
   try {
     const database = new Database(file);
+    // First: another process may be taking the log in, after a kill or at its own end.
+    database.pragma("busy_timeout = 5000");
     database.pragma("journal_mode = WAL");
     database.pragma(`synchronous = ${survives === "kill" ? "NORMAL" : "FULL"}`);
-    database.pragma("busy_timeout = 5000");
     db = new Kysely<Tables>({ dialect: new Dialect(database) });
     files.set(db, file);
     const migrator = new Migrator({

@@ -6,13 +6,13 @@ import { messageOf } from "../base/errors.ts";
 import type { RolloutCertificateRow, RolloutEventRow, RolloutRow } from "../registry/rollouts.ts";
 import type { Certificate, Records, RolloutNews } from "./record.ts";
 
-/**
- * Between two writes of how far it is: at the least, and so many times what it takes to put it together, since requests
- * wait meanwhile; at the most.
- */
+/** Between two writes of how far it is, at the least. */
 const KEEP_MS = 200;
+/** So many times what it takes to put it together, since requests wait meanwhile: half a percent of the thread… */
 const KEEP_TIMES = 200;
-const KEEP_MS_MAX = 10_000;
+/** …but no longer than this, or, where that would be too much, three percent: what is not written is lost in a kill. */
+const KEPT_WITHIN_MS = 800;
+const KEEP_TIMES_LATE = 30;
 /** After a write that failed. */
 const RETRY_MS = 1000;
 
@@ -104,7 +104,8 @@ export class Journal {
         : this.#records.keep(rollout));
       this.#fault = null;
       if (events.length > 0) this.#onWritten();
-      const pauseMs = Math.min(KEEP_MS_MAX, Math.max(KEEP_MS, KEEP_TIMES * tookMs));
+      const latestMs = Math.max(KEPT_WITHIN_MS, KEEP_TIMES_LATE * tookMs);
+      const pauseMs = Math.min(latestMs, Math.max(KEEP_MS, KEEP_TIMES * tookMs));
       this.#nextMs = this.#clock.monotonicMs() + pauseMs;
     } catch (error) {
       this.#fault = messageOf(error);
