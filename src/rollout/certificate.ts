@@ -18,8 +18,8 @@ export function certificateOf(
   },
 ): Certificate {
   const { id, model, from, to, digests, build, policy, judge, threshold } = facts;
-  return {
-    schema: "skipway.rollout-certificate/1",
+  const unsealed = {
+    schema: "skipway.rollout-certificate/1" as const,
     rollout: id,
     model,
     from,
@@ -38,6 +38,7 @@ export function certificateOf(
     verdict: made.verdict,
     log: made.log,
   };
+  return { ...unsealed, digest: digestOfJson(unsealed) };
 }
 
 /** What a replay found. */
@@ -45,11 +46,18 @@ export interface Replayed {
   readonly same: boolean;
   /** Each difference as a sentence; none where it is the same. */
   readonly differences: readonly string[];
-  readonly verdict: Verdict;
+  /** Null where the certificate is not what was written: then it is not judged from. */
+  readonly verdict: Verdict | null;
 }
+
+const CHANGED = "it was changed after it was written: its digest is another";
 
 /** Judges once more, from what the certificate keeps. */
 export function replayed(certificate: Certificate): Replayed {
+  const { digest, ...rest } = certificate;
+  if (digestOfJson(rest) !== digest) {
+    return { same: false, differences: [CHANGED], verdict: null };
+  }
   const differences: string[] = [];
   if (digestOfJson(certificate.policy) !== certificate.policyDigest) {
     differences.push("the policy is not the one whose digest is written down");

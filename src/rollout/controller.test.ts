@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { digestOf } from "../registry/digest.ts";
 import type { ScriptedProcess } from "../serve/scripted-runner.test-helper.ts";
 import { replayed } from "./certificate.ts";
 import { MemoryRecords } from "./memory-records.ts";
@@ -202,8 +203,17 @@ test("each decision has its certificate, and judging once more gives the same bi
     expect(replayed(certificate)).toMatchObject({ same: true, differences: [] });
     const { gates } = certificate.verdict;
     const moved = gates.map((gate) => ({ ...gate, logE: gate.logE + 2 ** -40 }));
-    const forged = { ...certificate, verdict: { ...certificate.verdict, gates: moved } };
-    expect(replayed(forged).same).toBe(false);
+    const { digest: _, ...forged } = {
+      ...certificate,
+      verdict: { ...certificate.verdict, gates: moved },
+    };
+    const digest = digestOf(Buffer.from(JSON.stringify(forged)));
+    expect(replayed({ ...forged, digest }).differences).not.toEqual([]);
+    // What the verdict does not follow from is told too.
+    for (const name of ["from", "decision", "digests", "atMs", "build", "log"] as const) {
+      const changed = { ...certificate, [name]: null };
+      expect(replayed(changed)).toMatchObject({ same: false, verdict: null });
+    }
   }
 });
 

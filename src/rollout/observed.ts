@@ -47,10 +47,11 @@ export function observationOf(arms: Arms, outcome: Outcome): Observation | undef
 /** Requests that named a version, or came to stable because the candidate had failed them, are no sample. */
 function requestOf(arm: Arm, outcome: RequestOutcome): RequestObservation | undefined {
   if (outcome.role !== arm) return undefined;
-  const { atMs, share, key, batch, latencyMs, shape, tenant } = outcome;
+  const { atMs, endedMs, share, key, batch, latencyMs, shape, tenant } = outcome;
   return {
     kind: "request",
     atMs,
+    routedMs: atMs - endedMs,
     arm,
     share,
     ...(key !== undefined && { key }),

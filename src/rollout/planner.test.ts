@@ -64,6 +64,12 @@ describe("a plan", () => {
     const much = planRollout({ ...INPUT, slowRate: 0.05 });
     expect(much.warnings.join()).toMatch(/comparison with stable/);
   });
+
+  test("warns of a gate that nothing fails", () => {
+    const gates = { failed: { floor: 0.2, allowed: 5 } };
+    const plan = planRollout({ ...INPUT, policy: { ...INPUT.policy, gates } });
+    expect(plan.warnings.join()).toMatch(/the gate failed lets every candidate pass/);
+  });
 });
 
 describe("forecasts", () => {

@@ -279,6 +279,13 @@ function warningsOf(input: PlanInput, rules: Rules, steps: readonly PlannedStep[
       `${percent(slowRate)} of requests are slow today, above ${percent(floor * policy.effect)}: the candidate can only pass by comparison with stable, which takes longer`,
     );
   }
+  for (const { name, floor: least, allowed, required } of rules.gates) {
+    if (required && least * allowed >= 1) {
+      warnings.push(
+        `the gate ${name} lets every candidate pass: with a floor of ${percent(least)} and ${allowed} times that allowed, nothing is too bad`,
+      );
+    }
+  }
   for (const { share, detects } of steps) {
     if (detects === null) {
       warnings.push(

@@ -4,6 +4,7 @@
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { Fields } from "./fields.ts";
+import { GATE_NAMES } from "./judge/gates.ts";
 import type { GateName, GatePolicy } from "./judge/types.ts";
 
 /** One step: a share of the requests, and how long it lasts at the least. */
@@ -57,16 +58,6 @@ const SHARE_MAX = 0.99;
 const SECONDS_MAX = 30 * 86_400;
 const COUNT_MAX = 100_000_000;
 const WEBHOOKS_MAX = 20;
-
-/** The gates, in the order in which they are told. */
-export const GATES: readonly GateName[] = [
-  "slow",
-  "slow-run",
-  "failed",
-  "out-of-memory",
-  "wrong",
-  "disagreement",
-];
 
 /** Where nothing is said. */
 export const DEFAULT_POLICY: RolloutPolicy = {
@@ -175,7 +166,7 @@ function thresholdOf(fields: Fields): RolloutPolicy["thresholdMs"] | undefined {
 function gatesOf(fields: Fields): RolloutPolicy["gates"] | undefined {
   const gates = fields.object("gates");
   if (gates === undefined) return undefined;
-  const found = GATES.flatMap((name): [GateName, GatePolicy][] => {
+  const found = GATE_NAMES.flatMap((name): [GateName, GatePolicy][] => {
     const value = gates.value(name);
     if (value === undefined) return [];
     return [[name, value === false ? { off: true } : gateOf(gates, name)]];

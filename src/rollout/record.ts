@@ -102,6 +102,8 @@ export interface Certificate {
   readonly threshold: Threshold;
   readonly verdict: Verdict;
   readonly log: JudgeLog;
+  /** Of the JSON of all that stands before it. */
+  readonly digest: string;
 }
 
 /** A rollout that the store has. */

@@ -246,6 +246,13 @@ describe("a candidate costs no request", () => {
       { version: 1, role: "pinned", outcome: "good" },
     ]);
     expect(counts()).toEqual({ answered: 1, failed: 0 });
+    fleet.setSplit("m", { stable: 1, share: 0, shadow: 3 }, { by: "rollout" });
+    const pair = () => heard.find((one) => one.kind === "pair");
+    while (pair() === undefined) {
+      await ask();
+      await new Promise((resolve) => setTimeout(resolve, 3));
+    }
+    expect(pair()).toMatchObject({ version: 3, agrees: false, outcome: "runtime" });
   });
 
   test("at a rollback what waits goes to stable at once, what runs may end, what hangs goes too", async () => {

@@ -5,7 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import { allFinite, answersAgree } from "./agreement.ts";
-import { requestErrorOf } from "./errors.ts";
+import { type FailureReason, requestErrorOf } from "./errors.ts";
 import type { InferenceAnswer, InferenceCall } from "./inference.ts";
 import type { ShadowResult } from "./metrics.ts";
 import type { Outcomes, PairOutcome } from "./outcomes.ts";
@@ -178,8 +178,7 @@ export class Shadow {
   ): void {
     if (!this.#parts.outcomes.heard) return;
     const { reason, outOfMemory } = requestErrorOf(error);
-    // Nobody takes a copy back but its limit.
-    const outcome = reason === "canceled" ? "deadline" : reason;
+    const outcome = OF_A_COPY[reason] ?? reason;
     const end = { agrees: false, finite: true, outcome, outOfMemory };
     this.#parts.outcomes.tell({ ...this.#pair(host, call, answer), ...end });
   }
@@ -195,6 +194,12 @@ export class Shadow {
     } satisfies Partial<PairOutcome>;
   }
 }
+
+/** Nobody takes a copy back but its limit, and nothing is wrong with what stable has answered. */
+const OF_A_COPY: Readonly<Partial<Record<FailureReason, FailureReason>>> = {
+  canceled: "deadline",
+  invalid: "runtime",
+};
 
 type OneTensor = Parameters<typeof diffTensors>[0];
 

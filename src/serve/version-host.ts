@@ -39,6 +39,9 @@ import { statsOf } from "./version-readings.ts";
 const UNPROBED =
   "its answers are not watched: no inputs could be made up that it answers, and none were recorded";
 
+/** Between two looks at a process that does not answer. */
+const SECOND_LOOK_MS = 200;
+
 /** Serves one version. */
 export class VersionHost implements ServedVersion {
   readonly model: ServedModel;
@@ -427,7 +430,10 @@ export class VersionHost implements ServedVersion {
     if (late) return;
     const stuck = this.engine.stuckSlot(stuckAfterMs);
     if (stuck !== undefined) {
-      this.#stuck(Number(stuck));
+      // Once more after what may lie here unread: this process may have been held up for a shorter while.
+      setTimeout(() => {
+        if (this.engine.stuckSlot(stuckAfterMs) === stuck) this.#stuck(Number(stuck));
+      }, SECOND_LOOK_MS).unref();
       return;
     }
     this.#askServing();

@@ -192,7 +192,7 @@ async function replay(io: Io, id: string, options: ReplayOptions): Promise<void>
   const document = { schema: "skipway.rollout-replay/1", rollout: id, same, certificates: found };
   print(io, options, document, () =>
     found.flatMap(({ decision, same: equal, verdict, differences }) => [
-      `${decision}: ${verdict.verdict}, ${equal ? "the same bits" : "not the same"}`,
+      `${printable(String(decision))}: ${verdict?.verdict ?? "not judged"}, ${equal ? "the same bits" : "not the same"}`,
       ...differences.map((text) => `  ${printable(text)}`),
     ]),
   );

@@ -135,7 +135,7 @@ describe("models that fail", () => {
     const faulty = failing(net);
     const failed = await failures(faulty, COUNT);
     expectShare(failed.size, COUNT, 0.02);
-    expect(new Set(failed.values())).toEqual(new Set(["runtime/bad-index"]));
+    expect(new Set(failed.values())).toEqual(new Set(["runtime/failed"]));
     const [first = 0] = failed.keys();
     await expect(ask(faulty, images(first, 4))).rejects.toThrow();
     const good = Array.from({ length: COUNT }, (_, i) => i).find((i) => !failed.has(i)) ?? 0;

@@ -84,15 +84,16 @@ function one({ builder, output }: Place): ValueName {
   return builder.constant(scalarOf(output.dtype, 1));
 }
 
-/** The model that fails in the runtime for a share of the inputs: it looks for an element that is not there. */
+/** The model that fails in the runtime for a share of the inputs: it gives one element the shape of many. */
 export function failing(model: Model, { share = 0.02 }: { readonly share?: number } = {}): Model {
   return withFault(model, (place) => {
     const { builder } = place;
-    const far = builder.constant(int64([], [1_000_000]));
-    const index = builder.emit("Mul", [anyOf(place, chosenRows(place, share)), far]);
-    const nothing = builder.constant(float32([1], [0]));
-    const found = builder.emit("Gather", [nothing, index], { attributes: { axis: int(0) } });
-    return plusNothing(place, found);
+    const more = builder.constant(int64([], [1_000_000]));
+    const many = builder.emit("Mul", [anyOf(place, chosenRows(place, share)), more]);
+    const count = builder.emit("Add", [many, builder.constant(int64([], [1]))]);
+    const shape = builder.emit("Reshape", [count, builder.constant(int64([1], [1]))]);
+    const nothing = builder.emit("Reshape", [builder.constant(float32([1], [0])), shape]);
+    return plusNothing(place, reduce(builder, "ReduceSum", nothing, [0], false));
   });
 }
 
