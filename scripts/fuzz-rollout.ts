@@ -7,26 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Random } from "../src/base/random.ts";
-import { type Bounds, explore } from "../src/rollout/explore.test-helper.ts";
+import { BOUNDS, explore } from "../src/rollout/explore.test-helper.ts";
 import { killOnce } from "../test/rollouts.ts";
 
-/** Two steps after a shadow phase: the shortest ramp in which everything may happen between any two things. */
-const BOUNDS: Omit<Bounds, "states"> = {
-  ramp: {
-    shadow: { pairs: 1, maxMs: 2000 },
-    copies: true,
-    steps: [
-      { share: 0.05, requests: 1, minMs: 1000 },
-      { share: 0.5, requests: 1, minMs: 0 },
-    ],
-    autoPromote: true,
-    evidenceMsMax: 3000,
-    deathsMax: 1,
-  },
-  rollouts: 2,
-  deaths: 1,
-  tickMs: 1000,
-};
 /** About what a rollout of the kind that is killed takes: some are killed just after their end. */
 const LIFE_MS = 3000;
 

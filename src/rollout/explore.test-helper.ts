@@ -28,6 +28,24 @@ export interface Bounds {
   readonly states: number;
 }
 
+/** Two steps after a shadow phase: the shortest ramp in which everything may happen between any two things. */
+export const BOUNDS: Omit<Bounds, "states"> = {
+  ramp: {
+    shadow: { pairs: 1, maxMs: 2000 },
+    copies: true,
+    steps: [
+      { share: 0.05, requests: 1, minMs: 1000 },
+      { share: 0.5, requests: 1, minMs: 0 },
+    ],
+    autoPromote: true,
+    evidenceMsMax: 3000,
+    deathsMax: 1,
+  },
+  rollouts: 2,
+  deaths: 1,
+  tickMs: 1000,
+};
+
 /** What was found. */
 export interface Explored {
   readonly states: number;

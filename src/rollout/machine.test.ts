@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { explore } from "./explore.test-helper.ts";
+import { BOUNDS, explore } from "./explore.test-helper.ts";
 import { refusalOf, stepRollout } from "./machine.ts";
 import {
   NO_READING,
@@ -12,20 +12,10 @@ import {
   splitOf,
 } from "./state.ts";
 
-const RAMP: Ramp = {
-  shadow: { pairs: 1, maxMs: 2000 },
-  copies: true,
-  steps: [
-    { share: 0.05, requests: 1, minMs: 1000 },
-    { share: 0.5, requests: 1, minMs: 0 },
-  ],
-  autoPromote: true,
-  evidenceMsMax: 3000,
-  deathsMax: 1,
-};
+const RAMP: Ramp = BOUNDS.ramp;
 
 test("no order of events breaks an invariant, and every state finds an end", () => {
-  const found = explore({ ramp: RAMP, rollouts: 2, deaths: 1, tickMs: 1000, states: 5000 });
+  const found = explore({ ...BOUNDS, states: 5000 });
   expect(found.faults).toEqual([]);
   expect([...found.ends.keys()].sort()).toEqual(["aborted", "failed", "promoted", "rolled-back"]);
 });

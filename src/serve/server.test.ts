@@ -19,7 +19,6 @@ import { float32 } from "../graph/tensor.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import type { HostSettings } from "./hosting.ts";
 import { BodyReader } from "./http/body.ts";
-import { afterDeath, NO_FAILURES } from "./restart.ts";
 import { ModelServer } from "./server.ts";
 
 // A real server with real processes, over real HTTP.
@@ -494,18 +493,5 @@ describe("metrics", () => {
     });
     expect(open.headers.get("content-type")).toContain("openmetrics");
     expect((await open.text()).endsWith("# EOF\n")).toBe(true);
-  });
-});
-
-describe("restarts", () => {
-  test("at once after a first death, then after longer pauses up to a bound", () => {
-    let state = NO_FAILURES;
-    const delays = Array.from({ length: 10 }, () => {
-      const next = afterDeath(state, 50);
-      state = next.state;
-      return next.delayMs;
-    });
-    expect(delays).toEqual([0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
-    expect(afterDeath(state, 60_000).delayMs).toBe(0);
   });
 });
