@@ -20,14 +20,24 @@ export async function makeDataFolder(folder: string): Promise<void> {
 
 /** Not `mkdir` with `recursive`: that never returns where a folder that is there has no room for others, such as /proc. */
 async function makeFolder(folder: string): Promise<void> {
+  const refused = await tryToMake(folder);
+  if (refused === undefined) return;
+  const above = dirname(folder);
+  if (refused.code !== "ENOENT" || above === folder) throw refused;
+  await makeFolder(above);
+  const again = await tryToMake(folder);
+  if (again !== undefined) throw again;
+}
+
+/** Why there is no such folder now, if there is none. */
+async function tryToMake(folder: string): Promise<NodeJS.ErrnoException | undefined> {
   try {
     await mkdir(folder);
+    return undefined;
   } catch (cause) {
-    if (await isFolder(folder)) return;
-    const lacksParent = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
-    if (!lacksParent || (await isFolder(dirname(folder)))) throw cause;
-    await makeFolder(dirname(folder));
-    await makeFolder(folder);
+    if (await isFolder(folder)) return undefined;
+    if (cause instanceof Error) return cause;
+    throw cause;
   }
 }
 
