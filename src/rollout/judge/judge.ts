@@ -30,7 +30,7 @@ import type {
   RequestObservation,
   Verdict,
 } from "./types.ts";
-import { FAULTS, type Unit, Units } from "./units.ts";
+import { blame, FAULTS, type Unit, Units } from "./units.ts";
 import { type Circumstances, verdictOf } from "./verdict.ts";
 
 /** Everything that a judge knows. Plain JSON. */
@@ -204,6 +204,7 @@ export class Judge {
     unit.rows++;
     unit.bad |= bad;
     if (key !== undefined && !unit.keys.includes(key)) unit.keys.push(key);
+    if (bad > 0) blame(unit, key);
     const excess = this.#units.excess(arm);
     if (excess !== undefined) moved = this.#unit(excess, atMs) || moved;
     if (batchSize !== undefined && unit.rows >= batchSize) {
@@ -248,9 +249,9 @@ export class Judge {
   }
 
   /** A batch of which all requests are told: compared with batches of as many, to the next power of two. */
-  #unit({ arm, stratum, share, rows, keys, bad }: Unit, atMs: number): boolean {
+  #unit({ arm, stratum, share, rows, keys, alone, bad }: Unit, atMs: number): boolean {
     this.#countUnit(arm, bad);
-    const admitted = keys.length === 0 || this.#suspects.admits(keys, bad > 0);
+    const admitted = keys.length === 0 || this.#suspects.admits(keys, bad > 0, alone ?? undefined);
     if (!isRandom(share) || !admitted) return false;
     const size = Math.ceil(Math.log2(rows));
     const { up, down } = this.#ledger.stake(`${stratum}/${size}`, arm, (1 - share) / share);

@@ -16,8 +16,15 @@ export interface Unit {
   rows: number;
   /** Sticky keys of its requests, each once. */
   keys: number[];
+  /** The client whose requests alone were bad; null: of several, or of one without a key. Left out where none was. */
+  alone?: number | null;
   /** Bit i: one of its requests has fault i. */
   bad: number;
+}
+
+/** Notes whose request was bad. */
+export function blame(unit: Unit, key: number | undefined): void {
+  unit.alone = unit.alone === undefined || unit.alone === key ? (key ?? null) : null;
 }
 
 /** Batches of one arm that may be open; the oldest one is closed then. */
