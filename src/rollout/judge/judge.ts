@@ -200,7 +200,8 @@ export class Judge {
       this.#countUnit(arm, bad);
       return (bad > 0 && this.#requestEvents(request, bad, stratum)) || moved;
     }
-    const unit = this.#units.unit(arm, batch, atMs, stratum, share);
+    const { batchRows } = request;
+    const unit = this.#units.unit({ arm, batch, firstMs: atMs, stratum, share, batchRows });
     unit.rows++;
     unit.bad |= bad;
     if (key !== undefined && !unit.keys.includes(key)) unit.keys.push(key);
@@ -248,12 +249,13 @@ export class Judge {
     if (bad > 0) eachFault(bad, (fault) => this.#count(`unit-${fault}`, arm));
   }
 
-  /** A batch of which all requests are told: compared with batches of as many, to the next power of two. */
-  #unit({ arm, stratum, share, rows, keys, alone, bad }: Unit, atMs: number): boolean {
+  /** A batch of which all requests are told: compared with batches of as many requests and rows, to the next power of two. */
+  #unit(unit: Unit, atMs: number): boolean {
+    const { arm, stratum, share, rows, batchRows = rows, keys, alone, bad } = unit;
     this.#countUnit(arm, bad);
     const admitted = keys.length === 0 || this.#suspects.admits(keys, bad > 0, alone ?? undefined);
     if (!isRandom(share) || !admitted) return false;
-    const size = Math.ceil(Math.log2(rows));
+    const size = `${Math.ceil(Math.log2(rows))}/${Math.ceil(Math.log2(batchRows))}`;
     const { up, down } = this.#ledger.stake(`${stratum}/${size}`, arm, (1 - share) / share);
     if (bad === 0 || (up === 0 && down === 0)) return false;
     eachFault(bad, (fault) => this.#row(["event", atMs, fault, arm, stratum, up, down]));
