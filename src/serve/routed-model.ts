@@ -205,6 +205,7 @@ export class RoutedModel implements ServedVersion {
       outcome: "good",
       outOfMemory: false,
       finite: allFinite(outputs),
+      outputs,
     });
     return answer;
   }
