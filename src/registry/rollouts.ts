@@ -1,10 +1,9 @@
 // What is kept of rollouts: their last state and evidence, what happened, why, what is still to be told to whom,
 // and which version answered which request. Documents are JSON that this file does not read.
 
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Kysely, Transaction } from "kysely";
-import { diskRefused } from "./blobs.ts";
+import { makeDataFolder } from "./data-folder.ts";
 import { Claim, openStore, type Tables, writeTo } from "./store.ts";
 
 /** A rollout as it is kept. */
@@ -87,11 +86,7 @@ export class RolloutStore implements AsyncDisposable {
    * @throws SkipwayError `environment` when the folder cannot be written or its store not be opened.
    */
   static async open(folder: string): Promise<RolloutStore> {
-    try {
-      await mkdir(folder, { recursive: true });
-    } catch (cause) {
-      throw diskRefused(folder, cause);
-    }
+    await makeDataFolder(folder);
     const file = join(folder, "registry.db");
     const db = await openStore(file);
     return new RolloutStore(folder, db, await openStore(file, "kill"));

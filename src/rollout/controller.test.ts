@@ -4,7 +4,7 @@ import type { ScriptedProcess } from "../serve/scripted-runner.test-helper.ts";
 import { decidedBy, replayed } from "./certificate.ts";
 import { MemoryRecords } from "./memory-records.ts";
 import type { Certificate } from "./record.ts";
-import { served } from "./served.test-helper.ts";
+import { type Served, served } from "./served.test-helper.ts";
 
 /** Short steps: what is tested is what happens, not how long. */
 const POLICY = {
@@ -71,7 +71,9 @@ test("a server that is gone in the middle is followed by one that goes on, with 
   const records = new MemoryRecords();
   const alias = { version: 1, broken: false, moves: [] };
   const policy = { ...POLICY, steps: [{ share: 0.3, seconds: 0 }], autoPromote: false };
+  const saltOf = (here: Served) => here.server.fleet.entry("m")?.split.salt;
   let before = 0;
+  let salt: number | undefined;
   {
     await using first = await served({}, { records, alias });
     const stop = first.load();
@@ -80,6 +82,7 @@ test("a server that is gone in the middle is followed by one that goes on, with 
       ({ phase, verdict }) => phase === "canary" && (verdict?.candidateRequests ?? 0) > 50,
     );
     before = seen.verdict?.candidateRequests ?? 0;
+    salt = saltOf(first);
     await stop();
   }
   expect(await records.active()).toHaveLength(1);
@@ -87,9 +90,15 @@ test("a server that is gone in the middle is followed by one that goes on, with 
   const stop = second.load();
   const again = await second.until(({ phase, share }) => phase === "canary" && share === 0.3);
   expect(again.verdict?.candidateRequests).toBeGreaterThanOrEqual(before);
+  // Each sticky client stays where it was, and the next rollout draws anew.
+  expect(salt).toEqual(expect.any(Number));
+  expect(saltOf(second)).toBe(salt);
   expect(again.events.map(({ kind }) => kind).slice(0, 3)).toEqual(["started", "shadow", "step"]);
   const aborted = await second.api("POST", "models/m/rollout/abort", { reason: "enough" });
   expect(aborted).toMatchObject({ status: 200, body: { phase: "aborted", over: true, share: 0 } });
+  await second.api("POST", "models/m/rollout", { to: 2, policy });
+  await second.until(({ phase, share }) => phase === "canary" && share === 0.3);
+  expect(saltOf(second)).not.toBe(salt);
   await stop();
   expect(second.counts.failed).toBe(0);
   const ids = again.events.map(({ id }) => id);

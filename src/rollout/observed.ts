@@ -49,6 +49,7 @@ export function observationOf(arms: Arms, outcome: Outcome): Observation | undef
 function requestOf(arm: Arm, outcome: RequestOutcome): RequestObservation | undefined {
   if (outcome.role !== arm) return undefined;
   const { atMs, endedMs, share, key, batch, latencyMs, shape, tenant } = outcome;
+  const { batchRequests, batchRows } = outcome;
   return {
     kind: "request",
     atMs,
@@ -57,6 +58,8 @@ function requestOf(arm: Arm, outcome: RequestOutcome): RequestObservation | unde
     share,
     ...(key !== undefined && { key }),
     ...(batch !== undefined && { batch }),
+    ...(batchRequests !== undefined && { batchSize: batchRequests }),
+    ...(batchRows !== undefined && { batchRows }),
     ...(latencyMs !== undefined && { latencyMs }),
     outcome: endOf(outcome),
     stratum: tenant === undefined ? shape : `${shape} ${tenant}`,

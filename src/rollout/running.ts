@@ -3,6 +3,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
+import { hashName } from "../base/random.ts";
 import type { RolloutRow } from "../registry/rollouts.ts";
 import type { Fleet } from "../serve/fleet.ts";
 import type { Outcome } from "../serve/outcomes.ts";
@@ -378,12 +379,14 @@ export class Running {
   }
 
   #setSplit(): void {
-    const { model, ramp, policy } = this.facts;
+    const { id, model, ramp, policy } = this.facts;
     const { tolerance } = policy;
     const split = splitOf(this.#state, ramp);
     try {
       const within = split.shadow === undefined || tolerance === null ? {} : { tolerance };
-      this.#parts.fleet.setSplit(model, { ...split, ...within }, { by: "rollout" });
+      // Not the same clients first each time, and the same ones all through a rollout, also after a restart.
+      const drawn = split.candidate === undefined ? {} : { salt: hashName(id) };
+      this.#parts.fleet.setSplit(model, { ...split, ...within, ...drawn }, { by: "rollout" });
       this.#fault = null;
     } catch (error) {
       // A version that is not there any more gets nothing either; the next look at the fleet tells.

@@ -36,6 +36,8 @@ export interface RequestOutcome extends Told {
   /** Number of the batch that answered or failed it, unique among those of the version. */
   readonly batch?: number | undefined;
   readonly batchRows?: number | undefined;
+  /** Requests of clients that it answered or failed: each of them is told. */
+  readonly batchRequests?: number | undefined;
   readonly rows: number;
   /** From the choice of the version to its answer; left out where there was none. */
   readonly latencyMs?: number | undefined;

@@ -261,6 +261,19 @@ describe("the assignment", () => {
   });
 });
 
+test("batches of unlike rows are not compared", () => {
+  const batches = (candidateRows: number) =>
+    Array.from({ length: 2000 }, (_, i): RequestObservation => {
+      const arm = i % 2 === 0 ? "candidate" : "stable";
+      const batchRows = arm === "candidate" ? candidateRows : 1;
+      const latencyMs = arm === "candidate" && i % 10 === 0 ? 200 : 20;
+      const times = { atMs: 1e12 + i * 5, latencyMs };
+      return request({ ...times, arm, share: 0.5, batch: i, batchSize: 1, batchRows });
+    });
+  expect(until(batches(1))[0]).toBe("slow");
+  expect(until(batches(8))[0]).toBeUndefined();
+});
+
 describe("what is kept", () => {
   test.each([1, 2, 3])("a log replays to the same bits (seed %d)", (seed) => {
     for (const logRows of [50_000, 64]) {

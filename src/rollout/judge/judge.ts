@@ -30,7 +30,7 @@ import type {
   RequestObservation,
   Verdict,
 } from "./types.ts";
-import { FAULTS, type Unit, Units } from "./units.ts";
+import { blame, FAULTS, type Unit, Units } from "./units.ts";
 import { type Circumstances, verdictOf } from "./verdict.ts";
 
 /** Everything that a judge knows. Plain JSON. */
@@ -200,10 +200,12 @@ export class Judge {
       this.#countUnit(arm, bad);
       return (bad > 0 && this.#requestEvents(request, bad, stratum)) || moved;
     }
-    const unit = this.#units.unit(arm, batch, atMs, stratum, share);
+    const { batchRows } = request;
+    const unit = this.#units.unit({ arm, batch, firstMs: atMs, stratum, share, batchRows });
     unit.rows++;
     unit.bad |= bad;
     if (key !== undefined && !unit.keys.includes(key)) unit.keys.push(key);
+    if (bad > 0) blame(unit, key);
     const excess = this.#units.excess(arm);
     if (excess !== undefined) moved = this.#unit(excess, atMs) || moved;
     if (batchSize !== undefined && unit.rows >= batchSize) {
@@ -247,12 +249,13 @@ export class Judge {
     if (bad > 0) eachFault(bad, (fault) => this.#count(`unit-${fault}`, arm));
   }
 
-  /** A batch of which all requests are told: compared with batches of as many, to the next power of two. */
-  #unit({ arm, stratum, share, rows, keys, bad }: Unit, atMs: number): boolean {
+  /** A batch of which all requests are told: compared with batches of as many requests and rows, to the next power of two. */
+  #unit(unit: Unit, atMs: number): boolean {
+    const { arm, stratum, share, rows, batchRows = rows, keys, alone, bad } = unit;
     this.#countUnit(arm, bad);
-    const admitted = keys.length === 0 || this.#suspects.admits(keys, bad > 0);
+    const admitted = keys.length === 0 || this.#suspects.admits(keys, bad > 0, alone ?? undefined);
     if (!isRandom(share) || !admitted) return false;
-    const size = Math.ceil(Math.log2(rows));
+    const size = `${Math.ceil(Math.log2(rows))}/${Math.ceil(Math.log2(batchRows))}`;
     const { up, down } = this.#ledger.stake(`${stratum}/${size}`, arm, (1 - share) / share);
     if (bad === 0 || (up === 0 && down === 0)) return false;
     eachFault(bad, (fault) => this.#row(["event", atMs, fault, arm, stratum, up, down]));

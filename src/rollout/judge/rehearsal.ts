@@ -25,6 +25,8 @@ export interface Rehearsal {
   readonly stickyClients?: number;
   /** Of these, the share whose requests are slow half of the time, whichever version answers. */
   readonly slowClients?: number;
+  /** A slow client makes the whole batch slow that its request is in. */
+  readonly slowBatches?: boolean;
   /** Largest batch; batches are slow as a whole, and a version with less traffic has smaller ones. */
   readonly batchRows?: number;
   /** Every batch is that full, in both arms. */
@@ -178,6 +180,7 @@ class Traffic {
     this.#filling[arm] ??= this.#empty(arm, rate);
     const batch = this.#filling[arm];
     batch.rows.push(row);
+    if (row.slow && this.#set.slowBatches === true) batch.slow = true;
     if (batch.rows.length < batch.size) return;
     delete this.#filling[arm];
     for (const one of batch.rows) this.#tell(observe, arm, one, batch);

@@ -21,6 +21,8 @@ export interface RequestObservation {
   readonly batch?: number | undefined;
   /** How many requests that batch answered, where known: its event counts as soon as all are told. */
   readonly batchSize?: number | undefined;
+  /** Rows of that batch, where known: batches of about as many are compared. */
+  readonly batchRows?: number | undefined;
   /** When it was routed; default: `latencyMs` before `atMs`. */
   readonly routedMs?: number | undefined;
   /** End to end inside the server, milliseconds; undefined where there was no answer. */
