@@ -163,11 +163,19 @@ export class RolloutStore implements AsyncDisposable {
     return rows.reverse().map(eventOf);
   }
 
-  /** The certificates of a rollout, the oldest first. */
-  async certificates(rollout: string): Promise<RolloutCertificateRow[]> {
-    const query = this.#db.selectFrom("rollout_certificates").selectAll();
-    const rows = await query.where("rollout", "=", rollout).orderBy("id").execute();
-    return rows.map(({ rollout: of, at_ms: atMs, decision, document }) => ({
+  /** The last events of all rollouts, the newest last. */
+  async lastEvents(count: number): Promise<RolloutEventRow[]> {
+    const query = this.#db.selectFrom("rollout_events").selectAll();
+    const rows = await query.orderBy("seq", "desc").limit(count).execute();
+    return rows.reverse().map(eventOf);
+  }
+
+  /** The certificates of a rollout, or the last ones of them, the oldest first. */
+  async certificates(rollout: string, last?: number): Promise<RolloutCertificateRow[]> {
+    const all = this.#db.selectFrom("rollout_certificates").selectAll();
+    const query = all.where("rollout", "=", rollout).orderBy("id", "desc");
+    const rows = await (last === undefined ? query : query.limit(last)).execute();
+    return rows.reverse().map(({ rollout: of, at_ms: atMs, decision, document }) => ({
       rollout: of,
       atMs,
       decision,
