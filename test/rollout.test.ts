@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { skipway } from "./cli.ts";
+import { command as skipway } from "./cli.ts";
 import { clientsOf, killOnce, MODEL, QUICK, RolloutServer, twoVersions } from "./rollouts.ts";
 
 // `skipway rollout` from the command line, and servers that are killed in the middle of one.
