@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { OnCallDocument } from "../src/dashboard/api.ts";
-import { skipway } from "./cli.ts";
+import { command as skipway } from "./cli.ts";
 import { clientsOf, killOnce, MODEL, QUICK, RolloutServer, twoVersions } from "./rollouts.ts";
 
 // `skipway rollout` from the command line, and servers that are killed in the middle of one.

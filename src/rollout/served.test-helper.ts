@@ -128,7 +128,11 @@ function loadOf(url: string, counts: Served["counts"], clients: number): () => P
     if (!answer.ok) counts.failed++;
   };
   const client = async (): Promise<void> => {
-    while (going) await ask();
+    while (going) {
+      await ask();
+      // Decisions come with the clock: as many requests as the machine takes would only keep it busy.
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
   };
   const work = Array.from({ length: clients }, client);
   return async () => {
