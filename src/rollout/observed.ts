@@ -48,6 +48,8 @@ export function observationOf(arms: Arms, outcome: Outcome): Observation | undef
 function requestOf(arm: Arm, outcome: RequestOutcome): RequestObservation | undefined {
   if (outcome.role !== arm) return undefined;
   const { atMs, endedMs, share, key, batch, latencyMs, shape, tenant } = outcome;
+  // Who had a batch alone is all of it: what happened to him waits for nobody else's answer.
+  const alone = batch !== undefined && outcome.batchRows === outcome.rows;
   return {
     kind: "request",
     atMs,
@@ -56,6 +58,7 @@ function requestOf(arm: Arm, outcome: RequestOutcome): RequestObservation | unde
     share,
     ...(key !== undefined && { key }),
     ...(batch !== undefined && { batch }),
+    ...(alone && { batchSize: 1 }),
     ...(latencyMs !== undefined && { latencyMs }),
     outcome: endOf(outcome),
     stratum: tenant === undefined ? shape : `${shape} ${tenant}`,
