@@ -261,6 +261,28 @@ test.each([
   expect(here.counts.failed).toBe(0);
 });
 
+test("a candidate whose first batches are slow is not taken back for them", async () => {
+  await using here = await served({ 2: { runMs: 600 } });
+  // One client, so that batches of both versions are alike.
+  const stop = here.load(1);
+  const steps = [{ share: 0.1, seconds: 0, requests: 1e6 }];
+  const policy = { steps, shadow: false, thresholdMs: 400 };
+  let batches = 0;
+  here.server.fleet.outcomes.subscribe(({ kind, version }) => {
+    if (kind !== "batch" || version !== 2) return;
+    batches++;
+    if (batches < 8) return;
+    for (const process of here.runner.processes) process.script.runMs = 0;
+  });
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  const { phase, verdict } = await here.until(({ over }) => over || batches >= 16);
+  await stop();
+  expect(phase).toBe("canary");
+  const slow = verdict?.gates.find(({ gate }) => gate === "slow");
+  expect(slow?.leftOut).toBe(8);
+  expect(slow?.candidate.events).toBeGreaterThanOrEqual(8);
+});
+
 test("an abort ends a load that hangs, and the next rollout does not wait for it", async () => {
   await using here = await served({ 2: { load: "hangs" } });
   const stop = here.load(2);

@@ -369,8 +369,9 @@ function trafficOf(host: VersionHost): Traffic {
 
 /** What the judge goes by. */
 function judgePolicyOf(policy: RolloutPolicy, threshold: Threshold): JudgePolicy {
-  const { alpha, effect, gates, disagreement } = policy;
-  return { alpha, effect, thresholdMs: threshold.ms, gates, disagreementAllowed: disagreement };
+  const { alpha, effect, gates, disagreement, warmup } = policy;
+  const { ms: thresholdMs } = threshold;
+  return { alpha, effect, thresholdMs, gates, disagreementAllowed: disagreement, warmup };
 }
 
 function conflict(model: string, text: string): RequestError {
