@@ -151,6 +151,22 @@ test("what cannot be started says why, and a dry run starts nothing", async () =
   expect(here.runner.processes).toHaveLength(1);
 });
 
+test("a plan knows the rate of a server that is young", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  await expect.poll(() => here.counts.asked, { timeout: 20_000 }).toBeGreaterThan(300);
+  await stop();
+  // Every request is slow.
+  const policy = { ...POLICY, thresholdMs: 1e-6, gates: { slow: { off: true } } };
+  const order = { to: 2, policy, dryRun: true };
+  const proposal = await here.rollouts.propose("m", { ...order, actor: "somebody" });
+  const { ratePerSecond, windowSeconds } = proposal.plan;
+  expect(windowSeconds).toBeGreaterThanOrEqual(5);
+  expect(windowSeconds).toBeLessThan(55);
+  const answered = here.server.fleet.stats().find(({ version }) => version === 1)?.requests;
+  expect(ratePerSecond * windowSeconds).toBeCloseTo(answered ?? 0, 6);
+});
+
 test("a person holds, freezes, promotes; a dry run says what would happen", async () => {
   await using here = await served();
   const stop = here.load(4);
