@@ -167,6 +167,32 @@ test("a plan knows the rate of a server that is young", async () => {
   expect(ratePerSecond * windowSeconds).toBeCloseTo(answered ?? 0, 6);
 });
 
+test("a plan is longer where the same few clients are slow again and again", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  await expect.poll(() => here.counts.asked, { timeout: 20_000 }).toBeGreaterThan(100);
+  await stop();
+  const { outcomes } = here.server.fleet;
+  /** The same share of slow requests, of the first so many clients. */
+  const stepsFor = async (slowClients: number) => {
+    for (let i = 0; i < 8192; i++) {
+      const isSlow = i % 50 === 0;
+      const key = isSlow ? (i / 50) % slowClients : 1000 + (i % 3000);
+      outcomes.tell({
+        ...{ kind: "request", model: "m", version: 1, role: "stable", share: 0, rows: 1 },
+        ...{ atMs: 0, monotonicMs: 0, endedMs: 1, batch: Math.floor(i / 4), key },
+        ...{ latencyMs: isSlow ? 2000 : 1, outcome: "good", outOfMemory: false, finite: true },
+        shape: "x[1]",
+      });
+    }
+    const policy = { steps: [0.25, 0.5], thresholdMs: 1000 };
+    const { plan } = await here.rollouts.propose("m", { to: 2, actor: "somebody", policy });
+    return plan.steps.map(({ requests }) => requests ?? Number.POSITIVE_INFINITY);
+  };
+  const [many, few] = [await stepsFor(500), await stepsFor(5)];
+  for (const [i, requests] of many.entries()) expect(few[i]).toBeGreaterThan(1.5 * requests);
+});
+
 test("a person holds, freezes, promotes; a dry run says what would happen", async () => {
   await using here = await served();
   const stop = here.load(4);
