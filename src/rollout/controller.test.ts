@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { digestOf } from "../registry/digest.ts";
 import type { ScriptedProcess } from "../serve/scripted-runner.test-helper.ts";
-import { replayed } from "./certificate.ts";
+import { decidedBy, replayed } from "./certificate.ts";
 import { MemoryRecords } from "./memory-records.ts";
+import type { Certificate } from "./record.ts";
 import { type Served, served } from "./served.test-helper.ts";
 
 /** Short steps: what is tested is what happens, not how long. */
@@ -237,6 +238,11 @@ test("a registry that is lost holds up the alias alone", async () => {
   expect(here.alias.moves).toEqual([2]);
 });
 
+/** With the digest that belongs to it. */
+function sealed({ digest: _, ...certificate }: Certificate): Certificate {
+  return { ...certificate, digest: digestOf(Buffer.from(JSON.stringify(certificate))) };
+}
+
 test("each decision has its certificate, and judging once more gives the same bits", async () => {
   await using here = await served();
   const stop = here.load();
@@ -254,14 +260,22 @@ test("each decision has its certificate, and judging once more gives the same bi
     expect(replayed(certificate)).toMatchObject({ same: true, differences: [] });
     const { gates } = certificate.verdict;
     const moved = gates.map((gate) => ({ ...gate, logE: gate.logE + 2 ** -40 }));
-    const { digest: _, ...forged } = {
-      ...certificate,
-      verdict: { ...certificate.verdict, gates: moved },
-    };
-    const digest = digestOf(Buffer.from(JSON.stringify(forged)));
-    expect(replayed({ ...forged, digest }).differences).not.toEqual([]);
+    const forged = { ...certificate, verdict: { ...certificate.verdict, gates: moved } };
+    expect(replayed(sealed(forged)).differences).not.toEqual([]);
+    const path = certificate.path?.map((point) => ({ ...point, logE: point.logE + 2 ** -40 }));
+    if (path !== undefined && path.length > 0) {
+      expect(replayed(sealed({ ...certificate, path })).differences).toMatchObject([
+        expect.stringMatching(/is drawn at \d+, .* is not in the log/),
+      ]);
+    }
+    // As they were written before there were these.
+    const { advisory: _advisory, path: _path, ...older } = certificate;
+    expect(replayed(sealed(older))).toMatchObject({ same: true });
+    const drawn = certificate.path?.filter(({ gate }) => gate !== "disagreement");
+    expect(decidedBy(id, sealed(older)).path).toEqual(drawn);
+    expect(certificate.advisory).toMatchObject({ drift: [{ output: "y" }], cost: { alpha: 0.05 } });
     // What the verdict does not follow from is told too.
-    for (const name of ["from", "decision", "digests", "atMs", "build", "log"] as const) {
+    for (const name of ["from", "decision", "digests", "atMs", "advisory", "path"] as const) {
       const changed = { ...certificate, [name]: null };
       expect(replayed(changed)).toMatchObject({ same: false, verdict: null });
     }

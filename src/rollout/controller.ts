@@ -7,6 +7,8 @@ import type { RolloutRow } from "../registry/rollouts.ts";
 import { RequestError } from "../serve/errors.ts";
 import type { Outcome, RequestOutcome } from "../serve/outcomes.ts";
 import type { VersionHost } from "../serve/version-host.ts";
+import type { AdvisoryReading } from "./advisory.ts";
+import { type DecidedEvidence, decidedBy } from "./certificate.ts";
 import type { ComparisonReading } from "./comparison.ts";
 import { documentOf, type RolloutDocument, type RolloutStatus, statusOf } from "./document.ts";
 import { Feedback, type FeedbackItem, type FeedbackReport } from "./feedback.ts";
@@ -75,6 +77,13 @@ export interface ActOrder {
   readonly reason: string;
   /** With `freeze`: whether a bad candidate is still taken back by itself. */
   readonly rollback?: boolean;
+}
+
+/** The two versions of a rollout, compared by what decides nothing. */
+export interface VersionComparison extends AdvisoryReading {
+  readonly rollout: string;
+  /** Business outcomes by name. */
+  readonly outcomes: Readonly<Record<string, ComparisonReading>>;
 }
 
 const ELSEWHERE =
@@ -271,6 +280,20 @@ export class Rollouts {
     return rows.map(({ document }) => JSON.parse(document) as Certificate);
   }
 
+  /** The last that happened in any rollout, the newest last; none where the store cannot be read. */
+  async past(count: number): Promise<RolloutNews[]> {
+    const rows = await this.#parts.records.lastEvents(count).catch(() => []);
+    // Written by the recorder of a rollout from this type.
+    return rows.map(({ document }) => JSON.parse(document) as RolloutNews);
+  }
+
+  /** The evidence of the last decision of a rollout. */
+  async decided(id: string): Promise<DecidedEvidence> {
+    const [row] = await this.#parts.records.certificates(id, 1);
+    // Written by the recorder of a rollout from this type.
+    return decidedBy(id, row && (JSON.parse(row.document) as Certificate));
+  }
+
   /** Takes what turned out about requests. */
   feedback(items: readonly FeedbackItem[]): Promise<FeedbackReport> {
     const all = [...this.#running.values()];
@@ -279,14 +302,16 @@ export class Rollouts {
     );
   }
 
-  /** Business outcomes of the rollout of a model that is under way, or was last. */
-  comparisons(
-    model: string,
-  ):
-    | { readonly rollout: string; readonly outcomes: Readonly<Record<string, ComparisonReading>> }
-    | undefined {
+  /** Business outcomes, drift and cost of the rollout of a model that is under way, or was last. */
+  comparisons(model: string): VersionComparison | undefined {
     const running = this.#running.get(model);
-    return running && { rollout: running.facts.id, outcomes: running.comparisons() };
+    return (
+      running && {
+        rollout: running.facts.id,
+        outcomes: running.comparisons(),
+        ...running.advisory,
+      }
+    );
   }
 
   /** Stops looking, and writes down how far everything is. The rollouts go on when a server starts again. */
@@ -313,9 +338,10 @@ export class Rollouts {
     if (running === undefined || running.over) return;
     // First: a decision that follows from this request is made with what is known of it.
     if (outcome.kind === "request") {
-      const { id, from, policy } = running.facts;
+      const { id: rollout, model, from, policy } = running.facts;
+      const { remember, feedback: stored } = policy;
       const arm = outcome.version === from ? "stable" : "candidate";
-      this.#feedback.note(id, arm, outcome, policy.feedback);
+      this.#feedback.note({ model, rollout, remember, stored }, arm, outcome);
     }
     running.take(outcome);
   }
@@ -350,9 +376,10 @@ export class Rollouts {
   }
 
   #documentOfRunning(running: Running): RolloutDocument {
-    const { facts, state, verdict, updatedMs, over, path, fault } = running;
+    const { facts, state, verdict, advisory, updatedMs, over, path, fault } = running;
     const events = this.#news.get(facts.id) ?? [];
-    return documentOf({ facts, state, verdict }, { updatedMs, over, path, events, fault });
+    const around = { updatedMs, over, path, events, fault, advisory };
+    return documentOf({ facts, state, verdict }, around);
   }
 
   async #documentOfRow(row: RolloutRow): Promise<RolloutDocument> {

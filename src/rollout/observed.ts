@@ -11,7 +11,8 @@ export interface Arms {
   readonly to: number;
 }
 
-function armOf({ from, to }: Arms, version: number): Arm | undefined {
+/** Which of the two a version is. */
+export function armOf({ from, to }: Arms, version: number): Arm | undefined {
   if (version === from) return "stable";
   return version === to ? "candidate" : undefined;
 }

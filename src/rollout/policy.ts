@@ -52,6 +52,8 @@ export interface RolloutPolicy {
   readonly webhooks: readonly string[] | null;
   /** Whether the store remembers which version answered which request, so that feedback finds it after a restart. */
   readonly feedback: boolean;
+  /** Requests that are remembered in memory for feedback. Left out in policies that were stored before it was. */
+  readonly remember?: number;
 }
 
 const STEPS_MAX = 20;
@@ -60,6 +62,9 @@ const SHARE_MAX = 0.99;
 const SECONDS_MAX = 30 * 86_400;
 const COUNT_MAX = 100_000_000;
 const WEBHOOKS_MAX = 20;
+/** Requests of one rollout that are remembered in memory where nothing is said, and at the most. */
+const REMEMBERED = 100_000;
+const REMEMBERED_MAX = 1_000_000;
 
 /** Where nothing is said. */
 export const DEFAULT_POLICY: RolloutPolicy = {
@@ -79,6 +84,7 @@ export const DEFAULT_POLICY: RolloutPolicy = {
   deaths: 1,
   webhooks: null,
   feedback: false,
+  remember: REMEMBERED,
 };
 
 /**
@@ -107,6 +113,7 @@ export function readPolicy(document: unknown, where: string): RolloutPolicy {
     deaths: fields.number("deaths", { min: 1, max: 1000, whole: true }),
     webhooks: webhooksOf(fields),
     feedback: fields.boolean("feedback"),
+    remember: fields.number("remember", { min: 0, max: REMEMBERED_MAX, whole: true }),
   };
   fields.end();
   if (faults.length > 0) throw invalid(where, faults);

@@ -444,7 +444,7 @@ export class Engine {
       outputMs: this.#clock.monotonicMs() - now,
     });
     const { rows, bytes, bucket } = running;
-    this.#options.report?.batch({ bucket, rows, executeMs: inside, outcome: "good" });
+    this.#options.report?.batch({ bucket, rows, bytes, executeMs: inside, outcome: "good" });
     const metrics = this.#options.metrics?.();
     metrics?.batch({ rows, bytes, startMs: now - tookMs, endMs: now });
     for (const one of gates) metrics?.gated(one.gate, one.rows, one.skipped);

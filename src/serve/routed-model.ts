@@ -206,6 +206,7 @@ export class RoutedModel implements ServedVersion {
       outcome: "good",
       outOfMemory: false,
       finite: allFinite(outputs),
+      outputs,
     });
     return answer;
   }
