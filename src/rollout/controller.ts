@@ -17,6 +17,7 @@ import { type RolloutPolicy, readPolicy } from "./policy.ts";
 import {
   type Certificate,
   evidenceOf,
+  pathOf,
   type RolloutFacts,
   type RolloutNews,
   storedOf,
@@ -90,17 +91,17 @@ export class Rollouts {
   readonly #starting = new Set<string>();
   readonly #listeners = new Set<(news: RolloutNews) => void>();
   readonly #news = new Map<string, RolloutNews[]>();
-  readonly #unsubscribe: readonly (() => void)[];
+  /** Ends what tells of outcomes; there while a rollout needs them, since putting them together costs each request. */
+  #unsubscribe: (() => void) | undefined;
   readonly #timer: NodeJS.Timeout;
   readonly #feedback: Feedback;
-  /** Whether what another server left behind has been taken over. */
-  #resumed = false;
+  /** Whether what a server before this one left behind has been looked at, and whether this one moves it. */
+  #taken: "not yet" | "elsewhere" | "here" = "not yet";
 
   constructor(parts: RolloutsParts) {
     this.#parts = parts;
-    const { fleet, records, clock } = parts;
+    const { records, clock } = parts;
     this.#feedback = new Feedback(records, clock);
-    this.#unsubscribe = [fleet.outcomes.subscribe((outcome) => this.#take(outcome))];
     this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
   }
 
@@ -112,17 +113,19 @@ export class Rollouts {
 
   /** Goes on with what a server before this one left behind. Once the models have been loaded. */
   async resume(): Promise<void> {
-    if (this.#resumed || !this.#parts.records.claim()) return;
-    this.#resumed = true;
+    if (this.#taken === "here") return;
+    this.#taken = this.#parts.records.claim() ? "here" : "elsewhere";
+    if (this.#taken === "elsewhere") return;
     for (const row of await this.#parts.records.active()) {
       const stored = storedOf(row);
       const { facts } = stored;
       if (this.#running.has(facts.model)) continue;
       const events = await this.#eventsOf(facts.id);
       this.#news.set(facts.id, [...events]);
-      const evidence = evidenceOf(row);
-      const running = new Running(this.#runningParts(), facts, { stored, evidence });
-      this.#running.set(facts.model, running);
+      const log = await this.#parts.records.log(facts.id);
+      const saved = { stored, evidence: evidenceOf(row, log), rows: log.at(-1)?.end ?? 0 };
+      const running = new Running(this.#runningParts(), facts, saved);
+      this.#add(running);
       const alias = await this.#parts.releases?.stable(facts.model);
       if (isOver(stored.state)) running.abandon("it was over");
       else if (alias === undefined || alias === facts.from || alias === facts.to) running.resume();
@@ -142,7 +145,7 @@ export class Rollouts {
     if (untold !== undefined) throw new RequestError(400, "invalid", noWebhook(untold));
     // The server that had this folder may have ended since this one started.
     await this.resume();
-    if (!this.#resumed) throw conflict(model, ELSEWHERE);
+    if (this.#taken === "elsewhere") throw conflict(model, ELSEWHERE);
     const refused =
       this.#refusalOf(model, from, to) ??
       (entry.owner === "hand" && entry.split.share > 0
@@ -192,8 +195,8 @@ export class Rollouts {
       };
       const running = new Running(this.#runningParts(), facts);
       // The store first: it is what allows one of a model alone.
-      await records.write({ rollout: running.row(), events: [], certificates: [], webhooks: [] });
-      this.#running.set(model, running);
+      await records.write({ rollout: running.row(0), events: [], certificates: [], webhooks: [] });
+      this.#add(running);
       running.begin();
       return this.#documentOfRunning(running);
     } finally {
@@ -201,10 +204,13 @@ export class Rollouts {
     }
   }
 
-  /** Does what a person orders. @throws RequestError 404 where none is under way, 409 where it cannot be done. */
+  /**
+   * Does what a person orders.
+   *
+   * @throws RequestError 404 where none is under way, 409 where it cannot be done, 503 before `resume`.
+   */
   act(model: string, act: Act, order: ActOrder): RolloutDocument {
-    const running = this.#running.get(model);
-    if (running === undefined || running.over) throw nothing(model);
+    const running = this.#active(model);
     const refused = running.operate({ kind: "operator", act, ...order });
     if (refused !== undefined) throw conflict(model, refused);
     return this.#documentOfRunning(running);
@@ -212,8 +218,7 @@ export class Rollouts {
 
   /** What an order would do. @throws as `act`. */
   foresee(model: string, act: Act, order: ActOrder): readonly RolloutEffect[] {
-    const running = this.#running.get(model);
-    if (running === undefined || running.over) throw nothing(model);
+    const running = this.#active(model);
     const effects = running.foresee({ kind: "operator", act, ...order });
     const refused = effects.find((effect) => effect.kind === "refused");
     if (refused !== undefined) throw conflict(model, refused.text);
@@ -288,9 +293,31 @@ export class Rollouts {
   /** Stops looking, and writes down how far everything is. The rollouts go on when a server starts again. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    for (const end of this.#unsubscribe) end();
+    this.#unsubscribe?.();
     await Promise.all([...this.#running.values()].map((running) => running.end()));
     await this.#feedback.write();
+  }
+
+  #active(model: string): Running {
+    const running = this.#running.get(model);
+    if (running !== undefined && !running.over) return running;
+    throw this.#taken === "not yet" ? notYet(model) : nothing(model);
+  }
+
+  #add(running: Running): void {
+    this.#running.set(running.facts.model, running);
+    this.#listen();
+  }
+
+  /** Is told of outcomes while a rollout is under way. */
+  #listen(): void {
+    if ([...this.#running.values()].every(({ over }) => over)) {
+      this.#unsubscribe?.();
+      this.#unsubscribe = undefined;
+      return;
+    }
+    const { outcomes } = this.#parts.fleet;
+    this.#unsubscribe ??= outcomes.subscribe((outcome) => this.#take(outcome));
   }
 
   async #digestOf(model: string, version: number): Promise<string> {
@@ -317,6 +344,7 @@ export class Rollouts {
 
   #tick(): void {
     for (const running of this.#running.values()) running.tick();
+    this.#listen();
     void this.#feedback.write();
   }
 
@@ -340,7 +368,7 @@ export class Rollouts {
 
   async #documentOfRow(row: RolloutRow): Promise<RolloutDocument> {
     const events = await this.#eventsOf(row.id);
-    const { path } = evidenceOf(row);
+    const path = pathOf(row);
     const around = { updatedMs: row.updatedMs, over: !row.active, path, events, fault: null };
     return documentOf(storedOf(row), around);
   }
@@ -388,6 +416,12 @@ function unchecked(model: string, version: number): string {
 /** Whoever mistypes the name of the pager would be told of nothing. */
 function noWebhook(name: string): string {
   return `policy: webhooks names "${name}", and webhooks.json of the server has none of that name`;
+}
+
+/** Of a server that has just started: that there is none would be wrong. */
+function notYet(model: string): RequestError {
+  const text = `the rollouts of ${model} are taken over once its versions are loaded; ask again in a moment`;
+  return new RequestError(503, "not-ready", text, { retryAfterSeconds: 1 });
 }
 
 function nothing(model: string): RequestError {

@@ -41,7 +41,7 @@ const DIGEST = "sha256:0123456789abcdef0123";
 /** Serves versions 1 and 2 of `m`; what their processes do is said by version. */
 export async function served(
   scripts: Readonly<Record<number, Partial<Script>>> = {},
-  around: { readonly records?: Records; readonly alias?: Alias } = {},
+  around: { readonly records?: Records; readonly alias?: Alias; readonly resumes?: boolean } = {},
 ): Promise<Served> {
   const { records = new MemoryRecords(), alias = { version: 1, broken: false, moves: [] } } =
     around;
@@ -63,7 +63,7 @@ export async function served(
   rollouts.onNews((one) => news.push(one));
   registerRollouts(server.app, rollouts);
   await server.follow(0);
-  await rollouts.resume();
+  if (around.resumes !== false) await rollouts.resume();
   const url = await server.listen({ port: 0 });
   const counts = { versions: new Map<number, number>(), failed: 0, asked: 0 };
   const api: Served["api"] = async (method, path, body) => {
