@@ -1,17 +1,15 @@
 // `npm run fuzz -- rollout [--count N]`: every state that rollouts of one model can come into, and whether an
 // invariant is broken on the way. `npm run fuzz -- rollout-kill [--count N] [--seed S]`: servers that are killed at
-// random points of rollouts.
+// random points of rollouts, in each of their steps equally often.
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { present } from "../src/base/assert.ts";
 import { Random } from "../src/base/random.ts";
 import { BOUNDS, explore } from "../src/rollout/explore.test-helper.ts";
-import { killOnce } from "../test/rollouts.ts";
-
-/** About what a rollout of the kind that is killed takes: some are killed just after their end. */
-const LIFE_MS = 3000;
+import { KILL_STEPS, type Killed, killOnce } from "../test/rollouts.ts";
 
 /** Explores the states; gives the exit code. */
 export function fuzzRollouts(args: readonly string[]): number {
@@ -35,23 +33,43 @@ export async function fuzzKills(args: readonly string[]): Promise<number> {
   const random = new Random(seed);
   const folder = await mkdtemp(join(tmpdir(), "skipway-kills-"));
   const phases: Record<string, number> = {};
-  const recovered: number[] = [];
+  const kills: Killed[] = [];
   const failures: string[] = [];
   try {
     for (let i = 0; i < Number(values.count); i++) {
-      const afterMs = Math.round(random.uniform() * LIFE_MS);
-      const { phase, recoveredMs, faults } = await killOnce(join(folder, "data"), afterMs);
+      const at = present(KILL_STEPS[i % KILL_STEPS.length], "there is one for each remainder");
+      const waitMs = Math.round(random.uniform() * at.waitMs);
+      const killed = await killOnce(join(folder, "data"), { ...at, waitMs });
+      const { phase, faults } = killed;
       phases[phase] = (phases[phase] ?? 0) + 1;
-      recovered.push(recoveredMs);
-      failures.push(...faults.map((text) => `kill ${i} after ${afterMs} ms: ${text}`));
+      kills.push(killed);
+      failures.push(...faults.map((text) => `kill ${i}, ${phase} after ${waitMs} ms: ${text}`));
       process.stderr.write(`${i + 1} kills, ${failures.length} failures\n`);
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-  const sorted = recovered.toSorted((a, b) => a - b);
-  const most = { p50Ms: sorted[Math.floor(sorted.length / 2)], maxMs: sorted.at(-1) };
-  const result = { seed, kills: recovered.length, phases, recovered: most, failures };
+  const result = {
+    ...{ seed, kills: kills.length, phases },
+    knownMs: spread(kills.map(({ knownMs }) => knownMs)),
+    servesMs: spread(kills.map(({ servesMs }) => servesMs)),
+    goesOnMs: spread(kills.map(({ goesOnMs }) => goesOnMs)),
+    failures,
+  };
   process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
   return failures.length === 0 ? 0 : 1;
+}
+
+/** Of times since the start of the next server. */
+function spread(times: readonly number[]): Record<string, number | undefined> {
+  const sorted = times.map(Math.round).sort((a, b) => a - b);
+  const at = (share: number): number | undefined => sorted[Math.ceil(share * sorted.length) - 1];
+  const within = sorted.filter((ms) => ms <= 1000).length;
+  return {
+    least: sorted[0],
+    p50: at(0.5),
+    p95: at(0.95),
+    most: sorted.at(-1),
+    withinASecond: within,
+  };
 }

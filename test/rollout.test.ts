@@ -87,7 +87,9 @@ test("after a restart the list of events goes back to what rollouts told before 
 });
 
 test("kill -9 in the middle: the next server goes on, and the evidence is kept", async () => {
-  const { phase, faults } = await killOnce(join(folder, "killed"), 2500);
+  const point = { phase: "canary", step: 1, waitMs: 100 } as const;
+  const { phase, faults } = await killOnce(join(folder, "killed"), point);
   expect(faults).toEqual([]);
-  expect(["loading", "shadow", "canary", "promoting", "promoted"]).toContain(phase);
+  // On a busy machine it may have gone on while it was looked at.
+  expect(["canary 1", "promoting", "promoted"]).toContain(phase);
 });

@@ -2,7 +2,9 @@
 
 import { rm } from "node:fs/promises";
 import { Registry } from "../src/registry/registry.ts";
+import { replayed } from "../src/rollout/certificate.ts";
 import type { RolloutDocument } from "../src/rollout/document.ts";
+import type { Certificate } from "../src/rollout/record.ts";
 import { Running } from "./cli.ts";
 import { affineModel } from "./models.ts";
 
@@ -42,6 +44,20 @@ export class RolloutServer {
       /(http:\/\/127\.0\.0\.1:\d+) {2}Open Inference Protocol/,
     );
     return new RolloutServer(running, at);
+  }
+
+  /** Starts one where this one was, which is dead, and waits for nothing. */
+  successor(folder: string): RolloutServer {
+    const { port } = new URL(this.at);
+    const running = new Running(["serve", "--port", port, "--no-grpc", "--data", folder]);
+    return new RolloutServer(running, this.at);
+  }
+
+  /** One inference, as a client asks for it. */
+  infer(): Promise<Response> {
+    const inputs = [{ name: "x", shape: [1, 3], datatype: "FP32", data: [1, 2, 3] }];
+    const body = JSON.stringify({ inputs });
+    return fetch(`${this.at}/v2/models/${MODEL}/infer`, { method: "POST", body });
   }
 
   async api<T>(method: string, path: string, body?: unknown): Promise<T> {
@@ -92,12 +108,8 @@ export function clientsOf(server: () => RolloutServer | undefined, clients: numb
       await new Promise((resolve) => setTimeout(resolve, 20));
       return;
     }
-    const inputs = [{ name: "x", shape: [1, 3], datatype: "FP32", data: [1, 2, 3] }];
     try {
-      const answer = await fetch(`${here.at}/v2/models/${MODEL}/infer`, {
-        method: "POST",
-        body: JSON.stringify({ inputs }),
-      });
+      const answer = await here.infer();
       const text = await answer.text();
       if (answer.ok) counts.good++;
       else if (here === server()) counts.bad.push(`${answer.status} ${text}`);
@@ -129,77 +141,170 @@ export const QUICK: unknown = {
   ),
 };
 
-/** What one kill found. */
+/** When a server is killed: so long after its rollout was first seen there. */
+export interface KillPoint {
+  readonly phase: "loading" | "shadow" | "canary";
+  readonly step: number;
+  readonly waitMs: number;
+}
+
+/** The steps of `QUICK`, each with about how long it takes. */
+export const KILL_STEPS: readonly KillPoint[] = [
+  { phase: "loading", step: 0, waitMs: 150 },
+  { phase: "shadow", step: 0, waitMs: 900 },
+  { phase: "canary", step: 0, waitMs: 450 },
+  { phase: "canary", step: 1, waitMs: 450 },
+];
+
+/** What one kill found. Milliseconds since the start of the process that follows the killed one. */
 export interface Killed {
+  /** Where the rollout was seen last, before the kill. */
   readonly phase: string;
-  /** Until the killed server's successor said where the rollout is, once it listened. Milliseconds. */
-  readonly recoveredMs: number;
+  /** Until it said how the rollout stands. */
+  readonly knownMs: number;
+  /** Until the model was answered for again. */
+  readonly servesMs: number;
+  /** Until the rollout went on. */
+  readonly goesOnMs: number;
   readonly faults: readonly string[];
 }
 
-/**
- * Kills a server so long after the start of a rollout, starts another one, and looks at what it knows.
- *
- * @param afterMs since the rollout began.
- */
-export async function killOnce(folder: string, afterMs: number): Promise<Killed> {
+/** Kills a server at a point of a rollout, starts another one, and looks at what it knows and how the rollout ends. */
+export async function killOnce(folder: string, point: KillPoint): Promise<Killed> {
   await rm(folder, { recursive: true, force: true });
   await twoVersions(folder);
-  let server: RolloutServer | undefined = await RolloutServer.start(folder);
+  const first = await RolloutServer.start(folder);
+  let server: RolloutServer | undefined = first;
   const clients = clientsOf(() => server, 4);
-  const faults: string[] = [];
-  const begun = await server.api<RolloutDocument>("POST", `models/${MODEL}/rollout`, {
-    to: 2,
-    policy: QUICK,
-  });
-  const seen: { atMs: number; document: RolloutDocument }[] = [];
-  const from = performance.now();
-  while (performance.now() - from < afterMs) {
-    seen.push({ atMs: performance.now(), document: await server.rollout() });
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  const order = { to: 2, policy: QUICK };
+  const begun = await first.api<RolloutDocument>("POST", `models/${MODEL}/rollout`, order);
+  const seen = await watch(first, point);
   const killedMs = performance.now();
-  const first = server;
   server = undefined;
   await first.kill();
-  const next = await RolloutServer.start(folder);
-  const listensMs = performance.now();
+  const fromMs = performance.now();
+  const next = first.successor(folder);
+  const since = (): number => performance.now() - fromMs;
+  const known = answered(
+    next,
+    () => next.rollout(),
+    ({ id }) => id !== undefined,
+  );
+  const goesOn = answered(next, () => next.rollout(), wentOn).then(since);
+  const serves = answered(
+    next,
+    () => next.infer(),
+    ({ ok }) => ok,
+  ).then(since);
+  const after = await known;
+  const knownMs = since();
+  const servesMs = await serves;
   server = next;
-  const after = await next.rollout();
-  const recoveredMs = performance.now() - listensMs;
+  const faults = [...keptFaults(begun, seen, killedMs, after), ...(await endFaults(next))];
+  await clients.stop();
+  if (clients.counts.bad.length > 0) faults.push(`failed: ${clients.counts.bad[0]}`);
+  await next.stop();
+  await using registry = await Registry.open(folder);
+  const moves = await registry.aliasEvents(MODEL, "stable");
+  if (moves.map(({ version }) => version).join() !== "1,2")
+    faults.push("the alias moved otherwise");
   const last = seen.at(-1)?.document ?? begun;
+  const phase = last.phase === "canary" ? `canary ${last.step}` : last.phase;
+  return { phase, knownMs, servesMs, goesOnMs: await goesOn, faults };
+}
+
+interface Seen {
+  readonly atMs: number;
+  readonly document: RolloutDocument;
+}
+
+/** What is shown until a point has been reached. */
+async function watch(server: RolloutServer, { phase, step, waitMs }: KillPoint): Promise<Seen[]> {
+  const seen: Seen[] = [];
+  let until = Number.POSITIVE_INFINITY;
+  while (performance.now() < until) {
+    const document = await server.rollout();
+    seen.push({ atMs: performance.now(), document });
+    const reached = document.phase === phase && document.step === step;
+    if (until === Number.POSITIVE_INFINITY && (reached || document.over)) {
+      until = performance.now() + waitMs;
+    }
+    await new Promise((resolve) => setTimeout(resolve, Math.min(20, waitMs)));
+  }
+  return seen;
+}
+
+/** Whether a server has taken over a rollout, or there was nothing to take over. */
+function wentOn({ over, events = [] }: RolloutDocument): boolean {
+  return over || events.some(({ kind }) => kind === "restarted");
+}
+
+/** Asks a server that may not listen yet until its answer is as it should be. */
+async function answered<T>(
+  server: RolloutServer,
+  ask: () => Promise<T>,
+  holds: (answer: T) => boolean,
+): Promise<T> {
+  for (;;) {
+    const answer = await ask().catch(() => undefined);
+    if (answer !== undefined && holds(answer)) return answer;
+    const { exitCode } = server.running.process;
+    if (exitCode !== null) throw new Error(`it ended with ${exitCode}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+const PHASES = ["loading", "shadow", "canary", "promoting", "promoted"];
+
+/** What the next server does not know, and should. */
+function keptFaults(
+  begun: RolloutDocument,
+  seen: readonly Seen[],
+  killedMs: number,
+  after: RolloutDocument,
+): string[] {
   // What was shown two seconds ago is written down: within one, and the machine may be busy.
   const sure = seen.findLast(({ atMs }) => atMs < killedMs - 2000)?.document ?? begun;
+  const requests = (one: RolloutDocument): number => one.verdict?.candidateRequests ?? 0;
+  const faults: string[] = [];
   const expect = (holds: boolean, text: string): void => void (holds || faults.push(text));
   expect(after.id === begun.id, "it is another rollout");
-  const order = ["loading", "shadow", "canary", "promoting", "promoted"];
   expect(
-    order.indexOf(after.phase) >= order.indexOf(sure.phase),
+    PHASES.indexOf(after.phase) >= PHASES.indexOf(sure.phase),
     `${sure.phase}, then ${after.phase}`,
   );
   expect(after.step >= sure.step, "a step was lost");
-  const requests = (one: RolloutDocument): number => one.verdict?.candidateRequests ?? 0;
   expect(
     requests(after) >= requests(sure),
     `evidence was lost: ${requests(sure)} to ${requests(after)}`,
   );
-  const end = await next.until(({ over }) => over);
+  return faults;
+}
+
+/** What is wrong with how the rollout ends. */
+async function endFaults(server: RolloutServer): Promise<string[]> {
+  const faults: string[] = [];
+  const expect = (holds: boolean, text: string): void => void (holds || faults.push(text));
+  const end = await server.until(({ over }) => over);
   expect(end.phase === "promoted", `it ended as ${end.phase}: ${end.reason?.text}`);
   const kinds = end.events.map(({ kind }) => kind);
   const promoted = kinds.filter((kind) => kind === "promoted").length;
   expect(promoted === 1, `promoted ${promoted} times`);
   const ids = new Set(end.events.map(({ id }) => id));
   expect(ids.size === end.events.length, "two events have one id");
-  const { split } = await next.api<{ split: unknown }>("GET", `models/${MODEL}/split`);
+  const { split } = await server.api<{ split: unknown }>("GET", `models/${MODEL}/split`);
   expect(
     JSON.stringify(split) === '{"stable":2,"share":0}',
     `the split is ${JSON.stringify(split)}`,
   );
-  await clients.stop();
-  expect(clients.counts.bad.length === 0, `failed: ${clients.counts.bad[0]}`);
-  await next.stop();
-  await using registry = await Registry.open(folder);
-  const moves = await registry.aliasEvents(MODEL, "stable");
-  expect(moves.map(({ version }) => version).join() === "1,2", "the alias moved otherwise");
-  return { phase: last.phase, recoveredMs, faults };
+  const { certificates } = await server.api<{ certificates: readonly Certificate[] }>(
+    "GET",
+    `rollouts/${end.id}/certificate`,
+  );
+  expect(certificates.at(-1)?.decision === "promote", "nothing says why it was promoted");
+  for (const one of certificates) {
+    const { differences } = replayed(one);
+    expect(differences.length === 0, `${one.decision}: ${differences[0]}`);
+  }
+  return faults;
 }

@@ -52,6 +52,28 @@ test("how far it is is kept beside, and another connection sees it", async () =>
   expect((await other.rollout("2"))?.evidence).toBe('{"n":3}');
 });
 
+test("rows of the evidence are added, replaced, and let go of", async () => {
+  const add = (first: number, from: number, end: number, rows: string): Promise<void> =>
+    store.keep(row("4", { model: "log", log: { first, from, end, rows } }));
+  const kept = async () => (await store.log("4")).map(({ from, end, rows }) => [from, end, rows]);
+  expect(await kept()).toEqual([]);
+  await add(0, 0, 3, "[a]");
+  await add(0, 2, 5, "[b]");
+  await add(0, 5, 5, "[]");
+  expect(await kept()).toEqual([
+    [0, 3, "[a]"],
+    [2, 5, "[b]"],
+  ]);
+  // The last one again, with more in it; and those before are added up.
+  await add(3, 2, 6, "[c]");
+  expect(await kept()).toEqual([[2, 6, "[c]"]]);
+  // What changes nothing of the log leaves it.
+  await store.keep(row("4", { model: "log" }));
+  expect(await kept()).toHaveLength(1);
+  await store.keep(row("4", { model: "log", active: false }));
+  expect(await kept()).toEqual([]);
+});
+
 test("each webhook is told each event once, or again later", async () => {
   const due = async (webhook: string) =>
     (await store.due(webhook, 100)).map(({ event, attempts }) => `${event.id} ${attempts}`);

@@ -6,6 +6,20 @@ import type { Kysely, Transaction } from "kysely";
 import { makeDataFolder } from "./data-folder.ts";
 import { Claim, openStore, type Tables, writeTo } from "./store.ts";
 
+/** Rows of the evidence, numbered since the beginning. JSON. */
+export interface RolloutLog {
+  readonly from: number;
+  /** The number after the last one. */
+  readonly end: number;
+  readonly rows: string;
+}
+
+/** What became of the rows of the evidence since it was last written. */
+export interface RolloutLogChange extends RolloutLog {
+  /** Those before this one are wanted no more; those from `from` on are replaced. */
+  readonly first: number;
+}
+
 /** A rollout as it is kept. */
 export interface RolloutRow {
   readonly id: string;
@@ -16,8 +30,10 @@ export interface RolloutRow {
   readonly updatedMs: number;
   /** JSON. */
   readonly document: string;
-  /** JSON: what the judge goes on with. */
+  /** JSON: what the judge goes on with, beside the rows of the log. */
   readonly evidence: string;
+  /** With it, what is written changes the log; it is read by itself (`log`). */
+  readonly log?: RolloutLogChange;
 }
 
 /** An event as it is kept. */
@@ -156,6 +172,13 @@ export class RolloutStore implements AsyncDisposable {
     return row && rowOf(row);
   }
 
+  /** The rows of a rollout's evidence. Where some are there twice, the later ones are right. */
+  async log(rollout: string): Promise<readonly RolloutLog[]> {
+    const query = this.#db.selectFrom("rollout_log").selectAll().where("rollout", "=", rollout);
+    const parts = await query.orderBy("from_row").execute();
+    return parts.map(({ from_row: from, to_row: end, rows }) => ({ from, end, rows }));
+  }
+
   /** The events of a rollout, the oldest of the newest first. */
   async events(rollout: string, count: number): Promise<RolloutEventRow[]> {
     const query = this.#db.selectFrom("rollout_events").selectAll().where("rollout", "=", rollout);
@@ -267,16 +290,35 @@ export class RolloutStore implements AsyncDisposable {
 }
 
 async function put(db: Transaction<Tables>, rollout: RolloutRow): Promise<void> {
-  const { id, model, active, startedMs, updatedMs, document, evidence } = rollout;
+  const { id, model, active, startedMs, updatedMs, document, evidence, log } = rollout;
   const changes = { active: active ? 1 : null, updated_ms: updatedMs, document, evidence };
   await db
     .insertInto("rollouts")
     .values({ id, model, started_ms: startedMs, ...changes })
     .onConflict((e) => e.column("id").doUpdateSet(changes))
     .execute();
+  // What is over is judged no more, and its certificates have their own rows.
+  if (!active) await db.deleteFrom("rollout_log").where("rollout", "=", id).execute();
+  else if (log !== undefined) await putLog(db, id, log);
 }
 
-type Row = Omit<RolloutRow, "active" | "startedMs" | "updatedMs"> & {
+async function putLog(
+  db: Transaction<Tables>,
+  rollout: string,
+  { first, from, end, rows }: RolloutLogChange,
+): Promise<void> {
+  await db
+    .deleteFrom("rollout_log")
+    .where("rollout", "=", rollout)
+    .where((e) => e.or([e("to_row", "<=", first), e("from_row", ">=", from)]))
+    .execute();
+  if (end > from) {
+    const part = { rollout, from_row: from, to_row: end, rows };
+    await db.insertInto("rollout_log").values(part).execute();
+  }
+}
+
+type Row = Omit<RolloutRow, "active" | "startedMs" | "updatedMs" | "log"> & {
   readonly active: number | null;
   readonly started_ms: number;
   readonly updated_ms: number;

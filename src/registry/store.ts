@@ -126,6 +126,16 @@ export interface RolloutDeliveryTable {
   attempts: number;
 }
 
+/** Rows of a rollout's evidence, numbered since the beginning. */
+export interface RolloutLogTable {
+  rollout: string;
+  from_row: number;
+  /** The number after the last one. */
+  to_row: number;
+  /** JSON. */
+  rows: string;
+}
+
 /** Which version answered a request, until its feedback comes. */
 export interface RolloutRequestTable {
   request: string;
@@ -142,6 +152,7 @@ export interface Tables {
   rollout_certificates: RolloutCertificateTable;
   rollout_deliveries: RolloutDeliveryTable;
   rollout_requests: RolloutRequestTable;
+  rollout_log: RolloutLogTable;
   checks: CheckTable;
   versions: VersionTable;
   alias_events: AliasEventTable;
@@ -282,6 +293,18 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
       ] as const) {
         await db.schema.createIndex(`${table}_by_${column}`).on(table).column(column).execute();
       }
+    },
+  },
+  "5-rollout-log": {
+    async up(db: Kysely<Tables>) {
+      await db.schema
+        .createTable("rollout_log")
+        .addColumn("rollout", "text", (column) => column.notNull())
+        .addColumn("from_row", "integer", (column) => column.notNull())
+        .addColumn("to_row", "integer", (column) => column.notNull())
+        .addColumn("rows", "text", (column) => column.notNull())
+        .addPrimaryKeyConstraint("rollout_log_key", ["rollout", "from_row"])
+        .execute();
     },
   },
 };

@@ -385,3 +385,28 @@ test("where the judge itself fails, stable gets everything", async () => {
   expect(end).toMatchObject({ phase: "aborted", reason: { text: "a defect of skipway: broken" } });
   expect(here.server.fleet.entry("m")?.split).toEqual({ stable: 1, share: 0 });
 });
+
+test("what happens is listened to while a rollout is under way, and no longer", async () => {
+  await using here = await served();
+  const { outcomes } = here.server.fleet;
+  expect(outcomes.heard).toBe(false);
+  const stop = here.load();
+  await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  expect(outcomes.heard).toBe(true);
+  await here.until(({ over }) => over);
+  await stop();
+  while (outcomes.heard) await new Promise((resolve) => setTimeout(resolve, 5));
+  // The next one is listened to again.
+  here.alias.version = 1;
+  await here.server.fleet.load("m");
+  await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY, override: "again" });
+  expect(outcomes.heard).toBe(true);
+});
+
+test("orders that come before a server has taken over what was left behind are to come again", async () => {
+  await using here = await served({}, { resumes: false });
+  const early = await here.api("POST", "models/m/rollout/abort");
+  expect(early).toMatchObject({ status: 503, body: { error: expect.stringMatching(/moment/) } });
+  await here.rollouts.resume();
+  expect(await here.api("POST", "models/m/rollout/abort")).toMatchObject({ status: 404 });
+});

@@ -19,6 +19,7 @@ import { type RolloutPolicy, readPolicy } from "./policy.ts";
 import {
   type Certificate,
   evidenceOf,
+  pathOf,
   type RolloutFacts,
   type RolloutNews,
   storedOf,
@@ -26,7 +27,7 @@ import {
 import { type Aliases, Running, type RunningParts } from "./running.ts";
 import { type Act, isOver, type Ramp, type RolloutEffect } from "./state.ts";
 import { type Threshold, thresholdOf } from "./threshold.ts";
-import { TrafficSample } from "./traffic-sample.ts";
+import { sampledUnits } from "./traffic-sample.ts";
 
 /** What is known of versions beside that they are served. */
 export interface Releases extends Aliases {
@@ -100,19 +101,17 @@ export class Rollouts {
   readonly #starting = new Set<string>();
   readonly #listeners = new Set<(news: RolloutNews) => void>();
   readonly #news = new Map<string, RolloutNews[]>();
-  readonly #unsubscribe: readonly (() => void)[];
+  readonly #unsubscribe: () => void;
   readonly #timer: NodeJS.Timeout;
   readonly #feedback: Feedback;
-  /** The last requests of each model that is served. */
-  readonly #samples = new Map<string, TrafficSample>();
-  /** Whether what another server left behind has been taken over. */
-  #resumed = false;
+  /** Whether what a server before this one left behind has been looked at, and whether this one moves it. */
+  #taken: "not yet" | "elsewhere" | "here" = "not yet";
 
   constructor(parts: RolloutsParts) {
     this.#parts = parts;
     const { fleet, records, clock } = parts;
     this.#feedback = new Feedback(records, clock);
-    this.#unsubscribe = [fleet.outcomes.subscribe((outcome) => this.#take(outcome))];
+    this.#unsubscribe = fleet.outcomes.subscribe((outcome) => this.#take(outcome));
     this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
   }
 
@@ -124,17 +123,19 @@ export class Rollouts {
 
   /** Goes on with what a server before this one left behind. Once the models have been loaded. */
   async resume(): Promise<void> {
-    if (this.#resumed || !this.#parts.records.claim()) return;
-    this.#resumed = true;
+    if (this.#taken === "here") return;
+    this.#taken = this.#parts.records.claim() ? "here" : "elsewhere";
+    if (this.#taken === "elsewhere") return;
     for (const row of await this.#parts.records.active()) {
       const stored = storedOf(row);
       const { facts } = stored;
       if (this.#running.has(facts.model)) continue;
       const events = await this.#eventsOf(facts.id);
       this.#news.set(facts.id, [...events]);
-      const evidence = evidenceOf(row);
-      const running = new Running(this.#runningParts(), facts, { stored, evidence });
-      this.#running.set(facts.model, running);
+      const log = await this.#parts.records.log(facts.id);
+      const saved = { stored, evidence: evidenceOf(row, log), rows: log.at(-1)?.end ?? 0 };
+      const running = new Running(this.#runningParts(), facts, saved);
+      this.#running.set(running.facts.model, running);
       const alias = await this.#parts.releases?.stable(facts.model);
       if (isOver(stored.state)) running.abandon("it was over");
       else if (alias === undefined || alias === facts.from || alias === facts.to) running.resume();
@@ -154,7 +155,7 @@ export class Rollouts {
     if (untold !== undefined) throw new RequestError(400, "invalid", noWebhook(untold));
     // The server that had this folder may have ended since this one started.
     await this.resume();
-    if (!this.#resumed) throw conflict(model, ELSEWHERE);
+    if (this.#taken === "elsewhere") throw conflict(model, ELSEWHERE);
     const refused =
       this.#refusalOf(model, from, to) ??
       (entry.owner === "hand" && entry.split.share > 0
@@ -173,7 +174,7 @@ export class Rollouts {
     const recent = host.counters.recent.total();
     const threshold = thresholdOf(model, policy.thresholdMs, recent, objectives);
     const judge = judgePolicyOf(policy, threshold);
-    const units = this.#samples.get(model)?.read(from, threshold.ms);
+    const units = sampledUnits(host.counters.lastRequests, threshold.ms);
     const plan = await planOf(policy, judge, threshold, { ...trafficOf(host), units });
     const ramp = rampOf(policy, plan);
     return { schema: "skipway.rollout-plan/1", model, from, to, policy, threshold, ramp, plan };
@@ -205,8 +206,8 @@ export class Rollouts {
       };
       const running = new Running(this.#runningParts(), facts);
       // The store first: it is what allows one of a model alone.
-      await records.write({ rollout: running.row(), events: [], certificates: [], webhooks: [] });
-      this.#running.set(model, running);
+      await records.write({ rollout: running.row(0), events: [], certificates: [], webhooks: [] });
+      this.#running.set(running.facts.model, running);
       running.begin();
       return this.#documentOfRunning(running);
     } finally {
@@ -214,10 +215,13 @@ export class Rollouts {
     }
   }
 
-  /** Does what a person orders. @throws RequestError 404 where none is under way, 409 where it cannot be done. */
+  /**
+   * Does what a person orders.
+   *
+   * @throws RequestError 404 where none is under way, 409 where it cannot be done, 503 before `resume`.
+   */
   act(model: string, act: Act, order: ActOrder): RolloutDocument {
-    const running = this.#running.get(model);
-    if (running === undefined || running.over) throw nothing(model);
+    const running = this.#active(model);
     const refused = running.operate({ kind: "operator", act, ...order });
     if (refused !== undefined) throw conflict(model, refused);
     return this.#documentOfRunning(running);
@@ -225,8 +229,7 @@ export class Rollouts {
 
   /** What an order would do. @throws as `act`. */
   foresee(model: string, act: Act, order: ActOrder): readonly RolloutEffect[] {
-    const running = this.#running.get(model);
-    if (running === undefined || running.over) throw nothing(model);
+    const running = this.#active(model);
     const effects = running.foresee({ kind: "operator", act, ...order });
     const refused = effects.find((effect) => effect.kind === "refused");
     if (refused !== undefined) throw conflict(model, refused.text);
@@ -317,9 +320,15 @@ export class Rollouts {
   /** Stops looking, and writes down how far everything is. The rollouts go on when a server starts again. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    for (const end of this.#unsubscribe) end();
+    this.#unsubscribe();
     await Promise.all([...this.#running.values()].map((running) => running.end()));
     await this.#feedback.write();
+  }
+
+  #active(model: string): Running {
+    const running = this.#running.get(model);
+    if (running !== undefined && !running.over) return running;
+    throw this.#taken === "not yet" ? notYet(model) : nothing(model);
   }
 
   async #digestOf(model: string, version: number): Promise<string> {
@@ -333,7 +342,6 @@ export class Rollouts {
   }
 
   #take(outcome: Outcome): void {
-    if (outcome.kind === "request") this.#sample(outcome);
     const running = this.#running.get(outcome.model);
     if (running === undefined || running.over) return;
     // First: a decision that follows from this request is made with what is known of it.
@@ -346,19 +354,7 @@ export class Rollouts {
     running.take(outcome);
   }
 
-  #sample(outcome: RequestOutcome): void {
-    let sample = this.#samples.get(outcome.model);
-    if (sample === undefined) {
-      sample = new TrafficSample();
-      this.#samples.set(outcome.model, sample);
-    }
-    sample.take(outcome);
-  }
-
   #tick(): void {
-    for (const model of this.#samples.keys()) {
-      if (this.#parts.fleet.entry(model) === undefined) this.#samples.delete(model);
-    }
     for (const running of this.#running.values()) running.tick();
     void this.#feedback.write();
   }
@@ -384,7 +380,7 @@ export class Rollouts {
 
   async #documentOfRow(row: RolloutRow): Promise<RolloutDocument> {
     const events = await this.#eventsOf(row.id);
-    const { path } = evidenceOf(row);
+    const path = pathOf(row);
     const around = { updatedMs: row.updatedMs, over: !row.active, path, events, fault: null };
     return documentOf(storedOf(row), around);
   }
@@ -439,6 +435,12 @@ function unchecked(model: string, version: number): string {
 /** Whoever mistypes the name of the pager would be told of nothing. */
 function noWebhook(name: string): string {
   return `policy: webhooks names "${name}", and webhooks.json of the server has none of that name`;
+}
+
+/** Of a server that has just started: that there is none would be wrong. */
+function notYet(model: string): RequestError {
+  const text = `the rollouts of ${model} are taken over once its versions are loaded; ask again in a moment`;
+  return new RequestError(503, "not-ready", text, { retryAfterSeconds: 1 });
 }
 
 function nothing(model: string): RequestError {

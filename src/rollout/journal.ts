@@ -3,7 +3,12 @@
 
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
-import type { RolloutCertificateRow, RolloutEventRow, RolloutRow } from "../registry/rollouts.ts";
+import type {
+  RolloutCertificateRow,
+  RolloutEventRow,
+  RolloutLogChange,
+  RolloutRow,
+} from "../registry/rollouts.ts";
 import type { Certificate, Records, RolloutNews } from "./record.ts";
 
 /** Between two writes of how far it is, at the least. */
@@ -20,7 +25,9 @@ const RETRY_MS = 1000;
 export class Journal {
   readonly #records: Records;
   readonly #clock: Clock;
-  readonly #row: () => RolloutRow;
+  readonly #row: (written: number) => RolloutRow & { readonly log: RolloutLogChange };
+  /** Rows of the evidence that are written down. */
+  #rows: number;
   readonly #webhooks: readonly string[];
   /** Called when events have been written down: from then on they can be sent. */
   readonly #onWritten: () => void;
@@ -35,7 +42,9 @@ export class Journal {
     records: Records,
     clock: Clock,
     around: {
-      readonly row: () => RolloutRow;
+      /** What is to be written where so many rows of the evidence have been. */
+      row(written: number): RolloutRow & { readonly log: RolloutLogChange };
+      readonly rows: number;
       readonly webhooks: readonly string[];
       readonly onWritten: () => void;
     },
@@ -43,6 +52,7 @@ export class Journal {
     this.#records = records;
     this.#clock = clock;
     this.#row = around.row;
+    this.#rows = around.rows;
     this.#webhooks = around.webhooks;
     this.#onWritten = around.onWritten;
   }
@@ -97,11 +107,12 @@ export class Journal {
     this.#changed = false;
     const from = this.#clock.monotonicMs();
     try {
-      const rollout = this.#row();
+      const rollout = this.#row(this.#rows);
       const tookMs = this.#clock.monotonicMs() - from;
       await (decision
         ? this.#records.write({ rollout, events, certificates, webhooks: this.#webhooks })
         : this.#records.keep(rollout));
+      this.#rows = rollout.log.end;
       this.#fault = null;
       if (events.length > 0) this.#onWritten();
       const latestMs = Math.max(KEPT_WITHIN_MS, KEEP_TIMES_LATE * tookMs);

@@ -5,6 +5,7 @@ import type {
   RolloutCertificateRow,
   RolloutDelivery,
   RolloutEventRow,
+  RolloutLog,
   RolloutRequestRow,
   RolloutRow,
   RolloutWrite,
@@ -17,6 +18,7 @@ const ROLLOUTS_MAX = 100;
 /** Keeps rollouts in memory. */
 export class MemoryRecords implements Records {
   readonly #rollouts = new Map<string, RolloutRow>();
+  readonly #logs = new Map<string, readonly RolloutLog[]>();
   readonly #events = new Map<string, RolloutEventRow>();
   readonly #certificates: RolloutCertificateRow[] = [];
   readonly #deliveries = new Map<string, RolloutDelivery>();
@@ -47,7 +49,19 @@ export class MemoryRecords implements Records {
     if (rollout.active && other !== undefined) {
       throw new SkipwayError("environment", `another rollout of ${rollout.model} is active`);
     }
-    this.#rollouts.set(rollout.id, rollout);
+    const { log, ...row } = rollout;
+    this.#rollouts.set(row.id, row);
+    if (!row.active) this.#logs.delete(row.id);
+    else if (log !== undefined) {
+      const { first, ...part } = log;
+      const before = this.#logs.get(row.id) ?? [];
+      const kept = before.filter(({ from, end }) => end > first && from < part.from);
+      this.#logs.set(row.id, [...kept, part]);
+    }
+  }
+
+  async log(rollout: string): Promise<readonly RolloutLog[]> {
+    return this.#logs.get(rollout) ?? [];
   }
 
   async active(): Promise<RolloutRow[]> {

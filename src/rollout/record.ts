@@ -1,11 +1,13 @@
 // What is written down of a rollout: facts that never change, its last state, what happened, and why. Plain JSON,
 // in the store and for whoever asks.
 
-import type { RolloutRow, RolloutStore } from "../registry/rollouts.ts";
+import { assert } from "../base/assert.ts";
+import type { RolloutLog, RolloutRow, RolloutStore } from "../registry/rollouts.ts";
 import type { AdvisoryReading, SavedAdvisory } from "./advisory.ts";
 import type { SavedComparison } from "./comparison.ts";
-import type { JudgeSnapshot } from "./judge/judge.ts";
+import type { JudgeChange, JudgeSnapshot } from "./judge/judge.ts";
 import type { JudgeLog } from "./judge/log.ts";
+import type { LogRow } from "./judge/state.ts";
 import type { JudgePolicy, PathPoint, Verdict } from "./judge/types.ts";
 import type { RolloutPlan } from "./plan.ts";
 import type { RolloutPolicy } from "./policy.ts";
@@ -20,6 +22,7 @@ export type Records = Pick<
   | "active"
   | "list"
   | "rollout"
+  | "log"
   | "events"
   | "lastEvents"
   | "certificates"
@@ -120,8 +123,30 @@ export function storedOf(row: RolloutRow): StoredRollout {
   return JSON.parse(row.document) as StoredRollout;
 }
 
+/** What is shown of its evidence. */
+export function pathOf(row: RolloutRow): JudgeSnapshot["path"] {
+  return headOf(row).path;
+}
+
 /** What its judge goes on with. */
-export function evidenceOf(row: RolloutRow): JudgeSnapshot {
+export function evidenceOf(row: RolloutRow, log: readonly RolloutLog[]): JudgeSnapshot {
+  const head = headOf(row);
+  const { first = 0 } = head;
+  // Before there was a log of its own, the rows stood here.
+  const rows = [...(head.rows ?? [])];
+  for (const { from, rows: text } of log) {
+    // Written by the recorder of a rollout from this type.
+    const part = JSON.parse(text) as LogRow[];
+    const before = Math.max(0, from - first);
+    assert(before <= rows.length, "rows are written without a gap");
+    // What was written later replaces what was there.
+    rows.length = before;
+    for (const row of part.slice(Math.max(0, first - from))) rows.push(row);
+  }
+  return { ...head, rows };
+}
+
+function headOf(row: RolloutRow): Omit<JudgeSnapshot, "rows"> & Partial<JudgeSnapshot> {
   // Written by the recorder of a rollout from this type.
-  return JSON.parse(row.evidence) as JudgeSnapshot;
+  return JSON.parse(row.evidence) as JudgeChange["head"];
 }

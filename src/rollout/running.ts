@@ -4,7 +4,7 @@
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import { hashName } from "../base/random.ts";
-import type { RolloutRow } from "../registry/rollouts.ts";
+import type { RolloutLogChange, RolloutRow } from "../registry/rollouts.ts";
 import type { Fleet } from "../serve/fleet.ts";
 import type { Outcome } from "../serve/outcomes.ts";
 import { Advisory, type AdvisoryReading } from "./advisory.ts";
@@ -59,6 +59,8 @@ export interface RunningParts {
 export interface Saved {
   readonly stored: StoredRollout;
   readonly evidence: JudgeSnapshot;
+  /** So many rows of the evidence, since the beginning. */
+  readonly rows: number;
 }
 
 /** Between two verdicts without news: so many times what one takes, half a percent of the thread; at the most. */
@@ -109,7 +111,8 @@ export class Running {
     this.#updatedMs = parts.clock.nowMs();
     const { webhooks } = facts.policy;
     this.#journal = new Journal(parts.records, parts.clock, {
-      row: () => this.row(),
+      row: (written) => this.row(written),
+      rows: saved?.rows ?? 0,
       webhooks: parts.webhooks.filter((name) => webhooks?.includes(name) ?? true),
       onWritten: () => parts.onWritten?.(),
     });
@@ -147,8 +150,8 @@ export class Running {
     return this.#released;
   }
 
-  /** As the store has it. */
-  row(): RolloutRow {
+  /** As the store has it, with the rows of the evidence that it has not: all from the number of `written` on. */
+  row(written: number): RolloutRow & { readonly log: RolloutLogChange } {
     const stored: StoredRollout = {
       facts: this.facts,
       state: this.#state,
@@ -160,6 +163,8 @@ export class Running {
       advisory: this.#advisory.saved(),
     };
     const { id, model, startedMs } = this.facts;
+    const { head, from, rows } = this.#judge.since(written);
+    const { first = 0 } = head;
     return {
       id,
       model,
@@ -167,7 +172,8 @@ export class Running {
       startedMs,
       updatedMs: this.#updatedMs,
       document: JSON.stringify(stored),
-      evidence: JSON.stringify(this.#judge.snapshot()),
+      evidence: JSON.stringify(head),
+      log: { first, from, end: from + rows.length, rows: JSON.stringify(rows) },
     };
   }
 

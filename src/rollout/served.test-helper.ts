@@ -46,6 +46,7 @@ export async function served(
     readonly alias?: Alias;
     /** Of a row. */
     readonly outputs?: number;
+    readonly resumes?: boolean;
   } = {},
 ): Promise<Served> {
   const { records = new MemoryRecords(), alias = { version: 1, broken: false, moves: [] } } =
@@ -68,7 +69,7 @@ export async function served(
   rollouts.onNews((one) => news.push(one));
   registerRollouts(server.app, rollouts);
   await server.follow(0);
-  await rollouts.resume();
+  if (around.resumes !== false) await rollouts.resume();
   const url = await server.listen({ port: 0 });
   const counts = { versions: new Map<number, number>(), failed: 0, asked: 0 };
   const api: Served["api"] = async (method, path, body) => {

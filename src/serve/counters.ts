@@ -6,6 +6,7 @@ import { Histogram } from "../observe/histogram.ts";
 import { SlidingHistogram } from "../observe/window.ts";
 import type { FailureReason } from "./errors.ts";
 import type { VersionCounts } from "./extensions.ts";
+import { LastRequests } from "./last-requests.ts";
 
 /** One answered request. Milliseconds. */
 export interface AnsweredRequest {
@@ -44,6 +45,7 @@ export class Counters {
   /** Durations of all answered requests, in milliseconds. */
   readonly durations: Histogram = new Histogram();
   readonly recent: SlidingHistogram;
+  readonly lastRequests: LastRequests = new LastRequests();
   readonly failures: Map<FailureReason, number> = new Map();
   readonly queue: Running = { count: 0, ms: 0 };
   readonly success: Running = { count: 0, ms: 0 };

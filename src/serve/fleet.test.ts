@@ -1,4 +1,5 @@
 import { describe, expect, onTestFinished, test } from "vitest";
+import { present } from "../base/assert.ts";
 import { systemClock } from "../base/clock.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { Random } from "../base/random.ts";
@@ -280,6 +281,24 @@ describe("what is told", () => {
     expect(error).toMatchObject({ status: 503, message: expect.stringContaining("not answered") });
     await until(() => fleet.ready());
     expect(notices).toEqual([expect.stringMatching(/^m version 1: .*not answered.*\(stuck\)/)]);
+  });
+
+  test("nothing of a process that answers before it is looked at a second time", async () => {
+    const { runner, serve, ask, fleet, notices } = setUp();
+    await serve(model());
+    const [first] = runner.processes;
+    const { script, runs } = present(first, "it is served");
+    await until(() => fleet.hosts().every(({ engine }) => engine.idle));
+    // Longer than it may take, shorter than until the second look.
+    script.runMs = 120;
+    const before = runs.length;
+    const answer = ask();
+    await until(() => runs.length > before);
+    script.runMs = 0;
+    expect((await answer).y).toBe(6);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(first?.alive).toBe(true);
+    expect(notices).toEqual([]);
   });
 });
 

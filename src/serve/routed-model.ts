@@ -154,7 +154,7 @@ export class RoutedModel implements ServedVersion {
 
   /** @param sample whether the split alone has sent it there. */
   async #ask(call: InferenceCall, route: Route, sample: boolean): Promise<InferenceAnswer> {
-    const { hosts, name, shadow, outcomes, split } = this.#parts;
+    const { hosts, name, shadow, outcomes, clock, split } = this.#parts;
     const host = hosts.get(route.version);
     if (host === undefined) {
       const text = `model "${name}" is not served any more`;
@@ -162,9 +162,14 @@ export class RoutedModel implements ServedVersion {
     }
     const { version, digest } = host;
     call.observe?.target({ name, version, digest, role: route.role });
+    const fromMs = clock.monotonicMs();
     const answer = outcomes.heard
       ? await this.#askHeard(host, call, sample ? route : { ...route, role: "pinned", share: 0 })
       : await host.infer(call);
+    if (sample && route.role === "stable" && answer.batch !== undefined) {
+      const key = call.key === undefined ? undefined : hashOfKey(call.key);
+      host.counters.lastRequests.add(answer.batch, clock.monotonicMs() - fromMs, key);
+    }
     const copy = route.shadow === undefined ? undefined : hosts.get(route.shadow);
     if (copy !== undefined) {
       const told = route.role === "stable";

@@ -4,6 +4,7 @@
 import type { Command } from "commander";
 import { SkipwayError } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
+import type { SpareRunner } from "../../runtime/child-process.ts";
 import { EarlyServer } from "../../serve/http/early.ts";
 import type { VersionPolicy } from "../../serve/registry-source.ts";
 import type { CommonOptions, Io } from "../io.ts";
@@ -49,8 +50,22 @@ export function addServe(program: Command, io: Io): void {
 
 async function begin(io: Io, models: readonly string[], options: ServeOptions): Promise<void> {
   await using early = await listenEarly(options);
-  const { serve } = await import("./serve.ts");
-  await serve(io, models, options, early);
+  const runner = await startRunner();
+  try {
+    const { serve } = await import("./serve.ts");
+    await serve(io, models, options, { early, runner });
+  } finally {
+    await runner.close();
+  }
+}
+
+/** Has the process of the first model started at once: it gets ready while this one loads the server. */
+async function startRunner(): Promise<SpareRunner> {
+  const { childProcessRunner } = await import("../../runtime/child-process.ts");
+  const runner = childProcessRunner();
+  // Should it not start, the load of the model starts another one, and says why that did not.
+  runner.prepare().catch(() => undefined);
+  return runner;
 }
 
 /** Addresses of this machine alone; `localhost` may be two, which the application finds out. */

@@ -8,6 +8,7 @@ import { formatSeconds } from "../../base/format.ts";
 import { printable } from "../../base/printable.ts";
 import { registerDashboard } from "../../dashboard/routes.ts";
 import type { Registry } from "../../registry/registry.ts";
+import type { SpareRunner } from "../../runtime/child-process.ts";
 import type { EarlyServer } from "../../serve/http/early.ts";
 import { registrySource } from "../../serve/registry-source.ts";
 import { ModelServer } from "../../serve/server.ts";
@@ -24,12 +25,20 @@ import { dashboardSource } from "../up/source.ts";
 import { packageVersion } from "../version.ts";
 import type { ServeOptions } from "./serve-command.ts";
 
-/** Serves until it is stopped; what listens already is taken over. */
+/** What was begun before the server was loaded. */
+export interface Begun {
+  /** Listens already, and is taken over. */
+  readonly early: EarlyServer | undefined;
+  /** Has the process of the first model ready, or soon. */
+  readonly runner: SpareRunner;
+}
+
+/** Serves until it is stopped. */
 export async function serve(
   given: Io,
   models: readonly string[],
   options: ServeOptions,
-  early: EarlyServer | undefined,
+  { early, runner }: Begun,
 ): Promise<void> {
   const io = options.quiet === true ? quietIo(given) : given;
   const observed = observation(given, options);
@@ -45,6 +54,7 @@ export async function serve(
   const server = new ModelServer({
     version: packageVersion(),
     source,
+    runner,
     settings: hostSettings(options),
     ...memoryOf(options),
     ...protection,
@@ -54,6 +64,10 @@ export async function serve(
   let stopped = false;
   await using rollouts = await openRollouts(server, { ...options, registry: store, folder });
   try {
+    // Models take longest, and in other processes: they are loaded while the routes are added.
+    const loaded = loadAll(io, server, options);
+    // It is waited for below, unless something fails before that, which then is what is told.
+    loaded.catch(() => undefined);
     await registerDashboard(
       server.app,
       dashboardSource(store, server, {
@@ -68,7 +82,8 @@ export async function serve(
       ...listenOptions(options, options.port),
       ...grpcPortOf(options),
     });
-    await loadAll(io, server, options);
+    await loaded;
+    await runner.close();
     await rollouts.rollouts.resume();
     io.err(`Ready in ${formatSeconds((systemClock.monotonicMs() - started) / 1000)}.\n`);
     io.err(`\n  ${styled("bold", address, io.color)}  Open Inference Protocol\n`);

@@ -39,6 +39,8 @@ export interface JudgeSnapshot {
   readonly evidence: Evidence;
   readonly base: Evidence;
   readonly rows: readonly LogRow[];
+  /** Number of the first row, since the beginning. Left out: 0. */
+  readonly first?: number;
   readonly path: readonly PathPoint[];
   readonly keys: readonly (readonly [SourceName, SavedKeys])[];
   readonly suspects: SavedSuspects;
@@ -52,6 +54,15 @@ export interface JudgeSnapshot {
   readonly share: number;
   readonly lastMs: number;
   readonly settledMs: number;
+}
+
+/** A snapshot of which most rows have been written down before: numbered since the beginning. */
+export interface JudgeChange {
+  /** Everything but rows. What the judge goes on with itself: to be written down before it observes more. */
+  readonly head: Omit<JudgeSnapshot, "rows">;
+  /** Number of the first of these rows. It may have been written before, and have been added to since. */
+  readonly from: number;
+  readonly rows: readonly LogRow[];
 }
 
 /** Batches and assignments become complete by time; it is looked at so often, milliseconds. */
@@ -97,7 +108,7 @@ export class Judge {
   constructor(policy: JudgePolicy, saved?: JudgeSnapshot) {
     this.#rules = rulesOf(policy);
     this.#evidence = structuredClone(saved?.evidence ?? noEvidence());
-    this.#keeper = new Keeper(this.#rules, saved?.base, saved?.rows);
+    this.#keeper = new Keeper(this.#rules, saved?.base, saved?.rows, saved?.first);
     this.#keys = new Map(saved?.keys.map(([name, keys]) => [name, new KeyMemory(keys)]));
     this.#suspects = new Suspects(saved?.suspects);
     this.#units = new Units(saved?.units);
@@ -170,11 +181,24 @@ export class Judge {
 
   /** Everything, to go on after a restart. */
   snapshot(): JudgeSnapshot {
+    const { head, rows } = this.since(0);
+    return structuredClone({ ...head, rows });
+  }
+
+  /** The same where all rows before a number have been written down: it takes no longer the longer a release takes. */
+  since(written: number): JudgeChange {
     this.#flush(this.#lastMs);
-    return structuredClone({
+    const { first } = this.#keeper;
+    // Counts may have been added to the last one.
+    const from = Math.max(first, written - 1);
+    return { head: this.#head(first), from, rows: this.#keeper.from(from) };
+  }
+
+  #head(first: number): JudgeChange["head"] {
+    return {
       evidence: this.#evidence,
       base: this.#keeper.base,
-      rows: this.#keeper.rows,
+      first,
       path: this.#path,
       keys: [...this.#keys].map(([name, memory]) => [name, memory.saved()] as const),
       suspects: this.#suspects.saved(),
@@ -188,7 +212,7 @@ export class Judge {
       share: this.#share,
       lastMs: this.#lastMs,
       settledMs: this.#settledMs,
-    });
+    };
   }
 
   /** How the evidence went, for drawing: thinned to at most 2,000 points. */

@@ -19,11 +19,33 @@ export class Keeper {
   readonly #rules: Rules;
   readonly #base: Evidence;
   #rows: LogRow[];
+  /** Rows that have been added up: the first that is kept has this number. */
+  #first: number;
 
-  constructor(rules: Rules, base: Evidence = noEvidence(), rows: readonly LogRow[] = []) {
+  constructor(
+    rules: Rules,
+    base: Evidence = noEvidence(),
+    rows: readonly LogRow[] = [],
+    first: number = 0,
+  ) {
     this.#rules = rules;
     this.#base = structuredClone(base);
     this.#rows = [...rows];
+    this.#first = first;
+  }
+
+  get first(): number {
+    return this.#first;
+  }
+
+  /** The number that the next row gets. */
+  get end(): number {
+    return this.#first + this.#rows.length;
+  }
+
+  /** Rows that are kept, from a number on. */
+  from(number: number): readonly LogRow[] {
+    return this.#rows.slice(Math.max(0, number - this.#first));
   }
 
   get base(): Evidence {
@@ -47,6 +69,7 @@ export class Keeper {
     const half = Math.floor(this.#rules.logRows / 2);
     for (const old of this.#rows.slice(0, half)) apply(this.#base, old, this.#rules);
     this.#rows = this.#rows.slice(half);
+    this.#first += half;
   }
 }
 
