@@ -8,7 +8,12 @@ import { allFinite } from "./agreement.ts";
 import { NO_COUNTS } from "./counters.ts";
 import { type FailureReason, RequestError } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
-import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
+import {
+  type InferenceAnswer,
+  type InferenceCall,
+  type ServedVersion,
+  withAgain,
+} from "./inference.ts";
 import type { Outcomes } from "./outcomes.ts";
 import { chooseRoute, hashOfKey, type Route, type TrafficSplit } from "./router.ts";
 import type { Shadow } from "./shadow.ts";
@@ -32,6 +37,15 @@ const OF_THE_VERSION: ReadonlySet<FailureReason> = new Set([
   // Told before the time is over: the version is too slow to answer within it.
   "deadline",
 ]);
+
+/** A request that a version was asked. */
+interface Asked {
+  readonly call: InferenceCall;
+  readonly route: Route;
+  /** Whether the split alone has sent it there. */
+  readonly sample: boolean;
+  readonly fromMs: number;
+}
 
 /** A name, or one version of it, whichever process stands behind it now. */
 export class RoutedModel implements ServedVersion {
@@ -104,7 +118,11 @@ export class RoutedModel implements ServedVersion {
       return second !== undefined;
     };
     try {
-      return await this.#ask({ ...call, again }, route, candidate || this.#version === undefined);
+      return await this.#ask(
+        withAgain(call, again),
+        route,
+        candidate || this.#version === undefined,
+      );
     } catch (error) {
       if (second === undefined) throw error;
     }
@@ -154,7 +172,7 @@ export class RoutedModel implements ServedVersion {
 
   /** @param sample whether the split alone has sent it there. */
   async #ask(call: InferenceCall, route: Route, sample: boolean): Promise<InferenceAnswer> {
-    const { hosts, name, shadow, outcomes, split } = this.#parts;
+    const { hosts, name, shadow, clock, split } = this.#parts;
     const host = hosts.get(route.version);
     if (host === undefined) {
       const text = `model "${name}" is not served any more`;
@@ -162,43 +180,39 @@ export class RoutedModel implements ServedVersion {
     }
     const { version, digest } = host;
     call.observe?.target({ name, version, digest, role: route.role });
-    const answer = outcomes.heard
-      ? await this.#askHeard(host, call, sample ? route : { ...route, role: "pinned", share: 0 })
-      : await host.infer(call);
-    const copy = route.shadow === undefined ? undefined : hosts.get(route.shadow);
-    if (copy !== undefined) {
-      const told = route.role === "stable";
-      shadow.offer(copy, call, answer, { tolerance: split().tolerance, told });
-    }
-    return { ...answer, role: route.role };
-  }
-
-  /** The same as the version's `infer`, told to whoever listens. */
-  async #askHeard(host: VersionHost, call: InferenceCall, route: Route): Promise<InferenceAnswer> {
-    const { outcomes, clock } = this.#parts;
-    const fromMs = clock.monotonicMs();
-    const endOf = () => {
-      const monotonicMs = clock.monotonicMs();
-      return { monotonicMs, endedMs: monotonicMs - fromMs };
-    };
+    const told: Asked = { call, route, sample, fromMs: clock.monotonicMs() };
     let answer: InferenceAnswer;
     try {
       answer = await host.infer(call);
     } catch (error) {
-      if (error instanceof RequestError) {
-        const { batch, outOfMemory } = error;
-        const outcome = this.#faultOf(error, call, route);
-        const how = { ...endOf(), outcome, outOfMemory, batch, finite: true };
-        outcomes.tell({ ...this.#question(call, route), ...how });
-      }
+      if (error instanceof RequestError) this.#tellRefusal(told, error);
       throw error;
     }
+    this.#tellAnswer(told, answer);
+    const copy = route.shadow === undefined ? undefined : hosts.get(route.shadow);
+    if (copy !== undefined) {
+      const counts = route.role === "stable";
+      shadow.offer(copy, call, answer, { tolerance: split().tolerance, told: counts });
+    }
     const { batch, batchRows, phases, outputs } = answer;
-    const end = endOf();
+    return { outputs, version: answer.version, role: route.role, batch, batchRows, phases };
+  }
+
+  #tellRefusal(asked: Asked, error: RequestError): void {
+    const { outcomes } = this.#parts;
+    if (!outcomes.heard(this.name)) return;
+    const { batch, outOfMemory } = error;
+    const outcome = this.#faultOf(error, asked.call, asked.route);
+    outcomes.tell({ ...this.#told(asked), outcome, outOfMemory, batch, finite: true });
+  }
+
+  #tellAnswer(asked: Asked, { batch, batchRows, phases, outputs }: InferenceAnswer): void {
+    const { outcomes } = this.#parts;
+    if (!outcomes.heard(this.name)) return;
+    const told = this.#told(asked);
     outcomes.tell({
-      ...this.#question(call, route),
-      ...end,
-      latencyMs: end.endedMs,
+      ...told,
+      latencyMs: told.endedMs,
       computeMs: phases.computeMs,
       batch,
       batchRows,
@@ -206,21 +220,27 @@ export class RoutedModel implements ServedVersion {
       outOfMemory: false,
       finite: allFinite(outputs),
     });
-    return answer;
   }
 
-  #question(call: InferenceCall, { version, role, share }: Route) {
+  /** What is told of every request that has ended. */
+  #told({ call, route, sample, fromMs }: Asked) {
+    const { clock } = this.#parts;
+    const monotonicMs = clock.monotonicMs();
+    const { rows, shape } = inputsSummary(call.inputs);
     return {
       kind: "request",
       model: this.name,
-      version,
-      role,
-      share,
+      version: route.version,
+      role: sample ? route.role : "pinned",
+      share: sample ? route.share : 0,
       requestId: call.observe?.requestId,
       tenant: call.observe?.tenant,
-      atMs: this.#parts.clock.nowMs(),
+      atMs: clock.nowMs(),
+      monotonicMs,
+      endedMs: monotonicMs - fromMs,
       key: call.key === undefined ? undefined : hashOfKey(call.key),
-      ...inputsSummary(call.inputs),
+      rows,
+      shape,
     } as const;
   }
 
