@@ -202,10 +202,10 @@ export class RequestWatch implements PhaseSink {
   }
 
   /** It has been read: the end of the first phase. */
-  received(what: InputsSummary & { readonly deadlineMs?: number | undefined }): void {
-    this.#rows = what.rows;
-    this.#shape = what.shape;
-    this.#deadlineMs = what.deadlineMs;
+  received({ rows, shape }: InputsSummary, deadlineMs?: number): void {
+    this.#rows = rows;
+    this.#shape = shape;
+    this.#deadlineMs = deadlineMs;
     this.phase("receive", this.#head.startMs, this.#observer.clock.monotonicMs());
   }
 
