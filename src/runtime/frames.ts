@@ -115,7 +115,8 @@ export class FrameEncoder {
     const entries = parts.map(({ name, dtype, shape, pieces }): Entry => {
       return [name, dtype, shape, lengthOf(pieces)];
     });
-    const whole = JSON.stringify({ ...JSON.parse(text), tensors: entries });
+    const rest = text === "{}" ? "}" : `,${text.slice(1)}`;
+    const whole = `{"tensors":${JSON.stringify(entries)}${rest}`;
     const bytes = Buffer.byteLength(whole);
     const encoded = Buffer.alloc(padded(bytes), " ");
     encoded.write(whole);
