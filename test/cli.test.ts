@@ -36,11 +36,15 @@ describe("every command", () => {
   test.each([[], ["up"], ["census"], ["lint"], ["gradient"], ["doctor"]])(
     "%s --help ends well and shows an example",
     async (...names) => {
-      const { code, out } = await skipway(...names.filter(Boolean), "--help");
+      const { code, out } = await command(...names.filter(Boolean), "--help");
       expect(code).toBe(0);
       expect(out).toContain("Example:\n  $ skipway");
     },
   );
+
+  test("a process shows the same help", async () => {
+    expect(await skipway("--help")).toEqual(await command("--help"));
+  });
 
   test("--version", async () => {
     const { out } = await skipway("--version");

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { skipway } from "./cli.ts";
+import { command, skipway } from "./cli.ts";
 
 // One drill as a user runs it: a real training, a server of its own, a rollout over HTTP, and a report. The others take
 // longer, since evidence does: skipway drill all.
@@ -30,7 +30,7 @@ test("a drill ends as it stated, reports what it saw, and leaves nothing behind"
 }, 120_000);
 
 test("a drill that nobody knows is told with those that there are", async () => {
-  const { code, err } = await skipway("drill", "earthquake");
+  const { code, err } = await command("drill", "earthquake");
   expect(code).toBe(2);
   expect(err).toContain("corrupt-artifact, good-version, or all");
 });

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { alive, childrenOf, Running, skipway, until } from "./cli.ts";
+import { alive, childrenOf, command, Running, until } from "./cli.ts";
 import { affineModel, identityModel, unknownOpModel } from "./models.ts";
 
 // `skipway serve` from the command line: real processes, real signals, real HTTP.
@@ -106,7 +106,7 @@ describe("files", () => {
 
   test("one that does not load is told; alone, it is an error", async () => {
     const broken = join(root, "broken.onnx");
-    const { code, err } = await skipway("serve", broken, "--port", "0");
+    const { code, err } = await command("serve", broken, "--port", "0");
     expect(code).toBe(3);
     expect(err).toMatch(/serve\/nothing-loads[\s\S]*broken version 1/);
     const { running, at } = await serve(join(root, "affine.onnx"), broken);
@@ -139,7 +139,7 @@ describe("files", () => {
 
 describe("what is registered", () => {
   test("is served; a move of the alias is followed, a stopped process is replaced, a spare takes over", async () => {
-    const push = (...args: string[]) => skipway("registry", ...args, "--data", join(root, "data"));
+    const push = (...args: string[]) => command("registry", ...args, "--data", join(root, "data"));
     expect((await push("push", join(root, "affine.onnx"), "--name", "affine")).code).toBe(0);
     const { running, at } = await serve("--spare", "--probe", "1");
     expect(await ask(at)).toMatchObject({ status: 200, version: "1" });
@@ -163,7 +163,7 @@ describe("what is registered", () => {
   });
 
   test("an empty store is an error that says what to do", async () => {
-    const { code, err } = await skipway("serve", "--port", "0", "--data", join(root, "none"));
+    const { code, err } = await command("serve", "--port", "0", "--data", join(root, "none"));
     expect(code).toBe(3);
     expect(err).toContain("skipway registry push");
   });

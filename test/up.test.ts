@@ -68,7 +68,7 @@ describe("the main job", () => {
   });
 
   test("a second start finds the stored model: the same digest, no new version, no training", async () => {
-    const { code, out, err } = await skipway("up", "--once", "--json", "--data", data, ...EPOCHS);
+    const { code, out, err } = await command("up", "--once", "--json", "--data", data, ...EPOCHS);
     expect(code).toBe(0);
     expect(err).not.toContain("Train");
     const second = JSON.parse(out);
@@ -114,7 +114,7 @@ describe("the main job", () => {
     running.kill("SIGKILL");
     await running.done;
     await until(() => !pids.some(alive));
-    expect((await skipway("up", "--once", "--data", data)).code).toBe(0);
+    expect((await command("up", "--once", "--data", data)).code).toBe(0);
   });
 });
 
@@ -137,7 +137,7 @@ describe("a model from elsewhere", () => {
     expect(code).toBe(0);
     expect(err).toContain("pass  golden");
     expect(err).toContain("no skip connections");
-    const again = await skipway("up", file, "--once", "--data", data);
+    const again = await command("up", file, "--once", "--data", data);
     expect(again.err).toContain("no new version");
   });
 });
@@ -278,7 +278,7 @@ describe("bad input and bad luck", () => {
       /the state after epoch [123] of 3 is kept, the next start goes on from there/,
     );
     await until(() => !more.some(alive));
-    const next = await skipway(...args, "--json");
+    const next = await command(...args, "--json");
     expect(next.code).toBe(0);
     // The same bits as the run that nobody interrupted.
     expect(JSON.parse(next.out).model.digest).toBe(

@@ -1,8 +1,9 @@
 // What becomes of requests, batches, shadow copies and probes, told as it happens to whoever judges a version.
-// Costs one question where nobody listens to the model.
+// Costs one look at a flag where nobody listens.
 
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
+import type { Tensors } from "../runtime/runner.ts";
 import type { FailureReason } from "./errors.ts";
 import type { HostReport } from "./hosting.ts";
 import type { CauseKind, Phase } from "./life.ts";
@@ -35,6 +36,8 @@ export interface RequestOutcome extends Told {
   /** Number of the batch that answered or failed it, unique among those of the version. */
   readonly batch?: number | undefined;
   readonly batchRows?: number | undefined;
+  /** Requests of clients that it answered or failed: each of them is told. */
+  readonly batchRequests?: number | undefined;
   readonly rows: number;
   /** From the choice of the version to its answer; left out where there was none. */
   readonly latencyMs?: number | undefined;
@@ -48,6 +51,8 @@ export interface RequestOutcome extends Told {
   readonly outOfMemory: boolean;
   /** Whether all floats of the answer that were looked at are finite; true where there is no answer. */
   readonly finite: boolean;
+  /** The answer, where there was one. Who keeps it keeps its memory. */
+  readonly outputs?: Tensors | undefined;
   /** Shapes of its inputs without the first axis. */
   readonly shape: string;
   /** Under which name it was let in: that of its token. */
@@ -63,6 +68,8 @@ export interface BatchOutcome extends Told {
   readonly rows: number;
   /** Inside the model where its process tells, else with the way there and back. */
   readonly executeMs: number;
+  /** What it was let in for, where memory is admitted. */
+  readonly bytes?: number | undefined;
   readonly outcome: "good" | "failed" | "out-of-memory";
 }
 
@@ -78,6 +85,8 @@ export interface PairOutcome extends Told {
   readonly outcome: "good" | FailureReason;
   readonly outOfMemory: boolean;
   readonly finite: boolean;
+  /** The answer that counted, and that of the copy; left out where it got none. */
+  readonly answers?: { readonly stable: Tensors; readonly candidate: Tensors } | undefined;
 }
 
 /** A question whose answer is known, asked by the server itself. */
@@ -96,36 +105,19 @@ export interface LifeOutcome extends Told {
 
 export type Outcome = RequestOutcome | BatchOutcome | PairOutcome | GoldenOutcome | LifeOutcome;
 
-/** Who is told, and of which models. */
-interface Listener {
-  take(outcome: Outcome): void;
-  hears(model: string): boolean;
-}
-
-const OF_ALL = (): boolean => true;
-
 /** Where outcomes are told. */
 export class Outcomes {
-  #listeners: readonly Listener[] = [];
+  #listeners: readonly ((outcome: Outcome) => void)[] = [];
   #faults = 0;
   #lastFault: string | undefined;
 
-  /** Whether anybody listens to a model: asked before an outcome of it is put together. */
-  heard(model: string): boolean {
-    for (const listener of this.#listeners) if (listener.hears(model)) return true;
-    return false;
+  /** Whether anybody listens: asked before an outcome is put together. */
+  get heard(): boolean {
+    return this.#listeners.length > 0;
   }
 
-  /**
-   * Calls back at once, in the turn in which something happens; gives a function that ends it.
-   *
-   * @param hears whether it is told of a model now; of all of them if left out.
-   */
-  subscribe(
-    take: (outcome: Outcome) => void,
-    hears: (model: string) => boolean = OF_ALL,
-  ): () => void {
-    const listener = { take, hears };
+  /** Calls back at once, in the turn in which something happens; gives a function that ends it. */
+  subscribe(listener: (outcome: Outcome) => void): () => void {
     this.#listeners = [...this.#listeners, listener];
     return () => {
       this.#listeners = this.#listeners.filter((one) => one !== listener);
@@ -135,9 +127,8 @@ export class Outcomes {
   /** A listener that fails is no matter of the request that it is told of. */
   tell(outcome: Outcome): void {
     for (const listener of this.#listeners) {
-      if (!listener.hears(outcome.model)) continue;
       try {
-        listener.take(outcome);
+        listener(outcome);
       } catch (error) {
         this.#faults++;
         this.#lastFault = messageOf(error);
@@ -160,7 +151,7 @@ export function hostReport(
   const told = () => ({ model, version, atMs: around.clock.nowMs() });
   return {
     batch({ bucket, rows, ...run }) {
-      if (!outcomes.heard(model)) return;
+      if (!outcomes.heard) return;
       const sized = `${bucket}#${2 ** Math.ceil(Math.log2(Math.max(1, rows)))}`;
       outcomes.tell({
         kind: "batch",
@@ -172,11 +163,10 @@ export function hostReport(
       });
     },
     golden(right) {
-      if (outcomes.heard(model))
-        outcomes.tell({ kind: "golden", ...told(), role: around.role(), right });
+      if (outcomes.heard) outcomes.tell({ kind: "golden", ...told(), role: around.role(), right });
     },
     life(state, cause) {
-      if (outcomes.heard(model)) outcomes.tell({ kind: "life", ...told(), state, cause });
+      if (outcomes.heard) outcomes.tell({ kind: "life", ...told(), state, cause });
     },
   };
 }

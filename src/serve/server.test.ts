@@ -25,6 +25,14 @@ import { ModelServer } from "./server.ts";
 
 let folder = "";
 const servers: ModelServer[] = [];
+/** A request to the model `endless` that takes so many rounds: forty are about a second on one core. */
+const rounds = (count: number) => ({
+  inputs: [
+    { name: "x", shape: [1], datatype: "FP32", data: [1] },
+    { name: "rounds", shape: [], datatype: "INT64", data: [count] },
+  ],
+});
+
 /** One with an affine model, for tests that only ask. */
 let shared: { server: ModelServer; at: string };
 beforeAll(async () => {
@@ -427,10 +435,12 @@ describe("bad luck", () => {
   });
 
   test("stop finishes what is under way and then refuses", async () => {
-    const { at, server } = await start("slow");
-    const inputs = [{ name: "x", shape: [1], datatype: "FP32", data: [1] }];
-    const flying = post(`${at}/v2/models/slow/infer`, { inputs });
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    const { at, server } = await start("endless");
+    const flying = post(`${at}/v2/models/endless/infer`, rounds(20));
+    // Begun, or over already where this process had no turn.
+    const begun = (): boolean =>
+      server.stats().some(({ inFlight, requests }) => inFlight + requests > 0);
+    while (!begun()) await new Promise((r) => setTimeout(r, 5));
     const { pid = -1 } = server.stats()[0] ?? {};
     await server.stop();
     expect((await flying).status).toBe(200);
@@ -444,9 +454,7 @@ describe("bad luck", () => {
       await server.serve({ name: "x", version: 1, path: join(folder, "endless"), digest: "" });
       const { port } = new URL(await server.listen({ port: 0 }));
       const { pid = -1 } = server.stats()[0] ?? {};
-      const x = { name: "x", shape: [1], datatype: "FP32", data: [1] };
-      const rounds = { name: "rounds", shape: [], datatype: "INT64", data: [1_000_000_000] };
-      const text = JSON.stringify({ inputs: [x, rounds] });
+      const text = JSON.stringify(rounds(1_000_000_000));
       const client = connect(Number(port), "127.0.0.1");
       client.on("error", () => undefined);
       client.write(
