@@ -389,18 +389,18 @@ test("where the judge itself fails, stable gets everything", async () => {
 test("what happens is listened to while a rollout is under way, and no longer", async () => {
   await using here = await served();
   const { outcomes } = here.server.fleet;
-  expect(outcomes.heard).toBe(false);
+  expect(outcomes.heard("m")).toBe(false);
   const stop = here.load();
   await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
-  expect(outcomes.heard).toBe(true);
+  expect(outcomes.heard("m")).toBe(true);
   await here.until(({ over }) => over);
   await stop();
-  while (outcomes.heard) await new Promise((resolve) => setTimeout(resolve, 5));
+  while (outcomes.heard("m")) await new Promise((resolve) => setTimeout(resolve, 5));
   // The next one is listened to again.
   here.alias.version = 1;
   await here.server.fleet.load("m");
   await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY, override: "again" });
-  expect(outcomes.heard).toBe(true);
+  expect(outcomes.heard("m")).toBe(true);
 });
 
 test("orders that come before a server has taken over what was left behind are to come again", async () => {

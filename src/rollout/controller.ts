@@ -111,7 +111,8 @@ export class Rollouts {
     this.#parts = parts;
     const { fleet, records, clock } = parts;
     this.#feedback = new Feedback(records, clock);
-    this.#unsubscribe = fleet.outcomes.subscribe((outcome) => this.#take(outcome));
+    const judged = (model: string): boolean => this.#running.get(model)?.over === false;
+    this.#unsubscribe = fleet.outcomes.subscribe((outcome) => this.#take(outcome), judged);
     this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
   }
 

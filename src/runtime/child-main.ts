@@ -35,6 +35,9 @@ let watching = false;
 
 type Answer = Omit<Sent, "id">;
 
+/** Of every run: the same object, so that it is written once. */
+const RESULT = { kind: "result" };
+
 /** A run computes at once; a promise is for what waits for files. */
 function answerOf(frame: Frame): Answer | Promise<Answer> {
   switch (frame.header["kind"]) {
@@ -57,7 +60,7 @@ function run({ header, tensors }: Frame): Answer {
   const from = systemClock.monotonicMs();
   const found = session.run(tensors, Array.isArray(outputs) ? outputs.map(String) : undefined);
   const computeMs = systemClock.monotonicMs() - from;
-  return { header: { kind: "result" }, parts: partsOf(found), computeMs };
+  return { header: RESULT, parts: partsOf(found), computeMs };
 }
 
 async function load({ header, tensors }: Frame): Promise<Answer> {

@@ -150,6 +150,9 @@ function questionOf(
  */
 const SENT_MAX = 2;
 
+/** The question of most runs: the same object, so that it is written once. */
+const RUN = { kind: "run" };
+
 interface Job {
   readonly header: Readonly<Record<string, unknown>>;
   readonly parts: readonly Part[];
@@ -162,8 +165,9 @@ class ChildProcessSession implements ChildSession {
   readonly #process: ModelProcess;
   readonly #queue: Job[] = [];
   #sent = 0;
-  /** What callers still wait for. A run that was given up leaves this set, and may go on alone. */
-  readonly #wanted: Set<Promise<unknown>> = new Set();
+  /** Runs that callers wait for. One that was given up is none of them, and may go on alone. */
+  #wanted = 0;
+  readonly #idle: (() => void)[] = [];
   #closed = false;
 
   constructor(child: ModelProcess, loaded: Frame) {
@@ -182,14 +186,18 @@ class ChildProcessSession implements ChildSession {
 
   async run(feeds: Tensors, options: ChildRunOptions = {}): Promise<Tensors> {
     this.#check([feeds], options);
-    return this.#answer(partsOf(feeds), options);
+    const { computeMs, tensors } = await this.#submit(partsOf(feeds), options);
+    options.onComputed?.(computeMs);
+    return tensors;
   }
 
   async runBatch(members: readonly Tensors[], options: ChildRunOptions = {}): Promise<Tensors[]> {
     this.#check(members, options);
     if (members.length === 0) return [];
     const { parts, rows } = joinMembers(this.inputs, members);
-    return splitByRows(await this.#answer(parts, options), rows);
+    const { computeMs, tensors } = await this.#submit(parts, options);
+    options.onComputed?.(computeMs);
+    return splitByRows(tensors, rows);
   }
 
   #check(members: readonly Tensors[], { signal, outputs }: RunOptions): void {
@@ -200,39 +208,31 @@ class ChildProcessSession implements ChildSession {
     if (faults.length > 0) throw SkipwayError.fromDiagnostics("input", faults);
   }
 
-  async #answer(parts: readonly Part[], options: ChildRunOptions): Promise<Tensors> {
-    const { outputs, signal } = options;
-    const work = this.#submit({ kind: "run", ...(outputs && { outputs }) }, parts, signal);
-    this.#wanted.add(work);
-    try {
-      const { computeMs, tensors } = await work;
-      options.onComputed?.(computeMs);
-      return tensors;
-    } finally {
-      this.#wanted.delete(work);
-    }
-  }
-
-  #submit(
-    header: Readonly<Record<string, unknown>>,
-    parts: readonly Part[],
-    signal: AbortSignal | undefined,
-  ): Promise<Frame> {
+  #submit(parts: readonly Part[], { outputs, signal }: ChildRunOptions): Promise<Frame> {
+    this.#wanted++;
     return new Promise((resolve, reject) => {
       const job: Job = {
-        header,
+        header: outputs === undefined ? RUN : { kind: "run", outputs },
         parts,
         settle: (answer, error) => {
           signal?.removeEventListener("abort", giveUp);
+          // Only the first end counts.
           if (answer === undefined) reject(error);
           else resolve(answer);
+          leave();
         },
+      };
+      let waits = true;
+      const leave = (): void => {
+        if (waits) this.#left();
+        waits = false;
       };
       const giveUp = (): void => {
         const place = this.#queue.indexOf(job);
         // One that still waits here never reaches the process.
         if (place >= 0) this.#queue.splice(place, 1);
         reject(signal?.reason);
+        leave();
       };
       signal?.addEventListener("abort", giveUp, { once: true });
       this.#queue.push(job);
@@ -240,19 +240,23 @@ class ChildProcessSession implements ChildSession {
     });
   }
 
+  /** A caller waits no more. */
+  #left(): void {
+    this.#wanted--;
+    if (this.#wanted > 0) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
   #send(): void {
     while (this.#sent < SENT_MAX) {
       const job = this.#queue.shift();
       if (job === undefined) return;
       this.#sent++;
-      const done = (answer: Frame | undefined, error?: unknown): void => {
+      this.#process.send(job.header, job.parts, (answer, error) => {
         this.#sent--;
         // The next one first: the process shall not wait while callers read their answers.
         this.#send();
         job.settle(answer, error);
-      };
-      this.#process.ask(job.header, job.parts).then(done, (error: unknown) => {
-        done(undefined, error);
       });
     }
   }
@@ -279,7 +283,7 @@ class ChildProcessSession implements ChildSession {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.allSettled(this.#wanted);
+    if (this.#wanted > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
     await this.#process.close();
   }
 

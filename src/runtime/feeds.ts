@@ -25,7 +25,7 @@ export function checkFeeds(
   for (const [name, value] of feeds) {
     const expected = inputs.get(name);
     if (expected === undefined) found.push(unknownName("input", name, [...inputs.keys()]));
-    else found.push(...checkOne(name, value, expected, { sizes, called }));
+    else checkOne(name, value, expected, { found, sizes, called });
   }
   for (const [name, expected] of inputs) {
     if (feeds.has(name)) continue;
@@ -41,8 +41,9 @@ export function checkFetches(
   outputs: ReadonlyMap<string, ValueType>,
   wanted: readonly string[] | undefined,
 ): Diagnostic[] {
-  if (wanted?.length === 0) return [noOutputs([...outputs.keys()])];
-  return (wanted ?? [])
+  if (wanted === undefined) return [];
+  if (wanted.length === 0) return [noOutputs([...outputs.keys()])];
+  return wanted
     .filter((name) => !outputs.has(name))
     .map((name) => unknownName("output", name, [...outputs.keys()]));
 }
@@ -52,30 +53,41 @@ export function formatType(type: ValueType, called: TypeNames = (dtype) => dtype
   return `${called(type.dtype)}${formatShape(type.shape)}`;
 }
 
+/** What was found in the inputs before, and how it is said. */
+interface Findings {
+  readonly found: Diagnostic[];
+  readonly sizes: Map<string, number>;
+  readonly called: TypeNames;
+}
+
+/** Texts are made of faults alone: all that is right is asked twice on its way to a process. */
 function checkOne(
   name: string,
   value: Tensor,
   expected: ValueType,
-  { sizes, called }: { readonly sizes: Map<string, number>; readonly called: TypeNames },
-): Diagnostic[] {
-  const found: Diagnostic[] = [];
-  const wanted = `the model expects ${formatType(expected, called)}`;
+  { found, sizes, called }: Findings,
+): void {
+  const wanted = (): string => `the model expects ${formatType(expected, called)}`;
   if (value.dtype !== expected.dtype) {
-    found.push(fault("input/dtype", name, `has type ${called(value.dtype)}; ${wanted}`));
+    found.push(fault("input/dtype", name, `has type ${called(value.dtype)}; ${wanted()}`));
   } else if (value.dtype === "string") found.push(...checkStrings(name, value));
   const { shape } = expected;
-  if (shape === undefined) return found;
-  const given = formatShape(value.shape);
+  if (shape === undefined) return;
+  const wrongShape = (): void => {
+    const given = formatShape(value.shape);
+    found.push(fault("input/shape", name, `has shape ${given}; ${wanted()}`));
+  };
   if (shape.length !== value.shape.length) {
-    return [...found, fault("input/shape", name, `has shape ${given}; ${wanted}`)];
+    wrongShape();
+    return;
   }
-  for (const [axis, dim] of shape.entries()) {
-    const size = value.shape[axis] ?? 0;
+  for (let axis = 0; axis < shape.length; axis++) {
+    const [dim, size] = [shape[axis], value.shape[axis] ?? 0];
     if (typeof dim === "number" && dim !== size) {
-      found.push(fault("input/shape", name, `has shape ${given}; ${wanted}`));
-      break;
+      wrongShape();
+      return;
     }
-    if (typeof dim === "number" || dim === UNKNOWN_DIM) continue;
+    if (typeof dim !== "string" || dim === UNKNOWN_DIM) continue;
     const before = sizes.get(dim);
     if (before !== undefined && before !== size) {
       found.push(
@@ -84,7 +96,6 @@ function checkOne(
     }
     sizes.set(dim, size);
   }
-  return found;
 }
 
 /** The runtime has text, and its binding ends a text at NUL: what would change on its way is refused. */

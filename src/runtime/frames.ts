@@ -59,16 +59,16 @@ export interface Part {
 
 /** Tensors as parts of one piece each. */
 export function partsOf(tensors: Tensors): Part[] {
-  return Array.from(tensors, ([name, { dtype, shape, data }]) => ({
-    name,
-    dtype,
-    shape,
-    pieces: [data.bytes],
-  }));
+  const parts: Part[] = [];
+  for (const [name, { dtype, shape, data }] of tensors) {
+    parts.push({ name, dtype, shape, pieces: [data.bytes] });
+  }
+  return parts;
 }
 
 /** Makes frames of one stream. A header like the one before is not made again. */
 export class FrameEncoder {
+  #fields: Sent["header"] | undefined;
   #headerText = "";
   #entries: readonly Entry[] = [];
   #header: Buffer = Buffer.alloc(0);
@@ -81,7 +81,7 @@ export class FrameEncoder {
   encode({ id, header, parts = NO_PARTS, computeMs = 0 }: Sent): Uint8Array[] {
     let bodyBytes = 0;
     for (const part of parts) bodyBytes += padded(lengthOf(part.pieces));
-    const encoded = this.#headerOf(JSON.stringify(header), parts);
+    const encoded = this.#headerOf(header, parts);
     if (bodyBytes + encoded.byteLength > limits.frameBytesMax) throw tooLarge(bodyBytes);
     const whole = bodyBytes <= ONE_PIECE_BYTES;
     const bodyAt = PREFIX_BYTES + encoded.byteLength;
@@ -95,25 +95,32 @@ export class FrameEncoder {
     const pieces: Uint8Array[] = [head];
     let at = bodyAt;
     for (const part of parts) {
-      const length = lengthOf(part.pieces);
-      for (const piece of [...part.pieces, PADDING.subarray(0, padded(length) - length)]) {
+      const end = at + padded(lengthOf(part.pieces));
+      for (const piece of part.pieces) {
         if (whole) head.set(piece, at);
         else if (piece.byteLength > 0) pieces.push(piece);
         at += piece.byteLength;
       }
+      if (whole) head.fill(0, at, end);
+      else if (end > at) pieces.push(PADDING.subarray(0, end - at));
+      at = end;
     }
     return pieces;
   }
 
-  #headerOf(text: string, parts: readonly Part[]): Buffer {
+  #headerOf(fields: Sent["header"], parts: readonly Part[]): Buffer {
+    // The same object is not even written again.
+    const text = fields === this.#fields ? this.#headerText : JSON.stringify(fields);
     if (text === this.#headerText && alike(this.#entries, parts)) return this.#header;
     const entries = parts.map(({ name, dtype, shape, pieces }): Entry => {
       return [name, dtype, shape, lengthOf(pieces)];
     });
-    const whole = JSON.stringify({ ...JSON.parse(text), tensors: entries });
+    const rest = text === "{}" ? "}" : `,${text.slice(1)}`;
+    const whole = `{"tensors":${JSON.stringify(entries)}${rest}`;
     const bytes = Buffer.byteLength(whole);
     const encoded = Buffer.alloc(padded(bytes), " ");
     encoded.write(whole);
+    this.#fields = fields;
     this.#headerText = text;
     this.#entries = entries;
     this.#header = encoded;

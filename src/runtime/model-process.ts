@@ -7,7 +7,15 @@ import { assert, present } from "../base/assert.ts";
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { builtEntry } from "../base/entry.ts";
 import { type ErrorCode, messageOf, SkipwayError } from "../base/errors.ts";
-import { type Frame, FrameEncoder, FrameReader, LANES, type Part, spread } from "./frames.ts";
+import {
+  type Frame,
+  FrameEncoder,
+  FrameReader,
+  LANES,
+  type Part,
+  type Sent,
+  spread,
+} from "./frames.ts";
 import { outOfMemoryKills } from "./memory-probe.ts";
 import { died, exitOf, type ProcessExit } from "./process-exit.ts";
 
@@ -19,10 +27,8 @@ const STDERR_CHARS_MAX = 4096;
 /** The descriptor of the frames in the process; those of the lanes follow. */
 export const FRAMES_FD = 3;
 
-interface Waiting {
-  resolve(frame: Frame): void;
-  reject(error: unknown): void;
-}
+/** Is told the answer to a question, or why there is none. */
+type Told = (answer: Frame | undefined, error?: unknown) => void;
 
 /** The process and the socket to it. Questions are answered in their order. */
 export class ModelProcess {
@@ -34,7 +40,7 @@ export class ModelProcess {
   readonly #sockets: readonly Socket[];
   readonly #encoder = new FrameEncoder();
   readonly #reader = new FrameReader();
-  readonly #waiting = new Map<number, Waiting>();
+  readonly #waiting = new Map<number, Told>();
   readonly #killsBefore: number | undefined = outOfMemoryKills();
   #asked = 0;
   #gone: SkipwayError | undefined;
@@ -69,8 +75,9 @@ export class ModelProcess {
   #watch(resolve: (exit: ProcessExit) => void): void {
     const end = (reason: SkipwayError, exit: ProcessExit): void => {
       this.#gone ??= reason;
-      for (const waiting of this.#waiting.values()) waiting.reject(reason);
+      const waiting = [...this.#waiting.values()];
       this.#waiting.clear();
+      for (const tell of waiting) tell(undefined, reason);
       resolve(exit);
     };
     // "close" comes after "exit": only then all answers and last words have been read.
@@ -101,20 +108,39 @@ export class ModelProcess {
   /** Sends a question; the answer, or the reason why there is none. */
   ask(header: Readonly<Record<string, unknown>>, parts: readonly Part[] = []): Promise<Frame> {
     return new Promise((resolve, reject) => {
-      if (this.#gone !== undefined) {
-        reject(this.#gone);
-        return;
-      }
-      this.#asked = (this.#asked + 1) >>> 0;
-      const pieces = this.#encoder.encode({ id: this.#asked, header, parts });
-      this.#waiting.set(this.#asked, { resolve, reject });
-      for (const [i, stream] of spread(pieces).entries()) {
-        const socket = this.#sockets[i];
-        if (stream.length > 1) socket?.cork();
-        for (const piece of stream) socket?.write(piece);
-        if (stream.length > 1) socket?.uncork();
-      }
+      this.send(header, parts, (answer, error) => {
+        if (answer === undefined) reject(error);
+        else resolve(answer);
+      });
     });
+  }
+
+  /** The same without a promise: `tell` is called once, in the turn in which the answer comes, and never in this one. */
+  send(header: Sent["header"], parts: readonly Part[], tell: Told): void {
+    const pieces = this.#written(header, parts);
+    if (!Array.isArray(pieces)) {
+      queueMicrotask(() => tell(undefined, pieces));
+      return;
+    }
+    this.#waiting.set(this.#asked, tell);
+    for (const [i, stream] of spread(pieces).entries()) {
+      const socket = this.#sockets[i];
+      if (stream.length > 1) socket?.cork();
+      for (const piece of stream) socket?.write(piece);
+      if (stream.length > 1) socket?.uncork();
+    }
+  }
+
+  /** The next question as it is written, or why it cannot be asked. */
+  #written(header: Sent["header"], parts: readonly Part[]): Uint8Array[] | SkipwayError {
+    if (this.#gone !== undefined) return this.#gone;
+    this.#asked = (this.#asked + 1) >>> 0;
+    try {
+      return this.#encoder.encode({ id: this.#asked, header, parts });
+    } catch (error) {
+      if (error instanceof SkipwayError) return error;
+      throw error;
+    }
   }
 
   kill(): void {
@@ -146,16 +172,24 @@ export class ModelProcess {
   }
 
   #receive(chunk: Uint8Array): void {
+    for (const [tell, frame] of this.#answers(chunk)) {
+      if (frame.header["kind"] === "failed") tell(undefined, failure(frame.header));
+      else tell(frame);
+    }
+  }
+
+  /** Whom the answers that are whole with this chunk are for. */
+  #answers(chunk: Uint8Array): [tell: Told, answer: Frame][] {
     try {
-      for (const frame of this.#reader.push(chunk)) {
-        const waiting = present(this.#waiting.get(frame.id), "an answer without a question");
+      return this.#reader.push(chunk).map((frame) => {
+        const tell = present(this.#waiting.get(frame.id), "an answer without a question");
         this.#waiting.delete(frame.id);
-        if (frame.header["kind"] === "failed") waiting.reject(failure(frame.header));
-        else waiting.resolve(frame);
-      }
+        return [tell, frame];
+      });
     } catch {
       // What comes out of the socket is no answer: the process is not to be trusted any more.
       this.kill();
+      return [];
     }
   }
 }

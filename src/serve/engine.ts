@@ -14,8 +14,9 @@ import type {
   MemoryFit,
   Refusal,
   Start,
+  Surroundings,
 } from "./batcher/types.ts";
-import type { BucketForm } from "./engine-memory.ts";
+import { BucketForms } from "./bucket-forms.ts";
 import {
   batchOf,
   type EngineModel,
@@ -28,8 +29,8 @@ import {
 } from "./engine-parts.ts";
 import { idOf, isDeath, isOutOfMemory, RequestError, requestErrorOf } from "./errors.ts";
 import type { BatchOf, InferenceAnswer, InferenceCall } from "./inference.ts";
-import { questionOf } from "./question.ts";
-import { type Computed, compute, endedBy, refusalOf, shapesOf, withdrawal } from "./run-batch.ts";
+import { type Question, questionOf } from "./question.ts";
+import { type Computed, compute, endedBy, refusalOf, withdrawal } from "./run-batch.ts";
 import { tellPhases } from "./tracing.ts";
 
 /** Default levels of the schedule policy extension: 1 to 5, what is left out is in the middle. */
@@ -50,7 +51,7 @@ export class Engine {
   readonly #slots = new Map<string, Slot>();
   /** Bytes of batches that begin in this step. */
   readonly #admitted = new Map<number, number>();
-  readonly #forms = new Map<string, { form: BucketForm; users: number }>();
+  readonly #forms = new BucketForms();
   #model: EngineModel = { inputs: new Map(), outputs: new Map(), batched: false };
   #nextId = 1;
   #timer: NodeJS.Timeout | undefined;
@@ -63,6 +64,11 @@ export class Engine {
   #entering: number | undefined;
   #withdrawals = 0;
   readonly #idle: (() => void)[] = [];
+  /** What the batcher may ask and is to tell during a step. */
+  readonly #around: Required<Omit<Surroundings, "nowMs">> = {
+    fits: (bucket, rows, slot) => this.#fits(bucket, rows, slot),
+    begins: (start) => this.#begins(start),
+  };
 
   constructor(options: EngineOptions) {
     this.#options = options;
@@ -76,7 +82,6 @@ export class Engine {
     return this.#model;
   }
 
-  /** Set once the first process has loaded, before any request is let in. */
   setModel(model: EngineModel): void {
     this.#model = model;
   }
@@ -138,25 +143,35 @@ export class Engine {
     this.#downBecause = reason;
   }
 
-  /** Asks the model. @throws RequestError */
-  async submit(call: InferenceCall): Promise<InferenceAnswer> {
+  /** Asks the model. @throws RequestError, at once or as a rejection */
+  submit(call: InferenceCall): Promise<InferenceAnswer> {
     const fromMs = this.#clock.monotonicMs();
     this.#check(call);
-    const planned = this.#options.memory?.prepare(shapesOf(call));
-    if (planned !== undefined) {
-      const withdrawals = this.#withdrawals;
-      await planned;
-      this.#check(call);
-      if (call.again !== undefined && withdrawals !== this.#withdrawals) throw withdrawal();
-    }
-    return this.#submit(call, fromMs);
+    const question = this.#measured(call);
+    const planned = this.#options.memory?.prepare(this.#forms.of(question, call).shapes);
+    if (planned === undefined) return this.#submit(call, question, fromMs);
+    return this.#submitPlanned(call, planned, fromMs);
   }
 
-  #submit(call: InferenceCall, fromMs: number): Promise<InferenceAnswer> {
+  async #submitPlanned(
+    call: InferenceCall,
+    planned: Promise<void>,
+    fromMs: number,
+  ): Promise<InferenceAnswer> {
+    const withdrawals = this.#withdrawals;
+    await planned;
+    this.#check(call);
+    if (call.again !== undefined && withdrawals !== this.#withdrawals) throw withdrawal();
+    return this.#submit(call, this.#measured(call), fromMs);
+  }
+
+  #measured({ inputs, outputs }: InferenceCall): Question {
+    return questionOf(this.#model.inputs, inputs, outputs, this.#model.batched);
+  }
+
+  #submit(call: InferenceCall, question: Question, fromMs: number): Promise<InferenceAnswer> {
     return new Promise((resolve, reject) => {
-      const { inputs, outputs, signal } = call;
-      const model = this.#model;
-      const question = questionOf(model.inputs, inputs, outputs, model.batched);
+      const { signal } = call;
       const priority =
         call.priority === undefined || call.priority === 0 ? LEVEL_DEFAULT : call.priority;
       const request: BatchRequest = {
@@ -259,11 +274,8 @@ export class Engine {
     const down = this.#slots.size === 0;
     const waited = this.#clock.monotonicMs() - this.#downSinceMs;
     if (this.#closed || (down && waited > this.#patienceMs)) throw this.#unavailable();
-    const { model } = this;
-    const faults = [
-      ...checkFeeds(model.inputs, inputs, datatypeOf),
-      ...checkFetches(model.outputs, outputs),
-    ];
+    const faults = checkFeeds(this.#model.inputs, inputs, datatypeOf);
+    faults.push(...checkFetches(this.#model.outputs, outputs));
     if (faults.length > 0) throw requestErrorOf(SkipwayError.fromDiagnostics("input", faults));
   }
 
@@ -276,13 +288,7 @@ export class Engine {
     const { request, call, question } = pending;
     this.#pending.set(request.id, pending);
     if (call.internal !== true) this.#options.held?.add(request.bytes);
-    const known = this.#forms.get(request.bucket);
-    if (known !== undefined) known.users++;
-    else {
-      const { batchable } = question;
-      const form = { bucket: request.bucket, shapes: shapesOf(call), batchable };
-      this.#forms.set(request.bucket, { form, users: 1 });
-    }
+    this.#forms.enter(question, call);
     this.#entering = request.id;
     this.#step({ kind: "arrive", request });
     this.#entering = undefined;
@@ -292,8 +298,7 @@ export class Engine {
     this.#pending.delete(id);
     if (call.internal !== true) this.#options.held?.add(-bytes);
     this.#options.memory?.left(id);
-    const known = this.#forms.get(bucket);
-    if (known !== undefined && --known.users === 0) this.#forms.delete(bucket);
+    this.#forms.leave(bucket);
     if (this.#pending.size > 0) return;
     for (const resolve of this.#idle.splice(0)) resolve();
   }
@@ -313,11 +318,9 @@ export class Engine {
   }
 
   #step(event: BatcherEvent): void {
-    const actions = this.#options.decider.step(event, {
-      nowMs: this.#clock.monotonicMs(),
-      fits: (bucket, rows, slot) => this.#fits(bucket, rows, slot),
-      begins: (start) => this.#begins(start),
-    });
+    const nowMs = this.#clock.monotonicMs();
+    const { fits, begins } = this.#around;
+    const actions = this.#options.decider.step(event, { nowMs, fits, begins });
     for (const action of actions) {
       if (action.kind === "start") this.#start(action);
       else if (action.kind === "refuse") this.#refuse(action);
@@ -327,11 +330,8 @@ export class Engine {
   }
 
   #fits(bucket: string, rows: number, slot: string | undefined): MemoryFit {
-    const known = this.#forms.get(bucket);
-    const { memory } = this.#options;
-    return known === undefined || memory === undefined
-      ? "fits"
-      : memory.fits(known.form, rows, slot);
+    const form = this.#forms.get(bucket);
+    return (form && this.#options.memory?.fits(form, rows, slot)) ?? "fits";
   }
 
   #wake(atMs: number): void {
@@ -342,7 +342,7 @@ export class Engine {
 
   #begins({ batch, ids, bucket, rows, slot }: Start): void {
     const { memory } = this.#options;
-    const form = this.#forms.get(bucket)?.form;
+    const form = this.#forms.get(bucket);
     if (memory === undefined || form === undefined) return;
     const bytes = memory.begin(batch, form, rows, slot);
     if (bytes !== undefined) this.#admitted.set(batch, bytes);
@@ -351,17 +351,17 @@ export class Engine {
 
   #blocked(id: number, slot: string): void {
     const request = this.#pending.get(id)?.request;
-    const known = this.#forms.get(request?.bucket ?? "");
-    if (request === undefined || known === undefined) return;
-    this.#options.memory?.waits(id, known.form, request.rows, slot);
+    const form = this.#forms.get(request?.bucket ?? "");
+    if (request === undefined || form === undefined) return;
+    this.#options.memory?.waits(id, form, request.rows, slot);
   }
 
   #refuse(refusal: Refusal): void {
     const pending = this.#pending.get(refusal.id);
     if (pending === undefined) return;
     const { bucket, rows } = pending.request;
-    const known = refusal.reason === "memory-never" ? this.#forms.get(bucket) : undefined;
-    const text = (known && this.#options.memory?.explain(known.form, rows)) ?? refusal.text;
+    const form = refusal.reason === "memory-never" ? this.#forms.get(bucket) : undefined;
+    const text = (form && this.#options.memory?.explain(form, rows)) ?? refusal.text;
     // Who is refused at the door has not waited.
     if (refusal.id !== this.#entering) tellWait(pending, this.#clock.monotonicMs());
     pending.reject(refusalOf({ ...refusal, text }));
@@ -424,7 +424,7 @@ export class Engine {
     for (const [i, one] of running.members.entries()) {
       if (!this.#pending.has(one.request.id)) continue;
       const queueMs = running.sentMs - one.request.arrivedMs;
-      tellPhases(one.call.observe, { ...running, queueMs, tookMs, inferMs, endMs: now });
+      tellPhases(one.call.observe, running, { queueMs, tookMs, inferMs, endMs: now });
       one.resolve({
         outputs: present(answers[i], "an answer for each member"),
         version,

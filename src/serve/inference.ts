@@ -18,9 +18,9 @@ export interface InferenceCall {
   /** What a client calls itself or its user: requests with one key go to one version of a split. */
   readonly key?: string | undefined;
   /** Behind all other requests: copies for a shadow. */
-  readonly background?: boolean;
+  readonly background?: boolean | undefined;
   /** Asked by the server itself, to see whether the model answers: no traffic. */
-  readonly internal?: boolean;
+  readonly internal?: boolean | undefined;
   /** When the answer is of no use any more, in monotonic milliseconds of the server's clock. */
   readonly deadlineMs?: number | undefined;
   /** Aborted when the client goes away. */
@@ -29,6 +29,23 @@ export interface InferenceCall {
   readonly observe?: PhaseSink | undefined;
   /** Asked once, when it fails: whether another version is asked in place of this one. */
   readonly again?: ((refusal: RequestError) => boolean) | undefined;
+}
+
+/** The same question, with who is told of its failure. Field by field: to spread an object is slow. */
+export function withAgain(call: InferenceCall, again: InferenceCall["again"]): InferenceCall {
+  const whole: { readonly [Key in keyof Required<InferenceCall>]: InferenceCall[Key] } = {
+    inputs: call.inputs,
+    outputs: call.outputs,
+    priority: call.priority,
+    key: call.key,
+    background: call.background,
+    internal: call.internal,
+    deadlineMs: call.deadlineMs,
+    signal: call.signal,
+    observe: call.observe,
+    again,
+  };
+  return whole;
 }
 
 /** Where the time of one answer went, in milliseconds. */

@@ -81,6 +81,15 @@ describe("server metrics", () => {
     expect(text).toContain("# TYPE nv_inference_queue_duration_us counter\n");
   });
 
+  test("versions that are asked in turn keep their own counters, and one that was retired begins anew", () => {
+    const metrics = new ServerMetrics(clock);
+    const [first, other] = [KEY, { ...KEY, digest: "other" }].map((key) => metrics.version(key));
+    expect(other).not.toBe(first);
+    expect(metrics.version({ ...KEY })).toBe(first);
+    metrics.retire(KEY.name, KEY.version);
+    expect(metrics.version(KEY)).not.toBe(first);
+  });
+
   test("saturation is the share of the last seconds in which a batch ran", () => {
     now = 100_000;
     const metrics = new ServerMetrics(clock);

@@ -75,6 +75,7 @@ export class ServerMetrics {
   readonly #families: ServerFamilies;
   readonly #clock: Clock;
   readonly #versions = new Map<string, VersionMetrics>();
+  #last: { readonly key: VersionKey; readonly metrics: VersionMetrics } | undefined;
   #budget: (() => BudgetReadings) | undefined;
   #watched: () => readonly WatchedVersion[] = () => [];
   #prepare: () => Promise<void> = async () => undefined;
@@ -106,7 +107,15 @@ export class ServerMetrics {
 
   /** The counters of a version in a role. */
   version(key: VersionKey): VersionMetrics {
-    // Asked twice for each request: no list is made before it is needed. No part but the last can hold a line's end.
+    // Asked twice for each request, mostly for the same one.
+    if (this.#last === undefined || !isSame(this.#last.key, key)) {
+      this.#last = { key, metrics: this.#versionOf(key) };
+    }
+    return this.#last.metrics;
+  }
+
+  #versionOf(key: VersionKey): VersionMetrics {
+    // No part but the last can hold a line's end.
     const name = `${key.version}\n${key.digest}\n${key.role ?? "stable"}\n${key.name}`;
     let found = this.#versions.get(name);
     if (found === undefined) {
@@ -152,6 +161,7 @@ export class ServerMetrics {
         this.#versions.delete(name);
       }
     }
+    this.#last = undefined;
   }
 }
 
@@ -277,6 +287,10 @@ export class VersionMetrics {
     }
     return found;
   }
+}
+
+function isSame(a: VersionKey, b: VersionKey): boolean {
+  return a.version === b.version && a.role === b.role && a.name === b.name && a.digest === b.digest;
 }
 
 function labelValues({ name, version, digest, role = "stable" }: VersionKey): readonly string[] {

@@ -6,7 +6,7 @@ import { parseExposition } from "../observe/parse.test-helper.ts";
 import { allFinite, answersAgree } from "./agreement.ts";
 import { RequestError } from "./errors.ts";
 import { model, setUp, until } from "./fleet.test-helper.ts";
-import type { Outcome, PairOutcome, RequestOutcome } from "./outcomes.ts";
+import { type Outcome, Outcomes, type PairOutcome, type RequestOutcome } from "./outcomes.ts";
 import type { PhaseSink } from "./tracing.ts";
 
 // What is told of requests, batches, copies and probes; and that a candidate never costs a request.
@@ -166,6 +166,32 @@ describe("what is told", () => {
     expect(fleet.outcomes.faults().count).toBe(count);
     expect(requestsOf(heard)).toHaveLength(2);
   });
+});
+
+test("who asks for the outcomes of some models hears of no other, and of those from when it asks", async () => {
+  const { ask, fleet } = await canary(0);
+  const heard: Outcome[] = [];
+  let wanted = "other";
+  fleet.outcomes.subscribe(
+    (outcome) => heard.push(outcome),
+    (model) => model === wanted,
+  );
+  await ask();
+  expect(heard).toEqual([]);
+  wanted = "m";
+  await ask();
+  expect(heard.map(({ kind }) => kind).sort()).toEqual(["batch", "request"]);
+});
+
+test("what nobody wants to hear of a model is not put together", () => {
+  const outcomes = new Outcomes();
+  expect(outcomes.heard("m")).toBe(false);
+  outcomes.subscribe(
+    () => undefined,
+    (model) => model === "m",
+  );
+  expect(outcomes.heard("m")).toBe(true);
+  expect(outcomes.heard("n")).toBe(false);
 });
 
 describe("agreement", () => {

@@ -1,5 +1,5 @@
 // What becomes of requests, batches, shadow copies and probes, told as it happens to whoever judges a version.
-// Costs one look at a flag where nobody listens.
+// Costs one question where nobody listens to the model.
 
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
@@ -105,19 +105,36 @@ export interface LifeOutcome extends Told {
 
 export type Outcome = RequestOutcome | BatchOutcome | PairOutcome | GoldenOutcome | LifeOutcome;
 
+/** Who is told, and of which models. */
+interface Listener {
+  take(outcome: Outcome): void;
+  hears(model: string): boolean;
+}
+
+const OF_ALL = (): boolean => true;
+
 /** Where outcomes are told. */
 export class Outcomes {
-  #listeners: readonly ((outcome: Outcome) => void)[] = [];
+  #listeners: readonly Listener[] = [];
   #faults = 0;
   #lastFault: string | undefined;
 
-  /** Whether anybody listens: asked before an outcome is put together. */
-  get heard(): boolean {
-    return this.#listeners.length > 0;
+  /** Whether anybody listens to a model: asked before an outcome of it is put together. */
+  heard(model: string): boolean {
+    for (const listener of this.#listeners) if (listener.hears(model)) return true;
+    return false;
   }
 
-  /** Calls back at once, in the turn in which something happens; gives a function that ends it. */
-  subscribe(listener: (outcome: Outcome) => void): () => void {
+  /**
+   * Calls back at once, in the turn in which something happens; gives a function that ends it.
+   *
+   * @param hears whether it is told of a model now; of all of them if left out.
+   */
+  subscribe(
+    take: (outcome: Outcome) => void,
+    hears: (model: string) => boolean = OF_ALL,
+  ): () => void {
+    const listener = { take, hears };
     this.#listeners = [...this.#listeners, listener];
     return () => {
       this.#listeners = this.#listeners.filter((one) => one !== listener);
@@ -127,8 +144,9 @@ export class Outcomes {
   /** A listener that fails is no matter of the request that it is told of. */
   tell(outcome: Outcome): void {
     for (const listener of this.#listeners) {
+      if (!listener.hears(outcome.model)) continue;
       try {
-        listener(outcome);
+        listener.take(outcome);
       } catch (error) {
         this.#faults++;
         this.#lastFault = messageOf(error);
@@ -151,7 +169,7 @@ export function hostReport(
   const told = () => ({ model, version, atMs: around.clock.nowMs() });
   return {
     batch({ bucket, rows, ...run }) {
-      if (!outcomes.heard) return;
+      if (!outcomes.heard(model)) return;
       const sized = `${bucket}#${2 ** Math.ceil(Math.log2(Math.max(1, rows)))}`;
       outcomes.tell({
         kind: "batch",
@@ -163,10 +181,10 @@ export function hostReport(
       });
     },
     golden(right) {
-      if (outcomes.heard) outcomes.tell({ kind: "golden", ...told(), role: around.role(), right });
+      if (outcomes.heard(model)) outcomes.tell({ kind: "golden", ...told(), role: around.role(), right });
     },
     life(state, cause) {
-      if (outcomes.heard) outcomes.tell({ kind: "life", ...told(), state, cause });
+      if (outcomes.heard(model)) outcomes.tell({ kind: "life", ...told(), state, cause });
     },
   };
 }

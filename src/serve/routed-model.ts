@@ -8,8 +8,13 @@ import { allFinite } from "./agreement.ts";
 import { NO_COUNTS } from "./counters.ts";
 import { type FailureReason, RequestError } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
-import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
-import type { Outcomes } from "./outcomes.ts";
+import {
+  type InferenceAnswer,
+  type InferenceCall,
+  type ServedVersion,
+  withAgain,
+} from "./inference.ts";
+import type { Outcomes, RequestOutcome } from "./outcomes.ts";
 import { chooseRoute, hashOfKey, type Route, type TrafficSplit } from "./router.ts";
 import type { Shadow } from "./shadow.ts";
 import { inputsSummary } from "./tracing.ts";
@@ -32,6 +37,15 @@ const OF_THE_VERSION: ReadonlySet<FailureReason> = new Set([
   // Told before the time is over: the version is too slow to answer within it.
   "deadline",
 ]);
+
+/** A request that a version was asked. */
+interface Asked {
+  readonly call: InferenceCall;
+  readonly route: Route;
+  /** Whether the split alone has sent it there. */
+  readonly sample: boolean;
+  readonly fromMs: number;
+}
 
 /** A name, or one version of it, whichever process stands behind it now. */
 export class RoutedModel implements ServedVersion {
@@ -104,7 +118,11 @@ export class RoutedModel implements ServedVersion {
       return second !== undefined;
     };
     try {
-      return await this.#ask({ ...call, again }, route, candidate || this.#version === undefined);
+      return await this.#ask(
+        withAgain(call, again),
+        route,
+        candidate || this.#version === undefined,
+      );
     } catch (error) {
       if (second === undefined) throw error;
     }
@@ -162,73 +180,73 @@ export class RoutedModel implements ServedVersion {
     }
     const { version, digest } = host;
     call.observe?.target({ name, version, digest, role: route.role });
-    const fromMs = clock.monotonicMs();
-    const answer = outcomes.heard
-      ? await this.#askHeard(host, call, sample ? route : { ...route, role: "pinned", share: 0 })
-      : await host.infer(call);
+    const asked: Asked = { call, route, sample, fromMs: clock.monotonicMs() };
+    let answer: InferenceAnswer;
+    try {
+      answer = await host.infer(call);
+    } catch (error) {
+      if (error instanceof RequestError && outcomes.heard(name)) {
+        this.#tell(asked, this.#faultOf(error, call, route), { error });
+      }
+      throw error;
+    }
+    if (outcomes.heard(name)) this.#tell(asked, "good", { answer });
     if (sample && route.role === "stable" && answer.batch !== undefined) {
       const key = call.key === undefined ? undefined : hashOfKey(call.key);
-      host.counters.lastRequests.add(answer.batch, clock.monotonicMs() - fromMs, key);
+      host.counters.lastRequests.add(answer.batch, clock.monotonicMs() - asked.fromMs, key);
     }
     const copy = route.shadow === undefined ? undefined : hosts.get(route.shadow);
     if (copy !== undefined) {
       const told = route.role === "stable";
       shadow.offer(copy, call, answer, { tolerance: split().tolerance, told });
     }
-    return { ...answer, role: route.role };
-  }
-
-  /** The same as the version's `infer`, told to whoever listens. */
-  async #askHeard(host: VersionHost, call: InferenceCall, route: Route): Promise<InferenceAnswer> {
-    const { outcomes, clock } = this.#parts;
-    const fromMs = clock.monotonicMs();
-    const endOf = () => {
-      const monotonicMs = clock.monotonicMs();
-      return { monotonicMs, endedMs: monotonicMs - fromMs };
-    };
-    let answer: InferenceAnswer;
-    try {
-      answer = await host.infer(call);
-    } catch (error) {
-      if (error instanceof RequestError) {
-        const { batch, outOfMemory } = error;
-        const outcome = this.#faultOf(error, call, route);
-        const how = { ...endOf(), outcome, outOfMemory, finite: true };
-        outcomes.tell({ ...this.#question(call, route), ...how, ...batch });
-      }
-      throw error;
-    }
     const { batch, batchRows, batchRequests, phases, outputs } = answer;
-    const end = endOf();
-    outcomes.tell({
-      ...this.#question(call, route),
-      ...end,
-      latencyMs: end.endedMs,
-      computeMs: phases.computeMs,
+    return {
+      outputs,
+      version: answer.version,
+      role: route.role,
       batch,
       batchRows,
       batchRequests,
-      outcome: "good",
-      outOfMemory: false,
-      finite: allFinite(outputs),
-      outputs,
-    });
-    return answer;
+      phases,
+    };
   }
 
-  #question(call: InferenceCall, { version, role, share }: Route) {
-    return {
+  /** Tells whoever listens what became of a request. Field by field: to spread an object is slow. */
+  #tell(
+    { call, route, sample, fromMs }: Asked,
+    outcome: RequestOutcome["outcome"],
+    { answer, error }: { readonly answer?: InferenceAnswer; readonly error?: RequestError },
+  ): void {
+    const { outcomes, clock } = this.#parts;
+    const monotonicMs = clock.monotonicMs();
+    const endedMs = monotonicMs - fromMs;
+    const { rows, shape } = inputsSummary(call.inputs);
+    const batch = answer ?? error?.batch;
+    outcomes.tell({
       kind: "request",
       model: this.name,
-      version,
-      role,
-      share,
+      version: route.version,
+      role: sample ? route.role : "pinned",
+      share: sample ? route.share : 0,
       requestId: call.observe?.requestId,
       tenant: call.observe?.tenant,
-      atMs: this.#parts.clock.nowMs(),
+      atMs: clock.nowMs(),
+      monotonicMs,
+      endedMs,
+      latencyMs: answer && endedMs,
+      computeMs: answer?.phases.computeMs,
       key: call.key === undefined ? undefined : hashOfKey(call.key),
-      ...inputsSummary(call.inputs),
-    } as const;
+      rows,
+      shape,
+      batch: batch?.batch,
+      batchRows: batch?.batchRows,
+      batchRequests: batch?.batchRequests,
+      outcome,
+      outOfMemory: error?.outOfMemory ?? false,
+      finite: answer === undefined || allFinite(answer.outputs),
+      outputs: answer?.outputs,
+    });
   }
 
   /** A candidate that refuses what stable takes is at fault, and not its client. */

@@ -158,7 +158,7 @@ export class Shadow {
       this.#outputs.set(name, added(total, expected, copy.outputs.get(name)));
     }
     const { outcomes } = this.#parts;
-    if (!how.told || !outcomes.heard) return;
+    if (!how.told || !outcomes.heard(host.name)) return;
     outcomes.tell({
       ...this.#pair(host, call, answer),
       agrees: answersAgree(answer.outputs, copy.outputs, how.tolerance),
@@ -177,7 +177,7 @@ export class Shadow {
     answer: InferenceAnswer,
     error: unknown,
   ): void {
-    if (!this.#parts.outcomes.heard) return;
+    if (!this.#parts.outcomes.heard(host.name)) return;
     const { reason, outOfMemory } = requestErrorOf(error);
     const outcome = OF_A_COPY[reason] ?? reason;
     const end = { agrees: false, finite: true, outcome, outOfMemory };

@@ -93,10 +93,8 @@ export function inputsSummary(
 /** Says when a request waited, when its batch was on its way, and when that ran, all ending at `endMs`. */
 export function tellPhases(
   observe: PhaseSink | undefined,
-  ran: {
-    readonly batch: number;
-    readonly rows: number;
-    readonly sentMs: number;
+  { batch, rows, sentMs }: { readonly batch: number; readonly rows: number; readonly sentMs: number },
+  took: {
     readonly queueMs: number;
     /** Of the batch alone, without waiting for the one before it. */
     readonly tookMs: number;
@@ -106,12 +104,12 @@ export function tellPhases(
   },
 ): void {
   if (observe === undefined) return;
-  const { sentMs, endMs, tookMs } = ran;
-  const beganMs = endMs - Math.min(tookMs, ran.inferMs ?? tookMs);
-  observe.phase("queue", sentMs - ran.queueMs, sentMs);
+  const { queueMs, tookMs, inferMs, endMs } = took;
+  const beganMs = endMs - Math.min(tookMs, inferMs ?? tookMs);
+  observe.phase("queue", sentMs - queueMs, sentMs);
   observe.phase("batch", sentMs, beganMs);
   observe.phase("infer", beganMs, endMs);
-  observe.batched({ id: ran.batch, rows: ran.rows });
+  observe.batched({ id: batch, rows });
 }
 
 /** Statuses by which the server refuses a request that could be right. */
@@ -202,10 +200,10 @@ export class RequestWatch implements PhaseSink {
   }
 
   /** It has been read: the end of the first phase. */
-  received(what: InputsSummary & { readonly deadlineMs?: number | undefined }): void {
-    this.#rows = what.rows;
-    this.#shape = what.shape;
-    this.#deadlineMs = what.deadlineMs;
+  received({ rows, shape }: InputsSummary, deadlineMs?: number): void {
+    this.#rows = rows;
+    this.#shape = shape;
+    this.#deadlineMs = deadlineMs;
     this.phase("receive", this.#head.startMs, this.#observer.clock.monotonicMs());
   }
 

@@ -54,6 +54,13 @@ interface Run {
   readonly endsBytes: number;
 }
 
+/** A form with a number of rows. */
+interface Shaped {
+  readonly form: BucketForm;
+  readonly rows: number;
+  readonly shapes: InputShapes;
+}
+
 /** The memory of one version. */
 export class VersionMemory implements EngineMemory {
   readonly #prefix: string;
@@ -65,6 +72,8 @@ export class VersionMemory implements EngineMemory {
   /** The request that waits for memory, and the process that it waits for. */
   #waiting: { readonly request: number; readonly seat: Seat } | undefined;
   #listener: () => void = () => undefined;
+  /** The shapes that were made last. */
+  #shaped: Shaped | undefined;
   #learned: Learned | undefined;
   /** Of the file and those beside it. */
   #fileBytes: number | undefined;
@@ -224,7 +233,7 @@ export class VersionMemory implements EngineMemory {
 
   fits(form: BucketForm, rows: number, slot: string | undefined): MemoryFit {
     const seat = this.#seatFor(slot);
-    const run = seat && this.#runOf(seat, shapesOf(form, rows));
+    const run = seat && this.#runOf(seat, this.#shapesOf(form, rows));
     if (seat === undefined || run === undefined) return "fits";
     const { ledger } = this.#keeper;
     const alone = ledger.fits(seat.id, run.bytes);
@@ -238,12 +247,12 @@ export class VersionMemory implements EngineMemory {
     if (seat === undefined || this.#learned === undefined) return undefined;
     const room = this.#keeper.ledger.room(seat.id);
     const everBytes = Math.max(0, room.everBytes - seat.moreBytes);
-    return whatWouldFit(this.#learned.model, shapesOf(form, rows), { ...room, everBytes });
+    return whatWouldFit(this.#learned.model, this.#shapesOf(form, rows), { ...room, everBytes });
   }
 
   waits(request: number, form: BucketForm, rows: number, slot: string): void {
     const seat = this.#seats.get(slot);
-    const run = seat && this.#runOf(seat, shapesOf(form, rows));
+    const run = seat && this.#runOf(seat, this.#shapesOf(form, rows));
     if (seat === undefined || run === undefined) return;
     this.#waiting = { request, seat };
     this.#keeper.ledger.claim(seat.id, run.bytes, this.#keeper.clock.monotonicMs());
@@ -268,7 +277,7 @@ export class VersionMemory implements EngineMemory {
 
   begin(batch: number, form: BucketForm, rows: number, slot: string): number | undefined {
     const seat = this.#seats.get(slot);
-    const run = seat && this.#runOf(seat, shapesOf(form, rows));
+    const run = seat && this.#runOf(seat, this.#shapesOf(form, rows));
     if (seat === undefined || run === undefined) return undefined;
     this.#keeper.ledger.begin(seat.id, this.#beside(run));
     this.#batches.set(batch, run);
@@ -313,7 +322,7 @@ export class VersionMemory implements EngineMemory {
     const excess = due ? this.#look(seat) : 0;
     const model = this.#learned?.model;
     // How far the mark went above all that was admitted is what is learned; below that, others may have raised it.
-    model?.observed(shapes, excess > 0 ? model.estimate(shapes).admittedBytes + excess : 0);
+    if (excess > 0) model?.observed(shapes, model.estimate(shapes).admittedBytes + excess);
     this.#settleIdle(seat);
   }
 
@@ -348,6 +357,15 @@ export class VersionMemory implements EngineMemory {
     return Math.max(0, mark - before);
   }
 
+  /** Shapes of a form with so many rows: each batch is asked about several times in turn. */
+  #shapesOf(form: BucketForm, rows: number): InputShapes {
+    if (!form.batchable) return form.shapes;
+    if (form !== this.#shaped?.form || rows !== this.#shaped.rows) {
+      this.#shaped = { form, rows, shapes: withRows(form.shapes, rows) };
+    }
+    return this.#shaped.shapes;
+  }
+
   #runOf(seat: Seat, shapes: InputShapes): Run | undefined {
     const estimate = this.#learned?.model.estimate(shapes);
     if (estimate === undefined) return undefined;
@@ -367,7 +385,8 @@ export class VersionMemory implements EngineMemory {
 
   #seatFor(slot: string | undefined): Seat | undefined {
     if (slot !== undefined) return this.#seats.get(slot);
-    return [...this.#seats.values()].find(({ session }) => session !== undefined);
+    for (const seat of this.#seats.values()) if (seat.session !== undefined) return seat;
+    return undefined;
   }
 
   /** The ledger knows seats, not processes: how long ago one was exchanged is a matter of the seat. */
@@ -394,8 +413,4 @@ export class VersionMemory implements EngineMemory {
       }),
     ]);
   }
-}
-
-function shapesOf({ shapes, batchable }: BucketForm, rows: number): InputShapes {
-  return batchable ? withRows(shapes, rows) : shapes;
 }

@@ -22,7 +22,10 @@ export interface EncodedResponse {
 }
 
 /** Whether an output goes back as bytes: by its own parameter, or by that of the request. */
-function isBinary(request: InferRequest, requested: RequestedOutput | undefined): boolean {
+function isBinary(
+  request: Pick<InferRequest, "parameters">,
+  requested: RequestedOutput | undefined,
+): boolean {
   return requested?.binary ?? request.parameters.get("binary_data_output") === true;
 }
 
@@ -32,7 +35,7 @@ function isBinary(request: InferRequest, requested: RequestedOutput | undefined)
  */
 export function outputFaults(
   outputs: ReadonlyMap<string, ValueType>,
-  request: InferRequest,
+  request: Pick<InferRequest, "outputs" | "parameters">,
 ): Diagnostic[] {
   const faults: Diagnostic[] = [];
   const requested = request.outputs && new Map(request.outputs.map((one) => [one.name, one]));
@@ -82,44 +85,51 @@ export function encodeInferResponse(response: {
   readonly outputs: ReadonlyMap<string, Tensor>;
 }): EncodedResponse | { readonly faults: readonly Diagnostic[] } {
   const { request } = response;
-  const wanted = new Map(request.outputs?.map((one) => [one.name, one]));
-  const parts = [...response.outputs].map(([name, value]) => {
-    const requested = wanted.get(name);
-    const classes = requested?.classification;
-    return {
+  const { outputs: requested } = request;
+  const parts: ResponsePart[] = [];
+  for (const [name, value] of response.outputs) {
+    const wanted = requested?.find((one) => one.name === name);
+    const classes = wanted?.classification;
+    parts.push({
       name,
       value: classes === undefined ? value : classified(value, classes),
-      binary: isBinary(request, requested),
-    };
-  });
-  const tooLarge = sizeFault(parts.filter((one) => !one.binary).map((one) => one.value));
+      binary: isBinary(request, wanted),
+    });
+  }
+  const tooLarge = sizeFault(parts);
   if (tooLarge !== undefined) return { faults: [tooLarge] };
   const writer = new JsonWriter();
+  // What is undefined is left out.
   const head = JSON.stringify({
     model_name: response.model,
     model_version: String(response.version),
-    ...(request.id === undefined ? {} : { id: request.id }),
+    id: request.id,
   });
   writer.text(`${head.slice(0, -1)},"outputs":[`);
-  for (const [i, part] of parts.entries()) {
-    if (i > 0) writer.text(",");
+  const tensors: Uint8Array[] = [];
+  let first = true;
+  for (const part of parts) {
+    if (!first) writer.text(",");
+    first = false;
     if (!writeOutput(writer, part)) {
       return { faults: [outputFault(part.name, "its strings are no UTF-8 text, as JSON has it")] };
     }
+    if (part.binary) tensors.push(part.value.data.bytes);
   }
   writer.text("]}");
   const json = writer.bytes();
-  const tensors = parts.filter((one) => one.binary).map((one) => one.value.data.bytes);
-  return {
-    headerLength: parts.some((one) => one.binary) ? json.byteLength : undefined,
-    chunks: [json, ...tensors],
-  };
+  const headerLength = tensors.length > 0 ? json.byteLength : undefined;
+  return { headerLength, chunks: [json, ...tensors] };
 }
 
-function writeOutput(
-  writer: JsonWriter,
-  { name, value, binary }: { name: string; value: Tensor; binary: boolean },
-): boolean {
+/** An output as it is sent. */
+interface ResponsePart {
+  readonly name: string;
+  readonly value: Tensor;
+  readonly binary: boolean;
+}
+
+function writeOutput(writer: JsonWriter, { name, value, binary }: ResponsePart): boolean {
   const head = JSON.stringify({ name, datatype: datatypeOf(value.dtype), shape: value.shape });
   if (binary) {
     const size = value.data.bytes.byteLength;
@@ -133,9 +143,11 @@ function writeOutput(
 }
 
 /** Whether values are too many to be written as JSON. */
-function sizeFault(values: readonly Tensor[]): Diagnostic | undefined {
+function sizeFault(parts: readonly ResponsePart[]): Diagnostic | undefined {
   let count = 0;
-  for (const { shape } of values) count += shape.reduce((a, b) => a * b, 1);
+  for (const { binary, value } of parts) {
+    if (!binary) count += value.shape.reduce((a, b) => a * b, 1);
+  }
   if (count <= limits.responseElementsMax) return undefined;
   return diagnostic({
     id: "request/answer-too-large",

@@ -16,6 +16,10 @@ export class PlanTable implements Plans {
   /** By shapes without rows; the one used last at the end. */
   readonly #known = new Map<string, KnotRuns>();
   readonly #asked = new Map<string, Promise<void>>();
+  /** The plan that was asked for last: each batch is asked about several times in turn. */
+  #last: { readonly shapes: InputShapes; readonly run: PlannedRun | undefined } | undefined;
+  /** Shapes that stand at the end of what is known: the next request has the same. */
+  #prepared: InputShapes | undefined;
 
   constructor(batched: boolean, ask: (shapes: InputShapes) => Promise<KnotRuns>) {
     this.batched = batched;
@@ -23,6 +27,11 @@ export class PlanTable implements Plans {
   }
 
   plan(shapes: InputShapes): PlannedRun | undefined {
+    if (shapes !== this.#last?.shapes) this.#last = { shapes, run: this.#planOf(shapes) };
+    return this.#last.run;
+  }
+
+  #planOf(shapes: InputShapes): PlannedRun | undefined {
     const runs = this.#known.get(keyOf(shapes, this.batched));
     if (runs === undefined || !this.batched) return runs?.[0];
     return between(rowsOf(shapes), (rows) => runs[KNOTS.indexOf(rows)]);
@@ -30,11 +39,13 @@ export class PlanTable implements Plans {
 
   /** @throws RequestError 503, as a rejection, where too many shapes wait for their plans already. */
   prepare(shapes: InputShapes): Promise<void> | undefined {
+    if (shapes === this.#prepared) return undefined;
     const key = keyOf(shapes, this.batched);
     const known = this.#known.get(key);
     if (known !== undefined) {
       this.#known.delete(key);
       this.#known.set(key, known);
+      this.#prepared = shapes;
       return undefined;
     }
     const asked = this.#asked.get(key);
@@ -50,6 +61,8 @@ export class PlanTable implements Plans {
     const runs = await this.#ask(shapes).catch(() => []);
     this.#asked.delete(key);
     this.#known.set(key, runs);
+    this.#last = undefined;
+    this.#prepared = undefined;
     const [oldest] = this.#known.keys();
     if (this.#known.size > limits.plannedShapesMax && oldest !== undefined) {
       this.#known.delete(oldest);

@@ -23,7 +23,7 @@ export interface Asker {
   /** Whose token came with it: `wrong` for one that is not, or no longer, valid. */
   readonly credentials: Credentials | "wrong" | undefined;
   /** Headers of HTTP; undefined for gRPC, which no page of a browser can speak. */
-  readonly site?: Site;
+  readonly site?: Site | undefined;
 }
 
 /** A token that came with a request. A cookie is sent by the browser, whoever made it ask. */

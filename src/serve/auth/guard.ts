@@ -67,7 +67,9 @@ export class Guard {
   }
 
   #decided(knock: Knock, credentials: Asker["credentials"]): string {
-    const decision = decide(this.#reach, { ...knock, credentials });
+    const { role, safe, secure, peer, site } = knock;
+    // Field by field: to spread an object is slow (docs/design/serving-speed.md).
+    const decision = decide(this.#reach, { role, safe, secure, peer, credentials, site });
     if ("actor" in decision) return decision.actor;
     throw new RequestError(decision.status, "unauthorized", decision.text);
   }

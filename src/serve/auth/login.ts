@@ -16,7 +16,8 @@ const PAGE_POLICY =
 
 /** The token in a header Cookie. */
 export function cookieOf(header: string | undefined): string | undefined {
-  const pairs = (header ?? "").split(";").map((pair) => pair.trim());
+  if (header === undefined) return undefined;
+  const pairs = header.split(";").map((pair) => pair.trim());
   const found = pairs.find((pair) => pair.startsWith(`${COOKIE}=`));
   return found?.slice(COOKIE.length + 1);
 }

@@ -29,11 +29,11 @@ export async function infer(
   const { parsed, raw } = decoded;
   if ("faults" in parsed) refuse(host, sentenceOf(parsed.faults));
   const { request } = parsed;
-  const faults = outputFaults(host.outputs, { ...request, parameters: AS_BYTES });
+  const faults = outputFaults(host.outputs, { outputs: request.outputs, parameters: AS_BYTES });
   if (faults.length > 0) refuse(host, sentenceOf(faults));
-  const call = callOf(host, request, caller);
-  watch?.received({ ...inputsSummary(request.inputs), deadlineMs: call.deadlineMs });
-  const { outputs, version } = await ask(host, { ...call, observe: watch }, caller);
+  const call = callOf(host, request, caller, watch);
+  watch?.received(inputsSummary(request.inputs), call.deadlineMs);
+  const { outputs, version } = await ask(host, call, caller);
   const answer = withClasses(request, outputs);
   if (!raw && tooLongForContents(answer)) {
     const text = "the answer is too long for typed contents; send raw_input_contents for a raw one";
@@ -50,7 +50,12 @@ function refuse(host: ServedVersion, text: string): never {
   throw new RequestError(400, "invalid", text);
 }
 
-function callOf(host: ServedVersion, request: InferRequest, caller: Caller): InferenceCall {
+function callOf(
+  host: ServedVersion,
+  request: InferRequest,
+  caller: Caller,
+  observe: RequestWatch | undefined,
+): InferenceCall {
   const { parameters } = request;
   try {
     const asked = deadlineOf(parameters, caller.header("x-request-timeout-ms"), caller.arrivedMs);
@@ -63,6 +68,7 @@ function callOf(host: ServedVersion, request: InferRequest, caller: Caller): Inf
       key: keyOf(parameters, caller.header("x-skipway-key")),
       deadlineMs,
       signal: caller.signal,
+      observe,
     };
   } catch (error) {
     if (error instanceof RequestError) host.countFailure(error.reason);
@@ -96,7 +102,8 @@ function withClasses(
   { outputs: requested }: InferRequest,
   outputs: InferenceAnswer["outputs"],
 ): InferenceAnswer["outputs"] {
-  const classes = new Map(requested?.map((one) => [one.name, one.classification]));
+  if (requested === undefined) return outputs;
+  const classes = new Map(requested.map((one) => [one.name, one.classification]));
   if (![...classes.values()].some((one) => one !== undefined)) return outputs;
   return new Map(
     [...outputs].map(([name, value]) => {

@@ -147,7 +147,8 @@ export class ObservedCall {
     if (outcome === undefined) return;
     const watch = this.#watch ?? beginCall(this.#observer, this.#metadata, this.#clock);
     if (outcome === ANSWERED) tellSent(watch, this.#clock);
-    watch.end({ ...outcome, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut });
+    const { status, reason } = outcome;
+    watch.end({ status, reason, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut });
   }
 }
 

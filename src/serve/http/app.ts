@@ -15,7 +15,7 @@ import type { HeldBytes } from "../held-bytes.ts";
 import type { RequestObserver } from "../tracing.ts";
 import { BodyReader } from "./body.ts";
 import type { EarlyServer } from "./early.ts";
-import { roleOf } from "./endpoint.ts";
+import { roleOf, roleOfRoute } from "./endpoint.ts";
 import { SECURITY_HEADERS } from "./headers.ts";
 import { answerClientError, HTTP_TIMES, type HttpTimes, nodeServer } from "./node-server.ts";
 import { countReceived, noteFailure, observeRequests, watchOf } from "./observed.ts";
@@ -187,13 +187,11 @@ function isSecure(request: FastifyRequest): boolean {
   return "encrypted" in request.socket && request.socket.encrypted === true;
 }
 
-/** What changes state is written down before its answer goes out: who sees the answer finds the entry. */
+/**
+ * What changes state is written down before its answer goes out: who sees the answer finds the entry. The hook is on
+ * those routes alone, so that the answers of models wait for nothing.
+ */
 function writeDown(app: FastifyInstance, guard: Guard): void {
-  app.addHook("onSend", (request, reply, payload, done) => {
-    const role = roleOf(request);
-    if (!changesState(role)) done();
-    else write(request, reply, payload).then((sent) => done(null, sent), done);
-  });
   const write = async (
     request: FastifyRequest,
     reply: FastifyReply,
@@ -221,6 +219,12 @@ function writeDown(app: FastifyInstance, guard: Guard): void {
       });
     }
   };
+  app.addHook("onRoute", (route) => {
+    if (![route.method].flat().some((method) => changesState(roleOfRoute(method, route)))) return;
+    route.onSend = (request, reply, payload, done): void => {
+      write(request, reply, payload).then((sent) => done(null, sent), done);
+    };
+  });
 }
 
 async function answerError(

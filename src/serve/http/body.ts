@@ -87,7 +87,8 @@ const OPTIONS = { chunkSize: INFLATE_CHUNK_BYTES };
 
 /** How a body is compressed; undefined if it is not. */
 function encodingOf(header: string | undefined): "gzip" | "deflate" | undefined | RequestError {
-  const named = (header ?? "")
+  if (header === undefined) return undefined;
+  const named = header
     .split(",")
     .map((one) => one.trim().toLowerCase())
     .filter((one) => one !== "" && one !== "identity");

@@ -1,7 +1,12 @@
 // Registering a path so that every other method gets an answer that says which ones exist (RFC 9110,
 // 405 Method Not Allowed), and so that every route is known with what it takes to use it.
 
-import type { FastifyInstance, FastifyRequest, RouteHandlerMethod } from "fastify";
+import type {
+  FastifyContextConfig,
+  FastifyInstance,
+  FastifyRequest,
+  RouteHandlerMethod,
+} from "fastify";
 import { httpRole, type RouteRole } from "../auth/roles.ts";
 
 declare module "fastify" {
@@ -48,8 +53,18 @@ export function endpoints(
 
 /** What it takes to use the route that a request goes to; what nobody thought of needs an admin. */
 export function roleOf(request: FastifyRequest): RouteRole {
-  const { config, url } = request.routeOptions;
+  return roleOfRoute(request.method, request.routeOptions);
+}
+
+/** The same for a method of a route. */
+export function roleOfRoute(method: string, { url, config }: RouteShape): RouteRole {
   // Whoever may look at nothing learns no more than that there is nothing.
-  if (url === undefined || config.refusesMethod === true) return "metadata";
-  return httpRole(request.method, url) ?? "admin";
+  if (url === undefined || config?.refusesMethod === true) return "metadata";
+  return httpRole(method, url) ?? "admin";
+}
+
+/** What of a route says who may use it. */
+interface RouteShape {
+  readonly url: string | undefined;
+  readonly config?: FastifyContextConfig | undefined;
 }

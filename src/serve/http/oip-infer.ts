@@ -28,19 +28,15 @@ export async function answerInference(
   const arrivedMs = clock.monotonicMs() - reply.elapsedTime;
   const watch = watchOf(request);
   const asked = readRequest(host, request);
-  const call = callOf(host, asked, request, arrivedMs);
-  watch?.received({ ...inputsSummary(asked.inputs), deadlineMs: call.deadlineMs });
   const ended = new Ending();
+  const call = callOf(host, asked, request, { arrivedMs, signal: ended, observe: watch });
+  watch?.received(inputsSummary(asked.inputs), call.deadlineMs);
   const timer = endAt(call.deadlineMs, clock, ended);
   reply.raw.once("close", () => {
     if (!reply.raw.writableEnded) ended.abort();
   });
   try {
-    const { outputs, version } = await host.infer({
-      ...call,
-      signal: ended,
-      observe: watch,
-    });
+    const { outputs, version } = await host.infer(call);
     const encoded = encodeInferResponse({ model: host.name, version, request: asked, outputs });
     if ("faults" in encoded) return refuse(host, sentenceOf(encoded.faults));
     await send(reply, request, encoded.chunks, encoded.headerLength);
@@ -79,15 +75,17 @@ function callOf(
   host: ServedVersion,
   asked: InferRequest,
   { headers }: FastifyRequest,
-  arrivedMs: number,
+  around: Pick<InferenceCall, "signal" | "observe"> & { readonly arrivedMs: number },
 ): InferenceCall {
   try {
     return {
       inputs: asked.inputs,
       outputs: asked.outputs?.map((one) => one.name),
-      deadlineMs: deadlineOf(asked.parameters, headers["x-request-timeout-ms"], arrivedMs),
+      deadlineMs: deadlineOf(asked.parameters, headers["x-request-timeout-ms"], around.arrivedMs),
       priority: priorityOf(asked.parameters),
       key: keyOf(asked.parameters, headers["x-skipway-key"]),
+      signal: around.signal,
+      observe: around.observe,
     };
   } catch (error) {
     if (error instanceof RequestError) host.countFailure(error.reason);
