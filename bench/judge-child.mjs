@@ -133,6 +133,9 @@ function quantile(values, at) {
   return sorted[Math.min(sorted.length - 1, Math.ceil(at * sorted.length) - 1)];
 }
 
+/** Without what is left out at first, which is the same for the forecast. */
+const PLAIN = { ...POLICY, warmup: 0 };
+
 /** Candidate requests until a slow candidate is rolled back, beside the forecast. */
 function detections() {
   const rows = [];
@@ -145,12 +148,12 @@ function detections() {
         const seed = SEED + i + 10_000 * rows.length;
         const release = rehearseRelease(
           { ...TRAFFIC, ratio, seed, steps },
-          { ...POLICY, passAlpha: 1e-12 },
+          { ...PLAIN, passAlpha: 1e-12 },
         );
         took.push(release.candidateRequests);
         missed += Number(release.end !== "rolled back");
       }
-      const forecast = forecastDetection(POLICY, share, TRAFFIC.slowRate, ratio);
+      const forecast = forecastDetection(PLAIN, share, TRAFFIC.slowRate, ratio);
       const [median, p95] = [quantile(took, 0.5), quantile(took, 0.95)];
       rows.push({
         share,
