@@ -43,7 +43,7 @@ test("from the plan to the promotion, with the certificates judged once more", a
   expect(clients.counts.bad).toEqual([]);
   expect((await rollout("status", MODEL)).out).toMatch(/promoted[\s\S]*disagreement/);
   expect((await rollout("status", MODEL)).out).toMatch(
-    /drift of y .*\n *cost of an inference .*ms/,
+    /drift of y .*\n *drift of z .*\n *cost of an inference .*ms/,
   );
 
   const live = await rollout("replay", document.id, "--json");

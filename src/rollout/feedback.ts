@@ -60,10 +60,10 @@ export interface Answered {
   readonly rollout: string;
   readonly arm: Arm;
   readonly share: number;
-  readonly key?: number;
+  readonly key?: number | undefined;
   readonly atMs: number;
   /** The class that the answer named, where it named one. */
-  readonly named?: number;
+  readonly named?: number | undefined;
   labelled: boolean;
   /** Names of the outcomes that are known. */
   readonly outcomes: string[];
@@ -138,11 +138,9 @@ export class Feedback {
     const { requestId, role, share, key, atMs, outputs } = outcome;
     if (requestId === undefined || role !== arm || outcome.outcome !== "good") return;
     const named = outputs === undefined ? undefined : winningClass(outputs);
-    const answered: Answered = {
-      ...{ rollout: how.rollout, arm, share, atMs, labelled: false, outcomes: [] },
-      ...(key !== undefined && { key }),
-      ...(named !== undefined && { named }),
-    };
+    const { rollout } = how;
+    // All with the same fields: there are a hundred thousand of them.
+    const answered = { rollout, arm, share, key, atMs, named, labelled: false, outcomes: [] };
     let held = this.#rings.get(how.model);
     if (held?.rollout !== how.rollout) {
       held = { rollout: how.rollout, ring: new Ring(how.remember ?? REMEMBERED) };

@@ -32,8 +32,15 @@ export function classOf(output: Tensor, row: number): number | undefined {
   const scores = part(output, row * columns, columns);
   if (columns === 1) return scores[0];
   let best = 0;
-  for (let i = 1; i < columns; i++) if ((scores[i] ?? 0) > (scores[best] ?? 0)) best = i;
-  return Number.isNaN(scores[best]) ? undefined : best;
+  let most = scores[0] ?? Number.NaN;
+  for (let i = 1; i < columns; i++) {
+    const score = scores[i] ?? Number.NaN;
+    if (score > most) {
+      best = i;
+      most = score;
+    }
+  }
+  return Number.isNaN(most) ? undefined : best;
 }
 
 /** One element as a number. */

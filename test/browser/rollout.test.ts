@@ -125,7 +125,7 @@ describe("the canary card", () => {
     expect(await slow.getByRole("meter").getAttribute("aria-label")).toBe("Evidence of gate slow");
     await page.getByRole("row", { name: /^P50 last 60 s \d/ }).waitFor();
     await page.getByRole("row", { name: /^drift of y .* n = \d+/ }).waitFor();
-    await page.getByRole("row", { name: /^run time of an inference .* \d ms n = \d+/ }).waitFor();
+    await page.getByRole("row", { name: /^run time of an inference .*\d ms n = \d+/ }).waitFor();
     await page.getByRole("img", { name: /^Evidence over time against its limit/ }).waitFor();
     expect(noise).toEqual([]);
   });

@@ -2,9 +2,12 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { ServingEvent } from "../../../src/dashboard/api.ts";
 import { fakeVersion } from "../../../src/dashboard/on-call.test-helper.ts";
+import type { DecidedEvidence } from "../../../src/rollout/certificate.ts";
+import type { CostReading } from "../../../src/rollout/cost.ts";
 import { fakeGate, fakeRollout, fakeVerdict } from "../../../src/rollout/document.test-helper.ts";
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import type { GateReading, PathPoint } from "../../../src/rollout/judge/types.ts";
+import type { DriftReading } from "../../../src/rollout/output-drift.ts";
 import { apart } from "../on-call/apart.ts";
 import { filtered, kindChoices, kindOf, LETTERS, markOf } from "../on-call/kinds.ts";
 import { actOf, actPlan, actsOf, rolloutOf } from "./acts.ts";
@@ -259,10 +262,10 @@ describe("cards and the comparison", () => {
       },
       9,
     );
-    const decided = {
+    const decided: DecidedEvidence = {
       ...{ schema: "skipway.rollout-evidence/1", rollout: "r1", decision: "promote", atMs: 4 },
       ...{ digest: "sha256:aa", path: [{ atMs: 4, gate: "slow", logE: 0.5 }] },
-    } as const;
+    };
     const after = withStatus(withDecided(known, decided), [ended], 10).get("r1");
     expect(after && drawnPath(after)).toBe(decided.path);
     expect(isOfEnd(ended, decided)).toBe(true);
@@ -275,12 +278,18 @@ describe("cards and the comparison", () => {
   });
 
   test("what informs only: drift of each output with where it is, and the cost of an inference", () => {
-    const drift = {
+    const drift: DriftReading = {
       ...{ output: "y", kind: "class", stable: 400, candidate: 200, psi: 0.31, limit: 0.12 },
       ...{ verdict: "drifted", bins: [{ name: "3", stable: 124, candidate: 12 }] },
-    } as const;
-    const unknown = { ...drift, output: "z", psi: null, limit: null, verdict: "too few" } as const;
-    const cost = {
+    };
+    const unknown: DriftReading = {
+      ...drift,
+      output: "z",
+      psi: null,
+      limit: null,
+      verdict: "too few",
+    };
+    const cost: CostReading = {
       stable: {
         inferences: 4000,
         batches: 900,
@@ -295,7 +304,7 @@ describe("cards and the comparison", () => {
       },
       ...{ ratio: 1.1, lower: 1.02, upper: 1.2, alpha: 0.05, verdict: "dearer" },
       compared: { stable: 90, candidate: 90 },
-    } as const;
+    };
     const advisory = { drift: [drift, unknown], cost, fault: null };
     const lines = compare(fakeRollout({ advisory }), { models: [] });
     const line = (name: string) => lines.find((one) => one.name === name);
