@@ -8,7 +8,7 @@ import { REHEARSED_LIMIT_MS, rehearse, rehearseRelease } from "../dist/rollout/j
 import { forecastDetection, planRollout } from "../dist/rollout/planner.js";
 import { incompleteBeta } from "../dist/rollout/planner-passage.js";
 
-const [part, countText, seedText = "1"] = process.argv.slice(2);
+const [part, countText, seedText = "1", only = ""] = process.argv.slice(2);
 const COUNT = Number(countText);
 const SEED = Number(seedText) * 1_000_000;
 
@@ -28,6 +28,10 @@ const KINDS = {
   "batches of 8": { batchRows: 8, fullBatches: true },
   "batches as each version's load makes them, bursts and cycle": { batchRows: 8, restless: true },
   "all of these": { batchRows: 8, restless: true, ...CLIENTS },
+  "all of these, slow clients slow their batches": {
+    ...{ batchRows: 8, restless: true, slowBatches: true },
+    ...CLIENTS,
+  },
 };
 
 /** What an operator would know of stable before the release: rates by what counts as one. */
@@ -36,7 +40,7 @@ function measured(kind, requests) {
   for (let i = 0; i < 5; i++) {
     const clients = new Set();
     const suspects = new Suspects();
-    let batch = { number: undefined, keys: [], slow: false };
+    let batch = emptyBatch(undefined);
     const steps = [{ share: 0.5, requests }];
     rehearse({ ...TRAFFIC, ...kind, seed: 7_000_000 + i, steps }, (one) => {
       rows++;
@@ -48,18 +52,24 @@ function measured(kind, requests) {
         if (isSlow && one.key !== undefined) clients.add(one.key);
         return true;
       }
-      if (one.batch !== batch.number) batch = { number: one.batch, keys: [], slow: false, rows: 0 };
-      if (one.key !== undefined) batch.keys.push(one.key);
-      batch.slow ||= isSlow;
+      if (one.batch !== batch.number) batch = emptyBatch(one.batch);
+      if (one.key !== undefined) batch.keys.add(one.key);
+      if (isSlow) batch.slow.add(one.key);
       batch.rows++;
       if (batch.rows < one.batchSize) return true;
       units++;
-      slow += Number(batch.slow);
-      counted += Number(suspects.admits([...new Set(batch.keys)], batch.slow) && batch.slow);
+      const isBad = batch.slow.size > 0;
+      const alone = batch.slow.size === 1 ? [...batch.slow][0] : undefined;
+      slow += Number(isBad);
+      counted += Number(suspects.admits([...batch.keys], isBad, alone) && isBad);
       return true;
     });
   }
   return { slowRate: slow / units, distinct: counted / slow, rowsPerBatch: rows / units };
+}
+
+function emptyBatch(number) {
+  return { number, keys: new Set(), slow: new Set(), rows: 0 };
 }
 
 function planOf(kind) {
@@ -88,7 +98,8 @@ function upperBound(events, of) {
 }
 
 function nullReleases() {
-  return Object.entries(KINDS).map(([name, kind], k) => {
+  return Object.entries(KINDS).flatMap(([name, kind], k) => {
+    if (!name.includes(only)) return [];
     const plan = planOf(kind);
     const steps = plan.steps.map(({ share, requests }) => ({ share, requests }));
     // Twice the forecast.

@@ -10,13 +10,22 @@ type Row = Readonly<Record<string, unknown>>;
 const MLP: InputForm = { name: "x", dtype: "float32", shape: [1, 16] };
 const RESNET: InputForm = { name: "x", dtype: "float32", shape: [1, 3, 32, 32] };
 
+/** A request that got no answer (status 0) or another than 200; times of day. */
+interface Failure {
+  readonly begunMs: number;
+  readonly atMs: number;
+  readonly status: number;
+}
+
 interface Traffic {
   readonly statuses: Readonly<Record<string, number>>;
-  readonly failedAt: readonly { readonly atMs: number; readonly status: number }[];
+  readonly failedAt: readonly Failure[];
   readonly times: readonly number[];
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+/** The last request is begun so long before the end of the grace, so that it has arrived by then. */
+const ARRIVES_MS = 500;
 const countOf = ({ statuses }: Traffic): number =>
   Object.values(statuses).reduce((a, b) => a + b, 0);
 
@@ -74,7 +83,7 @@ async function terminations(part: Part): Promise<Row> {
   const count = part.number("sigterms", small ? 1 : 3);
   const grace = part.number("grace", small ? 2 : 10);
   let [requests, failed, inGrace] = [0, 0, 0];
-  const failures: number[] = [];
+  const failures: Row[] = [];
   const codes: (number | null)[] = [];
   for (let i = 0; i < count; i++) {
     await using server = await skipwayServes([part.model("mlp")], ["--grace", String(grace)]);
@@ -82,18 +91,31 @@ async function terminations(part: Part): Promise<Row> {
     const given = { url, ...jsonBody(MLP), connections: 4, pauseMs: 2 };
     await client.ask("startTraffic", { key: "before", ...given });
     await pause(500);
+    const signalledMs = Date.now();
     server.signal("SIGTERM");
+    // The client keeps the time: this process may be late on a busy machine.
+    const untilMs = signalledMs + 1000 * grace - ARRIVES_MS;
+    await client.ask("endTraffic", { key: "before", untilMs });
     // Those who have not seen it yet: they come on connections of their own, until just before the end.
     await pause(200);
-    await client.ask("startTraffic", { key: "after", ...given });
-    await pause(1000 * grace - 600);
+    await client.ask("startTraffic", { key: "after", untilMs, ...given });
+    await pause(500 * grace);
     const ready = await fetch(`${server.at}/v2/health/ready`).then(({ status }) => status);
     if (ready === 200) throw new Error("ready after SIGTERM");
+    await pause(untilMs - Date.now());
     for (const key of ["before", "after"]) {
       const traffic = await client.ask<Traffic>("stopTraffic", { key });
       requests += countOf(traffic);
       failed += traffic.failedAt.length;
-      failures.push(...traffic.failedAt.map(({ status }) => status));
+      for (const { status, begunMs, atMs } of traffic.failedAt) {
+        const [begun, ended] = [begunMs - signalledMs, atMs - signalledMs];
+        failures.push({
+          status,
+          traffic: key,
+          begunAfterSignalMs: begun,
+          endedAfterSignalMs: ended,
+        });
+      }
       if (key === "after") inGrace += countOf(traffic);
     }
     codes.push(await server.exited);
@@ -140,7 +162,7 @@ export async function kill(part: Part): Promise<readonly Row[]> {
     const victim = found.find(({ model }) => model === "resnet20");
     // A spare that died is another's concern: here one is there to take over.
     if (victim?.pid === undefined || victim.sparePid === undefined) continue;
-    kills.push(performance.timeOrigin + performance.now());
+    kills.push(Date.now());
     process.kill(victim.pid, "SIGKILL");
   }
   await pause(1500);

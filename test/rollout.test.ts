@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { OnCallDocument } from "../src/dashboard/api.ts";
 import { command as skipway } from "./cli.ts";
 import { clientsOf, killOnce, MODEL, QUICK, RolloutServer, twoVersions } from "./rollouts.ts";
 
@@ -41,6 +42,9 @@ test("from the plan to the promotion, with the certificates judged once more", a
   expect(done.code).toBe(0);
   expect(clients.counts.bad).toEqual([]);
   expect((await rollout("status", MODEL)).out).toMatch(/promoted[\s\S]*disagreement/);
+  expect((await rollout("status", MODEL)).out).toMatch(
+    /drift of y .*\n *cost of an inference .*ms/,
+  );
 
   const live = await rollout("replay", document.id, "--json");
   expect(live.code).toBe(0);
@@ -66,6 +70,20 @@ test("what cannot be done says why, with its exit code", async () => {
   const nowhere = await skipway("rollout", "status", "--url", "http://127.0.0.1:1");
   expect(nowhere).toMatchObject({ code: 4 });
   expect((await skipway("rollout", "status", "--url", "nothing")).code).toBe(2);
+});
+
+test("after a restart the list of events goes back to what rollouts told before it", async () => {
+  const events = async () => (await server.api<OnCallDocument>("GET", "on-call")).events;
+  const told = (await events()).filter(({ rollout: of }) => of !== undefined);
+  await server.kill();
+  server = await RolloutServer.start(data);
+  const again = await events();
+  const old = again.filter(({ rollout: of }) => of !== undefined);
+  expect(old.map(({ eventId, kind, atMs }) => [eventId, kind, atMs])).toEqual(
+    told.map(({ eventId, kind, atMs }) => [eventId, kind, atMs]),
+  );
+  expect(old.at(-1)?.kind).toBe("promoted");
+  expect(again.at(-1)?.id).toBeGreaterThan(old.at(-1)?.id ?? 0);
 });
 
 test("kill -9 in the middle: the next server goes on, and the evidence is kept", async () => {

@@ -159,24 +159,37 @@ async function open({ url, body, headers, rate, seconds, connectionsMax, deadlin
   return { ...report, inTime, late };
 }
 
-/** Connections that ask one request after another, with a pause, until `stopTraffic`. */
-function startTraffic({ key, url, body, headers, connections: count, pauseMs }) {
+/** Connections that ask one request after another, with a pause, until `stopTraffic` or the time of day `untilMs`. */
+function startTraffic({
+  key,
+  url,
+  body,
+  headers,
+  connections: count,
+  pauseMs,
+  untilMs = Infinity,
+}) {
   const whole = requestBytes(url, bytesOf(body), headers);
-  const traffic = { on: true, statuses: {}, failedAt: [], times: [], done: undefined };
+  const traffic = { on: true, untilMs, statuses: {}, failedAt: [], times: [], done: undefined };
   traffics.set(key, traffic);
   const one = async () => {
     const connection = new Connection(url);
-    while (traffic.on) {
-      const from = performance.now();
+    while (traffic.on && Date.now() < traffic.untilMs) {
+      const [from, begunMs] = [performance.now(), Date.now()];
       const status = await connection.ask(whole);
       traffic.statuses[status] = (traffic.statuses[status] ?? 0) + 1;
       if (status === 200) traffic.times.push(performance.now() - from);
-      else traffic.failedAt.push({ atMs: performance.timeOrigin + performance.now(), status });
+      else traffic.failedAt.push({ begunMs, atMs: Date.now(), status });
       await new Promise((resolve) => setTimeout(resolve, status === 200 ? pauseMs : 5));
     }
     connection.close();
   };
   traffic.done = Promise.all(Array.from({ length: count }, one));
+}
+
+/** Traffic that goes on ends at this time of day. */
+function endTraffic({ key, untilMs }) {
+  traffics.get(key).untilMs = untilMs;
 }
 
 async function stopTraffic({ key }) {
@@ -199,4 +212,14 @@ async function cutOff({ url, body, headers, count }) {
   }
 }
 
-answerTasks({ once, sequence, grpcOnce, closed, open, startTraffic, stopTraffic, cutOff });
+answerTasks({
+  once,
+  sequence,
+  grpcOnce,
+  closed,
+  open,
+  startTraffic,
+  endTraffic,
+  stopTraffic,
+  cutOff,
+});

@@ -18,6 +18,8 @@ export interface RolloutsSource {
   now(): readonly RolloutStatus[];
   /** Calls back with whatever happens to one, at once; gives a function that ends it. */
   onNews(listener: (news: RolloutNews) => void): () => void;
+  /** The last that happened in any rollout, of servers before this one too; the newest last. */
+  past(count: number): Promise<readonly RolloutNews[]>;
 }
 
 /** Where the numbers come from. */
@@ -34,12 +36,20 @@ export interface OnCallSource {
 
 const TICK_MS = 1000;
 const STREAMS_MAX = 64;
+/** Events of rollouts that are read back when a server starts: half of the list. */
+const PAST_MAX = 100;
 
 /** Adds `/api/v1/events` and `/api/v1/on-call`. */
-export function registerOnCall(app: FastifyInstance, source: OnCallSource, clock: Clock): void {
+export async function registerOnCall(
+  app: FastifyInstance,
+  source: OnCallSource,
+  clock: Clock,
+): Promise<void> {
   const record = new OnCallRecord();
   const streams = new Streams();
   const { rollouts } = source;
+  const past = (await rollouts?.past(PAST_MAX)) ?? [];
+  record.recall(past.map(eventOf));
   let told: RolloutNews[] = [];
   let soon: NodeJS.Immediate | undefined;
   const look = (): Look => {

@@ -21,22 +21,20 @@ let at = "";
 const rollout = fakeRollout();
 let tell: (news: RolloutNews) => void = () => {};
 
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "skipway-on-call-"));
-  runner = new ScriptedRunner();
-  server = new ModelServer({ version: "1", runner, settings: { probeEveryMs: 1e6 } });
-  for (const version of [1, 2]) await server.serve(served(version));
-  await registerDashboard(server.app, {
+/** Adds the pages. @param past what servers before this one have told. */
+function pagesOf(of: ModelServer, past: readonly RolloutNews[]): Promise<void> {
+  return registerDashboard(of.app, {
     version: "1",
-    status: () => servingStatus(server),
+    status: () => servingStatus(of),
     objectives: () => readObjectives(folder),
-    onState: (listener) => server.onState(listener),
+    onState: (listener) => of.onState(listener),
     rollouts: {
       now: () => [rollout],
       onNews: (listener) => {
         tell = listener;
         return () => {};
       },
+      past: async (count) => past.slice(-count),
     },
     overview: async () => ({ server: { version: "1", startedMs: 0 }, models: [] }),
     picture: async () => undefined,
@@ -44,6 +42,14 @@ beforeEach(async () => {
     training: async () => undefined,
     examples: async () => ({ digits: [] }),
   });
+}
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "skipway-on-call-"));
+  runner = new ScriptedRunner();
+  server = new ModelServer({ version: "1", runner, settings: { probeEveryMs: 1e6 } });
+  for (const version of [1, 2]) await server.serve(served(version));
+  await pagesOf(server, []);
   at = await server.listen({ port: 0 });
 });
 afterEach(async () => {
@@ -105,6 +111,27 @@ async function* blocksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<strin
 }
 
 describe("what a page begins with", () => {
+  test("what rollouts told before the server started: the last hundred, in front of all others", async () => {
+    const past = Array.from({ length: 120 }, (_, i): RolloutNews => {
+      const kind = i === 119 ? "promoted" : "step";
+      return {
+        ...{ id: `old.${i}`, atMs: i, kind, cause: null, text: `the ${i}th`, actor: "rollout" },
+        ...{ model: "m", version: 1, stable: 0, rollout: "old", share: 0.1, nodePool: "default" },
+      };
+    });
+    const next = new ModelServer({ version: "1", runner, settings: { probeEveryMs: 1e6 } });
+    await pagesOf(next, past);
+    const address = await next.listen({ port: 0 });
+    await next.serve(served(1));
+    const answer = await fetch(`${address}/api/v1/on-call`);
+    const { events } = (await answer.json()) as OnCallDocument;
+    await next.stop();
+    expect(events.length).toBeGreaterThan(100);
+    expect(events[0]).toMatchObject({ id: 1, eventId: "old.20", text: "the 20th" });
+    expect(events[99]).toMatchObject({ id: 100, kind: "promoted", atMs: 119, model: "m" });
+    expect(events[100]?.rollout).toBeUndefined();
+  });
+
   test("rollouts; and what happens to them comes over the stream, once, all of a moment together", async () => {
     expect((await document()).status.rollouts).toEqual([rollout]);
     const stream = await follow();

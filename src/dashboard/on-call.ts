@@ -53,6 +53,11 @@ export class OnCallRecord {
     return this.#events;
   }
 
+  /** Takes what happened before the server started, the newest last: before the first look. */
+  recall(events: readonly OutsideEvent[]): void {
+    for (const event of events) this.#keep(event);
+  }
+
   /** Takes the server's state at a time (milliseconds since the epoch), what it tells in comparison with the last, and what was told. */
   look(
     status: ServingStatus,

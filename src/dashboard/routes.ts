@@ -52,7 +52,7 @@ export async function registerDashboard(
     if (record === undefined) throw nothingHere("training record");
     await reply.type("application/json").send(record);
   });
-  registerOnCall(app, source, clock);
+  await registerOnCall(app, source, clock);
   if (existsSync(webFile(""))) await app.register(pages);
 }
 

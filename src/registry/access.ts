@@ -1,11 +1,10 @@
 // Tokens and the audit log of a data folder, over one connection to its store.
 
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Kysely } from "kysely";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { AuditLog } from "./audit.ts";
-import { diskRefused } from "./blobs.ts";
+import { makeDataFolder } from "./data-folder.ts";
 import { openStore, type Tables } from "./store.ts";
 import { TokenView } from "./token-view.ts";
 import { Tokens } from "./tokens.ts";
@@ -30,11 +29,7 @@ export class AccessStore implements AsyncDisposable {
    * @throws SkipwayError `environment` when the folder cannot be written or its store not be opened.
    */
   static async open(folder: string, clock: Clock = systemClock): Promise<AccessStore> {
-    try {
-      await mkdir(folder, { recursive: true });
-    } catch (cause) {
-      throw diskRefused(folder, cause);
-    }
+    await makeDataFolder(folder);
     return new AccessStore(await openStore(join(folder, "registry.db")), clock);
   }
 

@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { assert } from "../base/assert.ts";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
+import { diskRefused } from "./data-folder.ts";
 import { type Digest, digestOf, isDigest } from "./digest.ts";
 
 /** Blobs in a folder. */
@@ -91,18 +92,6 @@ async function flushFolder(path: string): Promise<void> {
   } finally {
     await folder.close();
   }
-}
-
-/** The error of a store on a disk that refuses. */
-export function diskRefused(path: string, cause: unknown): SkipwayError {
-  const found = diagnostic({
-    id: "registry/unwritable",
-    severity: "error",
-    where: path,
-    text: `the data folder cannot be written: ${messageOf(cause)}`,
-    fix: "Make the folder writable, free some space, or name another with --data DIR.",
-  });
-  return new SkipwayError("environment", found.text, { cause, diagnostics: [found] });
 }
 
 function missing(path: string, cause: unknown): SkipwayError {

@@ -1,13 +1,13 @@
 // The registry: versions of models by content, and aliases that move between them. Versions never
 // change; every move of an alias is an event, so what served at any time is a query.
 
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Kysely, Selectable, Transaction } from "kysely";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
-import { Blobs, diskRefused } from "./blobs.ts";
+import { Blobs } from "./blobs.ts";
+import { makeDataFolder } from "./data-folder.ts";
 import { type Digest, isDigest } from "./digest.ts";
 import { openStore, type Tables, type VersionTable, writeTo } from "./store.ts";
 
@@ -87,11 +87,7 @@ export class Registry implements AsyncDisposable {
    * @throws SkipwayError `environment` when the folder cannot be written or its store not be opened.
    */
   static async open(folder: string, options: { clock?: Clock } = {}): Promise<Registry> {
-    try {
-      await mkdir(folder, { recursive: true });
-    } catch (cause) {
-      throw diskRefused(folder, cause);
-    }
+    await makeDataFolder(folder);
     const db = await openStore(join(folder, "registry.db"));
     return new Registry(folder, db, options.clock ?? systemClock);
   }

@@ -1,10 +1,9 @@
 // What is kept of rollouts: their last state and evidence, what happened, why, what is still to be told to whom,
 // and which version answered which request. Documents are JSON that this file does not read.
 
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Kysely, Transaction } from "kysely";
-import { diskRefused } from "./blobs.ts";
+import { makeDataFolder } from "./data-folder.ts";
 import { Claim, openStore, type Tables, writeTo } from "./store.ts";
 
 /** A rollout as it is kept. */
@@ -87,11 +86,7 @@ export class RolloutStore implements AsyncDisposable {
    * @throws SkipwayError `environment` when the folder cannot be written or its store not be opened.
    */
   static async open(folder: string): Promise<RolloutStore> {
-    try {
-      await mkdir(folder, { recursive: true });
-    } catch (cause) {
-      throw diskRefused(folder, cause);
-    }
+    await makeDataFolder(folder);
     const file = join(folder, "registry.db");
     const db = await openStore(file);
     return new RolloutStore(folder, db, await openStore(file, "kill"));
@@ -168,11 +163,19 @@ export class RolloutStore implements AsyncDisposable {
     return rows.reverse().map(eventOf);
   }
 
-  /** The certificates of a rollout, the oldest first. */
-  async certificates(rollout: string): Promise<RolloutCertificateRow[]> {
-    const query = this.#db.selectFrom("rollout_certificates").selectAll();
-    const rows = await query.where("rollout", "=", rollout).orderBy("id").execute();
-    return rows.map(({ rollout: of, at_ms: atMs, decision, document }) => ({
+  /** The last events of all rollouts, the newest last. */
+  async lastEvents(count: number): Promise<RolloutEventRow[]> {
+    const query = this.#db.selectFrom("rollout_events").selectAll();
+    const rows = await query.orderBy("seq", "desc").limit(count).execute();
+    return rows.reverse().map(eventOf);
+  }
+
+  /** The certificates of a rollout, or the last ones of them, the oldest first. */
+  async certificates(rollout: string, last?: number): Promise<RolloutCertificateRow[]> {
+    const all = this.#db.selectFrom("rollout_certificates").selectAll();
+    const query = all.where("rollout", "=", rollout).orderBy("id", "desc");
+    const rows = await (last === undefined ? query : query.limit(last)).execute();
+    return rows.reverse().map(({ rollout: of, at_ms: atMs, decision, document }) => ({
       rollout: of,
       atMs,
       decision,

@@ -14,7 +14,7 @@ import {
 import Database from "libsql";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
-import { diskRefused } from "./blobs.ts";
+import { diskRefused } from "./data-folder.ts";
 
 /** A version of a model; it never changes. */
 export interface VersionTable {

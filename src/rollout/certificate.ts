@@ -1,8 +1,11 @@
 // The certificate of a decision, and finding the same verdict from it once more.
 
 import { digestOf } from "../registry/digest.ts";
+import type { AdvisoryReading } from "./advisory.ts";
+import { rulesOf } from "./judge/gates.ts";
 import { type JudgeLog, replay } from "./judge/log.ts";
-import type { Verdict } from "./judge/types.ts";
+import { apply, gateEvidence } from "./judge/state.ts";
+import type { JudgePolicy, PathPoint, Verdict } from "./judge/types.ts";
 import type { Certificate, RolloutFacts } from "./record.ts";
 import type { RolloutState } from "./state.ts";
 
@@ -14,6 +17,8 @@ export function certificateOf(
     readonly decision: Certificate["decision"];
     readonly atMs: number;
     readonly verdict: Verdict;
+    readonly advisory: AdvisoryReading;
+    readonly path: readonly PathPoint[];
     readonly log: JudgeLog;
   },
 ): Certificate {
@@ -36,6 +41,8 @@ export function certificateOf(
     judge,
     threshold,
     verdict: made.verdict,
+    advisory: made.advisory,
+    path: made.path,
     log: made.log,
   };
   return { ...unsealed, digest: digestOfJson(unsealed) };
@@ -67,7 +74,65 @@ export function replayed(certificate: Certificate): Replayed {
   }
   const verdict = plain(replay(certificate.judge, certificate.log));
   compare("verdict", plain(certificate.verdict), verdict, differences);
+  const off =
+    certificate.path === undefined ? undefined : strayPoint(certificate, certificate.path);
+  if (off !== undefined) {
+    const { atMs, gate, logE } = off;
+    differences.push(
+      `the evidence of ${gate} that is drawn at ${atMs}, ${logE}, is not in the log`,
+    );
+  }
   return { same: differences.length === 0, differences, verdict };
+}
+
+/** How the evidence went until the last decision: what that was made on. */
+export interface DecidedEvidence {
+  readonly schema: "skipway.rollout-evidence/1";
+  readonly rollout: string;
+  /** null: nothing has been decided yet. */
+  readonly decision: Certificate["decision"] | null;
+  readonly atMs: number | null;
+  /** Of the certificate that it is taken from. */
+  readonly digest: string | null;
+  readonly path: readonly PathPoint[];
+}
+
+/** The evidence of a certificate, for drawing. Where no path was kept it is made of the log. */
+export function decidedBy(rollout: string, certificate: Certificate | undefined): DecidedEvidence {
+  const { decision = null, atMs = null, digest = null } = certificate ?? {};
+  const path = certificate && (certificate.path ?? pathOf(certificate.judge, certificate.log));
+  const schema = "skipway.rollout-evidence/1";
+  return { schema, rollout, decision, atMs, digest, path: path ?? [] };
+}
+
+/** What each event of a log brought the evidence of its gate to. */
+function pathOf(policy: JudgePolicy, { base, rows }: JudgeLog): PathPoint[] {
+  const rules = rulesOf(policy);
+  const evidence = structuredClone(base);
+  return rows.flatMap((row) => {
+    apply(evidence, row, rules);
+    const gate = row[0] === "event" ? rules.gateOf.get(row[2]) : undefined;
+    if (gate === undefined) return [];
+    return [{ atMs: row[1], gate: gate.name, logE: gateEvidence(evidence, gate, rules).logE }];
+  });
+}
+
+/**
+ * A point that does not follow from the log. Copies that disagree are not looked at: the log adds up how many there
+ * were in between, as it does everything before its first row.
+ */
+function strayPoint(
+  { judge, log }: Certificate,
+  path: readonly PathPoint[],
+): PathPoint | undefined {
+  const from = log.base.counts.some((count) => count > 0)
+    ? (log.rows[0]?.[1] ?? Number.POSITIVE_INFINITY)
+    : Number.NEGATIVE_INFINITY;
+  const text = ({ atMs, gate, logE }: PathPoint): string => `${atMs} ${gate} ${logE}`;
+  const found = new Set(pathOf(judge, log).map(text));
+  return path.find(
+    (point) => point.gate !== "disagreement" && point.atMs > from && !found.has(text(point)),
+  );
 }
 
 /** As it stands in the store. */

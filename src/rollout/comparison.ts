@@ -104,7 +104,7 @@ export class Comparison {
       const none = { difference: null, lower: null, upper: null, detectable: null };
       return { ...arms, ...none, alpha, verdict: "too few" };
     }
-    const half = radius(this.#n, this.#squares / this.#n, alpha);
+    const half = (Math.sqrt(this.#squares) / this.#n) * wideningOf(this.#n, alpha);
     const lower = this.#mean - half;
     const upper = this.#mean + half;
     const verdict = lower > 0 ? "better" : upper < 0 ? "worse" : "no difference seen";
@@ -127,10 +127,13 @@ export class Comparison {
   }
 }
 
-/** Half the width of an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas 2024, theorem 2.2). */
-function radius(n: number, variance: number, alpha: number): number {
+/**
+ * How many standard errors to either side an interval reaches that holds at every look with chance 1 - alpha,
+ * asymptotically (Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas 2024, theorem 2.2).
+ */
+export function wideningOf(n: number, alpha: number): number {
   const log = -2 * Math.log(alpha);
   const rho2 = (log + Math.log(log) + 1) / TIGHTEST;
-  const scale = (2 * (n * rho2 + 1)) / (n * n * rho2);
-  return Math.sqrt(variance * scale * Math.log(Math.sqrt(n * rho2 + 1) / alpha));
+  const scale = (2 * (n * rho2 + 1)) / (n * rho2);
+  return Math.sqrt(scale * Math.log(Math.sqrt(n * rho2 + 1) / alpha));
 }

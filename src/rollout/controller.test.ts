@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
 import { digestOf } from "../registry/digest.ts";
 import type { ScriptedProcess } from "../serve/scripted-runner.test-helper.ts";
-import { replayed } from "./certificate.ts";
+import { decidedBy, replayed } from "./certificate.ts";
 import { MemoryRecords } from "./memory-records.ts";
-import { served } from "./served.test-helper.ts";
+import type { Certificate } from "./record.ts";
+import { type Served, served } from "./served.test-helper.ts";
 
 /** Short steps: what is tested is what happens, not how long. */
 const POLICY = {
@@ -70,7 +71,9 @@ test("a server that is gone in the middle is followed by one that goes on, with 
   const records = new MemoryRecords();
   const alias = { version: 1, broken: false, moves: [] };
   const policy = { ...POLICY, steps: [{ share: 0.3, seconds: 0 }], autoPromote: false };
+  const saltOf = (here: Served) => here.server.fleet.entry("m")?.split.salt;
   let before = 0;
+  let salt: number | undefined;
   {
     await using first = await served({}, { records, alias });
     const stop = first.load();
@@ -79,6 +82,7 @@ test("a server that is gone in the middle is followed by one that goes on, with 
       ({ phase, verdict }) => phase === "canary" && (verdict?.candidateRequests ?? 0) > 50,
     );
     before = seen.verdict?.candidateRequests ?? 0;
+    salt = saltOf(first);
     await stop();
   }
   expect(await records.active()).toHaveLength(1);
@@ -86,9 +90,15 @@ test("a server that is gone in the middle is followed by one that goes on, with 
   const stop = second.load();
   const again = await second.until(({ phase, share }) => phase === "canary" && share === 0.3);
   expect(again.verdict?.candidateRequests).toBeGreaterThanOrEqual(before);
+  // Each sticky client stays where it was, and the next rollout draws anew.
+  expect(salt).toEqual(expect.any(Number));
+  expect(saltOf(second)).toBe(salt);
   expect(again.events.map(({ kind }) => kind).slice(0, 3)).toEqual(["started", "shadow", "step"]);
   const aborted = await second.api("POST", "models/m/rollout/abort", { reason: "enough" });
   expect(aborted).toMatchObject({ status: 200, body: { phase: "aborted", over: true, share: 0 } });
+  await second.api("POST", "models/m/rollout", { to: 2, policy });
+  await second.until(({ phase, share }) => phase === "canary" && share === 0.3);
+  expect(saltOf(second)).not.toBe(salt);
   await stop();
   expect(second.counts.failed).toBe(0);
   const ids = again.events.map(({ id }) => id);
@@ -142,6 +152,48 @@ test("what cannot be started says why, and a dry run starts nothing", async () =
   expect(here.runner.processes).toHaveLength(1);
 });
 
+test("a plan knows the rate of a server that is young", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  await expect.poll(() => here.counts.asked, { timeout: 20_000 }).toBeGreaterThan(300);
+  await stop();
+  // Every request is slow.
+  const policy = { ...POLICY, thresholdMs: 1e-6, gates: { slow: { off: true } } };
+  const order = { to: 2, policy, dryRun: true };
+  const proposal = await here.rollouts.propose("m", { ...order, actor: "somebody" });
+  const { ratePerSecond, windowSeconds } = proposal.plan;
+  expect(windowSeconds).toBeGreaterThanOrEqual(5);
+  expect(windowSeconds).toBeLessThan(55);
+  const answered = here.server.fleet.stats().find(({ version }) => version === 1)?.requests;
+  expect(ratePerSecond * windowSeconds).toBeCloseTo(answered ?? 0, 6);
+});
+
+test("a plan is longer where the same few clients are slow again and again", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  await expect.poll(() => here.counts.asked, { timeout: 20_000 }).toBeGreaterThan(100);
+  await stop();
+  const { outcomes } = here.server.fleet;
+  /** The same share of slow requests, of the first so many clients. */
+  const stepsFor = async (slowClients: number) => {
+    for (let i = 0; i < 8192; i++) {
+      const isSlow = i % 50 === 0;
+      const key = isSlow ? (i / 50) % slowClients : 1000 + (i % 3000);
+      outcomes.tell({
+        ...{ kind: "request", model: "m", version: 1, role: "stable", share: 0, rows: 1 },
+        ...{ atMs: 0, monotonicMs: 0, endedMs: 1, batch: Math.floor(i / 4), key },
+        ...{ latencyMs: isSlow ? 2000 : 1, outcome: "good", outOfMemory: false, finite: true },
+        shape: "x[1]",
+      });
+    }
+    const policy = { steps: [0.25, 0.5], thresholdMs: 1000 };
+    const { plan } = await here.rollouts.propose("m", { to: 2, actor: "somebody", policy });
+    return plan.steps.map(({ requests }) => requests ?? Number.POSITIVE_INFINITY);
+  };
+  const [many, few] = [await stepsFor(500), await stepsFor(5)];
+  for (const [i, requests] of many.entries()) expect(few[i]).toBeGreaterThan(1.5 * requests);
+});
+
 test("a person holds, freezes, promotes; a dry run says what would happen", async () => {
   await using here = await served();
   const stop = here.load(4);
@@ -186,6 +238,11 @@ test("a registry that is lost holds up the alias alone", async () => {
   expect(here.alias.moves).toEqual([2]);
 });
 
+/** With the digest that belongs to it. */
+function sealed({ digest: _, ...certificate }: Certificate): Certificate {
+  return { ...certificate, digest: digestOf(Buffer.from(JSON.stringify(certificate))) };
+}
+
 test("each decision has its certificate, and judging once more gives the same bits", async () => {
   await using here = await served();
   const stop = here.load();
@@ -203,14 +260,22 @@ test("each decision has its certificate, and judging once more gives the same bi
     expect(replayed(certificate)).toMatchObject({ same: true, differences: [] });
     const { gates } = certificate.verdict;
     const moved = gates.map((gate) => ({ ...gate, logE: gate.logE + 2 ** -40 }));
-    const { digest: _, ...forged } = {
-      ...certificate,
-      verdict: { ...certificate.verdict, gates: moved },
-    };
-    const digest = digestOf(Buffer.from(JSON.stringify(forged)));
-    expect(replayed({ ...forged, digest }).differences).not.toEqual([]);
+    const forged = { ...certificate, verdict: { ...certificate.verdict, gates: moved } };
+    expect(replayed(sealed(forged)).differences).not.toEqual([]);
+    const path = certificate.path?.map((point) => ({ ...point, logE: point.logE + 2 ** -40 }));
+    if (path !== undefined && path.length > 0) {
+      expect(replayed(sealed({ ...certificate, path })).differences).toMatchObject([
+        expect.stringMatching(/is drawn at \d+, .* is not in the log/),
+      ]);
+    }
+    // As they were written before there were these.
+    const { advisory: _advisory, path: _path, ...older } = certificate;
+    expect(replayed(sealed(older))).toMatchObject({ same: true });
+    const drawn = certificate.path?.filter(({ gate }) => gate !== "disagreement");
+    expect(decidedBy(id, sealed(older)).path).toEqual(drawn);
+    expect(certificate.advisory).toMatchObject({ drift: [{ output: "y" }], cost: { alpha: 0.05 } });
     // What the verdict does not follow from is told too.
-    for (const name of ["from", "decision", "digests", "atMs", "build", "log"] as const) {
+    for (const name of ["from", "decision", "digests", "atMs", "advisory", "path"] as const) {
       const changed = { ...certificate, [name]: null };
       expect(replayed(changed)).toMatchObject({ same: false, verdict: null });
     }
@@ -250,6 +315,28 @@ test.each([
   });
   expect(here.server.fleet.entry("m")?.split).toEqual({ stable: 1, share: 0 });
   expect(here.counts.failed).toBe(0);
+});
+
+test("a candidate whose first batches are slow is not taken back for them", async () => {
+  await using here = await served({ 2: { runMs: 600 } });
+  // One client, so that batches of both versions are alike.
+  const stop = here.load(1);
+  const steps = [{ share: 0.1, seconds: 0, requests: 1e6 }];
+  const policy = { steps, shadow: false, thresholdMs: 400 };
+  let batches = 0;
+  here.server.fleet.outcomes.subscribe(({ kind, version }) => {
+    if (kind !== "batch" || version !== 2) return;
+    batches++;
+    if (batches < 8) return;
+    for (const process of here.runner.processes) process.script.runMs = 0;
+  });
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  const { phase, verdict } = await here.until(({ over }) => over || batches >= 16);
+  await stop();
+  expect(phase).toBe("canary");
+  const slow = verdict?.gates.find(({ gate }) => gate === "slow");
+  expect(slow?.leftOut).toBe(8);
+  expect(slow?.candidate.events).toBeGreaterThanOrEqual(8);
 });
 
 test("an abort ends a load that hangs, and the next rollout does not wait for it", async () => {

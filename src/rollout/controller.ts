@@ -5,8 +5,10 @@ import { randomBytes } from "node:crypto";
 import type { Objectives } from "../observe/slo.ts";
 import type { RolloutRow } from "../registry/rollouts.ts";
 import { RequestError } from "../serve/errors.ts";
-import type { Outcome } from "../serve/outcomes.ts";
+import type { Outcome, RequestOutcome } from "../serve/outcomes.ts";
 import type { VersionHost } from "../serve/version-host.ts";
+import type { AdvisoryReading } from "./advisory.ts";
+import { type DecidedEvidence, decidedBy } from "./certificate.ts";
 import type { ComparisonReading } from "./comparison.ts";
 import { documentOf, type RolloutDocument, type RolloutStatus, statusOf } from "./document.ts";
 import { Feedback, type FeedbackItem, type FeedbackReport } from "./feedback.ts";
@@ -24,6 +26,7 @@ import {
 import { type Aliases, Running, type RunningParts } from "./running.ts";
 import { type Act, isOver, type Ramp, type RolloutEffect } from "./state.ts";
 import { type Threshold, thresholdOf } from "./threshold.ts";
+import { TrafficSample } from "./traffic-sample.ts";
 
 /** What is known of versions beside that they are served. */
 export interface Releases extends Aliases {
@@ -76,6 +79,13 @@ export interface ActOrder {
   readonly rollback?: boolean;
 }
 
+/** The two versions of a rollout, compared by what decides nothing. */
+export interface VersionComparison extends AdvisoryReading {
+  readonly rollout: string;
+  /** Business outcomes by name. */
+  readonly outcomes: Readonly<Record<string, ComparisonReading>>;
+}
+
 const ELSEWHERE =
   "another server over this data folder moves its rollouts: start it there, or stop that server";
 
@@ -93,6 +103,8 @@ export class Rollouts {
   readonly #unsubscribe: readonly (() => void)[];
   readonly #timer: NodeJS.Timeout;
   readonly #feedback: Feedback;
+  /** The last requests of each model that is served. */
+  readonly #samples = new Map<string, TrafficSample>();
   /** Whether what another server left behind has been taken over. */
   #resumed = false;
 
@@ -161,7 +173,8 @@ export class Rollouts {
     const recent = host.counters.recent.total();
     const threshold = thresholdOf(model, policy.thresholdMs, recent, objectives);
     const judge = judgePolicyOf(policy, threshold);
-    const plan = await planOf(policy, judge, threshold, trafficOf(host));
+    const units = this.#samples.get(model)?.read(from, threshold.ms);
+    const plan = await planOf(policy, judge, threshold, { ...trafficOf(host), units });
     const ramp = rampOf(policy, plan);
     return { schema: "skipway.rollout-plan/1", model, from, to, policy, threshold, ramp, plan };
   }
@@ -267,6 +280,20 @@ export class Rollouts {
     return rows.map(({ document }) => JSON.parse(document) as Certificate);
   }
 
+  /** The last that happened in any rollout, the newest last; none where the store cannot be read. */
+  async past(count: number): Promise<RolloutNews[]> {
+    const rows = await this.#parts.records.lastEvents(count).catch(() => []);
+    // Written by the recorder of a rollout from this type.
+    return rows.map(({ document }) => JSON.parse(document) as RolloutNews);
+  }
+
+  /** The evidence of the last decision of a rollout. */
+  async decided(id: string): Promise<DecidedEvidence> {
+    const [row] = await this.#parts.records.certificates(id, 1);
+    // Written by the recorder of a rollout from this type.
+    return decidedBy(id, row && (JSON.parse(row.document) as Certificate));
+  }
+
   /** Takes what turned out about requests. */
   feedback(items: readonly FeedbackItem[]): Promise<FeedbackReport> {
     const all = [...this.#running.values()];
@@ -275,14 +302,16 @@ export class Rollouts {
     );
   }
 
-  /** Business outcomes of the rollout of a model that is under way, or was last. */
-  comparisons(
-    model: string,
-  ):
-    | { readonly rollout: string; readonly outcomes: Readonly<Record<string, ComparisonReading>> }
-    | undefined {
+  /** Business outcomes, drift and cost of the rollout of a model that is under way, or was last. */
+  comparisons(model: string): VersionComparison | undefined {
     const running = this.#running.get(model);
-    return running && { rollout: running.facts.id, outcomes: running.comparisons() };
+    return (
+      running && {
+        rollout: running.facts.id,
+        outcomes: running.comparisons(),
+        ...running.advisory,
+      }
+    );
   }
 
   /** Stops looking, and writes down how far everything is. The rollouts go on when a server starts again. */
@@ -304,18 +333,32 @@ export class Rollouts {
   }
 
   #take(outcome: Outcome): void {
+    if (outcome.kind === "request") this.#sample(outcome);
     const running = this.#running.get(outcome.model);
     if (running === undefined || running.over) return;
     // First: a decision that follows from this request is made with what is known of it.
     if (outcome.kind === "request") {
-      const { id, from, policy } = running.facts;
+      const { id: rollout, model, from, policy } = running.facts;
+      const { remember, feedback: stored } = policy;
       const arm = outcome.version === from ? "stable" : "candidate";
-      this.#feedback.note(id, arm, outcome, policy.feedback);
+      this.#feedback.note({ model, rollout, remember, stored }, arm, outcome);
     }
     running.take(outcome);
   }
 
+  #sample(outcome: RequestOutcome): void {
+    let sample = this.#samples.get(outcome.model);
+    if (sample === undefined) {
+      sample = new TrafficSample();
+      this.#samples.set(outcome.model, sample);
+    }
+    sample.take(outcome);
+  }
+
   #tick(): void {
+    for (const model of this.#samples.keys()) {
+      if (this.#parts.fleet.entry(model) === undefined) this.#samples.delete(model);
+    }
     for (const running of this.#running.values()) running.tick();
     void this.#feedback.write();
   }
@@ -333,9 +376,10 @@ export class Rollouts {
   }
 
   #documentOfRunning(running: Running): RolloutDocument {
-    const { facts, state, verdict, updatedMs, over, path, fault } = running;
+    const { facts, state, verdict, advisory, updatedMs, over, path, fault } = running;
     const events = this.#news.get(facts.id) ?? [];
-    return documentOf({ facts, state, verdict }, { updatedMs, over, path, events, fault });
+    const around = { updatedMs, over, path, events, fault, advisory };
+    return documentOf({ facts, state, verdict }, around);
   }
 
   async #documentOfRow(row: RolloutRow): Promise<RolloutDocument> {
@@ -355,13 +399,19 @@ export class Rollouts {
 /** The client's own, and what nobody's. */
 const NOT_FAILED: ReadonlySet<string> = new Set(["invalid", "canceled", "withdrawn"]);
 
+/** A rate is of at least so many seconds: the first requests often come in a burst. */
+const WINDOW_MIN_S = 5;
+
 function trafficOf(host: VersionHost): Traffic {
   const { counters } = host;
-  const { requests, ratePerSecond } = host.stats();
+  const { requests } = host.stats();
+  const { recent } = counters;
+  const windowSeconds = Math.max(WINDOW_MIN_S, recent.coveredMs() / 1000);
   let failed = 0;
   for (const [reason, count] of counters.failures) if (!NOT_FAILED.has(reason)) failed += count;
   return {
-    ratePerSecond,
+    ratePerSecond: recent.total().count / windowSeconds,
+    windowSeconds,
     failedRate: failed === 0 ? 0 : failed / (requests + failed),
     rowsPerBatch: Math.max(1, requests / Math.max(1, counters.executions)),
   };
@@ -369,8 +419,9 @@ function trafficOf(host: VersionHost): Traffic {
 
 /** What the judge goes by. */
 function judgePolicyOf(policy: RolloutPolicy, threshold: Threshold): JudgePolicy {
-  const { alpha, effect, gates, disagreement } = policy;
-  return { alpha, effect, thresholdMs: threshold.ms, gates, disagreementAllowed: disagreement };
+  const { alpha, effect, gates, disagreement, warmup } = policy;
+  const { ms: thresholdMs } = threshold;
+  return { alpha, effect, thresholdMs, gates, disagreementAllowed: disagreement, warmup };
 }
 
 function conflict(model: string, text: string): RequestError {

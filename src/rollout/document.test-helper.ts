@@ -36,6 +36,7 @@ export function fakeRollout(change: Partial<RolloutStatus> = {}): RolloutStatus 
     ...{ startedMs: 1000, updatedMs: 61_000, held: false, frozen: false, waiting: false },
     ...{ automaticRollback: true, ready: { stable: true, candidate: true } },
     verdict: fakeVerdict(),
+    advisory: null,
     threshold: { ms: 12, source: "stable p99", n: 1200, slowRate: 0.01 },
     ...{ reason: null, fault: null },
     ...change,

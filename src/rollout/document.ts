@@ -1,5 +1,6 @@
 // A rollout as it is told to people and programs: `skipway.rollout/1`.
 
+import { Advisory, type AdvisoryReading } from "./advisory.ts";
 import type { PathPoint, Verdict } from "./judge/types.ts";
 import type { RolloutPlan } from "./plan.ts";
 import type { RolloutPolicy } from "./policy.ts";
@@ -40,6 +41,8 @@ export interface RolloutDocument {
   readonly plan: RolloutPlan;
   readonly threshold: Threshold;
   readonly verdict: Verdict | null;
+  /** What is known beside; it decides nothing. Null in rollouts from before it was gathered. */
+  readonly advisory: AdvisoryReading | null;
   readonly path: readonly PathPoint[];
   readonly events: readonly RolloutNews[];
   readonly reason: Reason | null;
@@ -63,11 +66,13 @@ export interface Around {
   readonly path: readonly PathPoint[];
   readonly events: readonly RolloutNews[];
   readonly fault: string | null;
+  /** Of one that is under way. */
+  readonly advisory?: AdvisoryReading;
 }
 
 /** The document of a rollout. */
 export function documentOf(
-  { facts, state, verdict }: Omit<StoredRollout, "events" | "outcomes">,
+  { facts, state, verdict, advisory }: Omit<StoredRollout, "events" | "outcomes">,
   around: Around,
 ): RolloutDocument {
   const { id, model, from, to, startedMs, actor, ramp, policy, plan, threshold } = facts;
@@ -99,6 +104,7 @@ export function documentOf(
     plan,
     threshold,
     verdict,
+    advisory: around.advisory ?? (advisory && new Advisory(advisory).reading()) ?? null,
     path: around.path,
     events: around.events,
     reason,

@@ -50,6 +50,8 @@ function itemOf(value: unknown, where: string, faults: string[]): FeedbackItem[]
   const fields = new Fields(value, where, faults);
   const requestId = fields.text("requestId", ID_CHARS_MAX);
   const correct = fields.boolean("correct");
+  const [min, max] = [Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER];
+  const label = fields.number("label", { min, max, whole: true });
   const given = fields.object("outcome");
   const outcome: Record<string, number> = {};
   if (given !== undefined) {
@@ -64,10 +66,15 @@ function itemOf(value: unknown, where: string, faults: string[]): FeedbackItem[]
   if (faults.length > before) return [];
   if (requestId === undefined)
     fields.fault("requestId", "is missing: the x-request-id of the answer");
-  else if (correct === undefined && given === undefined) {
-    fields.fault("correct", 'or "outcome" is missing');
+  else if (correct !== undefined && label !== undefined) {
+    fields.fault("label", 'stands beside "correct": the label says it already');
+  } else if (correct === undefined && label === undefined && given === undefined) {
+    fields.fault("correct", 'or "label" or "outcome" is missing');
   } else {
-    const known = correct === undefined ? {} : { correct };
+    const known = {
+      ...(correct !== undefined && { correct }),
+      ...(label !== undefined && { label }),
+    };
     return [{ requestId, ...known, ...(given !== undefined && { outcome }) }];
   }
   return [];

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
+import { float32 } from "../graph/tensor.ts";
 import type { RequestOutcome } from "../serve/outcomes.ts";
 import { type Answered, Feedback } from "./feedback.ts";
 import { MemoryRecords } from "./memory-records.ts";
@@ -14,6 +15,14 @@ function request(requestId: string, more: Partial<RequestOutcome> = {}): Request
   };
 }
 
+const KEPT = { model: "m", rollout: "r", stored: false };
+
+/** An answer of scores of three classes, a row for each winner. */
+function scores(...winners: number[]): Pick<RequestOutcome, "outputs"> {
+  const values = winners.flatMap((winner) => [0, 1, 2].map((i) => (i === winner ? 1 : 0)));
+  return { outputs: new Map([["y", float32([winners.length, 3], values)]]) };
+}
+
 class Taker {
   readonly got: string[] = [];
   label({ arm, share }: Answered, correct: boolean): void {
@@ -26,11 +35,11 @@ class Taker {
 
 test("late, twice, out of order, or of nobody: each fact counts once", async () => {
   const feedback = new Feedback(new MemoryRecords(), systemClock);
-  feedback.note("r", "candidate", request("a"), false);
-  feedback.note("r", "stable", request("b", { version: 1, role: "stable" }), false);
+  feedback.note(KEPT, "candidate", request("a"));
+  feedback.note(KEPT, "stable", request("b", { version: 1, role: "stable" }));
   // What failed, and what stable answered in the candidate's place, is no answer of the arm.
-  feedback.note("r", "candidate", request("c", { outcome: "runtime" }), false);
-  feedback.note("r", "stable", request("d", { role: "pinned" }), false);
+  feedback.note(KEPT, "candidate", request("c", { outcome: "runtime" }));
+  feedback.note(KEPT, "stable", request("d", { role: "pinned" }));
   const taker = new Taker();
   const items = [
     { requestId: "b", correct: true },
@@ -40,8 +49,9 @@ test("late, twice, out of order, or of nobody: each fact counts once", async () 
   ];
   expect(await feedback.take(items, () => taker)).toEqual({
     schema: "skipway.feedback/1",
-    ...{ taken: 4, duplicates: 2, late: 0 },
+    ...{ taken: 4, duplicates: 2, late: 0, lateFirst: [] },
     unknown: { count: 3, first: ["c", "d", "nobody"] },
+    unclassified: { count: 0, first: [] },
   });
   expect(taker.got).toEqual([
     "stable 0.2 true",
@@ -49,9 +59,31 @@ test("late, twice, out of order, or of nobody: each fact counts once", async () 
     "candidate paid 3",
     "candidate stayed 1",
   ]);
-  feedback.note("r", "candidate", request("e"), false);
+  feedback.note(KEPT, "candidate", request("e"));
   const late = await feedback.take([{ requestId: "e", correct: true }], () => undefined);
-  expect(late).toMatchObject({ taken: 0, late: 1 });
+  expect(late).toMatchObject({ taken: 0, late: 1, lateFirst: ["e"] });
+});
+
+test("a label is right where the answer named that class; an answer that named none takes none", async () => {
+  const feedback = new Feedback(new MemoryRecords(), systemClock);
+  feedback.note(KEPT, "candidate", request("a", scores(2)));
+  feedback.note(KEPT, "candidate", request("b", scores(1)));
+  feedback.note(KEPT, "candidate", request("rows", scores(1, 1)));
+  const price = { outputs: new Map([["price", float32([1, 1], [3])]]) };
+  feedback.note(KEPT, "candidate", request("price", price));
+  const taker = new Taker();
+  const items = [
+    { requestId: "a", label: 2 },
+    { requestId: "b", label: 2 },
+    { requestId: "b", label: 1 },
+    { requestId: "rows", label: 1 },
+    { requestId: "price", label: 3, outcome: { paid: 1 } },
+  ];
+  expect(await feedback.take(items, () => taker)).toMatchObject({
+    ...{ taken: 3, duplicates: 1 },
+    unclassified: { count: 2, first: ["rows", "price"] },
+  });
+  expect(taker.got).toEqual(["candidate 0.2 true", "candidate 0.2 false", "candidate paid 1"]);
 });
 
 test("ten thousand unknown ids hold nothing up: the store is asked for hundreds at a time", async () => {
@@ -73,22 +105,35 @@ test("ten thousand unknown ids hold nothing up: the store is asked for hundreds 
 test("after a restart the store knows who answered, and what was told already", async () => {
   const records = new MemoryRecords();
   const before = new Feedback(records, systemClock);
-  for (const id of ["a", "b"]) before.note("r", "candidate", request(id), true);
+  for (const id of ["a", "b"])
+    before.note({ ...KEPT, stored: true }, "candidate", request(id, scores(1)));
   await before.take([{ requestId: "a", correct: true }], () => new Taker());
   await before.write();
   const after = new Feedback(records, systemClock);
   const taker = new Taker();
-  const items = ["a", "b"].map((requestId) => ({ requestId, correct: false }));
+  const items = ["a", "b"].map((requestId) => ({ requestId, label: 0 }));
   expect(await after.take(items, () => taker)).toMatchObject({ taken: 1, duplicates: 1 });
   expect(taker.got).toEqual(["candidate 0.2 false"]);
 });
 
-test("memory is bounded: the oldest requests are forgotten", async () => {
-  const feedback = new Feedback(new MemoryRecords(), systemClock, 1000);
-  for (let i = 0; i <= 1000; i++) feedback.note("r", "candidate", request(`${i}`), false);
-  const items = ["0", "1", "1000"].map((requestId) => ({ requestId, correct: true }));
-  const report = await feedback.take(items, () => new Taker());
-  expect(report).toMatchObject({ taken: 2, unknown: { first: ["0"] } });
+test("memory is bounded: the oldest requests are forgotten, and those of the rollout before", async () => {
+  const feedback = new Feedback(new MemoryRecords(), systemClock);
+  const how = { ...KEPT, remember: 1000 };
+  for (let i = 0; i <= 1000; i++) feedback.note(how, "candidate", request(`${i}`));
+  const ask = async () => {
+    const items = ["0", "1", "1000"].map((requestId) => ({ requestId, correct: true }));
+    return feedback.take(items, () => new Taker());
+  };
+  expect(await ask()).toMatchObject({ taken: 2, unknown: { first: ["0"] } });
+  feedback.note(
+    { ...how, model: "other", rollout: "o" },
+    "stable",
+    request("x", { role: "stable" }),
+  );
+  expect(await ask()).toMatchObject({ duplicates: 2 });
+  feedback.note({ ...how, rollout: "next", remember: 0 }, "candidate", request("y"));
+  const { unknown } = await feedback.take([{ requestId: "y", correct: true }], () => undefined);
+  expect(unknown.count).toBe(1);
 });
 
 test("wrong labels take a version back, and outcomes are compared, over HTTP", async () => {
@@ -131,8 +176,43 @@ test("wrong labels take a version back, and outcomes are compared, over HTTP", a
     status: 400,
     body: {
       error: expect.stringMatching(
-        /\[0\]\.correct or "outcome" is missing; \[1\]\.correct is true/,
+        /\[0\]\.correct or "label" or "outcome" is missing; \[1\]\.correct is true/,
       ),
     },
   });
+});
+
+test("classes that turn out to be others take a version back, over HTTP", async () => {
+  await using here = await served({ 2: { gain: -1 } }, { outputs: 3 });
+  const policy = {
+    steps: [{ share: 0.5, seconds: 0, requests: 1_000_000 }],
+    ...{ shadow: false, thresholdMs: 1000, autoPromote: false },
+  };
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  await here.until(({ phase }) => phase === "canary");
+  let asked = 0;
+  const tell = async (): Promise<void> => {
+    const requestId = `q${asked++}`;
+    // Stable says 2, the largest; the candidate turns the scores round.
+    const inputs = [{ name: "x", datatype: "FP32", shape: [1, 3], data: [1, 2, 3] }];
+    await fetch(`${here.url}/v2/models/m/infer`, {
+      method: "POST",
+      headers: { "x-request-id": requestId },
+      body: JSON.stringify({ inputs }),
+    });
+    const { body } = await here.api("POST", "feedback", { requestId, label: 2 });
+    expect(body).toMatchObject({ unclassified: { count: 0 }, unknown: { count: 0 } });
+  };
+  while ((await here.rollouts.last("m"))?.over !== true && asked < 600) {
+    await Promise.all(Array.from({ length: 8 }, tell));
+  }
+  const end = await here.rollouts.last("m");
+  expect(end).toMatchObject({ phase: "rolled-back", reason: { cause: "wrong" } });
+  expect(end?.advisory?.drift).toMatchObject([{ output: "y", kind: "class" }]);
+  const late = await here.api("POST", "feedback", [
+    { requestId: "q0", label: 2, outcome: { a: 1 } },
+  ]);
+  expect(late.body).toMatchObject({ taken: 0, duplicates: 1, late: 1, lateFirst: ["q0"] });
+  const both = await here.api("POST", "feedback", { requestId: "q0", label: 2, correct: true });
+  expect(both).toMatchObject({ status: 400, body: { error: expect.stringMatching(/beside/) } });
 });

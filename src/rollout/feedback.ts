@@ -5,15 +5,19 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { RequestOutcome } from "../serve/outcomes.ts";
+import { winningClass } from "../serve/winner.ts";
 import type { Arm } from "./judge/types.ts";
 import type { Records } from "./record.ts";
 
-/** Requests that are remembered in memory, and how long the store remembers them. */
-const REQUESTS_MAX = 100_000;
+/** Requests of a rollout that are remembered in memory where its policy is older than that it could say so. */
+const REMEMBERED = 100_000;
+/** How long the store remembers them. */
 const STORED_MS = 86_400_000;
+/** Requests that were looked up in the store, and are remembered in memory again. */
+const FOUND_MAX = 10_000;
 /** Ids that are looked up in the store at once; requests are served in between. */
 const LOOKED_UP = 500;
-/** Unknown ids that an answer names. */
+/** Ids that an answer names of each kind. */
 const NAMED = 20;
 
 /** One thing that turned out. */
@@ -21,8 +25,17 @@ export interface FeedbackItem {
   readonly requestId: string;
   /** Whether the answer was right. */
   readonly correct?: boolean;
+  /** The class that would have been right, where the answer names one. */
+  readonly label?: number;
   /** Business outcomes, each a number of its own name. */
   readonly outcome?: Readonly<Record<string, number>>;
+}
+
+/** Requests that something could not be done for. */
+export interface NamedRequests {
+  readonly count: number;
+  /** The first of their ids. */
+  readonly first: readonly string[];
 }
 
 /** What became of feedback. */
@@ -34,8 +47,12 @@ export interface FeedbackReport {
   readonly duplicates: number;
   /** Those of rollouts that are over. */
   readonly late: number;
+  /** The first requests of those. */
+  readonly lateFirst: readonly string[];
   /** Requests that nobody remembers: no rollout was under way, it was too long ago, or there never was one. */
-  readonly unknown: { readonly count: number; readonly first: readonly string[] };
+  readonly unknown: NamedRequests;
+  /** Labels of answers that named no one class: outputs without classes, or several rows. `correct` is what they take. */
+  readonly unclassified: NamedRequests;
 }
 
 /** Which version answered a request, and what is known of it. */
@@ -45,9 +62,21 @@ export interface Answered {
   readonly share: number;
   readonly key?: number;
   readonly atMs: number;
+  /** The class that the answer named, where it named one. */
+  readonly named?: number;
   labelled: boolean;
   /** Names of the outcomes that are known. */
   readonly outcomes: string[];
+}
+
+/** How the requests of a rollout are remembered. */
+export interface Remembering {
+  readonly model: string;
+  readonly rollout: string;
+  /** In memory, at the most; left out: as many as usual. */
+  readonly remember?: number | undefined;
+  /** Whether the store has them too, so that they are known after a restart. */
+  readonly stored: boolean;
 }
 
 /** Takes what turned out. */
@@ -56,24 +85,47 @@ export interface FeedbackTaker {
   outcome(answered: Answered, name: string, value: number): void;
 }
 
+/** The last requests, by id. */
+class Ring {
+  readonly #answered = new Map<string, Answered>();
+  /** Ids in the order in which they came: the first key of a long map is found slowly. */
+  readonly #ids: string[] = [];
+  readonly #most: number;
+  #next = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  get(request: string): Answered | undefined {
+    return this.#answered.get(request);
+  }
+
+  set(request: string, answered: Answered): void {
+    if (this.#most === 0) return;
+    const oldest = this.#ids[this.#next];
+    if (oldest !== undefined) this.#answered.delete(oldest);
+    this.#ids[this.#next] = request;
+    this.#next = (this.#next + 1) % this.#most;
+    this.#answered.set(request, answered);
+  }
+}
+
 /** Remembers who answered, until it turns out how well. */
 export class Feedback {
   readonly #records: Records;
   readonly #clock: Clock;
-  readonly #answered = new Map<string, Answered>();
-  /** Ids in the order in which they came, as a ring: the first key of a long map is found slowly. */
-  readonly #ids: string[] = [];
-  readonly #most: number;
-  #next = 0;
+  /** Of each model those of its last rollout: while that is over, feedback that comes is known to be late. */
+  readonly #rings = new Map<string, { readonly rollout: string; readonly ring: Ring }>();
+  readonly #found = new Ring(FOUND_MAX);
   /** To be written down. */
   #changed = new Map<string, Answered>();
   #writing = false;
   #fault: string | null = null;
 
-  constructor(records: Records, clock: Clock, most: number = REQUESTS_MAX) {
+  constructor(records: Records, clock: Clock) {
     this.#records = records;
     this.#clock = clock;
-    this.#most = most;
   }
 
   /** Why requests could not be remembered beyond the end of the process; null where they could. */
@@ -81,14 +133,23 @@ export class Feedback {
     return this.#fault;
   }
 
-  /** A request was answered. @param stored whether that is to be known after a restart too. */
-  note(rollout: string, arm: Arm, outcome: RequestOutcome, stored: boolean): void {
-    const { requestId, role, share, key, atMs } = outcome;
+  /** A request was answered. */
+  note(how: Remembering, arm: Arm, outcome: RequestOutcome): void {
+    const { requestId, role, share, key, atMs, outputs } = outcome;
     if (requestId === undefined || role !== arm || outcome.outcome !== "good") return;
-    const known = key === undefined ? {} : { key };
-    const answered = { rollout, arm, share, ...known, atMs, labelled: false, outcomes: [] };
-    this.#keep(requestId, answered);
-    if (stored) this.#changed.set(requestId, answered);
+    const named = outputs === undefined ? undefined : winningClass(outputs);
+    const answered: Answered = {
+      ...{ rollout: how.rollout, arm, share, atMs, labelled: false, outcomes: [] },
+      ...(key !== undefined && { key }),
+      ...(named !== undefined && { named }),
+    };
+    let held = this.#rings.get(how.model);
+    if (held?.rollout !== how.rollout) {
+      held = { rollout: how.rollout, ring: new Ring(how.remember ?? REMEMBERED) };
+      this.#rings.set(how.model, held);
+    }
+    held.ring.set(requestId, answered);
+    if (how.stored) this.#changed.set(requestId, answered);
   }
 
   /** Takes what turned out; the same again is of no effect. */
@@ -97,27 +158,36 @@ export class Feedback {
     takerOf: (rollout: string) => FeedbackTaker | undefined,
   ): Promise<FeedbackReport> {
     const counts = { taken: 0, duplicates: 0, late: 0 };
-    const unknown: string[] = [];
+    const [unknown, unclassified, late] = [new Named(), new Named(), new Named()];
     for (const [i, item] of items.entries()) {
       if (i % LOOKED_UP === 0) await this.#lookUp(items.slice(i, i + LOOKED_UP));
-      const answered = this.#known(item.requestId);
+      const { requestId } = item;
+      const answered = this.#known(requestId);
       if (answered === undefined) {
-        unknown.push(item.requestId);
+        unknown.add(requestId);
         continue;
       }
+      if (item.label !== undefined && answered.named === undefined) unclassified.add(requestId);
       const taker = takerOf(answered.rollout);
-      for (const fact of factsOf(item)) {
+      for (const fact of factsOf(item, answered)) {
         if (!isNew(answered, fact)) counts.duplicates++;
-        else if (taker === undefined) counts.late++;
-        else {
+        else if (taker === undefined) {
+          counts.late++;
+          late.add(requestId);
+        } else {
           counts.taken++;
           tell(taker, answered, fact);
-          this.#changed.set(item.requestId, answered);
+          this.#changed.set(requestId, answered);
         }
       }
     }
-    const first = unknown.slice(0, NAMED);
-    return { schema: "skipway.feedback/1", ...counts, unknown: { count: unknown.length, first } };
+    return {
+      schema: "skipway.feedback/1",
+      ...counts,
+      lateFirst: late.named().first,
+      unknown: unknown.named(),
+      unclassified: unclassified.named(),
+    };
   }
 
   /** Writes down what is new. Called now and then. */
@@ -143,16 +213,12 @@ export class Feedback {
     }
   }
 
-  #keep(requestId: string, answered: Answered): void {
-    const oldest = this.#ids[this.#next];
-    if (oldest !== undefined) this.#answered.delete(oldest);
-    this.#ids[this.#next] = requestId;
-    this.#next = (this.#next + 1) % this.#most;
-    this.#answered.set(requestId, answered);
-  }
-
   #known(request: string): Answered | undefined {
-    return this.#answered.get(request) ?? this.#changed.get(request);
+    for (const { ring } of this.#rings.values()) {
+      const found = ring.get(request);
+      if (found !== undefined) return found;
+    }
+    return this.#found.get(request) ?? this.#changed.get(request);
   }
 
   /** Fetches from the store what memory does not have. The store reads on the thread that serves. */
@@ -162,15 +228,16 @@ export class Feedback {
     if (missing.length === 0) return;
     const rows = await this.#records.requests(missing).catch(() => []);
     // Written by this class from this type.
-    for (const row of rows) this.#keep(row.request, JSON.parse(row.document) as Answered);
+    for (const row of rows) this.#found.set(row.request, JSON.parse(row.document) as Answered);
     await nextTurn();
   }
 }
 
 type Fact = { readonly correct: boolean } | { readonly name: string; readonly value: number };
 
-function factsOf({ correct, outcome = {} }: FeedbackItem): Fact[] {
-  const facts: Fact[] = correct === undefined ? [] : [{ correct }];
+function factsOf({ correct, label, outcome = {} }: FeedbackItem, { named }: Answered): Fact[] {
+  const right = label === undefined ? correct : named === undefined ? undefined : named === label;
+  const facts: Fact[] = right === undefined ? [] : [{ correct: right }];
   for (const [name, value] of Object.entries(outcome)) facts.push({ name, value });
   return facts;
 }
@@ -186,5 +253,23 @@ function tell(taker: FeedbackTaker, answered: Answered, fact: Fact): void {
   } else {
     answered.outcomes.push(fact.name);
     taker.outcome(answered, fact.name, fact.value);
+  }
+}
+
+/** Counts requests, and names the first ones. One that comes again at once is the same. */
+class Named {
+  readonly #first: string[] = [];
+  #count = 0;
+  #last: string | undefined;
+
+  add(request: string): void {
+    if (request === this.#last) return;
+    this.#last = request;
+    this.#count++;
+    if (this.#first.length < NAMED) this.#first.push(request);
+  }
+
+  named(): NamedRequests {
+    return { count: this.#count, first: this.#first };
   }
 }

@@ -67,8 +67,13 @@ export class MemoryRecords implements Records {
     return [...this.#events.values()].filter((one) => one.rollout === rollout).slice(-count);
   }
 
-  async certificates(rollout: string): Promise<RolloutCertificateRow[]> {
-    return this.#certificates.filter((one) => one.rollout === rollout);
+  async lastEvents(count: number): Promise<RolloutEventRow[]> {
+    return [...this.#events.values()].slice(-count);
+  }
+
+  async certificates(rollout: string, last?: number): Promise<RolloutCertificateRow[]> {
+    const all = this.#certificates.filter((one) => one.rollout === rollout);
+    return last === undefined ? all : all.slice(-last);
   }
 
   async due(webhook: string, count: number): Promise<RolloutDelivery[]> {

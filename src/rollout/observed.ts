@@ -11,7 +11,8 @@ export interface Arms {
   readonly to: number;
 }
 
-function armOf({ from, to }: Arms, version: number): Arm | undefined {
+/** Which of the two a version is. */
+export function armOf({ from, to }: Arms, version: number): Arm | undefined {
   if (version === from) return "stable";
   return version === to ? "candidate" : undefined;
 }
@@ -40,7 +41,8 @@ export function observationOf(arms: Arms, outcome: Outcome): Observation | undef
     case "golden":
       return { kind: "golden", atMs, arm, right: outcome.right };
     case "life":
-      return undefined;
+      // Where a process was lost, another one answers from here on.
+      return outcome.cause === undefined ? undefined : { kind: "process", atMs, arm };
   }
 }
 
@@ -48,6 +50,7 @@ export function observationOf(arms: Arms, outcome: Outcome): Observation | undef
 function requestOf(arm: Arm, outcome: RequestOutcome): RequestObservation | undefined {
   if (outcome.role !== arm) return undefined;
   const { atMs, endedMs, share, key, batch, latencyMs, shape, tenant } = outcome;
+  const { batchRequests, batchRows } = outcome;
   return {
     kind: "request",
     atMs,
@@ -56,8 +59,11 @@ function requestOf(arm: Arm, outcome: RequestOutcome): RequestObservation | unde
     share,
     ...(key !== undefined && { key }),
     ...(batch !== undefined && { batch }),
+    ...(batchRequests !== undefined && { batchSize: batchRequests }),
+    ...(batchRows !== undefined && { batchRows }),
     ...(latencyMs !== undefined && { latencyMs }),
     outcome: endOf(outcome),
+    form: shape,
     stratum: tenant === undefined ? shape : `${shape} ${tenant}`,
   };
 }

@@ -4,7 +4,7 @@
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { Fields } from "./fields.ts";
-import { GATE_NAMES } from "./judge/gates.ts";
+import { GATE_NAMES, WARMUP } from "./judge/gates.ts";
 import type { GateName, GatePolicy } from "./judge/types.ts";
 
 /** One step: a share of the requests, and how long it lasts at the least. */
@@ -41,6 +41,8 @@ export interface RolloutPolicy {
   readonly disagreement: number;
   /** How far numbers of a pair may be apart; null: scores agree by the largest. */
   readonly tolerance: number | null;
+  /** Runs of each shape that are left out of the gates of time while a process is new. */
+  readonly warmup: number;
   readonly autoPromote: boolean;
   /** With traffic, after which an unproven candidate is taken back; null: four times the plan. */
   readonly maxSeconds: number | null;
@@ -50,6 +52,8 @@ export interface RolloutPolicy {
   readonly webhooks: readonly string[] | null;
   /** Whether the store remembers which version answered which request, so that feedback finds it after a restart. */
   readonly feedback: boolean;
+  /** Requests that are remembered in memory for feedback. Left out in policies that were stored before it was. */
+  readonly remember?: number;
 }
 
 const STEPS_MAX = 20;
@@ -58,6 +62,9 @@ const SHARE_MAX = 0.99;
 const SECONDS_MAX = 30 * 86_400;
 const COUNT_MAX = 100_000_000;
 const WEBHOOKS_MAX = 20;
+/** Requests of one rollout that are remembered in memory where nothing is said, and at the most. */
+const REMEMBERED = 100_000;
+const REMEMBERED_MAX = 1_000_000;
 
 /** Where nothing is said. */
 export const DEFAULT_POLICY: RolloutPolicy = {
@@ -71,11 +78,13 @@ export const DEFAULT_POLICY: RolloutPolicy = {
   gates: {},
   disagreement: 0.02,
   tolerance: null,
+  warmup: WARMUP,
   autoPromote: true,
   maxSeconds: null,
   deaths: 1,
   webhooks: null,
   feedback: false,
+  remember: REMEMBERED,
 };
 
 /**
@@ -98,11 +107,13 @@ export function readPolicy(document: unknown, where: string): RolloutPolicy {
     gates: gatesOf(fields),
     disagreement: fields.number("disagreement", { min: 0, max: 0.5, above: true }),
     tolerance: fields.number("tolerance", { min: 0, max: 1e9 }),
+    warmup: fields.number("warmup", { min: 0, max: 10_000, whole: true }),
     autoPromote: fields.boolean("autoPromote"),
     maxSeconds: fields.number("maxSeconds", { min: 1, max: SECONDS_MAX }),
     deaths: fields.number("deaths", { min: 1, max: 1000, whole: true }),
     webhooks: webhooksOf(fields),
     feedback: fields.boolean("feedback"),
+    remember: fields.number("remember", { min: 0, max: REMEMBERED_MAX, whole: true }),
   };
   fields.end();
   if (faults.length > 0) throw invalid(where, faults);

@@ -2,10 +2,11 @@
 // in the store and for whoever asks.
 
 import type { RolloutRow, RolloutStore } from "../registry/rollouts.ts";
+import type { AdvisoryReading, SavedAdvisory } from "./advisory.ts";
 import type { SavedComparison } from "./comparison.ts";
 import type { JudgeSnapshot } from "./judge/judge.ts";
 import type { JudgeLog } from "./judge/log.ts";
-import type { JudgePolicy, Verdict } from "./judge/types.ts";
+import type { JudgePolicy, PathPoint, Verdict } from "./judge/types.ts";
 import type { RolloutPlan } from "./plan.ts";
 import type { RolloutPolicy } from "./policy.ts";
 import type { NoticeKind, Ramp, RolloutState } from "./state.ts";
@@ -20,6 +21,7 @@ export type Records = Pick<
   | "list"
   | "rollout"
   | "events"
+  | "lastEvents"
   | "certificates"
   | "due"
   | "delivered"
@@ -61,6 +63,8 @@ export interface StoredRollout {
   readonly verdict: Verdict | null;
   /** Business outcomes by name. */
   readonly outcomes: Readonly<Record<string, SavedComparison>>;
+  /** Left out in those that were written before it was gathered. */
+  readonly advisory?: SavedAdvisory;
 }
 
 /** Something that happened: one line of the store, the stream and the webhooks. */
@@ -101,6 +105,10 @@ export interface Certificate {
   readonly judge: JudgePolicy;
   readonly threshold: Threshold;
   readonly verdict: Verdict;
+  /** What was known beside: nothing was decided on it. Left out in those that were written before it was gathered. */
+  readonly advisory?: AdvisoryReading;
+  /** How the evidence went until then, for drawing. Left out in those that were written before it was kept. */
+  readonly path?: readonly PathPoint[];
   readonly log: JudgeLog;
   /** Of the JSON of all that stands before it. */
   readonly digest: string;

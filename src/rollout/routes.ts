@@ -53,6 +53,11 @@ export function registerRollouts(app: FastifyInstance, rollouts: Rollouts): void
     const certificates = await rollouts.certificates(id);
     return { schema: "skipway.rollout-certificates/1", rollout: id, certificates };
   });
+  endpoint(app, "GET", "/api/v1/rollouts/:id/evidence", async (request) => {
+    const id = idOf(request);
+    if ((await rollouts.rollout(id)) === undefined) throw noRollout(request);
+    return rollouts.decided(id);
+  });
   registerFeedback(app, rollouts);
   app.addHook("preClose", () => rollouts.close());
 }

@@ -3,9 +3,11 @@
 
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
+import { hashName } from "../base/random.ts";
 import type { RolloutRow } from "../registry/rollouts.ts";
 import type { Fleet } from "../serve/fleet.ts";
 import type { Outcome } from "../serve/outcomes.ts";
+import { Advisory, type AdvisoryReading } from "./advisory.ts";
 import { certificateOf } from "./certificate.ts";
 import { Comparison, type ComparisonReading, type SavedComparison } from "./comparison.ts";
 import type { Answered } from "./feedback.ts";
@@ -13,7 +15,7 @@ import { Journal } from "./journal.ts";
 import { Judge, type JudgeSnapshot } from "./judge/judge.ts";
 import type { Observation, PathPoint, Verdict } from "./judge/types.ts";
 import { stepRollout } from "./machine.ts";
-import { deathOf, observationOf } from "./observed.ts";
+import { armOf, deathOf, observationOf } from "./observed.ts";
 import type { Records, RolloutFacts, RolloutNews, StoredRollout } from "./record.ts";
 import {
   hasEnded,
@@ -79,6 +81,7 @@ export class Running {
   #events: number;
   #pairs: number;
   readonly #outcomes = new Map<string, Comparison>();
+  readonly #advisory: Advisory;
   #released = false;
   /** The candidate need not be loaded any more. */
   readonly #unwanted = new AbortController();
@@ -102,6 +105,7 @@ export class Running {
     for (const [name, one] of Object.entries(saved?.stored.outcomes ?? {})) {
       this.#outcomes.set(name, new Comparison(one));
     }
+    this.#advisory = new Advisory(saved?.stored.advisory);
     this.#updatedMs = parts.clock.nowMs();
     const { webhooks } = facts.policy;
     this.#journal = new Journal(parts.records, parts.clock, {
@@ -117,6 +121,11 @@ export class Running {
 
   get verdict(): Verdict | null {
     return this.#verdict;
+  }
+
+  /** What is known beside, and decides nothing. */
+  get advisory(): AdvisoryReading {
+    return this.#advisory.reading();
   }
 
   /** Evidence over time, for drawing. */
@@ -148,6 +157,7 @@ export class Running {
       outcomes: Object.fromEntries(
         [...this.#outcomes].map(([name, one]): [string, SavedComparison] => [name, one.saved()]),
       ),
+      advisory: this.#advisory.saved(),
     };
     const { id, model, startedMs } = this.facts;
     return {
@@ -201,10 +211,12 @@ export class Running {
       const death = deathOf(this.facts, outcome);
       if (death !== undefined) this.#step(death);
       this.#look();
-      return;
     }
     const observation = observationOf(this.facts, outcome);
     if (observation !== undefined) this.observe(observation);
+    // After what may take the candidate back.
+    const arm = hasEnded(this.#state) ? undefined : armOf(this.facts, outcome.version);
+    if (arm !== undefined) this.#advisory.take(arm, outcome, this.#state.phase === "shadow");
   }
 
   /** Takes an observation. */
@@ -366,12 +378,14 @@ export class Running {
   }
 
   #setSplit(): void {
-    const { model, ramp, policy } = this.facts;
+    const { id, model, ramp, policy } = this.facts;
     const { tolerance } = policy;
     const split = splitOf(this.#state, ramp);
     try {
       const within = split.shadow === undefined || tolerance === null ? {} : { tolerance };
-      this.#parts.fleet.setSplit(model, { ...split, ...within }, { by: "rollout" });
+      // Not the same clients first each time, and the same ones all through a rollout, also after a restart.
+      const drawn = split.candidate === undefined ? {} : { salt: hashName(id) };
+      this.#parts.fleet.setSplit(model, { ...split, ...within, ...drawn }, { by: "rollout" });
       this.#fault = null;
     } catch (error) {
       // A version that is not there any more gets nothing either; the next look at the fleet tells.
@@ -441,7 +455,8 @@ export class Running {
     const atMs = this.#parts.clock.nowMs();
     const verdict = this.#judge.verdict(atMs);
     const log = this.#judge.log(atMs);
-    this.#journal.certify(certificateOf(this.facts, this.#state, { decision, atMs, verdict, log }));
+    const made = { decision, atMs, verdict, advisory: this.advisory, path: this.path, log };
+    this.#journal.certify(certificateOf(this.facts, this.#state, made));
   }
 
   #release(): void {

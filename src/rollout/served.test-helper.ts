@@ -41,11 +41,16 @@ const DIGEST = "sha256:0123456789abcdef0123";
 /** Serves versions 1 and 2 of `m`; what their processes do is said by version. */
 export async function served(
   scripts: Readonly<Record<number, Partial<Script>>> = {},
-  around: { readonly records?: Records; readonly alias?: Alias } = {},
+  around: {
+    readonly records?: Records;
+    readonly alias?: Alias;
+    /** Of a row. */
+    readonly outputs?: number;
+  } = {},
 ): Promise<Served> {
   const { records = new MemoryRecords(), alias = { version: 1, broken: false, moves: [] } } =
     around;
-  const runner = new ScriptedRunner();
+  const runner = new ScriptedRunner(around.outputs);
   for (const [version, script] of Object.entries(scripts))
     runner.scripts.set(`v${version}`, script);
   const server = new ModelServer({ version: "1", runner, source: sourceOf(alias) });

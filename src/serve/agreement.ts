@@ -5,6 +5,7 @@ import { dtypeBytes, isComputedFloat } from "../graph/dtype.ts";
 import { float32Values, numbersOf, type Tensor, tensor } from "../graph/tensor.ts";
 import type { Tensors } from "../runtime/runner.ts";
 import { diffTensors, near } from "./tensor-diff.ts";
+import { isScores } from "./winner.ts";
 
 /** Where no tolerance is set: what other kernels and orders of summation make of float32. */
 const TOLERANCE = 1e-3;
@@ -26,10 +27,6 @@ export function answersAgree(expected: Tensors, found: Tensors, tolerance?: numb
     if (!comparable || top1Flips > 0 || nanMismatches > 0) return false;
   }
   return true;
-}
-
-function isScores({ dtype, shape }: Tensor): boolean {
-  return isComputedFloat(dtype) && shape.length === 2 && (shape[1] ?? 0) > 1;
 }
 
 /**

@@ -16,7 +16,7 @@ import type { RequestError } from "./errors.ts";
 import type { Gates } from "./gates.ts";
 import type { HeldBytes } from "./held-bytes.ts";
 import type { HostReport } from "./hosting.ts";
-import type { InferenceAnswer, InferenceCall } from "./inference.ts";
+import type { BatchOf, InferenceAnswer, InferenceCall } from "./inference.ts";
 import type { VersionMetrics } from "./metrics.ts";
 import type { Question } from "./question.ts";
 
@@ -89,6 +89,18 @@ export interface Running {
 /** Whether only the server itself asked: no traffic. */
 export function isOwn({ members }: Running): boolean {
   return members.every((one) => one.call.internal === true);
+}
+
+/** What those who are in it are told of it. */
+export function batchOf(
+  { members, number, rows }: Running,
+  pending: ReadonlyMap<number, Pending>,
+): BatchOf {
+  const told = members.filter(
+    ({ call, request }) =>
+      call.internal !== true && call.background !== true && pending.has(request.id),
+  );
+  return { batch: number, batchRows: rows, batchRequests: told.length };
 }
 
 /** A process that takes batches. */

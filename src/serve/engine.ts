@@ -17,6 +17,7 @@ import type {
 } from "./batcher/types.ts";
 import type { BucketForm } from "./engine-memory.ts";
 import {
+  batchOf,
   type EngineModel,
   type EngineOptions,
   isOwn,
@@ -26,7 +27,7 @@ import {
   tellWait,
 } from "./engine-parts.ts";
 import { idOf, isDeath, isOutOfMemory, RequestError, requestErrorOf } from "./errors.ts";
-import type { InferenceAnswer, InferenceCall } from "./inference.ts";
+import type { BatchOf, InferenceAnswer, InferenceCall } from "./inference.ts";
 import { questionOf } from "./question.ts";
 import { type Computed, compute, endedBy, refusalOf, shapesOf, withdrawal } from "./run-batch.ts";
 import { tellPhases } from "./tracing.ts";
@@ -123,9 +124,10 @@ export class Engine {
     const [ran] = lost;
     if (ran !== undefined) this.#tellFailure(ran, error, ran.sentMs);
     this.#step({ kind: "slots", slots: [...this.#slots.keys()] });
-    for (const [i, { members, number }] of lost.entries()) {
+    const batch = ran && batchOf(ran, this.#pending);
+    for (const [i, { members }] of lost.entries()) {
       for (const one of members) {
-        if (i === 0) this.#fail(one, requestErrorOf(error, one.call.signal), number);
+        if (i === 0) this.#fail(one, requestErrorOf(error, one.call.signal), batch);
         else this.#again(one, one.request.batchable);
       }
     }
@@ -365,7 +367,7 @@ export class Engine {
     pending.reject(refusalOf({ ...refusal, text }));
   }
 
-  #fail(pending: Pending, error: RequestError, batch?: number): void {
+  #fail(pending: Pending, error: RequestError, batch?: BatchOf): void {
     error.batch = batch;
     // It may wait in the batcher still: an answer without a question would be an error there.
     if (this.#pending.has(pending.request.id)) pending.reject(error);
@@ -418,17 +420,15 @@ export class Engine {
     // The next batch goes out before the answers of this one are written.
     if (slot !== undefined)
       this.#step({ kind: "finished", batch: running.batch, tookMs: inferMs ?? tookMs });
-    let requests = 0;
+    const batch = batchOf(running, this.#pending);
     for (const [i, one] of running.members.entries()) {
       if (!this.#pending.has(one.request.id)) continue;
-      if (one.call.internal !== true && one.call.background !== true) requests++;
       const queueMs = running.sentMs - one.request.arrivedMs;
       tellPhases(one.call.observe, { ...running, queueMs, tookMs, inferMs, endMs: now });
       one.resolve({
         outputs: present(answers[i], "an answer for each member"),
         version,
-        batch: running.number,
-        batchRows: running.rows,
+        ...batch,
         phases: { queueMs, computeMs: now - running.sentMs },
       });
       one.call.observe?.phase("split", now, this.#clock.monotonicMs());
@@ -438,13 +438,13 @@ export class Engine {
     const inside = Math.min(tookMs, inferMs ?? tookMs);
     counters.ran({
       rows: running.rows,
-      requests,
+      requests: batch.batchRequests,
       inputMs: tookMs - inside,
       inferMs: inside,
       outputMs: this.#clock.monotonicMs() - now,
     });
     const { rows, bytes, bucket } = running;
-    this.#options.report?.batch({ bucket, rows, executeMs: inside, outcome: "good" });
+    this.#options.report?.batch({ bucket, rows, bytes, executeMs: inside, outcome: "good" });
     const metrics = this.#options.metrics?.();
     metrics?.batch({ rows, bytes, startMs: now - tookMs, endMs: now });
     for (const one of gates) metrics?.gated(one.gate, one.rows, one.skipped);
@@ -464,11 +464,12 @@ export class Engine {
     if (slot !== undefined) this.#step({ kind: "failed", batch: running.batch });
     this.#tellFailure(running, error, sinceMs);
     const alone = running.members.length === 1;
+    const batch = batchOf(running, this.#pending);
     if (isOutOfMemory(error)) this.#options.metrics?.().outOfMemory("allocation");
     if (idOf(error) === "runtime/not-batchable") this.#model = { ...this.#model, batched: false };
     for (const one of running.members) {
       // One bad request must not fail the others of its batch: each gets its own run.
-      if (alone) this.#fail(one, requestErrorOf(error, one.call.signal), running.number);
+      if (alone) this.#fail(one, requestErrorOf(error, one.call.signal), batch);
       else this.#again(one, false);
     }
   }

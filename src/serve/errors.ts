@@ -3,6 +3,7 @@
 import { type Diagnostic, diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import type { EndSignal } from "./end-signal.ts";
+import type { BatchOf } from "./inference.ts";
 
 /** Why a request got no answer of the model: the label of the failure counters. */
 export type FailureReason =
@@ -26,8 +27,8 @@ export class RequestError extends Error {
   readonly retryAfterSeconds: number | undefined;
   /** Whether memory really ran out, beyond what was predicted. */
   readonly outOfMemory: boolean;
-  /** Number of the batch that it failed in, where it had begun. */
-  batch: number | undefined;
+  /** The batch that it failed in, where it had begun. */
+  batch: BatchOf | undefined;
 
   constructor(
     status: number,

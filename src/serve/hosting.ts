@@ -116,6 +116,8 @@ export interface BatchReport {
   readonly bucket: string;
   readonly rows: number;
   readonly executeMs: number;
+  /** What it was let in for, where memory is admitted. */
+  readonly bytes?: number | undefined;
   readonly outcome: "good" | "failed" | "out-of-memory";
 }
 

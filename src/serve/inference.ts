@@ -39,17 +39,22 @@ export interface InferencePhases {
   readonly computeMs: number;
 }
 
+/** The batch that a request was in. */
+export interface BatchOf {
+  /** Its number, unique among those of the version. */
+  readonly batch: number;
+  readonly batchRows: number;
+  /** Requests of clients in it: neither the server's own, nor copies, nor those that have been ended. */
+  readonly batchRequests: number;
+}
+
 /** An answer. */
-export interface InferenceAnswer {
+export interface InferenceAnswer extends BatchOf {
   readonly outputs: Tensors;
   /** The version that computed it: a canary may have, where no version was named. */
   readonly version: number;
   /** What that version was to the request: the split sent it there, or it was named. */
   readonly role?: Role;
-  /** Number of the batch that it was computed in, unique among those of the version. */
-  readonly batch: number;
-  /** Rows of that batch. */
-  readonly batchRows: number;
   readonly phases: InferencePhases;
 }
 

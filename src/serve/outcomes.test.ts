@@ -90,7 +90,9 @@ describe("what is told", () => {
     const byBatch = groupsOf(heard, ({ batch }) => batch);
     for (const [batch, members] of byBatch) {
       expect(batch).toBeGreaterThan(1e12);
-      for (const { batchRows } of members) expect(batchRows).toBe(members.length);
+      for (const { batchRows, batchRequests } of members) {
+        expect([batchRows, batchRequests]).toEqual([members.length, members.length]);
+      }
     }
     expect(byBatch.size).toBeGreaterThan(2);
     expect([...byBatch.values()].flat()).toHaveLength(7);
@@ -106,6 +108,7 @@ describe("what is told", () => {
     const died = requestsOf(heard).filter(({ outcome }) => outcome === "process-died");
     expect(died.length).toBeGreaterThan(0);
     expect(new Set(died.map(({ batch }) => batch)).size).toBe(1);
+    for (const { batchRequests } of died) expect(batchRequests).toBe(died.length);
     for (const { outOfMemory, latencyMs } of died) {
       expect([outOfMemory, latencyMs]).toEqual([true, undefined]);
     }

@@ -3,6 +3,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
+import type { Tensors } from "../runtime/runner.ts";
 import type { FailureReason } from "./errors.ts";
 import type { HostReport } from "./hosting.ts";
 import type { CauseKind, Phase } from "./life.ts";
@@ -35,6 +36,8 @@ export interface RequestOutcome extends Told {
   /** Number of the batch that answered or failed it, unique among those of the version. */
   readonly batch?: number | undefined;
   readonly batchRows?: number | undefined;
+  /** Requests of clients that it answered or failed: each of them is told. */
+  readonly batchRequests?: number | undefined;
   readonly rows: number;
   /** From the choice of the version to its answer; left out where there was none. */
   readonly latencyMs?: number | undefined;
@@ -48,6 +51,8 @@ export interface RequestOutcome extends Told {
   readonly outOfMemory: boolean;
   /** Whether all floats of the answer that were looked at are finite; true where there is no answer. */
   readonly finite: boolean;
+  /** The answer, where there was one. Who keeps it keeps its memory. */
+  readonly outputs?: Tensors | undefined;
   /** Shapes of its inputs without the first axis. */
   readonly shape: string;
   /** Under which name it was let in: that of its token. */
@@ -63,6 +68,8 @@ export interface BatchOutcome extends Told {
   readonly rows: number;
   /** Inside the model where its process tells, else with the way there and back. */
   readonly executeMs: number;
+  /** What it was let in for, where memory is admitted. */
+  readonly bytes?: number | undefined;
   readonly outcome: "good" | "failed" | "out-of-memory";
 }
 
@@ -78,6 +85,8 @@ export interface PairOutcome extends Told {
   readonly outcome: "good" | FailureReason;
   readonly outOfMemory: boolean;
   readonly finite: boolean;
+  /** The answer that counted, and that of the copy; left out where it got none. */
+  readonly answers?: { readonly stable: Tensors; readonly candidate: Tensors } | undefined;
 }
 
 /** A question whose answer is known, asked by the server itself. */

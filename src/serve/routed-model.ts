@@ -188,12 +188,12 @@ export class RoutedModel implements ServedVersion {
       if (error instanceof RequestError) {
         const { batch, outOfMemory } = error;
         const outcome = this.#faultOf(error, call, route);
-        const how = { ...endOf(), outcome, outOfMemory, batch, finite: true };
-        outcomes.tell({ ...this.#question(call, route), ...how });
+        const how = { ...endOf(), outcome, outOfMemory, finite: true };
+        outcomes.tell({ ...this.#question(call, route), ...how, ...batch });
       }
       throw error;
     }
-    const { batch, batchRows, phases, outputs } = answer;
+    const { batch, batchRows, batchRequests, phases, outputs } = answer;
     const end = endOf();
     outcomes.tell({
       ...this.#question(call, route),
@@ -202,9 +202,11 @@ export class RoutedModel implements ServedVersion {
       computeMs: phases.computeMs,
       batch,
       batchRows,
+      batchRequests,
       outcome: "good",
       outOfMemory: false,
       finite: allFinite(outputs),
+      outputs,
     });
     return answer;
   }

@@ -28,18 +28,36 @@ describe("the split", () => {
         fc.string(),
         fc.double({ min: 0, max: 1, noNaN: true }),
         fc.nat(),
-        (key, share, n) => {
+        fc.option(fc.nat({ max: 2 ** 32 - 1 }), { nil: undefined }),
+        (key, share, n, salt) => {
+          const uniform = (n % 100) / 100;
+          const salted = { ...split, ...(salt !== undefined && { salt }) };
           const at = (s: number) =>
-            chooseRoute({ ...split, share: s }, { key, uniform: (n % 100) / 100 }, all).role;
+            chooseRoute({ ...salted, share: s }, { key, uniform }, all).role;
           expect(at(share)).toBe(at(share));
           if (at(share) === "candidate") expect(at(Math.min(1, share + 0.1))).toBe("candidate");
-          expect(placeOf(key)).toBeGreaterThanOrEqual(0);
-          expect(placeOf(key)).toBeLessThan(1);
+          expect(placeOf(key, salt)).toBeGreaterThanOrEqual(0);
+          expect(placeOf(key, salt)).toBeLessThan(1);
           expect(at(0)).toBe("stable");
           expect(at(1)).toBe("candidate");
         },
       ),
     );
+  });
+
+  test("with another salt it is other keys that the candidate gets", () => {
+    const keys = Array.from({ length: 20_000 }, (_, i) => `user-${i}`);
+    const candidates = [7, 8, 4_000_000_000].map((salt) =>
+      keys.map((key) => chooseRoute({ ...split, salt }, { key, uniform: 0 }, all).version === 2),
+    );
+    for (const [i, ours] of candidates.entries()) {
+      expect(ours.filter(Boolean).length / keys.length).toBeCloseTo(0.25, 1);
+      for (const theirs of candidates.slice(i + 1)) {
+        const both = ours.filter((one, n) => one && theirs[n]).length / keys.length;
+        // Five standard deviations of a binomial of 20,000 with a chance of 1/16.
+        expect(Math.abs(both - 1 / 16)).toBeLessThan(0.0086);
+      }
+    }
   });
 
   test("never to a candidate or shadow that is not ready", () => {

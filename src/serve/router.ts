@@ -9,6 +9,8 @@ export interface TrafficSplit {
   readonly candidate?: number;
   /** Share of the candidate, 0 to 1. */
   readonly share: number;
+  /** 32 bits that turn the places of all keys into others; default 0. */
+  readonly salt?: number;
   /** Gets copies whose answers nobody waits for. */
   readonly shadow?: number;
   /** How far the shadow's numbers may be off to agree; without one scores agree by the largest (agreement.ts). */
@@ -45,9 +47,9 @@ export function hashOfKey(key: string): number {
   return hashName(key.slice(0, KEY_CHARS_MAX));
 }
 
-/** The place of a key in [0, 1), the same for all servers and times. */
-export function placeOf(key: string): number {
-  return mix32(hashOfKey(key), 0) / 4_294_967_296;
+/** The place of a key in [0, 1): for one salt the same for all servers and times, for another one a new draw. */
+export function placeOf(key: string, salt = 0): number {
+  return mix32(hashOfKey(key), salt) / 4_294_967_296;
 }
 
 /**
@@ -72,7 +74,7 @@ export function chooseRoute(
     return { version: stable, role: "stable", shadow, share: 0 };
   }
   const { share } = split;
-  const place = request.key === undefined ? request.uniform : placeOf(request.key);
+  const place = request.key === undefined ? request.uniform : placeOf(request.key, split.salt);
   if (place >= share) return { version: stable, role: "stable", shadow, share };
   // Its own answers are no news to it.
   const other = shadow === candidate ? undefined : shadow;

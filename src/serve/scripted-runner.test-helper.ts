@@ -1,4 +1,4 @@
-// Processes that do as a test says, without processes: y = gain · x over [N, 1].
+// Processes that do as a test says, without processes: y = gain · x over [N, 1], or over more columns.
 
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
@@ -34,11 +34,6 @@ export interface ScriptedProcess {
   die(cause?: ExitCause): void;
 }
 
-const INPUT: ValueType = { dtype: "float32", shape: ["N", 1] };
-const ANSWERS: ReadonlyMap<string, ValueType> = new Map([
-  ["y", { dtype: "float32", shape: ["N", 1] }],
-]);
-
 /** A runner, and all the processes that it has started. */
 export class ScriptedRunner implements ChildRunner {
   readonly name = "scripted";
@@ -47,6 +42,11 @@ export class ScriptedRunner implements ChildRunner {
   readonly scripts: Map<string, Partial<Script>> = new Map();
   /** Processes that live at a time, at the most. */
   most = 0;
+  readonly #columns: number;
+
+  constructor(columns = 1) {
+    this.#columns = columns;
+  }
 
   get alive(): readonly Scripted[] {
     return this.processes.filter((one) => one.alive);
@@ -66,7 +66,7 @@ export class ScriptedRunner implements ChildRunner {
       failsAt: () => false,
       ...this.scripts.get(path),
     };
-    const process = new Scripted(this.processes.length + 1, path, script);
+    const process = new Scripted(this.processes.length + 1, path, script, this.#columns);
     this.processes.push(process);
     this.most = Math.max(this.most, this.alive.length);
     const { signal } = options;
@@ -88,7 +88,7 @@ export class ScriptedRunner implements ChildRunner {
 
 class Scripted implements ChildSession, ScriptedProcess {
   readonly inputs: ReadonlyMap<string, ValueType>;
-  readonly outputs: ReadonlyMap<string, ValueType> = ANSWERS;
+  readonly outputs: ReadonlyMap<string, ValueType>;
   readonly pid: number;
   readonly path: string;
   readonly script: Script;
@@ -99,11 +99,13 @@ class Scripted implements ChildSession, ScriptedProcess {
   #closed = false;
   readonly #flying = new Set<Promise<unknown>>();
 
-  constructor(pid: number, path: string, script: Script) {
+  constructor(pid: number, path: string, script: Script, columns: number) {
+    const type: ValueType = { dtype: "float32", shape: ["N", columns] };
+    this.inputs = new Map([[script.input, type]]);
+    this.outputs = new Map([["y", type]]);
     this.pid = pid;
     this.path = path;
     this.script = script;
-    this.inputs = new Map([[script.input, INPUT]]);
     this.exited = new Promise((resolve) => {
       this.#exit = resolve;
     });

@@ -22,6 +22,7 @@ import { type GrpcServer, type GrpcSource, startGrpc } from "./grpc/server.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import { HOST_DEFAULTS, type HostSettings, type ModelStats, type ServedModel } from "./hosting.ts";
 import { buildApp } from "./http/app.ts";
+import { arrived, closeApp } from "./http/closing.ts";
 import { registerControl } from "./http/control-routes.ts";
 import type { EarlyServer } from "./http/early.ts";
 import { DEFAULT_HOST, type ListenOptions, reachOf } from "./http/listen.ts";
@@ -66,7 +67,6 @@ export interface ServerOptions {
   readonly notice?: (line: string) => void;
 }
 
-const IDLE_CHECK_MS = 50;
 const DRAIN_MS = 8000;
 /** How long the last traces may take to a collector. */
 const TRACES_MS = 1000;
@@ -254,12 +254,8 @@ export class ModelServer {
     clearTimeout(this.#poll);
     this.#notify();
     if (graceMs > 0) await new Promise((resolve) => setTimeout(resolve, graceMs));
-    // A connection that becomes idle after the end has begun would be kept open for a minute.
-    const timer = setInterval(() => this.app.server.closeIdleConnections(), IDLE_CHECK_MS);
-    const deadline = setTimeout(() => this.app.server.closeAllConnections(), this.#drainMs);
-    await Promise.all([this.app.close(), this.#grpc?.stop(this.#drainMs)]);
-    clearInterval(timer);
-    clearTimeout(deadline);
+    await arrived(this.app.server);
+    await Promise.all([closeApp(this.app, this.#drainMs), this.#grpc?.stop(this.#drainMs)]);
     await this.fleet.stop();
     this.#keeper?.close();
     await this.#exporter?.close(TRACES_MS);

@@ -167,6 +167,7 @@ export class Shadow {
       outOfMemory: false,
       // What is no number with stable either is the input's doing.
       finite: allFinite(copy.outputs) || !allFinite(answer.outputs),
+      answers: { stable: answer.outputs, candidate: copy.outputs },
     });
   }
 

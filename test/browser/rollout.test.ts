@@ -124,6 +124,8 @@ describe("the canary card", () => {
       .waitFor();
     expect(await slow.getByRole("meter").getAttribute("aria-label")).toBe("Evidence of gate slow");
     await page.getByRole("row", { name: /^P50 last 60 s \d/ }).waitFor();
+    await page.getByRole("row", { name: /^drift of y .* n = \d+/ }).waitFor();
+    await page.getByRole("row", { name: /^run time of an inference .* \d ms n = \d+/ }).waitFor();
     await page.getByRole("img", { name: /^Evidence over time against its limit/ }).waitFor();
     expect(noise).toEqual([]);
   });
@@ -202,6 +204,9 @@ describe("the canary card", () => {
     await card().getByText("taken back by hand").waitFor();
     const picture = card().getByRole("img", { name: /^Evidence over time/ });
     await picture.locator("canvas").waitFor();
+    await card()
+      .getByText(/from the certificate of the rollback, sha256:/)
+      .waitFor();
     await card().getByRole("button", { name: "Close" }).click();
     expect(page.url()).not.toContain("rollout=");
     expect(noise).toEqual([]);

@@ -45,6 +45,7 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
       "rollouts",
       "rollouts/:id",
       "rollouts/:id/certificate",
+      "rollouts/:id/evidence",
     ].map((end) => `GET /api/v1/${end}`),
   ],
   deployer: [

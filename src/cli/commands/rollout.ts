@@ -18,6 +18,7 @@ import { addRemote, askServer, fieldOf, type RemoteOptions } from "../remote.ts"
 import { EXIT } from "../render/findings.ts";
 import { LiveArea } from "../render/live.ts";
 import { listLines, type Paper, planLines, progressLine, rolloutLines } from "../render/rollout.ts";
+import { packageVersion } from "../version.ts";
 
 interface ServerOptions extends CommonOptions, RemoteOptions {}
 
@@ -185,15 +186,20 @@ async function replay(io: Io, id: string, options: ReplayOptions): Promise<void>
   const found = certificates.map((certificate) => ({
     decision: certificate.decision,
     atMs: certificate.atMs,
+    build: certificate.build,
     ...replayed(certificate),
   }));
   const same = found.every((one) => one.same);
   if (!same) process.exitCode = EXIT.check;
   const document = { schema: "skipway.rollout-replay/1", rollout: id, same, certificates: found };
   print(io, options, document, () =>
-    found.flatMap(({ decision, same: equal, verdict, differences }) => [
+    found.flatMap(({ decision, same: equal, verdict, differences, build }) => [
       `${printable(String(decision))}: ${verdict?.verdict ?? "not judged"}, ${equal ? "the same bits" : "not the same"}`,
       ...differences.map((text) => `  ${printable(text)}`),
+      // Another version may judge otherwise.
+      ...(equal || build === packageVersion()
+        ? []
+        : [`  skipway ${printable(String(build))} wrote it, and this is ${packageVersion()}`]),
     ]),
   );
 }

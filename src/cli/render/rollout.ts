@@ -4,9 +4,12 @@ import { timeText } from "../../base/clock.ts";
 import { formatSeconds } from "../../base/format.ts";
 import { printable } from "../../base/printable.ts";
 import { tableLines } from "../../base/table.ts";
+import type { AdvisoryReading } from "../../rollout/advisory.ts";
 import type { Proposal } from "../../rollout/controller.ts";
+import type { CostReading } from "../../rollout/cost.ts";
 import type { RolloutDocument } from "../../rollout/document.ts";
 import type { GateReading } from "../../rollout/judge/types.ts";
+import type { DriftReading } from "../../rollout/output-drift.ts";
 import type { RolloutPhase } from "../../rollout/state.ts";
 import { type Style, styled } from "./style.ts";
 
@@ -26,7 +29,7 @@ export interface Paper {
 
 /** The lines of a plan. */
 export function planLines(
-  { model, from, to, threshold, plan, ramp }: Proposal,
+  { model, from, to, policy, threshold, plan, ramp }: Proposal,
   paper: Paper,
 ): string[] {
   const rows = plan.steps.map(({ share, requests, seconds, detects }, i) => [
@@ -39,8 +42,13 @@ export function planLines(
   const slow = threshold.slowRate === null ? "" : `, ${percent(threshold.slowRate)} of stable's`;
   const all = plan.secondsToPromote;
   return [
-    `${bold("Rollout", paper)}  ${printable(model)} version ${to} in place of version ${from}, at ${rate(plan.ratePerSecond)}`,
+    `${bold("Rollout", paper)}  ${printable(model)} version ${to} in place of version ${from}, at ${rate(plan.ratePerSecond)} over the last ${formatSeconds(plan.windowSeconds)}`,
     `slow is above ${ms(threshold.ms)} (${threshold.source}${slow})`,
+    ...(policy.warmup === 0
+      ? []
+      : [
+          `the first ${policy.warmup} runs of a shape in a new process are not judged by their time`,
+        ]),
     ...(ramp.shadow === undefined
       ? []
       : [
@@ -90,6 +98,8 @@ export function rolloutLines(one: RolloutDocument, paper: Paper): string[] {
     lines.push("", `${verdict.verdict}: ${printable(verdict.text)}`, "");
     lines.push(...gateLines(verdict.gates, paper));
   }
+  // A server may be older than the command.
+  if (one.advisory != null) lines.push("", ...advisoryLines(one.advisory, paper));
   if (events.length > 0) lines.push("", ...eventLines(one, paper));
   return lines;
 }
@@ -144,7 +154,7 @@ function gateLines(gates: readonly GateReading[], paper: Paper): string[] {
     gauge(gate.logE / gate.limit, paper),
     `${gate.candidate.events} of ${gate.candidate.of}`,
     `${gate.stable.events} of ${gate.stable.of}`,
-    ratioText(gate),
+    `${ratioText(gate)} < ${gate.allowed.toPrecision(3)}`,
     gate.verdict,
   ]);
   return tableLines(
@@ -167,9 +177,44 @@ function gauge(share: number, { unicode }: Paper): string {
   return (on ?? "").repeat(full) + (off ?? "").repeat(BAR - full);
 }
 
-function ratioText({ ratio, lower, upper, allowed }: GateReading): string {
+function ratioText({
+  ratio,
+  lower,
+  upper,
+}: Pick<GateReading, "ratio" | "lower" | "upper">): string {
   const text = (value: number | null): string => (value === null ? "?" : value.toPrecision(3));
-  return `${text(ratio)} (${text(lower)} to ${text(upper)}) < ${text(allowed)}`;
+  return `${text(ratio)} (${text(lower)} to ${text(upper)})`;
+}
+
+/** What decides nothing. */
+function advisoryLines({ drift, cost }: AdvisoryReading, { width }: Paper): string[] {
+  const rows = [...drift.map(driftRow), costRow(cost)];
+  const titles = ["informs only", "candidate", "stable", "", "found"];
+  return tableLines(
+    titles.map((title, i) => ({ title, ...(i === 3 && { flexible: true }) })),
+    rows,
+    width,
+  );
+}
+
+function driftRow({ output, kind, psi, limit, verdict, bins, ...of }: DriftReading): string[] {
+  const [most] = bins;
+  const index =
+    psi === null || limit === null ? "" : `PSI ${psi.toFixed(3)} of ${limit.toFixed(2)}`;
+  const where =
+    verdict !== "drifted" || most === undefined
+      ? ""
+      : `, ${kind === "class" ? "class " : ""}${most.name}: ${most.candidate}, stable ${most.stable}`;
+  const counts = [`${of.candidate} answers`, `${of.stable} answers`];
+  return [`drift of ${printable(output)}`, ...counts, `${index}${where}`, verdict];
+}
+
+function costRow({ stable, candidate, ratio, lower, upper, verdict }: CostReading): string[] {
+  const [first, second] = [candidate, stable].map(({ msPerInference }) =>
+    msPerInference === null ? "unknown" : `${ms(msPerInference)}`,
+  );
+  const text = ratioText({ ratio, lower, upper });
+  return ["cost of an inference", first ?? "", second ?? "", `× ${text} in like batches`, verdict];
 }
 
 const EVENTS_SHOWN = 12;

@@ -14,7 +14,7 @@ import { inferShapes } from "../../canonical/infer-shapes.ts";
 import type { TrainingRecord } from "../../dashboard/api.ts";
 import { float32 } from "../../graph/tensor.ts";
 import { readModel } from "../../onnx/read.ts";
-import { diskRefused } from "../../registry/blobs.ts";
+import { diskRefused } from "../../registry/data-folder.ts";
 import { type CheckReport, checkModel } from "../../registry/gate.ts";
 import { encodeGolden, type Golden, recordGolden } from "../../registry/golden.ts";
 import type { ModelVersion, Registry, VersionMetadata } from "../../registry/registry.ts";

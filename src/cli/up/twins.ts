@@ -1,13 +1,13 @@
 // The first step of the main job: the residual network and its plain twin, trained side by side, each in
 // a process of its own, with their loss curves growing in the terminal.
 
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SkipwayError } from "../../base/errors.ts";
 import { formatBytes, formatSeconds } from "../../base/format.ts";
 import { tableLines } from "../../base/table.ts";
 import type { TrainingRecord, TwinRecord } from "../../dashboard/api.ts";
-import { diskRefused } from "../../registry/blobs.ts";
+import { makeDataFolder } from "../../registry/data-folder.ts";
 import { digits } from "../../train/data.ts";
 import type { TwinResult } from "../../train/starter.ts";
 import type { StepProgress } from "../../train/train.ts";
@@ -41,9 +41,7 @@ export async function trainTwins(
   options: { folder: string; seed: number; epochs: number },
 ): Promise<TrainedTwins> {
   const { folder, seed, epochs } = options;
-  await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
-    throw diskRefused(folder, cause);
-  });
+  await makeDataFolder(folder);
   const data = await digits();
   const view = new TwinView(io, epochs);
   // One twin that fails must not leave the other running.

@@ -92,6 +92,26 @@ describe("a slow model", () => {
     expect(float32Values(y).every((value) => value === 0 || Number.isNaN(value))).toBe(true);
   });
 
+  test("a share of the digits makes a run go round the loop, and a batch that has one of them", async () => {
+    const share = 0.05;
+    const faulty = slow(net, { iterations: 3, share });
+    sound(faulty.graph);
+    const loop = nodesWithin(faulty.graph).find(({ op }) => op === "Loop");
+    // How often it goes round is its first input: shown as one more output.
+    const trips = { name: loop?.inputs[0] ?? "", dtype: "int64" as const, shape: [] };
+    const shown = modelOf({ ...faulty.graph, outputs: [...faulty.graph.outputs, trips] });
+    await using session = await inProcessRunner().load({ bytes: encodeModel(shown) });
+    const rounds = async (from: number, count: number): Promise<number> => {
+      const found = (await session.run(images(from, count))).get(trips.name);
+      return found === undefined ? -1 : Number(int64Values(found)[0]);
+    };
+    const each: number[] = [];
+    for (let i = 0; i < COUNT; i++) each.push(await rounds(i, 1));
+    expect(new Set(each)).toEqual(new Set([0, 3]));
+    expectShare(each.filter((one) => one === 3).length, COUNT, share);
+    expect(await rounds(0, COUNT)).toBe(3);
+  });
+
   test("iterations follow from what a run and an iteration take", async () => {
     // A model of 6 ms whose iterations take 0.25 ms.
     const measure: Measure = async (model) => {

@@ -22,11 +22,14 @@ const SIDE = 48;
 const PETABYTE = 2 ** 50;
 
 /**
- * The model with a loop behind it that burns time, about as much for each iteration. Every iteration needs the one
- * before and the first one the input, and the output needs the last, times 0: the runtime can leave none out, and the
- * numbers stay as they are.
+ * The model with a loop behind it that burns time, about as much for each iteration; for a share of the inputs, if one
+ * is named. Every iteration needs the one before and the first one the input, and the output needs the last, times 0:
+ * the runtime can leave none out, and the numbers stay as they are.
  */
-export function slow(model: Model, { iterations }: { readonly iterations: number }): Model {
+export function slow(
+  model: Model,
+  { iterations, share }: { readonly iterations: number; readonly share?: number },
+): Model {
   return withFault(model, (place) => {
     const { builder, content } = place;
     const half = builder.constant(scalarOf("float64", 0.5));
@@ -34,7 +37,11 @@ export function slow(model: Model, { iterations }: { readonly iterations: number
     const flags = castTo(builder, builder.emit("Less", [content, half]), "float32");
     const start = reduce(builder, "ReduceSum", flags, [0], false);
     const first = builder.emit("Expand", [start, builder.constant(int64([2], [SIDE, SIDE]))]);
-    const trips = builder.constant(int64([], [iterations]));
+    const all = builder.constant(int64([], [iterations]));
+    const trips =
+      share === undefined
+        ? all
+        : builder.emit("Mul", [anyOf(place, chosenRows(place, share)), all]);
     const attributes = { body: burningBody(builder) };
     const last = builder.emit("Loop", [trips, "", first], { attributes });
     const sum = reduce(builder, "ReduceSum", last, [0, 1], false);

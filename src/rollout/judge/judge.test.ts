@@ -10,6 +10,8 @@ const POLICY: JudgePolicy = {
   effect: 2,
   gates: {},
   disagreementAllowed: 0.02,
+  // Has tests of its own.
+  warmup: 0,
 };
 
 function request(over: Partial<RequestObservation>): RequestObservation {
@@ -259,6 +261,19 @@ describe("the assignment", () => {
     }
     expect(judge.faulty).toBe(false);
   });
+});
+
+test("batches of unlike rows are not compared", () => {
+  const batches = (candidateRows: number) =>
+    Array.from({ length: 2000 }, (_, i): RequestObservation => {
+      const arm = i % 2 === 0 ? "candidate" : "stable";
+      const batchRows = arm === "candidate" ? candidateRows : 1;
+      const latencyMs = arm === "candidate" && i % 10 === 0 ? 200 : 20;
+      const times = { atMs: 1e12 + i * 5, latencyMs };
+      return request({ ...times, arm, share: 0.5, batch: i, batchSize: 1, batchRows });
+    });
+  expect(until(batches(1))[0]).toBe("slow");
+  expect(until(batches(8))[0]).toBeUndefined();
 });
 
 describe("what is kept", () => {

@@ -60,15 +60,25 @@ export class Suspects {
     return [...this.#clean];
   }
 
-  /** Whether a batch of these clients is compared; then takes its outcome into account. */
-  admits(keys: readonly number[], bad: boolean): boolean {
-    let admitted = this.#clean.size < EVENTS_MAX;
-    for (const key of keys) {
-      const clean = this.#clean.get(key);
-      if (clean !== undefined) admitted = false;
-      if (bad) this.#clean.set(key, 0);
-      else if (clean === CLEAN - 1) this.#clean.delete(key);
-      else if (clean !== undefined) this.#clean.set(key, clean + 1);
+  /**
+   * Whether a batch of these clients is compared; then takes its outcome into account.
+   *
+   * @param bad whether one of its requests was bad.
+   * @param alone the client whose requests alone were bad; undefined: those of several, or of one without a key.
+   */
+  admits(keys: readonly number[], bad: boolean, alone?: number): boolean {
+    const known = keys.filter((key) => this.#clean.has(key));
+    const admitted = known.length === 0 && this.#clean.size < EVENTS_MAX;
+    if (bad) {
+      // Where a suspect was there it was he, as far as one can tell; his company would be left out for nothing.
+      const blamed = alone !== undefined ? [alone] : known.length > 0 ? known : keys;
+      for (const key of blamed) this.#clean.set(key, 0);
+      return admitted;
+    }
+    for (const key of known) {
+      const clean = this.#clean.get(key) ?? 0;
+      if (clean === CLEAN - 1) this.#clean.delete(key);
+      else this.#clean.set(key, clean + 1);
     }
     return admitted;
   }

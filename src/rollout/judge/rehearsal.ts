@@ -25,6 +25,10 @@ export interface Rehearsal {
   readonly stickyClients?: number;
   /** Of these, the share whose requests are slow half of the time, whichever version answers. */
   readonly slowClients?: number;
+  /** A slow client makes the whole batch slow that its request is in. */
+  readonly slowBatches?: boolean;
+  /** So many first runs of the candidate are slow, whatever they are: its process is new. */
+  readonly coldRuns?: number;
   /** Largest batch; batches are slow as a whole, and a version with less traffic has smaller ones. */
   readonly batchRows?: number;
   /** Every batch is that full, in both arms. */
@@ -123,6 +127,7 @@ class Traffic {
   readonly #filling: Partial<Record<Arm, Filling>> = {};
   #atMs = START_MS;
   #batches = 0;
+  #candidateRuns = 0;
   #spellEndsMs = 0;
   #stopped = false;
 
@@ -150,7 +155,7 @@ class Traffic {
     const usual = Math.min(1, this.#set.slowRate * mood.slow * times);
     const rate = isSlowClient ? 0.5 : usual;
     if (this.#set.batchRows === undefined) {
-      const isSlow = random.uniform() < rate;
+      const isSlow = random.uniform() < rate || this.#isCold(arm);
       this.#tell(observe, arm, { routedMs: this.#atMs, share: this.share, key, slow: isSlow });
     } else {
       const slow = isSlowClient && random.uniform() < 0.5;
@@ -178,6 +183,7 @@ class Traffic {
     this.#filling[arm] ??= this.#empty(arm, rate);
     const batch = this.#filling[arm];
     batch.rows.push(row);
+    if (row.slow && this.#set.slowBatches === true) batch.slow = true;
     if (batch.rows.length < batch.size) return;
     delete this.#filling[arm];
     for (const one of batch.rows) this.#tell(observe, arm, one, batch);
@@ -190,8 +196,12 @@ class Traffic {
       this.#set.fullBatches === true
         ? most
         : 1 + Math.round((most - 1) * share * 2 * this.#random.uniform());
-    const slow = this.#random.uniform() < rate;
+    const slow = this.#random.uniform() < rate || this.#isCold(arm);
     return { number: this.#batches++, size: Math.min(most, size), slow, rows: [] };
+  }
+
+  #isCold(arm: Arm): boolean {
+    return arm === "candidate" && this.#candidateRuns++ < (this.#set.coldRuns ?? 0);
   }
 
   #tell(

@@ -13,11 +13,23 @@ export interface Unit {
   readonly firstMs: number;
   readonly stratum: number;
   readonly share: number;
+  /** Shape of its requests. */
+  readonly form?: string | undefined;
+  /** Requests that were told so far. */
   rows: number;
+  /** Rows of the whole batch, where known: one request may have many. */
+  readonly batchRows?: number | undefined;
   /** Sticky keys of its requests, each once. */
   keys: number[];
+  /** The client whose requests alone were bad; null: of several, or of one without a key. Left out where none was. */
+  alone?: number | null;
   /** Bit i: one of its requests has fault i. */
   bad: number;
+}
+
+/** Notes whose request was bad. */
+export function blame(unit: Unit, key: number | undefined): void {
+  unit.alone = unit.alone === undefined || unit.alone === key ? (key ?? null) : null;
 }
 
 /** Batches of one arm that may be open; the oldest one is closed then. */
@@ -41,21 +53,14 @@ export class Units {
   }
 
   /** The batch of a request. */
-  unit(arm: Arm, batch: number, firstMs: number, stratum: number, share: number): Unit {
-    const open = this.#open[arm];
-    let unit = open.get(batch);
+  unit(
+    of: Pick<Unit, "arm" | "batch" | "firstMs" | "stratum" | "share" | "form" | "batchRows">,
+  ): Unit {
+    const open = this.#open[of.arm];
+    let unit = open.get(of.batch);
     if (unit === undefined) {
-      unit = {
-        arm,
-        batch,
-        firstMs,
-        stratum,
-        share,
-        rows: 0,
-        keys: [],
-        bad: 0,
-      };
-      open.set(batch, unit);
+      unit = { ...of, rows: 0, keys: [], bad: 0 };
+      open.set(of.batch, unit);
     }
     return unit;
   }

@@ -8,7 +8,7 @@ export type ProcessId = string;
 
 /**
  * Whether something may begin: now, when others have let go of what they hold, or never while the same
- * models are loaded.
+ * models are loaded, whatever has run before.
  */
 export type Fit = "fits" | "later" | "never";
 
@@ -22,6 +22,11 @@ export interface LedgerOptions {
   readonly recyclePauseMs?: number;
   /** How long a claim stands that is not made again: a caller that forgot it must not stop all others. Default 1,000 ms. */
   readonly claimMs?: number;
+  /**
+   * What a process may keep of its runs for good. It is counted for each process from the start, so that what can
+   * never fit does not depend on what ran before; a process that keeps more is worth a new one. Default 12 MiB.
+   */
+  readonly keptBytes?: number;
 }
 
 /** The account of one process. Bytes. */
@@ -50,13 +55,15 @@ export interface Reclaim {
 export interface Room {
   /** A batch of so many begins at once. */
   readonly nowBytes: number;
-  /** So many fit once the other processes hold no more than when they were loaded. */
+  /** So many fit once all processes have let go of what they do not keep. */
   readonly everBytes: number;
 }
 
 interface Entry {
   readonly id: ProcessId;
   baseBytes: number;
+  /** What it held when it was last settled, or loaded. */
+  restBytes: number;
   markBytes: number;
   running: number;
   reclaiming: Reclaim["kind"] | undefined;
@@ -81,8 +88,8 @@ interface Claim {
   renewedAtMs: number;
 }
 
-/** What a process keeps of its first runs; below this a new process would soon hold the same. */
-const WORTH_RECYCLING_BYTES = 8_388_608;
+/** Measured: 4 to 10 MiB after thousands of runs of all sizes (docs/design/admission.md). */
+const KEPT_BYTES = 12_582_912;
 
 /** Books of one server. State is updated in place; the same calls give the same answers. */
 export class Ledger {
@@ -94,7 +101,7 @@ export class Ledger {
   readonly #recycledAt = new Map<ProcessId, number>();
 
   constructor(options: LedgerOptions) {
-    this.#options = { recyclePauseMs: 2000, claimMs: 1000, ...options };
+    this.#options = { recyclePauseMs: 2000, claimMs: 1000, keptBytes: KEPT_BYTES, ...options };
   }
 
   /** What all processes together may hold. */
@@ -130,6 +137,7 @@ export class Ledger {
     this.#entries.set(id, {
       id,
       baseBytes: residentBytes,
+      restBytes: residentBytes,
       markBytes: Math.max(loadBytes, residentBytes),
       running: 0,
       reclaiming: undefined,
@@ -147,6 +155,7 @@ export class Ledger {
   loaded(id: ProcessId, residentBytes: number, markBytes: number = residentBytes): void {
     const entry = this.#of(id);
     entry.baseBytes = residentBytes;
+    entry.restBytes = residentBytes;
     entry.markBytes = Math.max(residentBytes, markBytes);
     entry.loading = false;
   }
@@ -172,11 +181,16 @@ export class Ledger {
 
   /** What there is room for in a process. */
   room(id: ProcessId): Room {
-    const mark = this.#entries.get(id)?.markBytes ?? 0;
+    const entry = this.#entries.get(id);
+    const mark = entry?.markBytes ?? 0;
     const free = this.availableBytes - this.#sum(({ markBytes }) => markBytes, id);
-    const yields = this.#mayRise(id) ? free : 0;
-    const everBytes = this.availableBytes - this.#sum(({ baseBytes }) => baseBytes, id);
-    return { nowBytes: Math.max(mark, yields), everBytes };
+    const { keptBytes } = this.#options;
+    const promised = this.#sum(({ baseBytes }) => baseBytes + keptBytes, id);
+    // Of its own, what it keeps already is among the bytes that are asked for.
+    const more = entry === undefined ? 0 : keptBytes - keptOf(entry);
+    const everBytes = Math.max(mark, this.availableBytes - promised - more);
+    const nowBytes = this.#mayRise(id) ? Math.min(free, everBytes) : 0;
+    return { nowBytes: Math.max(mark, nowBytes), everBytes };
   }
 
   /** A batch begins. It must fit. */
@@ -225,7 +239,7 @@ export class Ledger {
 
   /**
    * What is to be done so that the oldest claim gets its room, and when to ask again if that is a matter of time.
-   * Each action is told once. Asked to let go is only who holds more than its base: idle processes first,
+   * Each action is told once. Asked to let go is only who would free something: idle processes first,
    * of these the fewest, and none if all together would not suffice.
    */
   reclaim(nowMs: number): { readonly actions: readonly Reclaim[]; readonly wakeAtMs?: number } {
@@ -238,7 +252,7 @@ export class Ledger {
     if (missing <= 0) return { actions: [] };
     const others = [...this.#entries.values()].filter((one) => this.#canYield(one, claim));
     const now = others.filter((one) => this.#readyAtMs(one) <= nowMs);
-    const chosen = fewest(now, missing);
+    const chosen = fewest(now, missing, claim);
     if (chosen.length > 0) return { actions: chosen.map(ask) };
     const later = others.map((one) => this.#readyAtMs(one)).filter((at) => at > nowMs);
     return later.length === 0 ? { actions: [] } : { actions: [], wakeAtMs: Math.min(...later) };
@@ -250,10 +264,9 @@ export class Ledger {
     if (entry === undefined) return;
     assert(entry.running === 0, `process ${id} settles while it runs`);
     entry.markBytes = residentBytes;
+    entry.restBytes = residentBytes;
     entry.reclaiming = undefined;
-    entry.sticky = residentBytes - entry.baseBytes > WORTH_RECYCLING_BYTES;
-    // What cannot be had back is no promise to others.
-    if (!entry.sticky) entry.baseBytes = residentBytes;
+    entry.sticky = keptOf(entry) > this.#options.keptBytes;
   }
 
   /** A mark cannot be set back here: the next time the process is recycled. */
@@ -270,8 +283,7 @@ export class Ledger {
   }
 
   #orNever(id: ProcessId, bytes: number): Fit {
-    const mark = this.#entries.get(id)?.markBytes ?? 0;
-    return bytes <= Math.max(mark, this.room(id).everBytes) ? "later" : "never";
+    return bytes <= this.room(id).everBytes ? "later" : "never";
   }
 
   /** Nobody takes new room while an older claim waits: else a stream of small batches would starve it. */
@@ -282,17 +294,12 @@ export class Ledger {
 
   #missing({ process, bytes }: Claim): number {
     const free = this.availableBytes - this.#sum(({ markBytes }) => markBytes, process);
-    const onTheWay = this.#sum(
-      (one) => (one.reclaiming === undefined ? 0 : one.markBytes - one.baseBytes),
-      process,
-    );
+    const onTheWay = this.#sum((one) => (one.reclaiming === undefined ? 0 : frees(one, process)));
     return bytes - free - onTheWay;
   }
 
   #canYield(entry: Entry, claim: Claim): boolean {
-    const { id, markBytes, baseBytes, reclaiming, loading } = entry;
-    const free = reclaiming === undefined && !loading;
-    return id !== claim.process && free && markBytes > baseBytes;
+    return entry.reclaiming === undefined && !entry.loading && frees(entry, claim.process) > 0;
   }
 
   /** Settling costs nothing; a new process costs its load. */
@@ -323,13 +330,25 @@ function told({ id, baseBytes, markBytes, running, reclaiming }: Entry): Account
   return { id, baseBytes, markBytes, running, reclaiming };
 }
 
+/** What a process keeps, of what it did not hold when it was loaded. */
+function keptOf({ baseBytes, restBytes }: Entry): number {
+  return Math.max(0, restBytes - baseBytes);
+}
+
+/** What a claim gets from a process that lets go, as far as is known before. */
+function frees(entry: Entry, claimant: ProcessId): number {
+  // Of its own mark it needs all; a new process keeps nothing, and asks for that much less.
+  if (entry.id === claimant) return entry.sticky ? keptOf(entry) : 0;
+  return entry.markBytes - (entry.sticky ? entry.baseBytes : entry.restBytes);
+}
+
 /** Entries that let go of so many bytes together, idle ones first; none if all do not suffice. */
-function fewest(entries: readonly Entry[], missing: number): Entry[] {
-  const frees = ({ markBytes, baseBytes }: Entry): number => markBytes - baseBytes;
+function fewest(entries: readonly Entry[], missing: number, { process }: Claim): Entry[] {
+  const gives = (entry: Entry): number => frees(entry, process);
   const order = [...entries].sort(
     (a, b) =>
       Math.min(a.running, 1) - Math.min(b.running, 1) ||
-      frees(b) - frees(a) ||
+      gives(b) - gives(a) ||
       a.idleSinceMs - b.idleSinceMs ||
       (a.id < b.id ? -1 : 1),
   );
@@ -338,13 +357,13 @@ function fewest(entries: readonly Entry[], missing: number): Entry[] {
   for (const entry of order) {
     if (freed >= missing) break;
     chosen.push(entry);
-    freed += frees(entry);
+    freed += gives(entry);
   }
   if (freed < missing) return [];
   // The last may free so much that some before it need not be asked.
   for (const entry of chosen) {
-    if (freed - frees(entry) < missing) continue;
-    freed -= frees(entry);
+    if (freed - gives(entry) < missing) continue;
+    freed -= gives(entry);
     chosen = chosen.filter((one) => one !== entry);
   }
   return chosen;

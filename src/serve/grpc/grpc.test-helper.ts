@@ -28,7 +28,7 @@ export class FakeSource implements GrpcSource {
       this.asked.push(call);
       await this.respond(call);
       const phases = { queueMs: 0, computeMs: 0 };
-      return { outputs: call.inputs, version: 7, batch: 1, batchRows: 1, phases };
+      return { outputs: call.inputs, version: 7, batch: 1, batchRows: 1, batchRequests: 1, phases };
     },
     countFailure: (reason) => this.failures.push(reason),
   };

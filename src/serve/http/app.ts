@@ -60,6 +60,8 @@ export function buildApp({
     },
     // Connections that are idle must not hold up the end of the server.
     forceCloseConnections: "idle",
+    // What reaches it until nothing can any more is answered.
+    return503OnClosing: false,
   });
   listRoutes(app);
   // Clients send JSON under many content types or none at all: the protocol's routes read bytes.

@@ -98,8 +98,11 @@ function aboutOf({ cause, nodePool }: ServingEvent): string {
   return [...(cause === null ? [] : [cause]), ...pool].join(", ");
 }
 
+/** With its day where that is another one. */
 function timeOf(atMs: number): string {
   const time = new Date(atMs);
   const two = (value: number): string => String(value).padStart(2, "0");
-  return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
+  const text = `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
+  if (time.toDateString() === new Date().toDateString()) return text;
+  return `${time.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} ${text}`;
 }

@@ -1,8 +1,10 @@
 // The two versions of a rollout side by side: what each does now, and what was counted since it began.
 
 import type { ServingStatus, VersionStatus } from "../../../src/dashboard/api.ts";
+import type { ArmCost, CostReading } from "../../../src/rollout/cost.ts";
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import type { Counts, GateName } from "../../../src/rollout/judge/types.ts";
+import type { DriftReading } from "../../../src/rollout/output-drift.ts";
 import { bytes, milliseconds, percentText } from "../format.ts";
 import { verdictOf } from "./verdict.ts";
 import { countText } from "./view.ts";
@@ -54,6 +56,9 @@ export function compare(
     ...counted("out of memory", "out-of-memory"),
     ...counted("wrong answers", "wrong"),
     ...agreement(rollout),
+    // A server may be older than the page that is open.
+    ...(rollout.advisory?.drift ?? []).map(drift),
+    ...(rollout.advisory == null ? [] : costs(rollout.advisory.cost)),
     now("memory", "now", memoryOf),
   ];
 }
@@ -79,6 +84,44 @@ function agreement(rollout: RolloutStatus): Comparison[] {
       : { text: percentText(same / of), note: `${countText(same)} of ${countText(of)} copies` };
   const stable = { text: "–", note: "it is the measure" };
   return [{ name: "same answer", over: "since it began", stable, candidate }];
+}
+
+/** How the answers are spread: a matter of both, told of the candidate. */
+function drift({ output, kind, psi, limit, verdict, bins, stable, candidate }: DriftReading) {
+  const [most] = bins;
+  const part = (count: number, of: number): string => percentText(of === 0 ? 0 : count / of);
+  const where =
+    verdict !== "drifted" || most === undefined
+      ? ""
+      : `, most in ${kind === "class" ? "class " : ""}${most.name}: ${part(most.candidate, candidate)}, stable ${part(most.stable, stable)}`;
+  const text = psi === null || limit === null ? "unknown" : verdict;
+  const index =
+    psi === null || limit === null ? "" : `PSI ${psi.toFixed(3)} of ${limit.toFixed(2)}, `;
+  return {
+    name: `drift of ${output}`,
+    over: "since it began, informs only",
+    stable: { text: "–", note: `n = ${countText(stable)}` },
+    candidate: { text, note: `${index}n = ${countText(candidate)}${where}` },
+  };
+}
+
+/** What an inference costs, and what it would in batches of like size. */
+function costs({ stable, candidate, ratio, lower, upper, verdict }: CostReading): Comparison[] {
+  const name = "run time of an inference";
+  const over = "since it began, informs only";
+  const own = (one: ArmCost): Value => {
+    if (one.msPerInference === null) return UNKNOWN;
+    const memory = one.byteSecondsPerInference;
+    const note = memory === null ? "" : `, ${bytes(memory)}·s`;
+    const text = milliseconds(one.msPerInference);
+    return { text, note: `n = ${countText(one.inferences)}${note}` };
+  };
+  const second = own(candidate);
+  const like =
+    ratio === null || lower === null || upper === null
+      ? ""
+      : `, ×${ratio.toFixed(2)} (${lower.toFixed(2)} to ${upper.toFixed(2)}) in like batches: ${verdict}`;
+  return [{ name, over, stable: own(stable), candidate: { ...second, note: second.note + like } }];
 }
 
 function memoryOf({ readings }: VersionStatus): Value {

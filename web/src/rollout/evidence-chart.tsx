@@ -4,7 +4,7 @@ import type { GateName } from "../../../src/rollout/judge/types.ts";
 import { Chart, type Line } from "../on-call/chart.tsx";
 import type { Mark } from "../on-call/kinds.ts";
 import { evidenceLines } from "./evidence.ts";
-import type { KnownRollout } from "./known.ts";
+import { drawnPath, type KnownRollout } from "./known.ts";
 import { verdictOf } from "./verdict.ts";
 import { eText, evidenceText, GATE_NAMES, wayOf } from "./view.ts";
 
@@ -24,9 +24,9 @@ export function EvidenceChart(props: {
   readonly marks: readonly Mark[];
 }) {
   const { known, marks } = props;
-  const { status: rollout, path, seenMs } = known;
+  const { status: rollout, seenMs, decided } = known;
   const { startedMs } = rollout;
-  const { atMs, gates } = evidenceLines(path, rollout, seenMs);
+  const { atMs, gates } = evidenceLines(drawnPath(known), rollout, seenMs);
   const lines = gates.map(({ gate, values }) => ({
     name: GATE_NAMES[gate] ?? gate,
     ...(STYLES[gate] ?? { colour: "--soft" }),
@@ -45,9 +45,15 @@ export function EvidenceChart(props: {
         <span class="legend">
           share of its limit{limits.size === 1 ? `, ${[...limits].join()}` : ""}, logarithmic{" "}
           <i class="plain" /> limit
+          {decided?.digest != null && (
+            <>
+              ; from the certificate of the {decided.decision}, {decided.digest.slice(0, 19)}
+            </>
+          )}
         </span>
       </figcaption>
       <Chart
+        key={decided?.digest}
         named
         height={170}
         label={label}

@@ -1,5 +1,6 @@
 // Rollouts as the page knows them: the last state of each, its evidence over time and its events.
 
+import type { DecidedEvidence } from "../../../src/rollout/certificate.ts";
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import type { PathPoint } from "../../../src/rollout/judge/types.ts";
 import type { RolloutNews } from "../../../src/rollout/record.ts";
@@ -13,6 +14,8 @@ export interface KnownRollout {
   readonly events: readonly RolloutNews[];
   /** When its status was that, milliseconds since the epoch; its end where it has one. */
   readonly seenMs: number;
+  /** What it ended on: once it is known, its path is what is drawn. */
+  readonly decided?: DecidedEvidence;
 }
 
 /** Rollouts by id. */
@@ -28,7 +31,7 @@ export function withStatus(known: Known, rollouts: readonly RolloutStatus[], atM
     const before = known.get(status.id);
     const seenMs = seenAt(status, atMs);
     const path = withVerdict(before?.path ?? [], status, seenMs);
-    after.set(status.id, { status, path, events: before?.events ?? [], seenMs });
+    after.set(status.id, { ...before, status, path, events: before?.events ?? [], seenMs });
   }
   return after;
 }
@@ -45,11 +48,28 @@ export function withDocument(
   const last = path.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY;
   const later = before?.path.filter((point) => point.atMs > last) ?? [];
   return new Map(known).set(document.id, {
+    ...before,
     status: newer ? before.status : status,
     path: [...path, ...later],
     events,
     seenMs: newer ? before.seenMs : seenAt(status, atMs),
   });
+}
+
+/** With what one ended on. */
+export function withDecided(known: Known, decided: DecidedEvidence): Known {
+  const before = known.get(decided.rollout);
+  return before === undefined ? known : new Map(known).set(decided.rollout, { ...before, decided });
+}
+
+/** The evidence that is drawn: what it ended on, else what is known of it. */
+export function drawnPath({ path, decided }: KnownRollout): readonly PathPoint[] {
+  return decided?.path ?? path;
+}
+
+/** Whether evidence is that of the end of a rollout, and not of a step before. */
+export function isOfEnd(status: RolloutStatus, { decision }: DecidedEvidence): boolean {
+  return decision === (status.phase === "promoted" ? "promote" : "rollback");
 }
 
 function seenAt(status: RolloutStatus, atMs: number): number {

@@ -12,7 +12,7 @@ import { compare } from "./compare.ts";
 import { answerOf } from "./dry-run.ts";
 import { evidenceLines, withVerdict } from "./evidence.ts";
 import { effectTexts } from "./forecast.ts";
-import { shown, withDocument, withStatus } from "./known.ts";
+import { drawnPath, isOfEnd, shown, withDecided, withDocument, withStatus } from "./known.ts";
 import {
   durationText,
   eText,
@@ -247,6 +247,73 @@ describe("cards and the comparison", () => {
       0,
     );
     expect([...withStatus(known, [], 1).keys()]).toEqual(["r2"]);
+  });
+
+  test("of one that is over is drawn from the certificate of its end, and not from one of a step before", () => {
+    const ended = fakeRollout({ phase: "promoted" });
+    const known = withDocument(
+      withStatus(new Map(), [ended], 0),
+      {
+        ...ended,
+        ...{ path: [{ atMs: 5, gate: "slow", logE: 1 }], events: [] },
+      },
+      9,
+    );
+    const decided = {
+      ...{ schema: "skipway.rollout-evidence/1", rollout: "r1", decision: "promote", atMs: 4 },
+      ...{ digest: "sha256:aa", path: [{ atMs: 4, gate: "slow", logE: 0.5 }] },
+    } as const;
+    const after = withStatus(withDecided(known, decided), [ended], 10).get("r1");
+    expect(after && drawnPath(after)).toBe(decided.path);
+    expect(isOfEnd(ended, decided)).toBe(true);
+    expect(isOfEnd(ended, { ...decided, decision: "step" })).toBe(false);
+    expect(isOfEnd(fakeRollout({ phase: "aborted" }), { ...decided, decision: "rollback" })).toBe(
+      true,
+    );
+    expect(isOfEnd(ended, { ...decided, decision: null })).toBe(false);
+    expect(withDecided(new Map(), decided).size).toBe(0);
+  });
+
+  test("what informs only: drift of each output with where it is, and the cost of an inference", () => {
+    const drift = {
+      ...{ output: "y", kind: "class", stable: 400, candidate: 200, psi: 0.31, limit: 0.12 },
+      ...{ verdict: "drifted", bins: [{ name: "3", stable: 124, candidate: 12 }] },
+    } as const;
+    const unknown = { ...drift, output: "z", psi: null, limit: null, verdict: "too few" } as const;
+    const cost = {
+      stable: {
+        inferences: 4000,
+        batches: 900,
+        msPerInference: 1.2,
+        byteSecondsPerInference: 2048,
+      },
+      candidate: {
+        inferences: 200,
+        batches: 90,
+        msPerInference: 1.4,
+        byteSecondsPerInference: null,
+      },
+      ...{ ratio: 1.1, lower: 1.02, upper: 1.2, alpha: 0.05, verdict: "dearer" },
+      compared: { stable: 90, candidate: 90 },
+    } as const;
+    const advisory = { drift: [drift, unknown], cost, fault: null };
+    const lines = compare(fakeRollout({ advisory }), { models: [] });
+    const line = (name: string) => lines.find((one) => one.name === name);
+    expect(line("drift of y")?.candidate).toEqual({
+      text: "drifted",
+      note: "PSI 0.310 of 0.12, n = 200, most in class 3: 6 %, stable 31 %",
+    });
+    expect(line("drift of z")?.candidate).toEqual({ text: "unknown", note: "n = 200" });
+    expect(line("run time of an inference")).toMatchObject({
+      stable: { text: "1.20 ms", note: "n = 4,000, 2.0 KiB·s" },
+      candidate: {
+        text: "1.40 ms",
+        note: "n = 200, ×1.10 (1.02 to 1.20) in like batches: dearer",
+      },
+    });
+    expect(compare(fakeRollout(), { models: [] }).map(({ name }) => name)).not.toContain(
+      "drift of y",
+    );
   });
 
   test("both versions with their n; what is not known is not zero", () => {
