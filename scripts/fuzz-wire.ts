@@ -24,7 +24,7 @@ export async function fuzzTheWire(args: readonly string[]): Promise<number> {
     },
   });
   const random = new Random(Number(values.seed));
-  await using target = await startTarget({}, values.grpc ? 0 : undefined);
+  await using target = await startTarget(values.grpc ? { grpcPort: 0 } : {});
   const fuzz = (count: number): Promise<FuzzReport> =>
     values.grpc
       ? fuzzGrpc(target.server.grpcPort ?? 0, count, random)

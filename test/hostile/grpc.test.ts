@@ -96,7 +96,7 @@ test("every kind of method with every token", async () => {
 }, 30_000);
 
 test("nearly right calls", async () => {
-  await using target = await startTarget({}, 0);
+  await using target = await startTarget({ grpcPort: 0 });
   const report = await fuzzGrpc(target.server.grpcPort ?? 0, 600, new Random(3));
   expect(report.failures).toEqual([]);
   expect(Object.keys(report.statuses)).toEqual(expect.arrayContaining(["0", "3", "5"]));

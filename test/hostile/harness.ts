@@ -21,14 +21,21 @@ export const GOOD: string = JSON.stringify({
 });
 export const INFER = "/v2/models/affine/infer";
 
-/** Starts a server with the models `affine` and `slow`. */
-export async function startTarget(
-  times: Partial<HttpTimes> = {},
-  grpcPort?: number,
-): Promise<Target> {
+/** What a target has beside the model `affine`. */
+export interface TargetOptions {
+  readonly times?: Partial<HttpTimes>;
+  readonly grpcPort?: number;
+  /** Whether it serves the model `slow` too, whose first run alone takes a second and a half. */
+  readonly slow?: boolean;
+}
+
+/** Starts a server. */
+export async function startTarget(options: TargetOptions = {}): Promise<Target> {
+  const { times = {}, grpcPort, slow = false } = options;
   const folder = await mkdtemp(join(tmpdir(), "skipway-hostile-"));
   const server = new ModelServer({ version: "1", times });
-  for (const [name, bytes] of Object.entries({ affine: affineModel(), slow: slowModel(60) })) {
+  const models = { affine: affineModel(), ...(slow && { slow: slowModel(60) }) };
+  for (const [name, bytes] of Object.entries(models)) {
     const path = join(folder, name);
     await writeFile(path, bytes);
     await server.serve({ name, version: 1, path, digest: "" });

@@ -9,7 +9,10 @@ import { answerIn, GOOD, INFER, requestText, startTarget, type Target, Wire } fr
 
 let target: Target;
 beforeAll(async () => {
-  target = await startTarget({ headersMs: 800, requestMs: 1500, checkMs: 50 });
+  target = await startTarget({
+    times: { headersMs: 800, requestMs: 1500, checkMs: 50 },
+    slow: true,
+  });
 });
 afterAll(() => target[Symbol.asyncDispose]());
 
