@@ -13,6 +13,8 @@ import { countText } from "./view.ts";
 export interface Value {
   readonly text: string;
   readonly note: string;
+  /** Below it. */
+  readonly line?: string;
 }
 
 /** One line of the comparison. */
@@ -93,35 +95,38 @@ function drift({ output, kind, psi, limit, verdict, bins, stable, candidate }: D
   const where =
     verdict !== "drifted" || most === undefined
       ? ""
-      : `, most in ${kind === "class" ? "class " : ""}${most.name}: ${part(most.candidate, candidate)}, stable ${part(most.stable, stable)}`;
+      : `; ${kind === "class" ? "class " : ""}${most.name}: ${part(most.candidate, candidate)}, stable ${part(most.stable, stable)}`;
   const text = psi === null || limit === null ? "unknown" : verdict;
-  const index =
-    psi === null || limit === null ? "" : `PSI ${psi.toFixed(3)} of ${limit.toFixed(2)}, `;
+  const line =
+    psi === null || limit === null
+      ? {}
+      : { line: `PSI ${psi.toFixed(3)} of ${limit.toFixed(2)}${where}` };
   return {
     name: `drift of ${output}`,
-    over: "since it began, informs only",
+    over: "informs only",
     stable: { text: "–", note: `n = ${countText(stable)}` },
-    candidate: { text, note: `${index}n = ${countText(candidate)}${where}` },
+    candidate: { text, note: `n = ${countText(candidate)}`, ...line },
   };
 }
 
 /** What an inference costs, and what it would in batches of like size. */
 function costs({ stable, candidate, ratio, lower, upper, verdict }: CostReading): Comparison[] {
   const name = "run time of an inference";
-  const over = "since it began, informs only";
+  const over = "informs only";
   const own = (one: ArmCost): Value => {
     if (one.msPerInference === null) return UNKNOWN;
     const memory = one.byteSecondsPerInference;
-    const note = memory === null ? "" : `, ${bytes(memory)}·s`;
+    const line = memory === null ? {} : { line: `${bytes(memory)} for a second` };
     const text = milliseconds(one.msPerInference);
-    return { text, note: `n = ${countText(one.inferences)}${note}` };
+    return { text, note: `n = ${countText(one.inferences)}`, ...line };
   };
   const second = own(candidate);
-  const like =
-    ratio === null || lower === null || upper === null
-      ? ""
-      : `, ×${ratio.toFixed(2)} (${lower.toFixed(2)} to ${upper.toFixed(2)}) in like batches: ${verdict}`;
-  return [{ name, over, stable: own(stable), candidate: { ...second, note: second.note + like } }];
+  if (ratio !== null && lower !== null && upper !== null) {
+    const compared = `×${ratio.toFixed(2)} (${lower.toFixed(2)} to ${upper.toFixed(2)}) in like batches: ${verdict}`;
+    const line = second.line === undefined ? compared : `${second.line}; ${compared}`;
+    return [{ name, over, stable: own(stable), candidate: { ...second, line } }];
+  }
+  return [{ name, over, stable: own(stable), candidate: second }];
 }
 
 function memoryOf({ readings }: VersionStatus): Value {

@@ -45,6 +45,7 @@ function Cell({ value }: { value: Value }) {
     <td class="number">
       {value.text}
       {value.note !== "" && <small> {value.note}</small>}
+      {value.line !== undefined && <small class="line"> {value.line}</small>}
     </td>
   );
 }

@@ -310,14 +310,16 @@ describe("cards and the comparison", () => {
     const line = (name: string) => lines.find((one) => one.name === name);
     expect(line("drift of y")?.candidate).toEqual({
       text: "drifted",
-      note: "PSI 0.310 of 0.12, n = 200, most in class 3: 6 %, stable 31 %",
+      note: "n = 200",
+      line: "PSI 0.310 of 0.12; class 3: 6 %, stable 31 %",
     });
     expect(line("drift of z")?.candidate).toEqual({ text: "unknown", note: "n = 200" });
     expect(line("run time of an inference")).toMatchObject({
-      stable: { text: "1.20 ms", note: "n = 4,000, 2.0 KiB·s" },
+      stable: { text: "1.20 ms", note: "n = 4,000", line: "2.0 KiB for a second" },
       candidate: {
         text: "1.40 ms",
-        note: "n = 200, ×1.10 (1.02 to 1.20) in like batches: dearer",
+        note: "n = 200",
+        line: "×1.10 (1.02 to 1.20) in like batches: dearer",
       },
     });
     expect(compare(fakeRollout(), { models: [] }).map(({ name }) => name)).not.toContain(
