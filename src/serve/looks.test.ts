@@ -30,7 +30,7 @@ test("a period shorter than half a second is a look and a question each time", (
   expect(course(looks, [20, 40, 61, 80])).toEqual(["ask", "ask", "ask", "ask"]);
 });
 
-test("after the server was held up itself a look says nothing, and the question comes with the next", () => {
+test("after the server was held up itself a look says nothing, and the question comes in its time", () => {
   const looks = new Looks(5000, 0);
   expect(course(looks, [500, 1000, 4100, 4600, 5100])).toEqual([
     ...["watch", "watch", "late", "watch", "ask"],
