@@ -112,7 +112,12 @@ export async function detection(options: BenchOptions): Promise<{ settings: Row;
   const runs = numberOf(options, "runs", options.small ? 2 : 60);
   const models = numberOf(options, "models", 2);
   const rate = numberOf(options, "rate", 60);
-  const wanted = options.flags.get("fault");
+  const { flags } = options;
+  // `--fault "slow x5" --share 0.5`: a part of the table.
+  const settings = SETTINGS.filter(
+    ({ fault, share }) =>
+      fault.startsWith(flags.get("fault") ?? "") && share === Number(flags.get("share") ?? share),
+  );
   const folder = mkdtempSync(join(tmpdir(), "skipway-detection-"));
   try {
     const store = [folder, models, BURN_MS].map(String);
@@ -133,8 +138,7 @@ export async function detection(options: BenchOptions): Promise<{ settings: Row;
     }
     await pause(WARM_UP_MS);
     const rows: Row[] = [];
-    for (const setting of SETTINGS) {
-      if (wanted !== undefined && !setting.fault.startsWith(wanted)) continue;
+    for (const setting of settings) {
       rows.push(await measure(site, setting, runs, options.log));
     }
     await client.ask("stop");
