@@ -1,12 +1,14 @@
 // What a candidate costs the clients: P99 of the primary while a hung or crashing shadow gets copies of everything,
-// and a thousand rollbacks under load, counted by the client.
+// and a thousand rollbacks under load, counted by the client. `--only detection`: how soon a bad one is found.
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { detection } from "./detection.ts";
 import type { Bench, BenchOptions } from "./main.ts";
 import { type Task, task } from "./serve-processes.ts";
+import { quantile, rounded } from "./statistics.ts";
 
 type Row = Readonly<Record<string, unknown>>;
 
@@ -31,6 +33,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 /** Rows for each fault of the shadow, and one for the rollbacks. */
 export const canary: Bench = {
   async run(options) {
+    if (options.flags.get("only") === "detection") return detection(options);
     const folder = mkdtempSync(join(tmpdir(), "skipway-canary-"));
     try {
       execFileSync(process.execPath, ["bench/serve/models.mjs", folder]);
@@ -68,8 +71,8 @@ async function shadowed(
 ): Promise<Row> {
   const { server } = pair;
   const rate = numberOf(options, "rate", 200, 200);
-  const blocks = numberOf(options, "blocks", 2, 25);
-  const seconds = numberOf(options, "block-seconds", 2, 5);
+  const blocks = numberOf(options, "blocks", 2, 50);
+  const seconds = numberOf(options, "block-seconds", 2, 2);
   const arms: Record<"without" | "with", Sent[]> = { without: [], with: [] };
   await send(pair, rate, seconds, 999);
   for (let i = 0; i < blocks; i++) {
@@ -84,22 +87,27 @@ async function shadowed(
     }
     options.log(`${fault} ${i + 1} of ${blocks}`);
   }
-  const [plain, shadow] = [arms.without, arms.with].map((sent) => sent.map((one) => one.latencies));
-  const ratio = (a: readonly (readonly number[])[], b: readonly (readonly number[])[]) =>
-    quantile(b.flat(), 0.99) / quantile(a.flat(), 0.99);
+  const pairs = arms.without.map(
+    ({ latencies }, i): BlockPair => [latencies, arms.with[i]?.latencies ?? []],
+  );
+  const [plain, shadow] = [0, 1].map((arm) => pairs.flatMap((pair) => pair[arm] ?? []));
   const failed = [...arms.without, ...arms.with].flatMap(({ answers }) =>
     answers.filter(([, status]) => status !== 200),
   );
-  const [low, high] = interval(plain ?? [], shadow ?? [], ratio);
+  const [low, high] = interval(pairs, pooledRatio);
+  const [pairedLow, pairedHigh] = interval(pairs, pairedRatio);
   return {
     part: `shadow ${fault}`,
-    requestsWithout: plain?.flat().length,
-    requestsWith: shadow?.flat().length,
-    p99WithoutMs: rounded(quantile(plain?.flat() ?? [], 0.99)),
-    p99WithMs: rounded(quantile(shadow?.flat() ?? [], 0.99)),
-    p99Ratio: rounded(ratio(plain ?? [], shadow ?? [])),
+    requestsWithout: plain?.length,
+    requestsWith: shadow?.length,
+    p99WithoutMs: rounded(quantile(plain ?? [], 0.99)),
+    p99WithMs: rounded(quantile(shadow ?? [], 0.99)),
+    p99Ratio: rounded(pooledRatio(pairs)),
     ratioLow95: rounded(low),
     ratioHigh95: rounded(high),
+    pairedRatio: rounded(pairedRatio(pairs)),
+    pairedLow95: rounded(pairedLow),
+    pairedHigh95: rounded(pairedHigh),
     failed: failed.length,
   };
 }
@@ -183,24 +191,39 @@ function latestAfter(decisions: readonly number[], answers: Sent["answers"]): nu
   });
 }
 
-/** The middle 95 % of a statistic of two lists of blocks, each drawn anew (Efron 1979, over blocks). */
+/** Latencies of two blocks one after the other, without and with a shadow. */
+type BlockPair = readonly [plain: readonly number[], shadowed: readonly number[]];
+
+/** P99 of all requests with a shadow over that of all without. */
+function pooledRatio(pairs: readonly BlockPair[]): number {
+  return (
+    quantile(
+      pairs.flatMap(([, b]) => b),
+      0.99,
+    ) /
+    quantile(
+      pairs.flatMap(([a]) => a),
+      0.99,
+    )
+  );
+}
+
+/** The same of each pair, in the geometric middle: what drifts over the pairs is in both sides of each, and cancels. */
+function pairedRatio(pairs: readonly BlockPair[]): number {
+  const logs = pairs.map(([a, b]) => Math.log(quantile(b, 0.99) / quantile(a, 0.99)));
+  return Math.exp(logs.reduce((sum, one) => sum + one, 0) / logs.length);
+}
+
+/** The middle 95 % of a statistic of pairs that are drawn anew (Efron 1979): a pair stays one, for the same noise hit both. */
 function interval(
-  a: readonly (readonly number[])[],
-  b: readonly (readonly number[])[],
-  statistic: (a: readonly (readonly number[])[], b: readonly (readonly number[])[]) => number,
+  pairs: readonly BlockPair[],
+  statistic: (pairs: readonly BlockPair[]) => number,
 ): [number, number] {
-  type Blocks = readonly (readonly number[])[];
-  const draw = (from: Blocks): Blocks =>
-    from.map(() => from[Math.floor(Math.random() * from.length)] ?? []);
-  const found = Array.from({ length: BOOTSTRAPS }, () => statistic(draw(a), draw(b)));
+  const draw = (): BlockPair[] =>
+    pairs.flatMap(() => {
+      const one = pairs[Math.floor(Math.random() * pairs.length)];
+      return one === undefined ? [] : [one];
+    });
+  const found = Array.from({ length: BOOTSTRAPS }, () => statistic(draw()));
   return [quantile(found, 0.025), quantile(found, 0.975)];
-}
-
-function quantile(values: readonly number[], p: number): number {
-  const sorted = values.toSorted((x, y) => x - y);
-  return sorted[Math.min(sorted.length - 1, Math.floor(p * sorted.length))] ?? Number.NaN;
-}
-
-function rounded(value: number): number {
-  return Number(value.toFixed(3));
 }

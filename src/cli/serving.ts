@@ -79,7 +79,7 @@ export function hostSettings(options: ServingOptions): HostSettings {
     maxQueueDelayMs: options.maxDelay,
     queue: { ...HOST_DEFAULTS.queue, requests: options.queue },
     probeEveryMs,
-    // Found within two periods: asked in the first, given up at the end of the second.
+    // Found within two periods also where nobody else asks: asked in the first, given up at the end of the second.
     stuckAfterMs: 0.9 * probeEveryMs,
   };
 }

@@ -321,6 +321,15 @@ describe("processes that go wrong", () => {
     expect(fleet.stats()[0]).toMatchObject({ restarts: 1, restartsByCause: { [cause]: 1 } });
   });
 
+  test("one that hangs on a request is found long before the next question of the server's own", async () => {
+    const { runner, serve, ask, fleet } = setUp({ probeEveryMs: 1e6 });
+    await serve(model());
+    Object.assign(runner.processes[0]?.script ?? {}, { run: "hangs" });
+    await expect(ask()).rejects.toMatchObject({ status: 503 });
+    await until(() => runner.processes.length === 2 && fleet.ready());
+    expect(fleet.stats()[0]?.restartsByCause).toEqual({ stuck: 1 });
+  });
+
   test("what was sent is lost with its process, what waited is answered by the next", async () => {
     const { runner, serve, ask, fleet } = setUp({ probeEveryMs: 1e6 });
     runner.scripts.set("m1", { runMs: 30 });

@@ -43,7 +43,7 @@ export interface HostSettings {
   readonly queue: { readonly requests: number; readonly rows: number; readonly bytes: number };
 }
 
-/** Settings where nothing else is said. A process that hangs is found within two periods of the probe. */
+/** Settings where nothing else is said. A process that hangs on a request is found within a period of the probe. */
 export const HOST_DEFAULTS: HostSettings = {
   threads: 1,
   spare: false,

@@ -31,6 +31,7 @@ import {
   phaseOf,
   stepLife,
 } from "./life.ts";
+import { Looks } from "./looks.ts";
 import { Patience } from "./patience.ts";
 import { shapesOf } from "./run-batch.ts";
 import type { VersionMemory } from "./version-memory.ts";
@@ -50,6 +51,7 @@ export class VersionHost implements ServedVersion {
   readonly #parts: HostParts;
   readonly #memory: VersionMemory | undefined;
   readonly #patience: Patience;
+  readonly #looks: Looks;
   readonly #held = new Map<number, Held>();
   readonly #restarts = new Map<CauseKind, number>();
   readonly #changed = new Set<() => void>();
@@ -62,12 +64,12 @@ export class VersionHost implements ServedVersion {
   #wake: NodeJS.Timeout | undefined;
   #check: NodeJS.Timeout | undefined;
   #asking = false;
-  #lookedMs = Number.NEGATIVE_INFINITY;
 
   constructor(model: ServedModel, parts: HostParts) {
     this.model = model;
     this.#parts = parts;
     this.#patience = new Patience(parts.settings.loadLimitMs);
+    this.#looks = new Looks(parts.settings.probeEveryMs, parts.clock.monotonicMs());
     this.#known = model.probe;
     this.#invariance = parts.invariance;
     this.counters = parts.counters ?? new Counters(parts.clock);
@@ -124,9 +126,7 @@ export class VersionHost implements ServedVersion {
    */
   async start(): Promise<void> {
     this.#tell({ kind: "serve" });
-    const { probeEveryMs } = this.#parts.settings;
-    this.#lookedMs = this.#parts.clock.monotonicMs();
-    this.#check = setInterval(() => this.#lookAfter(), probeEveryMs);
+    this.#check = setInterval(() => this.#lookAfter(), this.#looks.everyMs);
     this.#check.unref();
     await this.#until(() => !["loading", "warming", "probing"].includes(this.phase));
     if (this.phase === "ready") return;
@@ -422,12 +422,9 @@ export class VersionHost implements ServedVersion {
 
   /** Now and then: whether the processes still answer, and rightly. */
   #lookAfter(): void {
-    const { stuckAfterMs, probeEveryMs } = this.#parts.settings;
-    const now = this.#parts.clock.monotonicMs();
-    const late = now - this.#lookedMs > 1.5 * probeEveryMs;
-    this.#lookedMs = now;
-    // This process was held up itself, or the machine slept: answers may lie here unread.
-    if (late) return;
+    const { stuckAfterMs } = this.#parts.settings;
+    const look = this.#looks.look(this.#parts.clock.monotonicMs());
+    if (look === undefined) return;
     const stuck = this.engine.stuckSlot(stuckAfterMs);
     if (stuck !== undefined) {
       // Once more after what may lie here unread: this process may have been held up for a shorter while.
@@ -436,9 +433,9 @@ export class VersionHost implements ServedVersion {
       }, SECOND_LOOK_MS).unref();
       return;
     }
-    this.#askServing();
+    if (look === "ask") this.#askServing();
     for (const { id, stage } of this.#life.processes) {
-      if (stage === "ready" && id !== this.#life.serving) this.#askSpare(id);
+      if (stage === "ready" && id !== this.#life.serving) this.#askSpare(id, look === "ask");
     }
   }
 
@@ -465,7 +462,8 @@ export class VersionHost implements ServedVersion {
       });
   }
 
-  #askSpare(process: number): void {
+  /** Whether the last question to it was answered; asks another one where it is time. */
+  #askSpare(process: number, due: boolean): void {
     const { clock, settings } = this.#parts;
     const held = this.#held.get(process);
     const session = held?.session;
@@ -474,6 +472,7 @@ export class VersionHost implements ServedVersion {
       if (clock.monotonicMs() - held.askedMs > settings.stuckAfterMs) this.#stuck(process);
       return;
     }
+    if (!due) return;
     held.askedMs = clock.monotonicMs();
     this.#probe(this.#aside(process, session))
       .catch((error: unknown) => this.#tell({ kind: "failed", process, cause: wrongAnswer(error) }))
