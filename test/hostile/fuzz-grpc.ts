@@ -12,12 +12,14 @@ import {
   RepositoryIndexRequestSchema,
 } from "../../src/wire/proto/oip_pb.js";
 import {
+  AGAIN_MAX,
   AT_ONCE,
   CHECKED,
   FAILURES_SHOWN,
   type FuzzReport,
   HANG_MS,
   mutatedBytes,
+  pauseBefore,
 } from "./fuzz.ts";
 
 const SERVICE = "/inference.GRPCInferenceService/";
@@ -151,7 +153,8 @@ export async function fuzzGrpc(port: number, count: number, random: Random): Pro
     const call = mutated(pick(), random, pick());
     let { status, ms } = await timed(connection, call);
     // On a machine that does other work too, a pause is no hang: what hangs does so each time.
-    for (let again = 0; again < 3 && ms > HANG_MS; again++) {
+    for (let again = 0; again < AGAIN_MAX && ms > HANG_MS; again++) {
+      await pauseBefore(again);
       ({ status, ms } = await timed(connection, call));
     }
     slowestMs = Math.max(slowestMs, ms);

@@ -18,6 +18,8 @@ export interface FuzzReport {
 /** What takes longer hangs. */
 export const HANG_MS = 1000;
 export const AT_ONCE = 16;
+/** How often what took too long is asked again. */
+export const AGAIN_MAX = 4;
 /** A right request after so many others. */
 export const CHECKED = 50;
 export const FAILURES_SHOWN = 20;
@@ -126,6 +128,11 @@ function mutated(bytes: Buffer, random: Random, other: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`${length}\r\n\r\n`, "latin1"), body]);
 }
 
+/** Longer each time, 1 s to 8 s: other work may have the machine for seconds. */
+export function pauseBefore(again: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, HANG_MS * 2 ** again));
+}
+
 /** Sends mutated requests, several at a time. */
 export async function fuzzWire(target: Target, count: number, random: Random): Promise<FuzzReport> {
   const right = seeds();
@@ -138,7 +145,8 @@ export async function fuzzWire(target: Target, count: number, random: Random): P
     const bytes = mutated(pick(), random, pick());
     let { text, ms } = await timed(target, bytes);
     // On a machine that does other work too, a pause is no hang: what hangs does so each time.
-    for (let again = 0; again < 3 && ms > HANG_MS; again++) {
+    for (let again = 0; again < AGAIN_MAX && ms > HANG_MS; again++) {
+      await pauseBefore(again);
       ({ text, ms } = await timed(target, bytes));
     }
     slowestMs = Math.max(slowestMs, ms);
