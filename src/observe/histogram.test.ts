@@ -112,6 +112,8 @@ test("a sliding window forgets what is older", () => {
   const clock = { nowMs: () => now, monotonicMs: () => now };
   const window = new SlidingHistogram(clock, { windowMs: 60_000, slotMs: 5000 });
   const events: number[] = [];
+  now += 120_000;
+  expect(window.coveredMs()).toBe(0);
   for (let step = 0; step < 400; step++) {
     now += (step * 7919) % 4000;
     window.record(1);
@@ -122,6 +124,10 @@ test("a sliding window forgets what is older", () => {
     // Slots are five seconds wide: the window may be short by one.
     expect(count).toBeGreaterThanOrEqual(young);
     expect(count).toBeLessThanOrEqual(old);
+    // What it covers is what it counts, to the millisecond, from the first value on.
+    const covered = window.coveredMs();
+    expect(covered).toBeLessThanOrEqual(now - (events[0] ?? 0));
+    expect(events.filter((at) => now - at <= covered)).toHaveLength(count);
   }
   now += 120_000;
   expect(window.total().count).toBe(0);

@@ -10,6 +10,7 @@ export class SlidingHistogram {
   readonly #slots: Histogram[];
   readonly #clock: Clock;
   #current: number;
+  #firstMs: number | undefined;
 
   constructor(clock: Clock, options: { windowMs: number; slotMs: number }) {
     this.windowMs = options.windowMs;
@@ -21,6 +22,7 @@ export class SlidingHistogram {
   }
 
   record(value: number): void {
+    this.#firstMs ??= this.#clock.monotonicMs();
     this.#advance();
     this.#slots[this.#current % this.#slots.length]?.record(value);
   }
@@ -31,6 +33,14 @@ export class SlidingHistogram {
     const sum = new Histogram();
     for (const slot of this.#slots) sum.add(slot);
     return sum;
+  }
+
+  /** How long what it has was gathered for: since the first value that there was, and no longer than the window. */
+  coveredMs(): number {
+    if (this.#firstMs === undefined) return 0;
+    const now = this.#clock.monotonicMs();
+    const whole = (this.#slots.length - 1) * this.#slotMs;
+    return Math.min(now - this.#firstMs, whole + (now - this.#slotMs * this.#slotNow()));
   }
 
   #slotNow(): number {

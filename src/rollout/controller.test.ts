@@ -152,6 +152,48 @@ test("what cannot be started says why, and a dry run starts nothing", async () =
   expect(here.runner.processes).toHaveLength(1);
 });
 
+test("a plan knows the rate of a server that is young", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  await expect.poll(() => here.counts.asked, { timeout: 20_000 }).toBeGreaterThan(300);
+  await stop();
+  // Every request is slow.
+  const policy = { ...POLICY, thresholdMs: 1e-6, gates: { slow: { off: true } } };
+  const order = { to: 2, policy, dryRun: true };
+  const proposal = await here.rollouts.propose("m", { ...order, actor: "somebody" });
+  const { ratePerSecond, windowSeconds } = proposal.plan;
+  expect(windowSeconds).toBeGreaterThanOrEqual(5);
+  expect(windowSeconds).toBeLessThan(55);
+  const answered = here.server.fleet.stats().find(({ version }) => version === 1)?.requests;
+  expect(ratePerSecond * windowSeconds).toBeCloseTo(answered ?? 0, 6);
+});
+
+test("a plan is longer where the same few clients are slow again and again", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  await expect.poll(() => here.counts.asked, { timeout: 20_000 }).toBeGreaterThan(100);
+  await stop();
+  const { outcomes } = here.server.fleet;
+  /** The same share of slow requests, of the first so many clients. */
+  const stepsFor = async (slowClients: number) => {
+    for (let i = 0; i < 8192; i++) {
+      const isSlow = i % 50 === 0;
+      const key = isSlow ? (i / 50) % slowClients : 1000 + (i % 3000);
+      outcomes.tell({
+        ...{ kind: "request", model: "m", version: 1, role: "stable", share: 0, rows: 1 },
+        ...{ atMs: 0, monotonicMs: 0, endedMs: 1, batch: Math.floor(i / 4), key },
+        ...{ latencyMs: isSlow ? 2000 : 1, outcome: "good", outOfMemory: false, finite: true },
+        shape: "x[1]",
+      });
+    }
+    const policy = { steps: [0.25, 0.5], thresholdMs: 1000 };
+    const { plan } = await here.rollouts.propose("m", { to: 2, actor: "somebody", policy });
+    return plan.steps.map(({ requests }) => requests ?? Number.POSITIVE_INFINITY);
+  };
+  const [many, few] = [await stepsFor(500), await stepsFor(5)];
+  for (const [i, requests] of many.entries()) expect(few[i]).toBeGreaterThan(1.5 * requests);
+});
+
 test("a person holds, freezes, promotes; a dry run says what would happen", async () => {
   await using here = await served();
   const stop = here.load(4);
@@ -273,6 +315,28 @@ test.each([
   });
   expect(here.server.fleet.entry("m")?.split).toEqual({ stable: 1, share: 0 });
   expect(here.counts.failed).toBe(0);
+});
+
+test("a candidate whose first batches are slow is not taken back for them", async () => {
+  await using here = await served({ 2: { runMs: 600 } });
+  // One client, so that batches of both versions are alike.
+  const stop = here.load(1);
+  const steps = [{ share: 0.1, seconds: 0, requests: 1e6 }];
+  const policy = { steps, shadow: false, thresholdMs: 400 };
+  let batches = 0;
+  here.server.fleet.outcomes.subscribe(({ kind, version }) => {
+    if (kind !== "batch" || version !== 2) return;
+    batches++;
+    if (batches < 8) return;
+    for (const process of here.runner.processes) process.script.runMs = 0;
+  });
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  const { phase, verdict } = await here.until(({ over }) => over || batches >= 16);
+  await stop();
+  expect(phase).toBe("canary");
+  const slow = verdict?.gates.find(({ gate }) => gate === "slow");
+  expect(slow?.leftOut).toBe(8);
+  expect(slow?.candidate.events).toBeGreaterThanOrEqual(8);
 });
 
 test("an abort ends a load that hangs, and the next rollout does not wait for it", async () => {

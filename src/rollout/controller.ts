@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import type { Objectives } from "../observe/slo.ts";
 import type { RolloutRow } from "../registry/rollouts.ts";
 import { RequestError } from "../serve/errors.ts";
-import type { Outcome } from "../serve/outcomes.ts";
+import type { Outcome, RequestOutcome } from "../serve/outcomes.ts";
 import type { VersionHost } from "../serve/version-host.ts";
 import type { AdvisoryReading } from "./advisory.ts";
 import { type DecidedEvidence, decidedBy } from "./certificate.ts";
@@ -26,6 +26,7 @@ import {
 import { type Aliases, Running, type RunningParts } from "./running.ts";
 import { type Act, isOver, type Ramp, type RolloutEffect } from "./state.ts";
 import { type Threshold, thresholdOf } from "./threshold.ts";
+import { TrafficSample } from "./traffic-sample.ts";
 
 /** What is known of versions beside that they are served. */
 export interface Releases extends Aliases {
@@ -102,6 +103,8 @@ export class Rollouts {
   readonly #unsubscribe: readonly (() => void)[];
   readonly #timer: NodeJS.Timeout;
   readonly #feedback: Feedback;
+  /** The last requests of each model that is served. */
+  readonly #samples = new Map<string, TrafficSample>();
   /** Whether what another server left behind has been taken over. */
   #resumed = false;
 
@@ -170,7 +173,8 @@ export class Rollouts {
     const recent = host.counters.recent.total();
     const threshold = thresholdOf(model, policy.thresholdMs, recent, objectives);
     const judge = judgePolicyOf(policy, threshold);
-    const plan = await planOf(policy, judge, threshold, trafficOf(host));
+    const units = this.#samples.get(model)?.read(from, threshold.ms);
+    const plan = await planOf(policy, judge, threshold, { ...trafficOf(host), units });
     const ramp = rampOf(policy, plan);
     return { schema: "skipway.rollout-plan/1", model, from, to, policy, threshold, ramp, plan };
   }
@@ -329,6 +333,7 @@ export class Rollouts {
   }
 
   #take(outcome: Outcome): void {
+    if (outcome.kind === "request") this.#sample(outcome);
     const running = this.#running.get(outcome.model);
     if (running === undefined || running.over) return;
     // First: a decision that follows from this request is made with what is known of it.
@@ -341,7 +346,19 @@ export class Rollouts {
     running.take(outcome);
   }
 
+  #sample(outcome: RequestOutcome): void {
+    let sample = this.#samples.get(outcome.model);
+    if (sample === undefined) {
+      sample = new TrafficSample();
+      this.#samples.set(outcome.model, sample);
+    }
+    sample.take(outcome);
+  }
+
   #tick(): void {
+    for (const model of this.#samples.keys()) {
+      if (this.#parts.fleet.entry(model) === undefined) this.#samples.delete(model);
+    }
     for (const running of this.#running.values()) running.tick();
     void this.#feedback.write();
   }
@@ -382,13 +399,19 @@ export class Rollouts {
 /** The client's own, and what nobody's. */
 const NOT_FAILED: ReadonlySet<string> = new Set(["invalid", "canceled", "withdrawn"]);
 
+/** A rate is of at least so many seconds: the first requests often come in a burst. */
+const WINDOW_MIN_S = 5;
+
 function trafficOf(host: VersionHost): Traffic {
   const { counters } = host;
-  const { requests, ratePerSecond } = host.stats();
+  const { requests } = host.stats();
+  const { recent } = counters;
+  const windowSeconds = Math.max(WINDOW_MIN_S, recent.coveredMs() / 1000);
   let failed = 0;
   for (const [reason, count] of counters.failures) if (!NOT_FAILED.has(reason)) failed += count;
   return {
-    ratePerSecond,
+    ratePerSecond: recent.total().count / windowSeconds,
+    windowSeconds,
     failedRate: failed === 0 ? 0 : failed / (requests + failed),
     rowsPerBatch: Math.max(1, requests / Math.max(1, counters.executions)),
   };
@@ -396,8 +419,9 @@ function trafficOf(host: VersionHost): Traffic {
 
 /** What the judge goes by. */
 function judgePolicyOf(policy: RolloutPolicy, threshold: Threshold): JudgePolicy {
-  const { alpha, effect, gates, disagreement } = policy;
-  return { alpha, effect, thresholdMs: threshold.ms, gates, disagreementAllowed: disagreement };
+  const { alpha, effect, gates, disagreement, warmup } = policy;
+  const { ms: thresholdMs } = threshold;
+  return { alpha, effect, thresholdMs, gates, disagreementAllowed: disagreement, warmup };
 }
 
 function conflict(model: string, text: string): RequestError {

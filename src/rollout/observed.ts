@@ -41,7 +41,8 @@ export function observationOf(arms: Arms, outcome: Outcome): Observation | undef
     case "golden":
       return { kind: "golden", atMs, arm, right: outcome.right };
     case "life":
-      return undefined;
+      // Where a process was lost, another one answers from here on.
+      return outcome.cause === undefined ? undefined : { kind: "process", atMs, arm };
   }
 }
 
@@ -62,6 +63,7 @@ function requestOf(arm: Arm, outcome: RequestOutcome): RequestObservation | unde
     ...(batchRows !== undefined && { batchRows }),
     ...(latencyMs !== undefined && { latencyMs }),
     outcome: endOf(outcome),
+    form: shape,
     stratum: tenant === undefined ? shape : `${shape} ${tenant}`,
   };
 }

@@ -6,6 +6,7 @@ import { planAside } from "./planner-thread.ts";
 import type { RolloutPolicy } from "./policy.ts";
 import type { Ramp } from "./state.ts";
 import type { Threshold } from "./threshold.ts";
+import type { SampledUnits } from "./traffic-sample.ts";
 
 /** One step as it is planned. */
 export interface PlannedStep {
@@ -20,8 +21,10 @@ export interface PlannedStep {
 
 /** What to expect. */
 export interface RolloutPlan {
-  /** Of the model, over the last minute. */
+  /** Of the model. */
   readonly ratePerSecond: number;
+  /** Over so many seconds up to now. */
+  readonly windowSeconds: number;
   readonly steps: readonly PlannedStep[];
   /** Until it is promoted, where it is as good as stable; null where that cannot be said. */
   readonly secondsToPromote: number | null;
@@ -33,10 +36,13 @@ export interface RolloutPlan {
 /** What is known of the traffic of stable. */
 export interface Traffic {
   readonly ratePerSecond: number;
+  readonly windowSeconds: number;
   /** Share of its requests that fail. */
   readonly failedRate: number;
   /** Requests of a batch, on average. */
   readonly rowsPerBatch: number;
+  /** By batches, where that has been seen. */
+  readonly units?: SampledUnits | undefined;
 }
 
 /** A rollout that is not planned to end ends after this with traffic. */
@@ -52,11 +58,11 @@ export async function planOf(
   threshold: Threshold,
   traffic: Traffic,
 ): Promise<RolloutPlan> {
-  const { ratePerSecond } = traffic;
+  const { ratePerSecond, windowSeconds, failedRate, rowsPerBatch, units } = traffic;
   const { steps: wanted, power } = policy;
   const planned = await planAside({
-    ...traffic,
-    slowRate: threshold.slowRate ?? 0,
+    ...{ ratePerSecond, failedRate, rowsPerBatch, slowRate: threshold.slowRate ?? 0 },
+    ...units,
     power,
     steps: wanted.map(({ share, seconds, detects }) => ({ share, minSeconds: seconds, detects })),
     policy: judge,
@@ -78,6 +84,7 @@ export async function planOf(
   const { refusal } = planned;
   return {
     ratePerSecond,
+    windowSeconds,
     steps,
     secondsToPromote: whole ? lengths.reduce((sum, one) => sum + one, 0) : null,
     // Who says how many requests each step has plans it alone.

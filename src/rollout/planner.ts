@@ -81,13 +81,10 @@ export function forecastDetection(
   slowRate: number,
   ratio: number,
 ): Detection {
-  const within = detection(
-    slowGate(rulesOf({ ...policy, thresholdMs: 0 })),
-    share,
-    slowRate,
-    ratio,
-  );
-  return { median: within(0.5), p95: within(0.95) };
+  const rules = rulesOf({ ...policy, thresholdMs: 0 });
+  const within = detection(slowGate(rules), share, slowRate, ratio);
+  const { warmup } = rules;
+  return { median: warmup + within(0.5), p95: warmup + within(0.95) };
 }
 
 /**
@@ -100,7 +97,8 @@ export function planRollout(input: PlanInput): RolloutPlan {
   const refusal = refusalOf(input, rules);
   if (refusal !== undefined) return { steps: [], requests: 0, seconds: 0, warnings: [], refusal };
   const gate = slowGate(rules);
-  const rows = (input.rowsPerBatch ?? 1) * dispersion(input);
+  const rowsPerBatch = input.rowsPerBatch ?? 1;
+  const rows = rowsPerBatch * dispersion(input);
   const steps: PlannedStep[] = [];
   let before = 0;
   for (const [i, step] of input.steps.entries()) {
@@ -110,10 +108,12 @@ export function planRollout(input: PlanInput): RolloutPlan {
       ? requestsToPass(rules, input, step.share, before / rows)
       : detection(gate, step.share, countedRate(input), targetOf(input.steps, i))(input.power);
     const least = Math.ceil((step.minSeconds ?? 0) * perSecond);
-    const requests = Math.max(1, least, Math.ceil(wanted * rows));
-    before += requests;
+    // What a process does first is left out.
+    const warmup = i === 0 ? Math.ceil(rules.warmup * rowsPerBatch) : 0;
+    const requests = Math.max(1, least, warmup + Math.ceil(wanted * rows));
+    before += requests - warmup;
     const detects = Number.isFinite(requests)
-      ? leastDetected(gate, step.share, input, requests / rows)
+      ? leastDetected(gate, step.share, input, (requests - warmup) / rows)
       : null;
     steps.push({ share: step.share, requests, seconds: requests / perSecond, detects });
   }
@@ -121,7 +121,7 @@ export function planRollout(input: PlanInput): RolloutPlan {
   const late = lateText(steps, seconds, input);
   return {
     steps,
-    requests: before,
+    requests: steps.reduce((sum, { requests }) => sum + requests, 0),
     seconds,
     warnings: warningsOf(input, rules, steps),
     ...(late === undefined ? {} : { refusal: late }),

@@ -25,6 +25,7 @@ test("what is said takes the place of what is usual", () => {
       steps: [0.02, { share: 0.9, seconds: 0, requests: 10 }],
       shadow: false,
       thresholdMs: 20,
+      warmup: 0,
       gates: { disagreement: false, slow: { allowed: 3 } },
     },
     "p",
@@ -37,6 +38,7 @@ test("what is said takes the place of what is usual", () => {
     ],
     shadow: null,
     thresholdMs: 20,
+    warmup: 0,
     gates: { disagreement: { off: true }, slow: { allowed: 3 } },
   });
   expect(readPolicy({ shadow: { pairs: 5 } }, "p").shadow?.pairs).toBe(5);

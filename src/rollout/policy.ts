@@ -4,7 +4,7 @@
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { Fields } from "./fields.ts";
-import { GATE_NAMES } from "./judge/gates.ts";
+import { GATE_NAMES, WARMUP } from "./judge/gates.ts";
 import type { GateName, GatePolicy } from "./judge/types.ts";
 
 /** One step: a share of the requests, and how long it lasts at the least. */
@@ -41,6 +41,8 @@ export interface RolloutPolicy {
   readonly disagreement: number;
   /** How far numbers of a pair may be apart; null: scores agree by the largest. */
   readonly tolerance: number | null;
+  /** Runs of each shape that are left out of the gates of time while a process is new. */
+  readonly warmup: number;
   readonly autoPromote: boolean;
   /** With traffic, after which an unproven candidate is taken back; null: four times the plan. */
   readonly maxSeconds: number | null;
@@ -76,6 +78,7 @@ export const DEFAULT_POLICY: RolloutPolicy = {
   gates: {},
   disagreement: 0.02,
   tolerance: null,
+  warmup: WARMUP,
   autoPromote: true,
   maxSeconds: null,
   deaths: 1,
@@ -104,6 +107,7 @@ export function readPolicy(document: unknown, where: string): RolloutPolicy {
     gates: gatesOf(fields),
     disagreement: fields.number("disagreement", { min: 0, max: 0.5, above: true }),
     tolerance: fields.number("tolerance", { min: 0, max: 1e9 }),
+    warmup: fields.number("warmup", { min: 0, max: 10_000, whole: true }),
     autoPromote: fields.boolean("autoPromote"),
     maxSeconds: fields.number("maxSeconds", { min: 1, max: SECONDS_MAX }),
     deaths: fields.number("deaths", { min: 1, max: 1000, whole: true }),

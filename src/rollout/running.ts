@@ -211,7 +211,6 @@ export class Running {
       const death = deathOf(this.facts, outcome);
       if (death !== undefined) this.#step(death);
       this.#look();
-      return;
     }
     const observation = observationOf(this.facts, outcome);
     if (observation !== undefined) this.observe(observation);

@@ -29,7 +29,7 @@ export interface Paper {
 
 /** The lines of a plan. */
 export function planLines(
-  { model, from, to, threshold, plan, ramp }: Proposal,
+  { model, from, to, policy, threshold, plan, ramp }: Proposal,
   paper: Paper,
 ): string[] {
   const rows = plan.steps.map(({ share, requests, seconds, detects }, i) => [
@@ -42,8 +42,13 @@ export function planLines(
   const slow = threshold.slowRate === null ? "" : `, ${percent(threshold.slowRate)} of stable's`;
   const all = plan.secondsToPromote;
   return [
-    `${bold("Rollout", paper)}  ${printable(model)} version ${to} in place of version ${from}, at ${rate(plan.ratePerSecond)}`,
+    `${bold("Rollout", paper)}  ${printable(model)} version ${to} in place of version ${from}, at ${rate(plan.ratePerSecond)} over the last ${formatSeconds(plan.windowSeconds)}`,
     `slow is above ${ms(threshold.ms)} (${threshold.source}${slow})`,
+    ...(policy.warmup === 0
+      ? []
+      : [
+          `the first ${policy.warmup} runs of a shape in a new process are not judged by their time`,
+        ]),
     ...(ramp.shadow === undefined
       ? []
       : [

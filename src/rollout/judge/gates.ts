@@ -130,10 +130,14 @@ export interface Rules {
   readonly faultLimit: number;
   readonly passAlpha: number;
   readonly logRows: number;
+  /** Runs of each form that are left out while a process is new. */
+  readonly warmup: number;
 }
 
 const PASS_ALPHA = 0.05;
 const LOG_ROWS = 50_000;
+/** The first run is the slow one; a few more, for batches of other sizes, and two that run at a time. */
+export const WARMUP = 8;
 
 /**
  * What follows from a policy.
@@ -143,6 +147,8 @@ const LOG_ROWS = 50_000;
 export function rulesOf(policy: JudgePolicy): Rules {
   const passAlpha = policy.passAlpha ?? PASS_ALPHA;
   const logRows = policy.logRows ?? LOG_ROWS;
+  const warmup = policy.warmup ?? WARMUP;
+  within("warmup", warmup, 0, 10_000);
   within("alpha", policy.alpha, 1e-12, 0.5);
   within("passAlpha", passAlpha, 1e-12, 0.5);
   within("effect", policy.effect, 1.01, 1000);
@@ -172,7 +178,7 @@ export function rulesOf(policy: JudgePolicy): Rules {
   const gateOf = new Map(
     gates.flatMap((gate) => gate.sources.map(({ name }) => [name, gate] as const)),
   );
-  return { policy, gates, gateOf, faultLimit: -Math.log(policy.alpha), passAlpha, logRows };
+  return { policy, gates, gateOf, faultLimit: -Math.log(policy.alpha), passAlpha, logRows, warmup };
 }
 
 function within(name: string, value: number, least: number, most: number): void {

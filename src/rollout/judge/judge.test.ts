@@ -10,6 +10,8 @@ const POLICY: JudgePolicy = {
   effect: 2,
   gates: {},
   disagreementAllowed: 0.02,
+  // Has tests of its own.
+  warmup: 0,
 };
 
 function request(over: Partial<RequestObservation>): RequestObservation {

@@ -4,7 +4,7 @@
 import { Assignment, type SavedAssignment } from "./assignment.ts";
 import { type Rules, rulesOf, type SourceName } from "./gates.ts";
 import { KeyMemory, type SavedKeys, type SavedSuspects, Suspects } from "./keys.ts";
-import { Ledger, type SavedLedger } from "./ledger.ts";
+import { Ledger, NO_STAKE, type SavedLedger } from "./ledger.ts";
 import { type JudgeLog, Keeper } from "./log.ts";
 import { Rate, type SavedRate } from "./rate.ts";
 import { Runs, type SavedRuns } from "./runs.ts";
@@ -32,6 +32,7 @@ import type {
 } from "./types.ts";
 import { blame, FAULTS, type Unit, Units } from "./units.ts";
 import { type Circumstances, verdictOf } from "./verdict.ts";
+import { type SavedWarmup, Warmup } from "./warmup.ts";
 
 /** Everything that a judge knows. Plain JSON. */
 export interface JudgeSnapshot {
@@ -43,6 +44,8 @@ export interface JudgeSnapshot {
   readonly suspects: SavedSuspects;
   readonly units: readonly Unit[];
   readonly ledger: SavedLedger;
+  readonly slowLedger?: SavedLedger;
+  readonly warmup?: SavedWarmup;
   readonly runs: SavedRuns;
   readonly assignment: SavedAssignment;
   readonly rate: SavedRate;
@@ -56,6 +59,8 @@ const SETTLE_MS = 50;
 
 /** Strata that are told apart; whatever comes later counts as one. */
 const STRATA_MAX = 32;
+const ARMS = ["stable", "candidate"] as const;
+const SLOW = 1 << FAULTS.indexOf("slow");
 const OTHERS = "others";
 const PATH_MAX = 2_000;
 
@@ -68,6 +73,9 @@ export class Judge {
   readonly #suspects: Suspects;
   readonly #units: Units;
   readonly #ledger: Ledger;
+  /** Of batches that are judged by time too. */
+  readonly #slowLedger: Ledger;
+  readonly #warmup: Warmup;
   readonly #runs: Runs;
   readonly #assignment: Assignment;
   readonly #rate: Rate;
@@ -94,6 +102,8 @@ export class Judge {
     this.#suspects = new Suspects(saved?.suspects);
     this.#units = new Units(saved?.units);
     this.#ledger = new Ledger(saved?.ledger);
+    this.#slowLedger = new Ledger(saved?.slowLedger);
+    this.#warmup = new Warmup(this.#rules.warmup, saved?.warmup);
     this.#runs = new Runs(saved?.runs);
     this.#assignment = new Assignment(saved?.assignment);
     this.#rate = new Rate(saved?.rate);
@@ -128,6 +138,9 @@ export class Judge {
         this.#row(["golden", atMs, arm, right]);
         return true;
       }
+      case "process":
+        this.#warmup.restart(observation.arm);
+        return false;
     }
   }
 
@@ -167,6 +180,8 @@ export class Judge {
       suspects: this.#suspects.saved(),
       units: this.#units.saved(),
       ledger: this.#ledger.saved(),
+      slowLedger: this.#slowLedger.saved(),
+      warmup: this.#warmup.saved(),
       runs: this.#runs.saved(),
       assignment: this.#assignment.saved(),
       rate: this.#rate.saved(),
@@ -196,12 +211,12 @@ export class Judge {
     }
     if (outcome === "excluded") return moved;
     const bad = this.#countRequest(request);
+    const { form, batchRows } = request;
     if (batch === undefined) {
-      this.#countUnit(arm, bad);
-      return (bad > 0 && this.#requestEvents(request, bad, stratum)) || moved;
+      const { bad: judged } = this.#countUnit(arm, form, bad);
+      return (judged > 0 && this.#requestEvents(request, judged, stratum)) || moved;
     }
-    const { batchRows } = request;
-    const unit = this.#units.unit({ arm, batch, firstMs: atMs, stratum, share, batchRows });
+    const unit = this.#units.unit({ arm, batch, firstMs: atMs, stratum, share, form, batchRows });
     unit.rows++;
     unit.bad |= bad;
     if (key !== undefined && !unit.keys.includes(key)) unit.keys.push(key);
@@ -222,7 +237,7 @@ export class Judge {
     let bad = outcome === "good" || outcome === "excluded" ? 0 : 1 << FAULTS.indexOf(outcome);
     if (latencyMs !== undefined && (outcome === "good" || outcome === "not-finite")) {
       this.#count("answered", arm);
-      if (latencyMs > this.#rules.policy.thresholdMs) bad |= 1 << FAULTS.indexOf("slow");
+      if (latencyMs > this.#rules.policy.thresholdMs) bad |= SLOW;
     }
     if (bad > 0) eachFault(bad, (fault) => this.#count(fault, arm));
     return bad;
@@ -244,22 +259,38 @@ export class Judge {
     return moved;
   }
 
-  #countUnit(arm: Arm, bad: number): void {
+  /** Counts what is one event, and gives what is bad about it: in a warm-up it may be slow. */
+  #countUnit(
+    arm: Arm,
+    form: string | undefined,
+    bits: number,
+  ): { readonly warm: boolean; readonly bad: number } {
     this.#count("unit", arm);
+    const warm = this.#warmup.take(`unit ${form ?? ""}`, arm).both;
+    if (!warm) this.#count("unit-left-out", arm);
+    const bad = warm ? bits : bits & ~SLOW;
     if (bad > 0) eachFault(bad, (fault) => this.#count(`unit-${fault}`, arm));
+    return { warm, bad };
   }
 
   /** A batch of which all requests are told: compared with batches of as many requests and rows, to the next power of two. */
   #unit(unit: Unit, atMs: number): boolean {
-    const { arm, stratum, share, rows, batchRows = rows, keys, alone, bad } = unit;
-    this.#countUnit(arm, bad);
+    const { arm, stratum, share, rows, batchRows = rows, keys, alone } = unit;
+    const { warm, bad } = this.#countUnit(arm, unit.form, unit.bad);
     const admitted = keys.length === 0 || this.#suspects.admits(keys, bad > 0, alone ?? undefined);
     if (!isRandom(share) || !admitted) return false;
-    const size = `${Math.ceil(Math.log2(rows))}/${Math.ceil(Math.log2(batchRows))}`;
-    const { up, down } = this.#ledger.stake(`${stratum}/${size}`, arm, (1 - share) / share);
-    if (bad === 0 || (up === 0 && down === 0)) return false;
-    eachFault(bad, (fault) => this.#row(["event", atMs, fault, arm, stratum, up, down]));
-    return true;
+    const bucket = `${stratum}/${sizeClass(rows)}/${sizeClass(batchRows)}`;
+    const most = (1 - share) / share;
+    const stake = this.#ledger.stake(bucket, arm, most);
+    const slowStake = warm ? this.#slowLedger.stake(bucket, arm, most) : NO_STAKE;
+    let moved = false;
+    eachFault(bad, (fault) => {
+      const { up, down } = fault === "slow" ? slowStake : stake;
+      if (up === 0 && down === 0) return;
+      this.#row(["event", atMs, fault, arm, stratum, up, down]);
+      moved = true;
+    });
+    return moved;
   }
 
   #batch({ atMs, arm, bucket, executeMs, outcome }: BatchObservation): boolean {
@@ -267,6 +298,7 @@ export class Judge {
     if (outcome !== "good") return false;
     const share = this.#share;
     const most = isRandom(share) ? (1 - share) / share : 1;
+    if (!this.#warmup.take(`run ${bucket}`, arm).own) return false;
     const run = this.#runs.run(bucket, arm, atMs, executeMs, most);
     if (run === undefined) return false;
     this.#count("run", arm);
@@ -286,10 +318,12 @@ export class Judge {
       return true;
     }
     let moved = false;
-    if (candidateMs !== undefined) {
+    // Both are counted: stable's time beside it is of a process that may be new too.
+    const warm = ARMS.map((arm) => this.#warmup.take("pair", arm).own).every(Boolean);
+    if (candidateMs !== undefined && warm) {
       const { thresholdMs } = this.#rules.policy;
       const slow = { stable: stableMs > thresholdMs, candidate: candidateMs > thresholdMs };
-      for (const arm of ["stable", "candidate"] as const) {
+      for (const arm of ARMS) {
         this.#count("pair-timed", arm);
         if (slow[arm]) this.#count("pair-slow", arm);
       }
@@ -398,6 +432,11 @@ export class Judge {
     this.#path.push({ atMs, gate: gate.name, logE });
     if (this.#path.length > PATH_MAX) this.#path = this.#path.filter((_, i) => i % 2 === 0);
   }
+}
+
+/** To the next power of two. */
+function sizeClass(count: number): number {
+  return Math.ceil(Math.log2(count));
 }
 
 /** Where every request goes to one version, its events tell nothing. */

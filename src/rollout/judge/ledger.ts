@@ -32,7 +32,8 @@ interface Bucket {
 
 export type SavedLedger = readonly (readonly [name: string, ...numbers: number[]])[];
 
-const NO_STAKE: Stake = { up: 0, down: 0 };
+/** Of a batch that is not compared. */
+export const NO_STAKE: Stake = { up: 0, down: 0 };
 const BUCKETS_MAX = 256;
 /** Values of K where batches do not come as requests do: few, for unspent batches are lost when it changes. */
 const STEPS = [0.25, 0.5, 1, 2, 3, 4, 6, 9, 14, 19, 29, 49, 99, 199];

@@ -27,6 +27,8 @@ export interface Rehearsal {
   readonly slowClients?: number;
   /** A slow client makes the whole batch slow that its request is in. */
   readonly slowBatches?: boolean;
+  /** So many first runs of the candidate are slow, whatever they are: its process is new. */
+  readonly coldRuns?: number;
   /** Largest batch; batches are slow as a whole, and a version with less traffic has smaller ones. */
   readonly batchRows?: number;
   /** Every batch is that full, in both arms. */
@@ -125,6 +127,7 @@ class Traffic {
   readonly #filling: Partial<Record<Arm, Filling>> = {};
   #atMs = START_MS;
   #batches = 0;
+  #candidateRuns = 0;
   #spellEndsMs = 0;
   #stopped = false;
 
@@ -152,7 +155,7 @@ class Traffic {
     const usual = Math.min(1, this.#set.slowRate * mood.slow * times);
     const rate = isSlowClient ? 0.5 : usual;
     if (this.#set.batchRows === undefined) {
-      const isSlow = random.uniform() < rate;
+      const isSlow = random.uniform() < rate || this.#isCold(arm);
       this.#tell(observe, arm, { routedMs: this.#atMs, share: this.share, key, slow: isSlow });
     } else {
       const slow = isSlowClient && random.uniform() < 0.5;
@@ -193,8 +196,12 @@ class Traffic {
       this.#set.fullBatches === true
         ? most
         : 1 + Math.round((most - 1) * share * 2 * this.#random.uniform());
-    const slow = this.#random.uniform() < rate;
+    const slow = this.#random.uniform() < rate || this.#isCold(arm);
     return { number: this.#batches++, size: Math.min(most, size), slow, rows: [] };
+  }
+
+  #isCold(arm: Arm): boolean {
+    return arm === "candidate" && this.#candidateRuns++ < (this.#set.coldRuns ?? 0);
   }
 
   #tell(

@@ -30,6 +30,7 @@ export const COUNTED = [
   "pair-out-of-memory",
   "pair-not-finite",
   "disagreement",
+  "unit-left-out",
 ] as const;
 
 export type Counted = (typeof COUNTED)[number];
@@ -54,9 +55,11 @@ export const COUNTS_OF: Readonly<Record<SourceName, readonly [events: Counted, o
   disagreement: ["disagreement", "pair"],
 };
 
-/** The same by what counts as one: rows of one batch do. Where it is not the same. */
-export const UNITS_OF: Partial<Record<SourceName, readonly [events: Counted, of: Counted]>> = {
-  slow: ["unit-slow", "unit"],
+/** The same by what counts as one: rows of one batch do. Where it is not the same. `less` of them are left out. */
+export const UNITS_OF: Partial<
+  Record<SourceName, readonly [events: Counted, of: Counted, less?: Counted]>
+> = {
+  slow: ["unit-slow", "unit", "unit-left-out"],
   failed: ["unit-failed", "unit"],
   "out-of-memory": ["unit-out-of-memory", "unit"],
   "not-finite": ["unit-not-finite", "unit"],

@@ -28,6 +28,8 @@ export interface RequestObservation {
   /** End to end inside the server, milliseconds; undefined where there was no answer. */
   readonly latencyMs?: number | undefined;
   readonly outcome: "good" | "failed" | "out-of-memory" | "not-finite" | "excluded";
+  /** What its process does like work for, such as input shapes: the first runs of each are its warm-up. Default: all. */
+  readonly form?: string | undefined;
   /** Input shape, tenant, node pool: whatever requests are told apart by. */
   readonly stratum: string;
 }
@@ -74,13 +76,21 @@ export interface GoldenObservation {
   readonly right: boolean;
 }
 
+/** Another process answers for a version from here on. */
+export interface ProcessObservation {
+  readonly kind: "process";
+  readonly atMs: number;
+  readonly arm: Arm;
+}
+
 /** What the judge is told. */
 export type Observation =
   | RequestObservation
   | BatchObservation
   | PairObservation
   | LabelObservation
-  | GoldenObservation;
+  | GoldenObservation
+  | ProcessObservation;
 
 /** So many of so many. */
 export interface Counts {
@@ -109,6 +119,8 @@ export interface GateReading {
   readonly required?: boolean;
   /** The stratum where the candidate looks worst, if there is more than one. */
   readonly stratum?: string;
+  /** Batches of the candidate that were left out of this gate, as the warm-up of a process. */
+  readonly leftOut?: number;
   /** Candidate requests (or batches, labels, pairs) that the gate still needs to pass; null: never at these rates. */
   readonly needed?: number | null;
 }
@@ -161,6 +173,8 @@ export interface JudgePolicy {
   readonly gates: Partial<Record<GateName, GatePolicy>>;
   /** Share of pairs that may disagree. */
   readonly disagreementAllowed: number;
+  /** Runs of each form that are left out of gates of time while a process is new, 0 to 10,000; default 8. */
+  readonly warmup?: number;
   /** A release passes only if labels say that it may: where feedback is sure to come. */
   readonly labelsRequired?: boolean;
   /** Chance that a candidate worse than `effect` passes a gate; default 0.05. */

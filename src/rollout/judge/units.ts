@@ -13,6 +13,8 @@ export interface Unit {
   readonly firstMs: number;
   readonly stratum: number;
   readonly share: number;
+  /** Shape of its requests. */
+  readonly form?: string | undefined;
   /** Requests that were told so far. */
   rows: number;
   /** Rows of the whole batch, where known: one request may have many. */
@@ -51,7 +53,9 @@ export class Units {
   }
 
   /** The batch of a request. */
-  unit(of: Pick<Unit, "arm" | "batch" | "firstMs" | "stratum" | "share" | "batchRows">): Unit {
+  unit(
+    of: Pick<Unit, "arm" | "batch" | "firstMs" | "stratum" | "share" | "form" | "batchRows">,
+  ): Unit {
     const open = this.#open[of.arm];
     let unit = open.get(of.batch);
     if (unit === undefined) {

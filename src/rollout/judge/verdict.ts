@@ -124,6 +124,8 @@ function reading(
   const limit = -Math.log(rules.passAlpha);
   const upper = crossing((ratio) => better(ratio) - limit, true);
   const passed = upper !== null && upper < gate.allowed;
+  const [, , less] = UNITS_OF[shown.name] ?? [];
+  const leftOut = less === undefined ? 0 : countOf(evidence, less, "candidate");
   const golden = evidence.goldenRight.candidate === false;
   return {
     gate: gate.name,
@@ -138,14 +140,20 @@ function reading(
     verdict: regressed ? "regress" : passed ? "pass" : "underpowered",
     required: requiredOf(gate, now),
     ...(against.stratum === "" ? {} : { stratum: against.stratum }),
+    ...(leftOut === 0 ? {} : { leftOut }),
     needed: passed
       ? 0
       : neededOf(questions, gate, limit, now.share, units, stableUnits, candidate.of),
   };
 }
 
-function countsOf(evidence: Evidence, [events, of]: readonly [Counted, Counted], arm: Arm): Counts {
-  return { events: countOf(evidence, events, arm), of: countOf(evidence, of, arm) };
+function countsOf(
+  evidence: Evidence,
+  [events, of, less]: readonly [Counted, Counted, Counted?],
+  arm: Arm,
+): Counts {
+  const leftOut = less === undefined ? 0 : countOf(evidence, less, arm);
+  return { events: countOf(evidence, events, arm), of: countOf(evidence, of, arm) - leftOut };
 }
 
 /** What has to be shown to pass. Of shadow copies, the source that counts pairs. */
