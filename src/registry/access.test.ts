@@ -157,6 +157,15 @@ describe("audit log", () => {
     expect(JSON.stringify(entry)).not.toContain(secret.slice(4));
   });
 
+  test("what is being written when the store closes is written", async () => {
+    const store = await open();
+    const writes = [1, 2].map((i) => store.audit.append(record(i)));
+    await store.close();
+    await Promise.all(writes);
+    const actions = (await (await open()).audit.list(2)).map(({ action }) => action);
+    expect(actions).toEqual(["do 1", "do 2"]);
+  });
+
   test("two processes write one chain", async () => {
     const [one, two] = [await open(), await open()];
     await Promise.all(

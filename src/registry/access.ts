@@ -5,7 +5,7 @@ import type { Kysely } from "kysely";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { AuditLog } from "./audit.ts";
 import { makeDataFolder } from "./data-folder.ts";
-import { openStore, type Tables } from "./store.ts";
+import { closeStore, openStore, type Tables } from "./store.ts";
 import { TokenView } from "./token-view.ts";
 import { Tokens } from "./tokens.ts";
 
@@ -35,7 +35,7 @@ export class AccessStore implements AsyncDisposable {
 
   async close(): Promise<void> {
     await this.view.flush().catch(() => undefined);
-    await this.#db.destroy();
+    await closeStore(this.#db);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

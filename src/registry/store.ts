@@ -334,6 +334,12 @@ export function writeTo<T>(
   return mine;
 }
 
+/** Closes a database once the writes that have begun are done: cut off in the middle they would be lost. */
+export async function closeStore(db: Kysely<Tables>): Promise<void> {
+  await writing;
+  await db.destroy();
+}
+
 async function attempts<T>(
   db: Kysely<Tables>,
   work: (transaction: Transaction<Tables>) => Promise<T>,
