@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { present } from "../base/assert.ts";
 import { digestOf } from "../registry/digest.ts";
 import type { ScriptedProcess } from "../serve/scripted-runner.test-helper.ts";
 import { decidedBy, replayed } from "./certificate.ts";
@@ -173,18 +174,16 @@ test("a plan is longer where the same few clients are slow again and again", asy
   const stop = here.load(4);
   await expect.poll(() => here.counts.asked, { timeout: 20_000 }).toBeGreaterThan(100);
   await stop();
-  const { outcomes } = here.server.fleet;
+  const { lastRequests } = present(
+    here.server.fleet.entry("m")?.hosts.get(1),
+    "version 1 is served",
+  ).counters;
   /** The same share of slow requests, of the first so many clients. */
   const stepsFor = async (slowClients: number) => {
     for (let i = 0; i < 8192; i++) {
       const isSlow = i % 50 === 0;
       const key = isSlow ? (i / 50) % slowClients : 1000 + (i % 3000);
-      outcomes.tell({
-        ...{ kind: "request", model: "m", version: 1, role: "stable", share: 0, rows: 1 },
-        ...{ atMs: 0, monotonicMs: 0, endedMs: 1, batch: Math.floor(i / 4), key },
-        ...{ latencyMs: isSlow ? 2000 : 1, outcome: "good", outOfMemory: false, finite: true },
-        shape: "x[1]",
-      });
+      lastRequests.add(Math.floor(i / 4), isSlow ? 2000 : 1, key);
     }
     const policy = { steps: [0.25, 0.5], thresholdMs: 1000 };
     const { plan } = await here.rollouts.propose("m", { to: 2, actor: "somebody", policy });

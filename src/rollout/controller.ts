@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import type { Objectives } from "../observe/slo.ts";
 import type { RolloutRow } from "../registry/rollouts.ts";
 import { RequestError } from "../serve/errors.ts";
-import type { Outcome, RequestOutcome } from "../serve/outcomes.ts";
+import type { Outcome } from "../serve/outcomes.ts";
 import type { VersionHost } from "../serve/version-host.ts";
 import type { AdvisoryReading } from "./advisory.ts";
 import { type DecidedEvidence, decidedBy } from "./certificate.ts";

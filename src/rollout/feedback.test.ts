@@ -201,6 +201,8 @@ test("classes that turn out to be others take a version back, over HTTP", async 
       body: JSON.stringify({ inputs }),
     });
     const { body } = await here.api("POST", "feedback", { requestId, label: 2 });
+    // What ends after the decision is remembered no more.
+    if ((await here.rollouts.last("m"))?.over === true) return;
     expect(body).toMatchObject({ unclassified: { count: 0 }, unknown: { count: 0 } });
   };
   while ((await here.rollouts.last("m"))?.over !== true && asked < 600) {

@@ -23,7 +23,10 @@ interface SampledBatch {
 }
 
 /** What was seen of a version; undefined where that is too little to say. */
-export function sampledUnits(requests: LastRequests, thresholdMs: number): SampledUnits | undefined {
+export function sampledUnits(
+  requests: LastRequests,
+  thresholdMs: number,
+): SampledUnits | undefined {
   const batches = byBatch(requests, thresholdMs);
   const suspects = new Suspects();
   let [slow, compared] = [0, 0];

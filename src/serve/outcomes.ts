@@ -181,7 +181,8 @@ export function hostReport(
       });
     },
     golden(right) {
-      if (outcomes.heard(model)) outcomes.tell({ kind: "golden", ...told(), role: around.role(), right });
+      if (outcomes.heard(model))
+        outcomes.tell({ kind: "golden", ...told(), role: around.role(), right });
     },
     life(state, cause) {
       if (outcomes.heard(model)) outcomes.tell({ kind: "life", ...told(), state, cause });

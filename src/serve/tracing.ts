@@ -93,7 +93,11 @@ export function inputsSummary(
 /** Says when a request waited, when its batch was on its way, and when that ran, all ending at `endMs`. */
 export function tellPhases(
   observe: PhaseSink | undefined,
-  { batch, rows, sentMs }: { readonly batch: number; readonly rows: number; readonly sentMs: number },
+  {
+    batch,
+    rows,
+    sentMs,
+  }: { readonly batch: number; readonly rows: number; readonly sentMs: number },
   took: {
     readonly queueMs: number;
     /** Of the batch alone, without waiting for the one before it. */

@@ -5,6 +5,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import { SkipwayError } from "../../base/errors.ts";
 import { limits } from "../../base/limits.ts";
 import { redacted } from "../../registry/secret.ts";
 import type { Guard } from "../auth/guard.ts";
@@ -100,9 +101,9 @@ export function buildApp({
   return app;
 }
 
-/** No route has a schema: each checks what it reads itself. @throws Error for one that does. */
+/** No route has a schema: each checks what it reads itself. */
 function noSchemas(): never {
-  throw new Error("a route has a JSON schema, and there is nothing here that compiles it");
+  throw new SkipwayError("internal", "skipway defect: a route has a JSON schema");
 }
 
 /** A route of an application. */
