@@ -74,6 +74,7 @@ const HTTP: ReadonlyMap<string, RouteRole> = new Map<string, RouteRole>([
   ["GET /api/v1/rollouts", "viewer"],
   ["GET /api/v1/rollouts/:id", "viewer"],
   ["GET /api/v1/rollouts/:id/certificate", "viewer"],
+  ["GET /api/v1/rollouts/:id/evidence", "viewer"],
   ["GET /models/:name/:version", "viewer"],
   ["GET /on-call", "viewer"],
   ["GET /*", "viewer"],
