@@ -7,6 +7,7 @@ import { allFinite, answersAgree } from "./agreement.ts";
 import { RequestError } from "./errors.ts";
 import { model, setUp, until } from "./fleet.test-helper.ts";
 import { type Outcome, Outcomes, type PairOutcome, type RequestOutcome } from "./outcomes.ts";
+import { hashOfKey } from "./router.ts";
 import type { PhaseSink } from "./tracing.ts";
 
 // What is told of requests, batches, copies and probes; and that a candidate never costs a request.
@@ -181,6 +182,24 @@ test("who asks for the outcomes of some models hears of no other, and of those f
   wanted = "m";
   await ask();
   expect(heard.map(({ kind }) => kind).sort()).toEqual(["batch", "request"]);
+});
+
+test("of what the split sends to stable the batch, the time and the key are remembered, and of nothing else", async () => {
+  const { ask, fleet } = await canary(0);
+  const last = (version: number) => [
+    ...(fleet.entry("m")?.hosts.get(version)?.counters.lastRequests.read() ?? []),
+  ];
+  await ask();
+  await ask({ key: "ann" });
+  await ask({ key: "ann", version: "2" });
+  const [first, second, ...others] = last(1);
+  expect([first?.key, others, last(2)]).toEqual([undefined, [], []]);
+  expect(second).toEqual({
+    batch: expect.any(Number),
+    latencyMs: expect.any(Number),
+    key: hashOfKey("ann"),
+  });
+  expect(second?.batch).not.toBe(first?.batch);
 });
 
 test("what nobody wants to hear of a model is not put together", () => {

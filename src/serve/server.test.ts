@@ -1,6 +1,5 @@
-import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { type AddressInfo, connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
@@ -302,29 +301,6 @@ describe("bad luck", () => {
       restartsByCause: { killed: 1 },
       failures: { "process-died": 1 },
     });
-  });
-
-  test("a port in use says so and what to do", async () => {
-    const other = createServer().listen(0, "127.0.0.1");
-    await once(other, "listening");
-    const { port } = other.address() as AddressInfo;
-    const server = new ModelServer({ version: "0" });
-    servers.push(server);
-    expect(await idsOf(server.listen({ port }))).toEqual(["serve/port-in-use"]);
-    const grpc = new ModelServer({ version: "0" });
-    servers.push(grpc);
-    const refused: unknown = await grpc.listen({ port: 0, grpcPort: port }).catch((error) => error);
-    expect(refused).toMatchObject({
-      diagnostics: [{ id: "serve/port-in-use", fix: expect.stringContaining("--grpc-port") }],
-    });
-    other.close();
-  });
-
-  test("an address that other machines reach is refused unless asked for", async () => {
-    const server = new ModelServer({ version: "0" });
-    servers.push(server);
-    expect(await idsOf(server.listen({ host: "0.0.0.0", port: 0 }))).toEqual(["serve/remote-host"]);
-    expect(await server.listen({ host: "0.0.0.0", port: 0, allowRemote: true })).toMatch(/^http/);
   });
 
   test("a page of another site is refused, whatever it calls this host", async () => {
