@@ -110,8 +110,8 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 /** A row for each candidate and share. */
 export async function detection(options: BenchOptions): Promise<{ settings: Row; rows: Row[] }> {
   const runs = numberOf(options, "runs", options.small ? 2 : 60);
-  const models = numberOf(options, "models", 2);
-  const rate = numberOf(options, "rate", 60);
+  const models = numberOf(options, "models", 20);
+  const rate = numberOf(options, "rate", 20);
   const { flags } = options;
   // `--fault "slow x5" --share 0.5`: a part of the table.
   const settings = SETTINGS.filter(

@@ -2,6 +2,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import type { Counters } from "./counters.ts";
+import { RequestError } from "./errors.ts";
 import type { IndexRow } from "./extensions.ts";
 import type { Invariance } from "./invariance.ts";
 import type { Outcomes } from "./outcomes.ts";
@@ -53,6 +54,21 @@ export interface Slot extends FleetEntry {
   unloaded: boolean;
   /** How often it was unloaded: what was asked for before an unload does not begin after it. */
   unloads: number;
+}
+
+/** Who writes a split where nothing is said. */
+export const HAND = { by: "hand" } as const;
+
+/** @throws RequestError 409 while a rollout owns the split. */
+export function refuseHands({ name, owner }: Slot): void {
+  if (owner !== "rollout") return;
+  const text = `a rollout of ${name} is under way and sets its split; abort it first, or wait for its end`;
+  throw new RequestError(409, "invalid", text);
+}
+
+/** 404. */
+export function unknownModel(name: string): RequestError {
+  return new RequestError(404, "invalid", `there is no model "${name.slice(0, 128)}" here`);
 }
 
 /** A name without versions. */

@@ -416,4 +416,21 @@ describe("the split", () => {
     for (let i = 0; i < 20; i++) expect((await ask()).y).toBe(6);
     expect(fleet.stats().find(({ version }) => version === 2)?.requests).toBe(0);
   });
+
+  test("a shadow that dies is started again only once clients would wait for it, stable at once", async () => {
+    const { runner, serve, fleet } = setUp();
+    // It is asked some questions before it is ready, which takes the longer, and so does its rest.
+    runner.scripts.set("m2", { runMs: 30 });
+    await serve(model(1), model(2));
+    fleet.setSplit("m", { stable: 1, share: 0, shadow: 2 });
+    const started = (path: string) => runner.processes.filter((one) => one.path === path).length;
+    for (const process of [...runner.alive]) process.die();
+    await until(() => started("m1") === 2 && fleet.ready());
+    await until(() => fleet.stats()[1]?.state === "restarting");
+    expect(started("m2")).toBe(1);
+    fleet.setSplit("m", { stable: 1, candidate: 2, share: 0.5 }, { by: "rollout" });
+    await until(() => fleet.stats()[1]?.state === "ready");
+    expect(started("m2")).toBe(2);
+    fleet.setSplit("m", { stable: 1, share: 0 }, { by: "rollout" });
+  });
 });

@@ -7,7 +7,16 @@ import { messageOf, SkipwayError } from "../base/errors.ts";
 import { Counters } from "./counters.ts";
 import { RequestError } from "./errors.ts";
 import type { IndexRow } from "./extensions.ts";
-import { emptySlot, type FleetEntry, rowsOf, type Slot, without } from "./fleet-slot.ts";
+import {
+  emptySlot,
+  type FleetEntry,
+  HAND,
+  refuseHands,
+  rowsOf,
+  type Slot,
+  unknownModel,
+  without,
+} from "./fleet-slot.ts";
 import { withoutFolders } from "./folders.ts";
 import type { HostReport, ModelStats, ServedModel } from "./hosting.ts";
 import type { ServedVersion } from "./inference.ts";
@@ -27,6 +36,8 @@ export interface HostSurroundings {
   readonly metrics: (() => VersionMetrics) | undefined;
   readonly report: HostReport;
   readonly onState: () => void;
+  /** Whether no client waits for its answers now. */
+  readonly background: () => boolean;
   readonly notice: ((line: string) => void) | undefined;
 }
 
@@ -246,7 +257,7 @@ export class Fleet {
     if (by === "hand") refuseHands(slot);
     const versions = by === "hand" ? slot.hosts : allReady(slot.hosts);
     const faults = splitFaults(split, versions);
-    if (faults.length > 0) throw new RequestError(400, "invalid", `${faults.join("; ")}`);
+    if (faults.length > 0) throw new RequestError(400, "invalid", faults.join("; "));
     const { candidate } = slot.split;
     slot.split = split;
     slot.owner = by;
@@ -423,7 +434,8 @@ export class Fleet {
     const metrics = all && (() => all.version(this.keyOf(model)));
     const role = () => this.keyOf(model).role ?? "stable";
     const report = hostReport(this.outcomes, model, { clock, role });
-    const around = { counters, invariance, metrics, report, onState, notice };
+    const background = () => role() === "shadow";
+    const around = { counters, invariance, metrics, report, onState, background, notice };
     const host = this.#parts.host(model, around);
     const { signal } = slot.abort;
     const stop = (): void => void host.stop();
@@ -472,14 +484,6 @@ export class Fleet {
   }
 }
 
-const HAND = { by: "hand" } as const;
-
-function refuseHands({ name, owner }: Slot): void {
-  if (owner !== "rollout") return;
-  const text = `a rollout of ${name} is under way and sets its split; abort it first, or wait for its end`;
-  throw new RequestError(409, "invalid", text);
-}
-
 function allReady(hosts: ReadonlyMap<number, VersionHost>): Map<number, { ready: true }> {
   return new Map([...hosts.keys()].map((version) => [version, { ready: true }]));
 }
@@ -492,8 +496,4 @@ async function soon(work: Promise<void>, ms: number): Promise<void> {
   });
   await Promise.race([work, pause]);
   clearTimeout(timer);
-}
-
-function unknownModel(name: string): RequestError {
-  return new RequestError(404, "invalid", `there is no model "${name.slice(0, 128)}" here`);
 }

@@ -106,6 +106,8 @@ export interface HostParts {
   /** Told what its runs, its probes and its processes come to. */
   readonly report?: HostReport | undefined;
   readonly onState?: () => void;
+  /** Whether no client waits for its answers now. */
+  readonly background?: () => boolean;
   /** Told what an operator ought to know, a line each. Stays on this machine: it may name files. */
   readonly notice?: ((line: string) => void) | undefined;
 }

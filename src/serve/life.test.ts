@@ -1,10 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { present } from "../base/assert.ts";
 import {
   ABSENT,
   type Cause,
   isReady,
   type LifeEvent,
+  type LifeSettings,
   type LifeState,
   PROCESSES_MAX,
   phaseOf,
@@ -47,8 +49,8 @@ interface Model {
 const START: Model = { state: ABSENT, running: new Set(), ordered: new Set(), routed: undefined };
 
 /** One step with all that must hold at every one. */
-function stepChecked(model: Model, event: LifeEvent, nowMs: number, spare: boolean): Model {
-  const { state, actions } = stepLife(model.state, event, nowMs, { spare });
+function stepChecked(model: Model, event: LifeEvent, nowMs: number, settings: LifeSettings): Model {
+  const { state, actions } = stepLife(model.state, event, nowMs, settings);
   const running = new Set(model.running);
   const ordered = new Set(model.ordered);
   let { routed } = model;
@@ -99,17 +101,20 @@ function stepChecked(model: Model, event: LifeEvent, nowMs: number, spare: boole
   if (state.wanted === "drain") expect(actions.some(({ kind }) => kind === "start")).toBe(false);
   // A version that ought to serve is never forgotten: something is under way, or a time is set.
   if (state.wanted === "serve" && !state.gaveUp && state.serving === undefined) {
-    const waits = actions.some(({ kind }) => kind === "wake") || nowMs < state.notBeforeMs;
-    expect(state.processes.length > 0 || waits).toBe(true);
+    const { notBeforeMs, restUntilMs } = state;
+    const waits = actions.some(({ kind }) => kind === "wake");
+    expect(waits || state.processes.length > 0).toBe(true);
+    // What rests for nobody rests no shorter.
+    expect(restUntilMs).toBeGreaterThanOrEqual(notBeforeMs);
   }
   return { state, running, ordered, routed };
 }
 
 /** However it got there: a stop, and the ends of what runs, lead to "stopped". */
-function stopsFrom(model: Model, spare: boolean): void {
-  let now = stepChecked(model, { kind: "stop" }, 1e6, spare);
+function stopsFrom(model: Model, settings: LifeSettings): void {
+  let now = stepChecked(model, { kind: "stop" }, 1e6, settings);
   for (const process of now.running) {
-    now = stepChecked(now, { kind: "exited", process, cause }, 1e6, spare);
+    now = stepChecked(now, { kind: "exited", process, cause }, 1e6, settings);
   }
   if (model.state.wanted !== "nothing") expect(phaseOf(now.state)).toBe("stopped");
 }
@@ -123,8 +128,8 @@ describe("the life of a version", () => {
       for (const model of level.values()) {
         for (const event of eventsIn(model.state)) {
           // Time stands still, or passes beyond every pause.
-          for (const nowMs of [depth, depth * 100_000]) {
-            const after = stepChecked(model, event, nowMs, spare);
+          for (const nowMs of [0, depth * 100_000]) {
+            const after = stepChecked(model, event, nowMs, { spare });
             const key = JSON.stringify([after.state, after.routed]);
             if (seen.has(key)) continue;
             seen.add(key);
@@ -132,7 +137,7 @@ describe("the life of a version", () => {
           }
         }
       }
-      for (const model of next.values()) stopsFrom(model, spare);
+      for (const model of next.values()) stopsFrom(model, { spare });
       level = next;
     }
     expect(seen.size).toBeGreaterThan(300);
@@ -142,11 +147,13 @@ describe("the life of a version", () => {
     fc.assert(
       fc.property(
         fc.boolean(),
-        fc.array(fc.tuple(fc.nat(1000), fc.constantFrom(0, 1, 150, 40_000)), { maxLength: 200 }),
+        fc.array(fc.tuple(fc.nat(1000), fc.constantFrom(0, 1, 150, 40_000), fc.boolean()), {
+          maxLength: 200,
+        }),
         (spare, choices) => {
-          let model = stepChecked(START, { kind: "serve" }, 0, spare);
+          let model = stepChecked(START, { kind: "serve" }, 0, { spare });
           let nowMs = 0;
-          for (const [choice, passed] of choices) {
+          for (const [choice, passed, background] of choices) {
             nowMs += passed;
             // The ends of life are tried after each step, not in between: lives would be short.
             const events = eventsIn(model.state).filter(
@@ -155,14 +162,10 @@ describe("the life of a version", () => {
             for (const { id: process } of model.state.processes) {
               events.push({ kind: "recycle", cause: exchange, process });
             }
-            model = stepChecked(
-              model,
-              events[choice % events.length] ?? { kind: "tick" },
-              nowMs,
-              spare,
-            );
+            const event = present(events[choice % events.length], "there is always a tick");
+            model = stepChecked(model, event, nowMs, { spare, background });
           }
-          stopsFrom(model, spare);
+          stopsFrom(model, { spare });
         },
       ),
       { numRuns: 300 },
@@ -170,10 +173,13 @@ describe("the life of a version", () => {
   });
 
   /** The phases that a list of events leads through, each at its time. */
-  function told(spare: boolean, events: readonly (readonly [number, LifeEvent])[]) {
+  function told(
+    spare: boolean,
+    events: readonly (readonly [nowMs: number, event: LifeEvent, background?: boolean])[],
+  ) {
     let state = ABSENT;
-    return events.map(([nowMs, event]) => {
-      const next = stepLife(state, event, nowMs, { spare });
+    return events.map(([nowMs, event, background = false]) => {
+      const next = stepLife(state, event, nowMs, { spare, background });
       state = next.state;
       return [
         phaseOf(state),
@@ -234,6 +240,26 @@ describe("the life of a version", () => {
       ["restarting", "wake 120"],
       ["restarting", "wake 120"],
       ["restarting", "start 3"],
+    ]);
+  });
+
+  test("one for which nobody waits rests after a death, until somebody does", () => {
+    expect(
+      told(false, [
+        ...up,
+        [10, { kind: "exited", process: 1, cause }, true],
+        [500, { kind: "tick" }, true],
+        [501, { kind: "tick" }],
+        [502, { kind: "loaded", process: 2 }],
+        [503, { kind: "exited", process: 2, cause }, true],
+      ]).slice(4),
+    ).toEqual([
+      // It took 3 ms to be ready, and lived 7.
+      ["restarting", "unroute 1, wake 603"],
+      ["restarting", "wake 603"],
+      ["restarting", "start 2"],
+      ["restarting", "warm 2"],
+      ["restarting", "wake 903"],
     ]);
   });
 

@@ -2,7 +2,7 @@
 // answers, and what becomes of the version when one fails. Clocks and processes are at the edge
 // (version-host.ts), which tells events and carries out actions.
 
-import { afterDeath, NO_FAILURES, type RestartState } from "./restart.ts";
+import { afterDeath, NO_FAILURES, type RestartState, restMs } from "./restart.ts";
 
 /** Why a process was given up. Labels of the restart counter. */
 export type CauseKind =
@@ -33,7 +33,9 @@ export type Stage = "loading" | "warming" | "probing" | "ready" | "ending";
 export interface Process {
   readonly id: number;
   readonly stage: Stage;
-  /** When it became ready, in monotonic milliseconds. */
+  /** When it was started, in monotonic milliseconds. */
+  readonly startedMs: number;
+  /** When it became ready. */
   readonly readyMs: number;
 }
 
@@ -49,6 +51,8 @@ export interface LifeState {
   readonly restart: RestartState;
   /** No process is started before, in monotonic milliseconds. */
   readonly notBeforeMs: number;
+  /** The same while no client waits for the version. */
+  readonly restUntilMs: number;
   /** The last failure, until the version is ready again. */
   readonly cause: Cause | undefined;
   readonly nextId: number;
@@ -79,6 +83,8 @@ export type LifeAction =
 export interface LifeSettings {
   /** Keep a second process loaded, which takes over at once. */
   readonly spare: boolean;
+  /** No client waits for its answers: it is the shadow of another version. */
+  readonly background?: boolean;
 }
 
 /** What people and the protocol are told. */
@@ -105,6 +111,7 @@ export const ABSENT: LifeState = {
   gaveUp: false,
   restart: NO_FAILURES,
   notBeforeMs: Number.NEGATIVE_INFINITY,
+  restUntilMs: Number.NEGATIVE_INFINITY,
   cause: undefined,
   nextId: 1,
 };
@@ -258,6 +265,8 @@ function lost(draft: Draft, id: number, cause: Cause, nowMs: number, actions: Li
   const { state, delayMs } = afterDeath(draft.restart, lived);
   draft.restart = state;
   draft.notBeforeMs = nowMs + delayMs;
+  const startMs = process === undefined ? 0 : nowMs - lived - process.startedMs;
+  draft.restUntilMs = nowMs + restMs(startMs, lived, delayMs);
 }
 
 function recycle(draft: Draft, id: number | undefined, cause: Cause, actions: LifeAction[]): void {
@@ -300,7 +309,8 @@ function endAll(draft: Draft, how: "kill" | "close", actions: LifeAction[]): voi
 }
 
 /** Brings what is there to what is wanted: a process that serves, and a spare. */
-function settle(draft: Draft, nowMs: number, { spare }: LifeSettings, actions: LifeAction[]): void {
+function settle(draft: Draft, nowMs: number, settings: LifeSettings, actions: LifeAction[]): void {
+  const { spare, background = false } = settings;
   const alive = draft.processes.filter(({ stage }) => stage !== "ending");
   if (draft.serving === undefined) {
     const ready = alive.find(({ stage }) => stage === "ready");
@@ -315,15 +325,16 @@ function settle(draft: Draft, nowMs: number, { spare }: LifeSettings, actions: L
   // A spare is loaded once there is one that serves: the first answer is not kept waiting for it.
   const needed = spare && draft.serving !== undefined ? 2 : 1;
   if (alive.length >= needed || draft.processes.length >= PROCESSES_MAX) return;
-  if (nowMs < draft.notBeforeMs) {
-    actions.push({ kind: "wake", atMs: draft.notBeforeMs });
+  const atMs = background ? draft.restUntilMs : draft.notBeforeMs;
+  if (nowMs < atMs) {
+    actions.push({ kind: "wake", atMs });
     return;
   }
   const id = draft.nextId;
   draft.nextId++;
   draft.processes = [
     ...draft.processes,
-    { id, stage: "loading", readyMs: Number.POSITIVE_INFINITY },
+    { id, stage: "loading", startedMs: nowMs, readyMs: Number.POSITIVE_INFINITY },
   ];
   actions.push({ kind: "start", process: id });
 }

@@ -233,7 +233,8 @@ export class VersionHost implements ServedVersion {
   #tell(event: LifeEvent): void {
     const { clock, settings, onState } = this.#parts;
     const before = this.#life;
-    const { state, actions } = stepLife(before, event, clock.monotonicMs(), settings);
+    const how = { spare: settings.spare, background: this.#parts.background?.() === true };
+    const { state, actions } = stepLife(before, event, clock.monotonicMs(), how);
     this.#life = state;
     for (const action of actions) this.#act(action);
     const lost = actions.find((one) => one.kind === "lost");
@@ -433,6 +434,8 @@ export class VersionHost implements ServedVersion {
       }, SECOND_LOOK_MS).unref();
       return;
     }
+    // A shadow that rests may be the candidate by now.
+    if (this.#life.serving === undefined) this.#tell({ kind: "tick" });
     if (look === "ask") this.#askServing();
     for (const { id, stage } of this.#life.processes) {
       if (stage === "ready" && id !== this.#life.serving) this.#askSpare(id, look === "ask");
