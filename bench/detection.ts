@@ -44,6 +44,11 @@ const SETTINGS: readonly Setting[] = [
 /** What is slow burns so long, and is little over the threshold: few requests that wait for it are slow as well. */
 const BURN_MS = 30;
 const OVER = 0.95;
+/**
+ * The part of stable's inputs that is slow by itself: with those that wait behind them, one in a hundred requests is
+ * over the threshold, which is the question.
+ */
+const STABLE_SLOW = 0.009;
 /** A rollout that needs more than this has missed; it is taken back by hand. */
 const REQUESTS_MAX = 6000;
 /** Load before the first release: a server that has just begun is slow. */
@@ -112,6 +117,7 @@ export async function detection(options: BenchOptions): Promise<{ settings: Row;
   const runs = numberOf(options, "runs", options.small ? 2 : 60);
   const models = numberOf(options, "models", 20);
   const rate = numberOf(options, "rate", 20);
+  const stableSlow = numberOf(options, "stable-slow", STABLE_SLOW);
   const { flags } = options;
   // `--fault "slow x5" --share 0.5`: a part of the table.
   const settings = SETTINGS.filter(
@@ -120,7 +126,7 @@ export async function detection(options: BenchOptions): Promise<{ settings: Row;
   );
   const folder = mkdtempSync(join(tmpdir(), "skipway-detection-"));
   try {
-    const store = [folder, models, BURN_MS].map(String);
+    const store = [folder, models, BURN_MS, stableSlow].map(String);
     execFileSync(process.execPath, ["bench/serve/canary-store.mjs", ...store]);
     // All versions are loaded, so that the start of one process is no matter of the releases of the other models.
     await using server = await skipwayServes(
@@ -142,7 +148,8 @@ export async function detection(options: BenchOptions): Promise<{ settings: Row;
       rows.push(await measure(site, setting, runs, options.log));
     }
     await client.ask("stop");
-    return { settings: { runs, models, ratePerModel: rate, alpha: 0.001, ...times }, rows };
+    const load = { models, ratePerModel: rate, stableSlow };
+    return { settings: { runs, ...load, alpha: 0.001, ...times }, rows };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

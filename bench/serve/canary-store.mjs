@@ -1,4 +1,4 @@
-// Registers several models, each with versions that really differ: canary-store.mjs FOLDER MODELS BURN_MS. Which
+// Registers several models, each with versions that really differ: canary-store.mjs FOLDER MODELS BURN_MS STABLE_SLOW. Which
 // inputs are slow is decided by their content, so that the client knows.
 
 import { systemClock } from "../../dist/base/clock.js";
@@ -11,7 +11,7 @@ import { encodeModel } from "../../dist/onnx/write.js";
 import { Registry } from "../../dist/registry/registry.js";
 import { inProcessRunner } from "../../dist/runtime/in-process.js";
 
-const [, , folder, models, burnMs] = process.argv;
+const [, , folder, models, burnMs, stableSlow] = process.argv;
 const b = new GraphBuilder();
 b.input("x", "float32", ["N", 1]);
 b.emit("Relu", ["x"], { outputs: ["y"] });
@@ -25,10 +25,10 @@ const iterations = await iterationsFor(plain, Number(burnMs), measure);
 const slowFor = (share) => slow(plain, { iterations, share });
 // Version 1 is stable; the others are its candidates.
 const versions = [
-  slowFor(0.01),
+  slowFor(Number(stableSlow)),
   slowFor(0.05),
   slowFor(0.1),
-  notNumbers(slowFor(0.01), { share: 1 }),
+  notNumbers(slowFor(Number(stableSlow)), { share: 1 }),
 ];
 
 const registry = await Registry.open(folder);
