@@ -144,16 +144,17 @@ export const QUICK: unknown = {
 /** When a server is killed: so long after its rollout was first seen there. */
 export interface KillPoint {
   readonly phase: "loading" | "shadow" | "canary";
+  /** -1 before the first. */
   readonly step: number;
   readonly waitMs: number;
 }
 
 /** The steps of `QUICK`, each with about how long it takes. */
 export const KILL_STEPS: readonly KillPoint[] = [
-  { phase: "loading", step: 0, waitMs: 150 },
-  { phase: "shadow", step: 0, waitMs: 900 },
-  { phase: "canary", step: 0, waitMs: 450 },
-  { phase: "canary", step: 1, waitMs: 450 },
+  { phase: "loading", step: -1, waitMs: 250 },
+  { phase: "shadow", step: -1, waitMs: 120 },
+  { phase: "canary", step: 0, waitMs: 700 },
+  { phase: "canary", step: 1, waitMs: 700 },
 ];
 
 /** What one kill found. Milliseconds since the start of the process that follows the killed one. */
