@@ -1,11 +1,12 @@
 // The server beside an echo on the same libraries, a bare loop and other servers, over real HTTP and gRPC: what it adds,
 // what it carries, and whether it keeps its word under overload, reloads and killed processes.
-// `--only latency,throughput,overload,reload,kill,metrics,footprint,shapes,bomb,cycles`, `--seconds`, `--rounds`;
+// `--only latency,throughput,overload,reload,kill,metrics,footprint,shapes,bomb,http-bomb,cycles`, `--seconds`, `--rounds`;
 // `PYTHON=/path/to/python` with mlserver and onnxruntime brings that peer in.
 
 import { loadavg } from "node:os";
 import { withFolder } from "./command.ts";
 import type { Bench, BenchOptions } from "./main.ts";
+import { httpBomb } from "./serve-bomb.ts";
 import { footprint } from "./serve-footprint.ts";
 import { latency } from "./serve-latency.ts";
 import { kill, reload } from "./serve-life.ts";
@@ -37,6 +38,7 @@ const PARTS: Readonly<Record<string, (part: Part) => Promise<readonly Row[]>>> =
   footprint,
   shapes,
   bomb,
+  "http-bomb": httpBomb,
   cycles,
 };
 

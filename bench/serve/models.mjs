@@ -4,8 +4,10 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { GraphBuilder } from "../../dist/graph/build.js";
 import { ints } from "../../dist/graph/graph.js";
+import { parseGraph } from "../../dist/graph/parse.js";
 import { int64 } from "../../dist/graph/tensor.js";
 import * as nn from "../../dist/nn/index.js";
+import { zoo } from "../../dist/nn/models/index.js";
 import { modelOf } from "../../dist/onnx/onnx-model.js";
 import { encodeModel } from "../../dist/onnx/write.js";
 
@@ -53,12 +55,32 @@ function free() {
   return { ...graph, inputs };
 }
 
+/** Much memory for little work, whose width is the client's choice. */
+function wide() {
+  const text = `
+    g (float[N,W] x) => (float[N] y) <int64[1] one = {1}> {
+      a = Neg (x)
+      b = Exp (a)
+      c = Concat <axis = 1> (a, b, x)
+      y = ReduceMax <keepdims = 0> (c, one)
+    }`;
+  return parseGraph(text, { opsets: OPSETS });
+}
+
+/** Two inputs of sequences of any length. */
+function bert() {
+  const { build, input } = zoo["bert-base"].small;
+  return nn.buildNet(build(), { input, output: "y", seed: 1 });
+}
+
 const models = {
   tiny,
   image,
   mlp,
   resnet20: () => resnet(20, 16),
   free,
+  wide,
+  bert,
   // 20 ms or more.
   slow: () => resnet(74, 32),
 };

@@ -14,6 +14,11 @@ export class HeldBytes {
     this.maxBytes = maxBytes;
   }
 
+  /** What one body may have: more could never be read. */
+  get bodyMax(): number {
+    return Math.min(limits.requestBytesMax, this.maxBytes);
+  }
+
   /** What is held now. */
   get bytes(): number {
     return this.#bytes;

@@ -232,6 +232,13 @@ describe("Open Inference Protocol", () => {
     const refused = reader.read(three);
     three.write("ijk");
     await expect(refused).rejects.toMatchObject({ status: 503, retryAfterSeconds: 1 });
+    // What is larger than all of them together may be is told so: it would be asked again for ever.
+    for (const headers of [{ "content-length": "11" }, {}]) {
+      const never = new PassThrough();
+      const told = reader.read(never, headers);
+      never.write("elevenbytes");
+      await expect(told).rejects.toMatchObject({ status: 413 });
+    }
     two.destroy();
     await expect(gone).rejects.toMatchObject({ status: 400 });
     one.end("1234567");

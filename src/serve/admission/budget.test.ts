@@ -12,10 +12,11 @@ test("a budget is what the operator gives, within what the system allows", () =>
   expect(budgetOf(1000 * MIB, { parentBytes, givenBytes: 4000 * MIB }).budgetBytes).toBe(900 * MIB);
 });
 
-test("bodies have an eighth, and never more than their limit", () => {
+test("bodies have a sixteenth, and never more than their limit", () => {
   const small = budgetOf(640 * MIB, { parentBytes: 80 * MIB, givenBytes: 512 * MIB });
-  expect(small.bodiesBytesMax).toBe(64 * MIB);
-  expect(small.reserveBytes).toBe((120 + 64) * MIB);
+  expect(small.bodiesBytesMax).toBe(32 * MIB);
+  // Half as much again as it has, bodies in pieces and whole, and what is left of them.
+  expect(small.reserveBytes).toBe((120 + 2 * 32 + 128) * MIB);
   const large = budgetOf(640_000 * MIB, { parentBytes: 80 * MIB });
   expect(large.bodiesBytesMax).toBe(limits.bodiesBytesMax);
 });

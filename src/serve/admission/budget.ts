@@ -18,9 +18,13 @@ export interface Budget {
 /** Of a limit that the system enforces: its own buffers for sockets and files count against it, too. */
 const ENFORCED_SHARE = 0.9;
 /** Of a budget, for bodies on their way. */
-const BODIES_SHARE = 1 / 8;
+const BODIES_SHARE = 1 / 16;
+/** A body is in its pieces and whole for a moment. */
+const BODY_COPIES = 2;
 /** What a server holds under load, beside bodies, is this many times what it holds when it starts. */
 const PARENT_GROWTH = 1.5;
+/** Of bodies that are done with: not collected yet, or kept by the allocator (docs/design/admission.md, "In the server"). */
+const LEFT_BYTES = 134_217_728;
 
 /**
  * Divides the memory.
@@ -36,7 +40,8 @@ export function budgetOf(
   const enforced = Math.floor(ENFORCED_SHARE * limitBytes);
   const budgetBytes = Math.min(enforced, givenBytes ?? enforced);
   const bodiesBytesMax = Math.min(limits.bodiesBytesMax, Math.floor(BODIES_SHARE * budgetBytes));
-  const reserveBytes = Math.ceil(PARENT_GROWTH * parentBytes) + bodiesBytesMax;
+  const grownBytes = Math.ceil(PARENT_GROWTH * parentBytes);
+  const reserveBytes = grownBytes + BODY_COPIES * bodiesBytesMax + LEFT_BYTES;
   return { budgetBytes, reserveBytes, bodiesBytesMax };
 }
 

@@ -114,6 +114,7 @@ class RunningServer implements GrpcServer {
     this.#unsubscribe = source.onState(() => this.#health.refresh());
     this.#server = new grpc.Server({
       ...SERVER_OPTIONS,
+      "grpc.max_receive_message_length": held.bodyMax,
       interceptors: [
         guard(grpc, {
           authorize: options.authorize,
@@ -242,7 +243,6 @@ class RunningServer implements GrpcServer {
  * without a word; flood of pings, settings and resets end the connection (nghttp2's own bounds).
  */
 const SERVER_OPTIONS = {
-  "grpc.max_receive_message_length": limits.requestBytesMax,
   "grpc.max_send_message_length": -1,
   "grpc.max_concurrent_streams": limits.grpcStreamsMax,
   "grpc.keepalive_time_ms": 60_000,

@@ -89,7 +89,8 @@ export function buildApp({
   app.addHook("preParsing", (request, reply, _payload, done) => {
     // Only now is the body wanted: a request that is refused need not send it.
     const expected = request.headers.expect !== undefined;
-    if (expected && declaredBytes(request) <= limits.requestBytesMax) reply.raw.writeContinue();
+    if (expected && declaredBytes(request) <= (held?.bodyMax ?? limits.requestBytesMax))
+      reply.raw.writeContinue();
     done();
   });
   writeDown(app, guard);

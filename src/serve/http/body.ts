@@ -58,7 +58,7 @@ export class BodyReader {
     const refusal =
       encoding instanceof RequestError
         ? encoding
-        : (sizeRefusal(declared) ?? this.#held.bodyRefusal());
+        : (sizeRefusal(declared, this.#held.bodyMax) ?? this.#held.bodyRefusal());
     if (refusal !== undefined || encoding instanceof RequestError) {
       body.resume();
       done(refusal ?? broken());
@@ -70,6 +70,7 @@ export class BodyReader {
       inflate: encoding === "gzip" ? createGunzip(OPTIONS) : encoding && createInflate(OPTIONS),
       received,
       chunksMax: chunked ? limits.bodyChunksMax : Number.POSITIVE_INFINITY,
+      bytesMax: this.#held.bodyMax,
       hold: (bytes) => {
         this.#held.add(bytes);
         return bytes > 0 ? this.#held.bodyRefusal() : undefined;
@@ -100,9 +101,9 @@ function encodingOf(header: string | undefined): "gzip" | "deflate" | undefined 
   return new RequestError(415, "invalid", text);
 }
 
-function sizeRefusal(size: number): RequestError | undefined {
-  if (size <= limits.requestBytesMax) return undefined;
-  const text = `the body is larger than ${limits.requestBytesMax} bytes; send fewer rows in one request`;
+function sizeRefusal(size: number, bytesMax: number): RequestError | undefined {
+  if (size <= bytesMax) return undefined;
+  const text = `the body is larger than ${bytesMax} bytes; send fewer rows in one request`;
   return new RequestError(413, "invalid", text);
 }
 
@@ -110,6 +111,7 @@ interface ArrivalOptions {
   readonly body: Readable;
   readonly inflate: Transform | undefined;
   readonly chunksMax: number;
+  readonly bytesMax: number;
   readonly received: (bytes: number) => void;
   /** Counts bytes that are held, or no longer; says whether that is too much. */
   readonly hold: (bytes: number) => RequestError | undefined;
@@ -155,12 +157,12 @@ class Arrival {
     this.#sent += chunk.byteLength;
     this.#options.received(chunk.byteLength);
     this.#chunks++;
-    const { chunksMax } = this.#options;
+    const { chunksMax, bytesMax } = this.#options;
     if (this.#chunks > chunksMax) {
       const text = `the body comes in more than ${chunksMax} chunks; send fewer and larger ones`;
       this.#end(new RequestError(413, "invalid", text));
     } else if (this.#options.inflate !== undefined) {
-      const refusal = sizeRefusal(this.#sent);
+      const refusal = sizeRefusal(this.#sent, bytesMax);
       if (refusal !== undefined) this.#end(refusal);
     }
   }
@@ -171,8 +173,9 @@ class Arrival {
     this.#size += chunk.byteLength;
     this.#group.push(chunk);
     if (this.#group.length === GROUP) this.#closeGroup();
-    const refusal =
-      this.#options.hold(chunk.byteLength) ?? sizeRefusal(this.#size) ?? this.#ratioRefusal();
+    const { hold, bytesMax } = this.#options;
+    const held = hold(chunk.byteLength);
+    const refusal = sizeRefusal(this.#size, bytesMax) ?? held ?? this.#ratioRefusal();
     if (refusal !== undefined) this.#end(refusal);
   }
 
