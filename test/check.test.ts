@@ -139,6 +139,16 @@ describe("the release gate", () => {
     expect(code).toBe(130);
   });
 
+  test("is given up in its load run by one signal", async () => {
+    const objective = ["--objective", "p99=1s", "--seconds", "60"];
+    const running = new Running(["check", file("net.onnx"), ...objective, "--data", file("store")]);
+    // Two seconds into the minute that it takes; earlier, where the machine is slow, it has to end as well.
+    setTimeout(() => running.kill("SIGINT"), 3000);
+    const { code, err } = await running.done;
+    expect(err).toContain("interrupted by SIGINT");
+    expect(code).toBe(130);
+  }, 30_000);
+
   test.each([
     ["check", "--data"],
     ["registry", "push", "--data"],

@@ -4,7 +4,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readRate } from "../src/cli/commands/load.ts";
-import { command as skipway } from "./cli.ts";
+import { Running, command as skipway } from "./cli.ts";
 
 const bodies: Buffer[] = [];
 let server: Server;
@@ -60,6 +60,27 @@ test("finds the model, asks what it takes, sends as many requests as it says", a
   const [body] = bodies;
   expect(body?.toString("latin1")).toContain('"shape":[3,4],"parameters":{"binary_data_size":48}');
 });
+
+test("where no answer is good it exits 1, and interrupted 130, each with its report", async () => {
+  const question = ["--model", "net", "--rate", "20", "--json"];
+  const refused = createServer((request, response) => {
+    response.statusCode = request.method === "POST" ? 400 : 200;
+    response.end(JSON.stringify({ inputs: [] }));
+  });
+  await new Promise<void>((resolve) => refused.listen(0, "127.0.0.1", resolve));
+  const { port } = refused.address() as AddressInfo;
+  const none = await skipway("load", `http://127.0.0.1:${port}`, ...question, "--seconds", "1");
+  refused.close();
+  expect(none.code).toBe(1);
+  expect(JSON.parse(none.out)).toMatchObject({ good: { n: 0 }, interrupted: false });
+  const before = bodies.length;
+  const running = new Running(["load", at, ...question, "--seconds", "60"]);
+  while (bodies.length === before) await new Promise((resolve) => setTimeout(resolve, 20));
+  running.kill("SIGINT");
+  const { code, out } = await running.done;
+  expect(code).toBe(130);
+  expect(JSON.parse(out)).toMatchObject({ interrupted: true, answers: expect.anything() });
+}, 30_000);
 
 test.each([
   [["load", "nowhere"], 2, "no address"],

@@ -1,4 +1,5 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -117,6 +118,34 @@ describe("files", () => {
     running.kill("SIGINT");
     expect((await running.done).code).toBe(0);
   });
+
+  test("what is wrong with where it is to listen is told, by a process that ends with it", async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+    const { port } = taken.address() as AddressInfo;
+    let folders = 0;
+    const at = (...args: string[]) => {
+      const data = join(root, `listens-nowhere-${folders++}`);
+      return new Running(["serve", join(root, "affine.onnx"), "--data", data, ...args]).done;
+    };
+    const [remote, token, tls, http, grpc] = await Promise.all([
+      at("--host", "0.0.0.0"),
+      at("--require-token"),
+      at("--tls-cert", "/nonexist"),
+      at("--port", String(port)),
+      at("--port", "0", "--grpc-port", String(port)),
+    ]);
+    taken.close();
+    for (const { code } of [remote, token, tls]) expect(code).toBe(2);
+    for (const { code } of [http, grpc]) expect(code).toBe(4);
+    expect([remote, token, tls, http, grpc].map(({ err }) => err)).toEqual([
+      expect.stringContaining("serve/remote-host"),
+      expect.stringContaining("serve/no-token"),
+      expect.stringContaining("serve/tls"),
+      expect.stringContaining(`serve/port-in-use  127.0.0.1:${port}`),
+      expect.stringContaining(`serve/port-in-use  127.0.0.1:${port}`),
+    ]);
+  }, 30_000);
 
   test("a file that changes is loaded again, without a request that fails", async () => {
     const file = join(root, "changing.onnx");

@@ -117,6 +117,8 @@ class ProcessRunner implements SpareRunner {
   async close(): Promise<void> {
     const spare = this.#spare;
     this.#spare = undefined;
+    // Whoever waits for its end is waiting for something: this process would end first.
+    spare?.child.keepsParent(true);
     spare?.child.kill();
     await spare?.child.exited;
   }

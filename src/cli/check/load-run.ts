@@ -44,7 +44,7 @@ export async function loadRuns(
   try {
     const question = (one: Served) =>
       madeUpQuestion(one.inputs, { sizes: { rows: run.rows, others: 16 }, form: "json", seed: 1 });
-    const rate = run.rate ?? (await comfortableRate(served[0], question));
+    const rate = run.rate ?? (await comfortableRate(served[0], question, io.signal));
     const found = served.map((): { latencies: number[]; failed: number } => ({
       latencies: [],
       failed: 0,
@@ -71,6 +71,7 @@ export async function loadRuns(
             area.set([`${bar(share, 30)} load run, ${Math.round(rate)} requests a second`]);
           },
         });
+        io.signal.throwIfAborted();
         const good = result.latencies.filter((_, k) => result.statuses[k] === 200);
         found[i]?.latencies.push(...good);
         if (found[i] !== undefined) found[i].failed += result.sent - good.length;
@@ -109,6 +110,7 @@ async function serve({ path, digest }: Loaded): Promise<Served> {
 async function comfortableRate(
   one: Served | undefined,
   question: (one: Served) => ReturnType<typeof madeUpQuestion>,
+  signal: AbortSignal,
 ): Promise<number> {
   if (one === undefined) return 1;
   const ask = async (count: number): Promise<Float64Array> => {
@@ -119,7 +121,9 @@ async function comfortableRate(
       connectionsMax: 1,
       timeoutMs: TIMEOUT_MS,
     };
-    return (await sendLoad(plan)).latencies;
+    const { latencies } = await sendLoad(plan, { signal });
+    signal.throwIfAborted();
+    return latencies;
   };
   await ask(1);
   // All at once over one connection: the last one's latency is the time of all.

@@ -12,6 +12,7 @@ import { loadReport } from "../../drill/load/report.ts";
 import type { TensorMetadata } from "../../wire/metadata.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
 import { wholeNumber } from "../options.ts";
+import { EXIT } from "../render/findings.ts";
 import { bar, LiveArea } from "../render/live.ts";
 import { loadLines } from "../render/load.ts";
 
@@ -92,6 +93,9 @@ async function run(given: Io, address: string, options: LoadOptions): Promise<vo
   });
   area.done();
   const report = loadReport(plan, result, options.seconds);
+  const interrupted = io.signal.aborted;
+  if (interrupted) process.exitCode = EXIT.interrupted;
+  else if (report.good.n === 0) process.exitCode = EXIT.check;
   if (options.json !== true) {
     given.out(`${loadLines(report, given.outColumns).join("\n")}\n`);
     return;
@@ -107,7 +111,14 @@ async function run(given: Io, address: string, options: LoadOptions): Promise<vo
     connections,
     timeoutMs: timeout,
   };
-  const document = { schema: "skipway.load/1", url: plan.url.href, model, settings, ...report };
+  const document = {
+    schema: "skipway.load/1",
+    url: plan.url.href,
+    model,
+    settings,
+    interrupted,
+    ...report,
+  };
   given.out(`${JSON.stringify(document, null, 2)}\n`);
 }
 

@@ -93,6 +93,13 @@ describe("a load", () => {
     expect(result.sent).toBeLessThan(100);
     expect(result.latencies).toHaveLength(result.sent);
   });
+
+  test("that is ended before it began sends nothing, and ends", async () => {
+    const url = await serve((_request, response) => response.end());
+    const signal = AbortSignal.abort();
+    const result = await sendLoad(plan(url, { arrivals: Float64Array.of(0, 10) }), { signal });
+    expect(result.sent).toBe(0);
+  });
 });
 
 describe("a made-up question", () => {

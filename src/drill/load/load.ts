@@ -149,7 +149,10 @@ class Sender {
   }
 
   #sendDue(): void {
-    if (this.#stopped) return;
+    if (this.#stopped) {
+      this.#finishIfDone();
+      return;
+    }
     const { arrivals } = this.#plan;
     const now = this.#clock.monotonicMs() - this.#startMs;
     while (this.#sent < arrivals.length && (arrivals[this.#sent] ?? 0) <= now + SLACK_MS) {
