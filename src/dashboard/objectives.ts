@@ -13,7 +13,10 @@ const BYTES_MAX = 1_048_576;
 export async function readObjectives(folder: string): Promise<ObjectivesStatus> {
   const path = join(folder, "slo.json");
   try {
-    if ((await stat(path)).size > BYTES_MAX) {
+    const found = await stat(path);
+    // A pipe would be waited for, by a thread that ends with nothing.
+    if (!found.isFile()) throw new SkipwayError("input", "slo.json is no file");
+    if (found.size > BYTES_MAX) {
       throw new SkipwayError("input", `slo.json is larger than ${BYTES_MAX} bytes`);
     }
     const slo = parseSlo(await readFile(path, "utf8"), "slo.json");

@@ -75,3 +75,7 @@ test("a time has its unit", () => {
     undefined,
   ]);
 });
+
+test("what is no object is no objectives", () => {
+  expect(() => parseSlo('{"models": {"net": 5}}', "slo.json")).toThrow("net: its objectives");
+});

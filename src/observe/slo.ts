@@ -55,7 +55,12 @@ export function parseSlo(text: string, where: string): Slo {
   const slo = new Map<string, Objectives>();
   const models = fieldsOf(fieldsOf(parsed(text, faults)).get("models"));
   if (models.size === 0 && faults.length === 0) faults.push('has no "models" with objectives');
-  for (const [name, value] of models) slo.set(name, readObjectives(name, fieldsOf(value), faults));
+  for (const [name, value] of models) {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      faults.push(`${name.slice(0, 64)}: its objectives are no object`);
+    }
+    slo.set(name, readObjectives(name, fieldsOf(value), faults));
+  }
   if (faults.length === 0) return slo;
   throw SkipwayError.fromDiagnostics(
     "input",

@@ -30,7 +30,7 @@ export function decodeLabelled(bytes: Uint8Array, where: string): Labelled {
   inputs.delete(LABEL);
   const labels = label === undefined ? undefined : numbersOf(label);
   if (label === undefined || labels === undefined || label.shape.length !== 1) {
-    throw unfit(where, `has no tensor "${LABEL}" with one class for each example`);
+    throw unfit(where, `has no tensor "${LABEL}" of one axis with the class of each example`);
   }
   if (inputs.size === 0 || labels.length === 0) throw unfit(where, "has no examples");
   for (const [name, value] of inputs) {

@@ -95,7 +95,7 @@ function requestFamilies(counter: Count) {
     requests: counter("skipway_requests", "Requests answered by the model"),
     failures: counter(
       "skipway_request_failures",
-      "Requests refused or failed, by reason; with skipway_requests_total all that were sent",
+      "Requests refused or failed, by reason; with skipway_requests_total all that were sent. Those that name no model or version of this server have empty labels",
       "reason",
     ),
     refusals: counter(

@@ -2,7 +2,7 @@
 
 import { userInfo } from "node:os";
 import { resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { timeText } from "../../base/clock.ts";
 import { tableLines } from "../../base/table.ts";
 import { AccessStore } from "../../registry/access.ts";
@@ -31,12 +31,7 @@ export function addToken(program: Command, io: Io): void {
   withCommon(token.command("create"), "a new token; prints its secret, once")
     .argument("<name>", "who will use it")
     .requiredOption("--role <role>", ROLES.join(", "), role)
-    .option(
-      "--expires <time>",
-      "how long its secret works: 90d, 12h, never",
-      duration,
-      duration(LIFETIME),
-    )
+    .addOption(expires("how long its secret works: 90d, 12h, never"))
     .addHelpText("after", "\nExample:\n  $ skipway token create ci --role deployer\n")
     .action((name: string, options: IssueOptions & { role: Role }) =>
       issue(io, options, `token create ${name} --role ${options.role}`, ({ tokens }) =>
@@ -45,13 +40,8 @@ export function addToken(program: Command, io: Io): void {
     );
   withCommon(token.command("rotate"), "a new secret; the one before works a little longer")
     .argument("<name>", "the token")
-    .option(
-      "--expires <time>",
-      "how long the new secret works: 90d, 12h, never",
-      duration,
-      duration(LIFETIME),
-    )
-    .option("--overlap <time>", "how long the old one still works", duration, duration(OVERLAP))
+    .addOption(expires("how long the new secret works: 90d, 12h, never"))
+    .addOption(timeOption("--overlap <time>", "how long the old one still works", OVERLAP))
     .addHelpText("after", "\nExample:\n  $ skipway token rotate ci --overlap 1h\n")
     .action((name: string, options: IssueOptions & { overlap: number | undefined }) =>
       issue(io, options, `token rotate ${name}`, ({ tokens }) =>
@@ -73,6 +63,15 @@ function withCommon(command: Command, description: string): Command {
     .option("--data <dir>", "skipway's own folder", ".skipway")
     .option("--json", "print one JSON document")
     .option("--quiet", "only the result");
+}
+
+function expires(description: string): Option {
+  return timeOption("--expires <time>", description, LIFETIME);
+}
+
+/** The help shows the default as it would be written. */
+function timeOption(flags: string, description: string, usual: string): Option {
+  return new Option(flags, description).argParser(duration).default(duration(usual), usual);
 }
 
 function role(text: string): Role {

@@ -33,11 +33,28 @@ export function errorLines(error: unknown, color: boolean): string[] {
   if (error instanceof SkipwayError && error.code !== "internal") {
     return [`${head} ${printable(error.message)}`];
   }
+  const lack = LACKS.get(systemCodeOf(error));
+  if (lack !== undefined) return [`${head} ${printable(messageOf(error))}`, `  fix: ${lack}`];
   return [
     `${head} ${printable(messageOf(error))}`,
     "  This is a defect of skipway. Please report it with what you did and this text:",
     ...(error instanceof Error ? (error.stack ?? "").split("\n").slice(1, 4) : []),
   ];
+}
+
+/** What the system has no more of, wherever it was asked for, by its name for the error (POSIX, errno.h). */
+const LACKS: ReadonlyMap<string, string> = new Map([
+  ["EMFILE", "Allow this process more open files (ulimit -n)."],
+  ["ENFILE", "End what holds open files; the whole system has no more of them."],
+  ["ENOSPC", "Free some space on the disk."],
+  ["EDQUOT", "Free some space, or ask for a larger quota."],
+  ["EROFS", "Use a folder that can be written to."],
+  ["ENOMEM", "Free some memory."],
+  ["EAGAIN", "Allow this user more processes (ulimit -u)."],
+]);
+
+function systemCodeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
 }
 
 /** Exit codes, as in the manual: docs/guide/command-line.md. */

@@ -192,6 +192,11 @@ describe("findings", () => {
     expect(errorLines(new SkipwayError("interrupted", "stopped"), false)).toEqual([
       "error stopped",
     ]);
+    const lack = Object.assign(new Error("spawn node EMFILE"), { code: "EMFILE" });
+    expect(errorLines(lack, false)).toEqual([
+      "error spawn node EMFILE",
+      "  fix: Allow this process more open files (ulimit -n).",
+    ]);
     const lines = errorLines(new TypeError("oops"), false);
     expect(lines[0]).toBe("error oops");
     expect(lines[1]).toContain("defect of skipway");

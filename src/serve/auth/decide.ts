@@ -50,7 +50,7 @@ export type Decision =
 export const LOOPBACK: ReadonlySet<string> = new Set(["127.0.0.1", "localhost", "::1"]);
 
 const FOREIGN =
-  "requests from other sites are refused: use http://127.0.0.1 or http://localhost, or send a token";
+  "requests from other sites, or without a Host, are refused: use http://127.0.0.1 or http://localhost, or send a token";
 const NO_TOKEN = "this needs a token: send the header Authorization: Bearer skw_…";
 const WRONG_TOKEN = "the token is not valid: it is unknown, has expired or was revoked";
 
