@@ -141,6 +141,7 @@ export class ModelServer {
     this.#source = {
       version: options.version,
       find: (name, version) => this.fleet.find(name, version),
+      awaits: (name) => this.fleet.awaits(name),
       versionsOf: (name) => this.fleet.versionsOf(name),
       all: () => this.fleet.hosts(),
       ready: () => this.ready(),
