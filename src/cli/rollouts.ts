@@ -12,12 +12,15 @@ import { Outbox } from "../rollout/outbox.ts";
 import { releasesOf } from "../rollout/releases.ts";
 import { registerRollouts } from "../rollout/routes.ts";
 import { readWebhooks } from "../rollout/webhooks.ts";
+import type { WebhookReadings } from "../serve/metric-readings.ts";
 import type { ModelServer } from "../serve/server.ts";
 import { packageVersion } from "./version.ts";
 
 /** The rollouts of a server. Closed after it. */
 export interface OpenedRollouts extends AsyncDisposable {
   readonly rollouts: Rollouts;
+  /** How the receivers of events do. */
+  webhooks(): readonly WebhookReadings[];
 }
 
 /**
@@ -32,13 +35,16 @@ export async function openRollouts(
     readonly registry: Registry | undefined;
     readonly folder: string;
     readonly nodePool: string;
+    /** Told of a webhook that fails, a line each. */
+    readonly notice?: ((line: string) => void) | undefined;
   },
 ): Promise<OpenedRollouts> {
-  const { registry, folder, nodePool } = options;
+  const { registry, folder, nodePool, notice } = options;
   const webhooks = await readWebhooks(join(folder, "webhooks.json"));
   const store = registry && (await RolloutStore.open(folder));
   const records = store ?? new MemoryRecords();
-  const outbox = new Outbox(records, webhooks, systemClock);
+  const outbox = new Outbox(records, webhooks, { clock: systemClock, notice });
+  server.watchWebhooks(() => outbox.readings());
   const rollouts = new Rollouts({
     fleet: server.fleet,
     records,
@@ -56,6 +62,7 @@ export async function openRollouts(
   registerRollouts(server.app, rollouts);
   return {
     rollouts,
+    webhooks: () => outbox.readings(),
     async [Symbol.asyncDispose]() {
       await rollouts.close();
       await outbox.close();

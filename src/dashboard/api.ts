@@ -3,7 +3,7 @@
 import type { Objectives } from "../observe/slo.ts";
 import type { RolloutStatus } from "../rollout/document.ts";
 import type { NoticeKind } from "../rollout/state.ts";
-import type { BudgetReadings, VersionReadings } from "../serve/metric-readings.ts";
+import type { BudgetReadings, VersionReadings, WebhookReadings } from "../serve/metric-readings.ts";
 import type { Role } from "../serve/router.ts";
 import type { TensorMetadata } from "../wire/metadata.ts";
 
@@ -131,6 +131,8 @@ export interface StatsEvent extends ServingStatus {
   readonly atMs: number;
   /** Those that are under way, and the last one of each model. */
   readonly rollouts: readonly RolloutStatus[];
+  /** Who is told of events, and whether they take them. Left out where nobody is. */
+  readonly webhooks?: readonly WebhookReadings[];
   /** Whether the history keeps it: a page that goes on with the history adds these alone. */
   readonly kept: boolean;
 }

@@ -8,6 +8,7 @@ import type { RolloutNews } from "../rollout/record.ts";
 import { RequestError } from "../serve/errors.ts";
 import { endpoint } from "../serve/http/endpoint.ts";
 import { SECURITY_HEADERS } from "../serve/http/headers.ts";
+import type { WebhookReadings } from "../serve/metric-readings.ts";
 import type { ObjectivesStatus, OnCallDocument, ServingStatus } from "./api.ts";
 import { type Look, OnCallRecord, type OutsideEvent } from "./on-call.ts";
 import { POINTS_MAX, STEP_MS } from "./on-call-history.ts";
@@ -32,6 +33,8 @@ export interface OnCallSource {
   onState(listener: () => void): () => void;
   /** undefined: there are none. */
   readonly rollouts?: RolloutsSource;
+  /** Who is told of what happens to rollouts, and whether they take it. */
+  webhooks?(): readonly WebhookReadings[];
 }
 
 const TICK_MS = 1000;
@@ -58,6 +61,7 @@ export async function registerOnCall(
     const seen = record.look(source.status(), clock.nowMs(), {
       rollouts: rollouts?.now() ?? [],
       events: news.map(eventOf),
+      webhooks: source.webhooks?.() ?? [],
     });
     streams.send(textOf(seen, news));
     return seen;

@@ -2,6 +2,7 @@
 // events and the last half hour. Its memory is bounded, whatever happens and however long.
 
 import type { RolloutStatus } from "../rollout/document.ts";
+import type { WebhookReadings } from "../serve/metric-readings.ts";
 import type { ServingEvent, ServingStatus, StatsEvent } from "./api.ts";
 import { type Change, changesBetween, keyOf, refusal, refusedBetween } from "./on-call-changes.ts";
 import { History, STEP_MS } from "./on-call-history.ts";
@@ -34,6 +35,7 @@ export interface Look {
 export interface Told {
   readonly rollouts: readonly RolloutStatus[];
   readonly events: readonly OutsideEvent[];
+  readonly webhooks?: readonly WebhookReadings[];
 }
 
 /** An event that others have seen. */
@@ -62,7 +64,7 @@ export class OnCallRecord {
   look(
     status: ServingStatus,
     atMs: number,
-    { rollouts, events: told }: Told = { rollouts: [], events: [] },
+    { rollouts, events: told, webhooks = [] }: Told = { rollouts: [], events: [] },
   ): Look {
     const before = this.#before;
     this.#before = status;
@@ -75,7 +77,8 @@ export class OnCallRecord {
     const kept = step !== this.#step;
     if (kept) this.history.add(status, atMs);
     this.#step = step;
-    return { stats: { ...status, atMs, rollouts, kept }, events };
+    const receivers = webhooks.length === 0 ? {} : { webhooks };
+    return { stats: { ...status, atMs, rollouts, ...receivers, kept }, events };
   }
 
   #count(before: ServingStatus, after: ServingStatus, atMs: number): void {

@@ -62,6 +62,13 @@ export interface RolloutDelivery {
   readonly attempts: number;
 }
 
+/** What a webhook has not been told yet. */
+export interface Undelivered {
+  readonly count: number;
+  /** When the oldest of it happened; null where there is none. */
+  readonly oldestMs: number | null;
+}
+
 /** Which version answered a request. */
 export interface RolloutRequestRow {
   readonly request: string;
@@ -217,6 +224,17 @@ export class RolloutStore implements AsyncDisposable {
       .limit(count)
       .execute();
     return rows.map((row) => ({ event: eventOf(row), webhook, attempts: row.attempts }));
+  }
+
+  /** How much a webhook is still to be told. */
+  async undelivered(webhook: string): Promise<Undelivered> {
+    const row = await this.#db
+      .selectFrom("rollout_deliveries")
+      .innerJoin("rollout_events", "rollout_events.id", "rollout_deliveries.event")
+      .select((e) => [e.fn.countAll().as("count"), e.fn.min("at_ms").as("oldest")])
+      .where("webhook", "=", webhook)
+      .executeTakeFirst();
+    return { count: Number(row?.count ?? 0), oldestMs: row?.oldest ?? null };
   }
 
   /** It was told. */

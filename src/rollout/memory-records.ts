@@ -9,6 +9,7 @@ import type {
   RolloutRequestRow,
   RolloutRow,
   RolloutWrite,
+  Undelivered,
 } from "../registry/rollouts.ts";
 import type { Records } from "./record.ts";
 
@@ -93,6 +94,12 @@ export class MemoryRecords implements Records {
   async due(webhook: string, count: number): Promise<RolloutDelivery[]> {
     const all = [...this.#deliveries.values()];
     return all.filter((one) => one.webhook === webhook).slice(0, count);
+  }
+
+  async undelivered(webhook: string): Promise<Undelivered> {
+    const all = [...this.#deliveries.values()].filter((one) => one.webhook === webhook);
+    const times = all.map(({ event }) => event.atMs);
+    return { count: all.length, oldestMs: times.length === 0 ? null : Math.min(...times) };
   }
 
   async delivered(event: string, webhook: string): Promise<void> {

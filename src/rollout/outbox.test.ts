@@ -60,7 +60,7 @@ async function recordsWith(count: number, webhooks: readonly string[]): Promise<
 test("each event arrives once, in order, and its signature fits", async () => {
   const there = await receiver();
   const records = await recordsWith(5, ["a"]);
-  const outbox = new Outbox(records, [webhook("a", there.url)], systemClock);
+  const outbox = new Outbox(records, [webhook("a", there.url)], { clock: systemClock });
   outbox.look();
   await expect.poll(async () => (await records.due("a", 9)).length).toBe(0);
   await outbox.close();
@@ -80,25 +80,66 @@ test("what is not taken is told again, holds up no other receiver, and keeps its
   const records = await recordsWith(3, ["a", "b"]);
   const told: string[] = [];
   let broken = true;
-  const outbox = new Outbox(
-    records,
-    [webhook("a", "http://a/"), webhook("b", "http://b/")],
-    { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + (broken ? 0 : 10_000_000) },
-    async ({ name }, id) => {
+  const notices: string[] = [];
+  let later = 0;
+  const outbox = new Outbox(records, [webhook("a", "http://a/"), webhook("b", "http://b/")], {
+    clock: { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + later },
+    send: async ({ name }, id) => {
       if (name === "a" && broken) throw new Error("away");
       told.push(`${name} ${id}`);
     },
-  );
+    notice: (line) => notices.push(line),
+  });
+  const readings = () => Object.fromEntries(outbox.readings().map((one) => [one.webhook, one]));
   outbox.look();
   await expect.poll(() => told).toEqual(["b r.0", "b r.1", "b r.2"]);
   outbox.look();
   await expect.poll(async () => (await records.due("a", 9))[0]?.attempts).toBe(1);
   expect(await records.due("a", 9)).toHaveLength(3);
+  later = 10_000_000;
+  outbox.look();
+  await expect.poll(async () => (await records.due("a", 9))[0]?.attempts).toBe(2);
+  await expect.poll(() => readings()["a"]?.undelivered).toBe(3);
+  const failure = { why: "away", sinceMs: expect.any(Number) };
+  const oldestMs = (await records.due("a", 1))[0]?.event.atMs;
+  expect(readings()).toMatchObject({
+    a: { delivered: 0, failed: 2, givenUp: 0, undelivered: 3, oldestMs, failure },
+    b: { delivered: 3, failed: 0, givenUp: 0, undelivered: 0, oldestMs: null, failure: null },
+  });
+  // Told once, not with every try.
+  expect(notices).toEqual([expect.stringMatching(/^webhook a does not take events: away;/)]);
   broken = false;
+  later *= 2;
   outbox.look();
   await expect.poll(() => told.slice(3)).toEqual(["a r.0", "a r.1", "a r.2"]);
+  await expect.poll(() => readings()["a"]?.undelivered).toBe(0);
   await outbox.close();
-  expect(outbox.failures).toBe(1);
+  expect(readings()["a"]).toMatchObject({ delivered: 3, failed: 2, oldestMs: null, failure: null });
+  expect(notices.slice(1)).toEqual(["webhook a takes events again"]);
+});
+
+test("what is behind a slow receiver is counted while it works, and what it is told no more after days", async () => {
+  const records = await recordsWith(3, ["a"]);
+  let answer: (() => void) | undefined;
+  const clock = { ...systemClock, days: 0, nowMs: () => systemClock.nowMs() + clock.days * 86.4e6 };
+  const outbox = new Outbox(records, [webhook("a", "http://a/")], {
+    clock,
+    send: () =>
+      new Promise((_, reject) => {
+        answer = () => reject(new Error("too late"));
+      }),
+  });
+  outbox.look();
+  await expect.poll(() => answer).toBeDefined();
+  outbox.look();
+  await expect.poll(() => outbox.readings()[0]?.undelivered).toBe(3);
+  expect(outbox.readings()[0]).toMatchObject({ delivered: 0, failed: 0, failure: null });
+  clock.days = 4;
+  answer?.();
+  await expect.poll(() => outbox.readings()[0]?.givenUp).toBe(1);
+  const last = outbox.close();
+  answer?.();
+  await last;
 });
 
 test("tries come further and further apart, and end after days", () => {
@@ -116,6 +157,9 @@ test("an answer that is no yes, a redirection among them, is a failure", async (
   }
   await there.close();
   expect(there.got).toHaveLength(3);
+  // Nobody listens there now. Pages tell why, and not where.
+  const gone = send(webhook("a", there.url), "1", "{}", 0);
+  await expect(gone).rejects.toThrow(/^it cannot be reached \(ECONNREFUSED\)$/);
 });
 
 test("private networks are reached where the operator says so, and not otherwise", async () => {

@@ -2,7 +2,9 @@
 // is still to be told lies in the store. A receiver that does not answer is asked again later and holds up no other.
 
 import type { Clock } from "../base/clock.ts";
-import type { RolloutDelivery } from "../registry/rollouts.ts";
+import { messageOf } from "../base/errors.ts";
+import type { RolloutDelivery, Undelivered } from "../registry/rollouts.ts";
+import type { WebhookReadings } from "../serve/metric-readings.ts";
 import type { Records } from "./record.ts";
 import { send, type Webhook } from "./webhooks.ts";
 
@@ -32,6 +34,23 @@ interface Lane {
   again: boolean;
   /** On the monotonic clock. */
   pausedUntilMs: number;
+  /** Deliveries since the server started. */
+  readonly count: { delivered: number; failed: number; givenUp: number };
+  /** As it was counted last. */
+  undelivered: Undelivered;
+  counting: boolean;
+  /** Since when none was taken, and why; undefined while it takes them. */
+  failure: { readonly sinceMs: number; why: string } | undefined;
+}
+
+const NOTHING: Undelivered = { count: 0, oldestMs: null };
+
+/** What an outbox is made with. */
+export interface OutboxParts {
+  readonly clock: Clock;
+  readonly send?: typeof send;
+  /** Told when a receiver begins to fail, and when it takes events again: a line each. */
+  readonly notice?: ((line: string) => void) | undefined;
 }
 
 /** Sends what is due. */
@@ -42,46 +61,60 @@ export class Outbox {
   readonly #send: typeof send;
   readonly #timer: NodeJS.Timeout;
   readonly #work = new Set<Promise<void>>();
+  readonly #notice: (line: string) => void;
   #closed = false;
-  #failures = 0;
 
-  constructor(
-    records: Records,
-    webhooks: readonly Webhook[],
-    clock: Clock,
-    sender: typeof send = send,
-  ) {
+  constructor(records: Records, webhooks: readonly Webhook[], parts: OutboxParts) {
     this.#records = records;
     this.#lanes = webhooks.map((webhook) => ({
       webhook,
       working: false,
       again: false,
       pausedUntilMs: Number.NEGATIVE_INFINITY,
+      count: { delivered: 0, failed: 0, givenUp: 0 },
+      undelivered: NOTHING,
+      counting: false,
+      failure: undefined,
     }));
-    this.#clock = clock;
-    this.#send = sender;
+    this.#clock = parts.clock;
+    this.#send = parts.send ?? send;
+    this.#notice = parts.notice ?? (() => undefined);
     this.#timer = setInterval(() => this.look(), LOOK_MS).unref();
     // What nobody is configured for would lie there for ever.
     void records.keepWebhooks(webhooks.map(({ name }) => name)).catch(() => undefined);
   }
 
-  /** Deliveries that failed since the server started. */
-  get failures(): number {
-    return this.#failures;
+  /** How each receiver does. */
+  readings(): readonly WebhookReadings[] {
+    return this.#lanes.map(({ webhook, count, undelivered, failure }) => ({
+      webhook: webhook.name,
+      ...count,
+      undelivered: undelivered.count,
+      oldestMs: undelivered.oldestMs,
+      failure: failure === undefined ? null : { ...failure },
+    }));
   }
 
   /** Looks now: something has happened. */
   look(): void {
     for (const lane of this.#lanes) {
       lane.again = true;
-      if (lane.working || this.#closed) continue;
+      if (this.#closed) continue;
+      // One that is slow works for long: what waits meanwhile is counted all the same.
+      if (!isQuiet(lane)) this.#begin(this.#count(lane));
+      if (lane.working) continue;
       lane.working = true;
-      const work = this.#serve(lane).finally(() => {
-        lane.working = false;
-        this.#work.delete(work);
-      });
-      this.#work.add(work);
+      this.#begin(
+        this.#serve(lane).finally(() => {
+          lane.working = false;
+        }),
+      );
     }
+  }
+
+  #begin(begun: Promise<void>): void {
+    const work = begun.finally(() => this.#work.delete(work));
+    this.#work.add(work);
   }
 
   /** What is under way is finished. */
@@ -101,6 +134,17 @@ export class Outbox {
       }
       if (due.length === AT_ONCE) lane.again = true;
     }
+    if (!isQuiet(lane)) await this.#count(lane);
+  }
+
+  async #count(lane: Lane): Promise<void> {
+    if (lane.counting) return;
+    lane.counting = true;
+    const { name } = lane.webhook;
+    // Where it cannot be counted now, the last count stands.
+    const found = await this.#records.undelivered(name).catch(() => lane.undelivered);
+    lane.undelivered = found;
+    lane.counting = false;
   }
 
   /** Whether the next one may follow: after a failure it would come before this one. */
@@ -108,17 +152,44 @@ export class Outbox {
     const { webhook } = lane;
     try {
       await this.#send(webhook, event.id, event.document, this.#clock.nowMs());
-    } catch {
-      this.#failures++;
+      this.#took(lane);
+    } catch (error) {
+      this.#failed(lane, error);
       const pauseMs = pauseAfter({ attempts, event }, this.#clock.nowMs());
       if (pauseMs !== undefined) {
         lane.pausedUntilMs = this.#clock.monotonicMs() + pauseMs;
         await this.#records.failed(event.id, webhook.name, attempts + 1).catch(() => undefined);
         return false;
       }
+      lane.count.givenUp++;
     }
     // Where that cannot be written it is told once more.
     await this.#records.delivered(event.id, webhook.name).catch(() => undefined);
     return true;
   }
+  #took(lane: Lane): void {
+    lane.count.delivered++;
+    if (lane.failure === undefined) return;
+    lane.failure = undefined;
+    this.#notice(`webhook ${lane.webhook.name} takes events again`);
+  }
+
+  /** Told once: it is tried again and again. */
+  #failed(lane: Lane, error: unknown): void {
+    lane.count.failed++;
+    const why = messageOf(error);
+    if (lane.failure !== undefined) {
+      lane.failure.why = why;
+      return;
+    }
+    lane.failure = { sinceMs: this.#clock.nowMs(), why };
+    this.#notice(
+      `webhook ${lane.webhook.name} does not take events: ${why}; they are kept, and sent again for three days`,
+    );
+  }
+}
+
+/** Whether nothing waits for it, as far as is known. */
+function isQuiet({ working, failure, undelivered }: Lane): boolean {
+  return !working && failure === undefined && undelivered.count === 0;
 }

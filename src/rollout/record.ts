@@ -27,6 +27,7 @@ export type Records = Pick<
   | "lastEvents"
   | "certificates"
   | "due"
+  | "undelivered"
   | "delivered"
   | "failed"
   | "keepWebhooks"

@@ -130,19 +130,21 @@ export function signed(
 /**
  * Sends one event.
  *
- * @throws SkipwayError `environment` where it was not taken: no answer of the kind 2xx in time.
+ * @throws SkipwayError `environment` with why, where it was not taken: no answer of the kind 2xx in time. Without its
+ * address: pages show it to whoever may look.
  */
 export function send(webhook: Webhook, id: string, body: string, atMs: number): Promise<void> {
   const { url, privateNetwork } = webhook;
   const host = url.hostname.replace(/^\[|\]$/g, "");
   return new Promise((resolve, reject) => {
     const refuse = (text: string, cause?: unknown): void => {
-      reject(new SkipwayError("environment", `webhook ${webhook.name}: ${text}`, { cause }));
+      reject(new SkipwayError("environment", text, { cause }));
     };
     if (!privateNetwork && isIP(host) !== 0 && isPrivate(host)) {
       refuse(PRIVATE);
       return;
     }
+    const late = AbortSignal.timeout(TIMEOUT_MS);
     const begin = url.protocol === "https:" ? requestHttps : requestHttp;
     const request = begin(url, {
       method: "POST",
@@ -152,19 +154,33 @@ export function send(webhook: Webhook, id: string, body: string, atMs: number): 
         ...signed(webhook, id, body, atMs),
       },
       agent: false,
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: late,
       ...(!privateNetwork && { lookup: publicOnly }),
     });
-    request.once("error", (error) => refuse(messageOf(error), error));
+    request.once("error", (error) => refuse(whyNot(error, late), error));
     request.once("response", (answer) => {
       // What it says is of no matter, and redirections would lead anywhere.
       answer.destroy();
       const { statusCode = 0 } = answer;
       if (statusCode >= 200 && statusCode < 300) resolve();
-      else refuse(`it answers ${statusCode}`);
+      else refuse(`it answers ${statusCode}${isRedirection(statusCode) ? NOT_FOLLOWED : ""}`);
     });
     request.end(body);
   });
+}
+
+const NOT_FOLLOWED = ", and redirections are not followed";
+
+function isRedirection(status: number): boolean {
+  return status >= 300 && status < 400;
+}
+
+/** Messages of the system have the address in them. */
+function whyNot(error: Error, late: AbortSignal): string {
+  if (late.aborted) return `it gives no answer within ${TIMEOUT_MS / 1000} s`;
+  if (error instanceof SkipwayError) return error.message;
+  const code = "code" in error ? String(error.code) : "";
+  return code === "" ? "it cannot be reached" : `it cannot be reached (${code})`;
 }
 
 const PRIVATE =

@@ -51,6 +51,8 @@ export interface Slot extends FleetEntry {
   abort: AbortController;
   /** A load that has not begun: those who ask meanwhile share it. */
   next: Promise<void> | undefined;
+  /** Whether a look at the source has brought it to what is wanted, or could not. */
+  tried: boolean;
   unloaded: boolean;
   /** How often it was unloaded: what was asked for before an unload does not begin after it. */
   unloads: number;
@@ -108,6 +110,7 @@ export function emptySlot(
     turn: Promise.resolve(),
     abort: new AbortController(),
     next: undefined,
+    tried: false,
     unloads: 0,
     unloaded: false,
   };
@@ -148,4 +151,19 @@ export function rowsOf(slot: Slot): IndexRow[] {
   for (const [version, reason] of slot.failed) add(version, "UNAVAILABLE", reason);
   for (const { version } of slot.retiring) add(version, "UNLOADING", "");
   return rows.sort((a, b) => Number(a.version) - Number(b.version));
+}
+
+/** Every version, as if it answered. */
+export function allReady(hosts: ReadonlyMap<number, VersionHost>): Map<number, { ready: true }> {
+  return new Map([...hosts.keys()].map((version) => [version, { ready: true }]));
+}
+
+/** Waits for the work, but not longer than this. */
+export async function soon(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const pause = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, pause]);
+  clearTimeout(timer);
 }

@@ -8,12 +8,14 @@ import { Counters } from "./counters.ts";
 import { RequestError } from "./errors.ts";
 import type { IndexRow } from "./extensions.ts";
 import {
+  allReady,
   emptySlot,
   type FleetEntry,
   HAND,
   refuseHands,
   rowsOf,
   type Slot,
+  soon,
   unknownModel,
   without,
 } from "./fleet-slot.ts";
@@ -69,7 +71,8 @@ export class Fleet {
   readonly #parts: FleetParts;
   readonly #slots = new Map<string, Slot>();
   readonly #listeners = new Set<() => void>();
-  #names: readonly string[] = [];
+  #looking = false;
+  #names: readonly string[] | undefined;
   #stopping = false;
 
   constructor(parts: FleetParts) {
@@ -89,6 +92,13 @@ export class Fleet {
     if (version === undefined) return slot.hosts.size > 0 ? slot.routed : undefined;
     const number = /^[1-9]\d{0,14}$/.test(version) ? Number(version) : undefined;
     return number !== undefined && slot.hosts.has(number) ? slot.routed.pinned(number) : undefined;
+  }
+
+  /** Whether what `find` does not find may be there soon: whether the source has it, or its first load, is not known. */
+  awaits(name: string): boolean {
+    if (this.#names === undefined) return this.#looking;
+    const slot = this.#slots.get(name);
+    return this.#names.includes(name) && (slot === undefined || !(slot.tried || slot.unloaded));
   }
 
   /** Versions that are served under a name. */
@@ -128,7 +138,7 @@ export class Fleet {
   index(): readonly IndexRow[] {
     const rows: IndexRow[] = [];
     for (const slot of this.#slots.values()) rows.push(...rowsOf(slot));
-    for (const name of this.#names) {
+    for (const name of this.#names ?? []) {
       if (rows.some((row) => row.name === name)) continue;
       rows.push({ name, version: "", state: "UNAVAILABLE", reason: "unloaded" });
     }
@@ -137,14 +147,18 @@ export class Fleet {
 
   /** Looks at the source: loads what is new, exchanges what changed, ends what is wanted no more. */
   async sync(): Promise<void> {
+    this.#looking = true;
     this.#names = await this.#parts.source.names();
     const brought: Promise<void>[] = [];
     for (const name of this.#names) {
       // Who unloaded a model by hand loads it by hand.
       if (this.#slots.get(name)?.unloaded === true) continue;
-      const one = this.#inTurn(this.#slot(name), (slot) => this.#bring(slot, false)).catch(
-        () => undefined,
-      );
+      const slot = this.#slot(name);
+      const one = this.#inTurn(slot, () => this.#bring(slot, false))
+        .catch(() => undefined)
+        .finally(() => {
+          slot.tried = true;
+        });
       brought.push(one);
       // One after another, since side by side they would slow down what is measured of them. But a model that
       // hangs holds nobody up.
@@ -482,18 +496,4 @@ export class Fleet {
   #notify(): void {
     for (const listener of this.#listeners) listener();
   }
-}
-
-function allReady(hosts: ReadonlyMap<number, VersionHost>): Map<number, { ready: true }> {
-  return new Map([...hosts.keys()].map((version) => [version, { ready: true }]));
-}
-
-/** Waits for the work, but not longer than this. */
-async function soon(work: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const pause = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([work, pause]);
-  clearTimeout(timer);
 }

@@ -1,5 +1,6 @@
 // What is asked of the server when somebody scrapes: queues, readiness, saturation, memory.
 
+import type { Clock } from "../base/clock.ts";
 import type { FamilyHead, Labels, Sample } from "../observe/exposition.ts";
 import type { OtlpExporter } from "../observe/otlp-exporter.ts";
 import type { MetricRegistry } from "../observe/registry.ts";
@@ -146,6 +147,55 @@ export function observeTraces(
       labels: { reason },
       value,
     })),
+  );
+}
+
+/** How a receiver of events does. Counts since the server started. */
+export interface WebhookReadings {
+  readonly webhook: string;
+  readonly delivered: number;
+  /** Tries that failed. */
+  readonly failed: number;
+  /** Events that it was not told, and will not be. */
+  readonly givenUp: number;
+  /** Events that it is still to be told. */
+  readonly undelivered: number;
+  /** When the oldest of them happened, since the epoch; null where there is none. */
+  readonly oldestMs: number | null;
+  /** null while it takes what it is sent. */
+  readonly failure: { readonly sinceMs: number; readonly why: string } | null;
+}
+
+/** Declares what becomes of the events that webhooks are told. */
+export function observeWebhooks(
+  registry: MetricRegistry,
+  clock: Clock,
+  readings: () => readonly WebhookReadings[],
+): void {
+  const name = "skipway_webhook_deliveries";
+  const help =
+    "Tries to tell a webhook of an event, by what became of them; given-up: events that it is told no more, after three days";
+  registry.observe({ name, type: "counter", help, labels: ["webhook", "result"] }, () =>
+    readings().flatMap(({ webhook, delivered, failed, givenUp }) =>
+      Object.entries({ delivered, failed, "given-up": givenUp }).map(([result, value]) => ({
+        labels: { webhook, result },
+        value,
+      })),
+    ),
+  );
+  const gauge = (what: string, meaning: string, value: (one: WebhookReadings) => number): void =>
+    registry.observe(
+      { name: `skipway_webhook_${what}`, type: "gauge", help: meaning, labels: ["webhook"] },
+      () => readings().map((one) => ({ labels: { webhook: one.webhook }, value: value(one) })),
+    );
+  gauge("failing", "1 while the webhook does not take what it is sent", (one) =>
+    Number(one.failure !== null),
+  );
+  gauge("undelivered", "Events that the webhook has not taken yet", (one) => one.undelivered);
+  gauge(
+    "undelivered_oldest_seconds",
+    "Seconds since the oldest of those events happened; 0 where there is none",
+    ({ oldestMs }) => (oldestMs === null ? 0 : Math.max(0, clock.nowMs() - oldestMs) / 1000),
   );
 }
 

@@ -20,6 +20,7 @@ describe("server metrics", () => {
     const metrics = new ServerMetrics(clock, watch);
     metrics.watchTraces(undefined);
     metrics.watchBudget(() => ({ budgetBytes: 0, usedBytes: 0 }));
+    metrics.watchWebhooks(() => []);
     const page = pageOf(metrics.registry.definitions());
     watch.close();
     await expect(page).toMatchFileSnapshot("../../docs/reference/metrics.md");

@@ -16,8 +16,10 @@ import {
   observeBudget,
   observeReadings,
   observeTraces,
+  observeWebhooks,
   type ReadingsSnapshot,
   type VersionReadings,
+  type WebhookReadings,
 } from "./metric-readings.ts";
 import type { Role } from "./router.ts";
 import { observeTritonNames } from "./triton-metrics.ts";
@@ -150,6 +152,11 @@ export class ServerMetrics {
   /** Counts what became of the traces. Once. */
   watchTraces(exporter: Pick<OtlpExporter, "counts"> | undefined): void {
     observeTraces(this.registry, exporter);
+  }
+
+  /** Asks at every scrape how the receivers of events do. Once. */
+  watchWebhooks(readings: () => readonly WebhookReadings[]): void {
+    observeWebhooks(this.registry, this.#clock, readings);
   }
 
   /** A version is gone: its series stay until others need their place. */

@@ -31,7 +31,7 @@ import type { HttpTimes } from "./http/node-server.ts";
 import { registerOip } from "./http/oip-routes.ts";
 import type { Certificates } from "./http/tls.ts";
 import { MemoryKeeper } from "./memory-keeper.ts";
-import type { BudgetReadings } from "./metric-readings.ts";
+import type { BudgetReadings, WebhookReadings } from "./metric-readings.ts";
 import { ServerMetrics } from "./metrics.ts";
 import type { Outcomes } from "./outcomes.ts";
 import type { LogMode } from "./request-log.ts";
@@ -141,6 +141,7 @@ export class ModelServer {
     this.#source = {
       version: options.version,
       find: (name, version) => this.fleet.find(name, version),
+      awaits: (name) => this.fleet.awaits(name),
       versionsOf: (name) => this.fleet.versionsOf(name),
       all: () => this.fleet.hosts(),
       ready: () => this.ready(),
@@ -205,6 +206,11 @@ export class ModelServer {
   /** What all processes together may hold and hold; undefined where no budget is kept. */
   budget(): BudgetReadings | undefined {
     return this.#metrics.budget();
+  }
+
+  /** Has `/metrics` tell how the receivers of events do. Once. */
+  watchWebhooks(readings: () => readonly WebhookReadings[]): void {
+    this.#metrics.watchWebhooks(readings);
   }
 
   /** Whether it is about to end. */

@@ -62,7 +62,9 @@ export async function serve(
     ...(early && { early }),
   });
   let stopped = false;
-  await using rollouts = await openRollouts(server, { ...options, registry: store, folder });
+  const { notice } = observed;
+  const kept = { registry: store, folder, notice };
+  await using opened = await openRollouts(server, { ...options, ...kept });
   try {
     // Models take longest, and in other processes: they are loaded while the routes are added.
     const loaded = loadAll(io, server, options);
@@ -74,7 +76,7 @@ export async function serve(
         version: packageVersion(),
         startedMs: systemClock.nowMs(),
         folder,
-        rollouts: rollouts.rollouts,
+        rollouts: opened,
       }),
     );
     // Live while models are loaded: whoever looks at /v2/health/ready sees how far they are.
@@ -84,7 +86,7 @@ export async function serve(
     });
     await loaded;
     await runner.close();
-    await rollouts.rollouts.resume();
+    await opened.rollouts.resume();
     io.err(`Ready in ${formatSeconds((systemClock.monotonicMs() - started) / 1000)}.\n`);
     io.err(`\n  ${styled("bold", address, io.color)}  Open Inference Protocol\n`);
     if (server.grpcPort !== undefined) io.err(`  ${options.host}:${server.grpcPort}  gRPC\n`);

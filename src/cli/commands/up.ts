@@ -11,7 +11,6 @@ import { registerDashboard } from "../../dashboard/routes.ts";
 import { codeCommit } from "../../registry/commit.ts";
 import type { CheckReport } from "../../registry/gate.ts";
 import { damagedVersion, type ModelVersion, Registry } from "../../registry/registry.ts";
-import type { Rollouts } from "../../rollout/controller.ts";
 import { registrySource } from "../../serve/registry-source.ts";
 import { ModelServer } from "../../serve/server.ts";
 import { digits } from "../../train/data.ts";
@@ -27,7 +26,7 @@ import {
   type ProtectionOptions,
 } from "../protection.ts";
 import { styled } from "../render/style.ts";
-import { openRollouts } from "../rollouts.ts";
+import { type OpenedRollouts, openRollouts } from "../rollouts.ts";
 import {
   addServing,
   grpcPortOf,
@@ -97,10 +96,11 @@ export async function up(given: Io, model: string | undefined, options: UpOption
     ...observed,
   });
   let stopped = false;
-  await using opened = await openRollouts(server, { ...options, registry, folder });
+  const { notice } = observed;
+  await using opened = await openRollouts(server, { ...options, registry, folder, notice });
   try {
     const { rollouts } = opened;
-    const address = await startServing(io, { registry, server, ready, options, rollouts });
+    const address = await startServing(io, { registry, server, ready, options, opened });
     await rollouts.resume();
     io.err(`Ready in ${formatSeconds((systemClock.monotonicMs() - started) / 1000)}.\n`);
     if (options.once === true) {
@@ -208,10 +208,10 @@ async function startServing(
     server: ModelServer;
     ready: Ready;
     options: UpOptions;
-    rollouts: Rollouts;
+    opened: OpenedRollouts;
   },
 ): Promise<string> {
-  const { registry, server, ready, options, rollouts } = parts;
+  const { registry, server, ready, options, opened } = parts;
   const { version } = ready;
   io.err(
     `${styled("bold", "Serve", io.color)}  ${version.model} version ${version.version} in a process of its own\n`,
@@ -223,7 +223,7 @@ async function startServing(
       version: packageVersion(),
       startedMs: systemClock.nowMs(),
       folder: resolve(options.data),
-      rollouts,
+      rollouts: opened,
     }),
   );
   const { once = false } = options;

@@ -7,11 +7,11 @@ import { servingStatus } from "../../dashboard/on-call-status.ts";
 import type { DashboardSource } from "../../dashboard/routes.ts";
 import type { CheckReport } from "../../registry/gate.ts";
 import type { ModelVersion, Registry } from "../../registry/registry.ts";
-import type { Rollouts } from "../../rollout/controller.ts";
 import type { ModelServer } from "../../serve/server.ts";
 import type { VersionHost } from "../../serve/version-host.ts";
 import { digits } from "../../train/data.ts";
 import { tensorMetadata } from "../../wire/metadata.ts";
+import type { OpenedRollouts } from "../rollouts.ts";
 
 /** Digits of each class that the page offers. */
 const PER_CLASS = 2;
@@ -20,7 +20,7 @@ const PER_CLASS = 2;
 export function dashboardSource(
   registry: Registry | undefined,
   server: ModelServer,
-  about: { version: string; startedMs: number; folder: string; rollouts?: Rollouts },
+  about: { version: string; startedMs: number; folder: string; rollouts?: OpenedRollouts },
 ): DashboardSource {
   const text = async (name: string, version: number, role: string): Promise<string | undefined> => {
     const found = await registry?.version(name, version);
@@ -40,7 +40,10 @@ export function dashboardSource(
     status: () => servingStatus(server),
     objectives: () => readObjectives(about.folder),
     onState: (listener) => server.onState(listener),
-    ...(about.rollouts !== undefined && { rollouts: about.rollouts }),
+    ...(about.rollouts !== undefined && {
+      rollouts: about.rollouts.rollouts,
+      webhooks: () => about.rollouts?.webhooks() ?? [],
+    }),
   };
 }
 

@@ -7,6 +7,7 @@ import type { FleetEntry } from "../fleet-slot.ts";
 import type { TrafficSplit } from "../router.ts";
 import { endpoint, endpoints } from "./endpoint.ts";
 import { documentOf } from "./oip-body.ts";
+import { notYet } from "./oip-source.ts";
 
 /** Adds the routes. */
 export function registerControl(app: FastifyInstance, fleet: Fleet): void {
@@ -38,6 +39,7 @@ function entryOf(fleet: Fleet, request: FastifyRequest): FleetEntry {
   const { name } = request.params as { name: string };
   const entry = fleet.entry(name);
   if (entry !== undefined) return entry;
+  if (fleet.awaits(name)) throw notYet(name);
   throw new RequestError(404, "invalid", `there is no model "${name.slice(0, 128)}" here`);
 }
 
