@@ -51,6 +51,8 @@ export interface Slot extends FleetEntry {
   abort: AbortController;
   /** A load that has not begun: those who ask meanwhile share it. */
   next: Promise<void> | undefined;
+  /** The alias that was told to be passed over last, since the split was set by hand. */
+  ignored: number | undefined;
   /** Whether a look at the source has brought it to what is wanted, or could not. */
   tried: boolean;
   unloaded: boolean;
@@ -110,6 +112,7 @@ export function emptySlot(
     turn: Promise.resolve(),
     abort: new AbortController(),
     next: undefined,
+    ignored: undefined,
     tried: false,
     unloads: 0,
     unloaded: false,
@@ -130,8 +133,26 @@ export function without(
   };
 }
 
+/** What to tell the operator of an alias that a split set by hand does not follow; once for each move. */
+export function ignoredMove(slot: Slot, stable: number): string | undefined {
+  const { name, owner, split, ignored } = slot;
+  slot.ignored = owner === "hand" && split.stable !== stable ? stable : undefined;
+  if (slot.ignored === undefined || ignored === stable) return undefined;
+  return `${name}: stable is version ${stable} in the registry, and the split that was set by hand keeps version ${split.stable}; DELETE /api/v1/models/${name}/split lets it follow again`;
+}
+
+/** How all stand, those that were unloaded by hand too. */
+export function rowsOfAll(slots: readonly Slot[], names: readonly string[]): IndexRow[] {
+  const rows = slots.flatMap(rowsOf);
+  for (const name of names) {
+    if (rows.some((row) => row.name === name)) continue;
+    rows.push({ name, version: "", state: "UNAVAILABLE", reason: "unloaded" });
+  }
+  return rows;
+}
+
 /** How its versions stand, for the repository extension. */
-export function rowsOf(slot: Slot): IndexRow[] {
+function rowsOf(slot: Slot): IndexRow[] {
   const { name } = slot;
   const rows: IndexRow[] = [];
   const add = (version: number, state: IndexRow["state"], reason: string): void => {

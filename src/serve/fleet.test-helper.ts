@@ -98,6 +98,38 @@ export function setUp(settings: Partial<HostSettings> = {}): ScriptedFleet {
   return { runner, source, fleet, metrics, notices, serve, ask };
 }
 
+/** A fleet that follows a source, which the test changes. */
+export function following(versions: Record<string, { stable: number; versions: number[] }>): {
+  readonly runner: ScriptedRunner;
+  readonly notices: readonly string[];
+  readonly fleet: Fleet;
+} {
+  const runner = new ScriptedRunner();
+  const notices: string[] = [];
+  const fleet = new Fleet({
+    source: {
+      names: async () => Object.keys(versions),
+      wanted: async (name) => versions[name],
+      stamp: async (_name, version) => String(version),
+      version: async (name, version) => model(version, name),
+    },
+    clock: systemClock,
+    drainMs: 1000,
+    uniform: () => 0,
+    notice: (line) => notices.push(line),
+    host: (served, around) =>
+      new VersionHost(served, {
+        ...around,
+        runner,
+        clock: systemClock,
+        settings: HOST_DEFAULTS,
+        decider: batcher,
+      }),
+  });
+  onTestFinished(() => fleet.stop());
+  return { runner, notices, fleet };
+}
+
 /** Waits until it holds. */
 export async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 2));

@@ -1,14 +1,10 @@
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { present } from "../base/assert.ts";
-import { systemClock } from "../base/clock.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { Random } from "../base/random.ts";
 import { RequestError } from "./errors.ts";
-import { batcher, model, setUp, traffic, until } from "./fleet.test-helper.ts";
-import { Fleet } from "./fleet.ts";
-import { HOST_DEFAULTS } from "./hosting.ts";
+import { following, model, setUp, traffic, until } from "./fleet.test-helper.ts";
 import type { Script } from "./scripted-runner.test-helper.ts";
-import { VersionHost } from "./version-host.ts";
 
 // The life of models with processes that do as they are told.
 
@@ -202,40 +198,18 @@ describe("the life of models", () => {
   });
 
   test("the source is followed: a new stable version, an old one that goes, a bad one that is not tried twice", async () => {
-    const { runner, ask, fleet } = setUp();
-    let wanted = { stable: 1, versions: [1] };
-    const followed = new Fleet({
-      source: {
-        names: async () => ["m"],
-        wanted: async () => wanted,
-        stamp: async (_name, version) => String(version),
-        version: async (_name, version) => model(version),
-      },
-      clock: systemClock,
-      drainMs: 1000,
-      uniform: () => 0,
-      host: (served, around) =>
-        new VersionHost(served, {
-          ...around,
-          runner,
-          clock: systemClock,
-          settings: HOST_DEFAULTS,
-          decider: batcher,
-        }),
-    });
-    onTestFinished(() => followed.stop());
-    expect(ask).toBeDefined();
-    expect(fleet.ready()).toBe(false);
+    const wanted = { m: { stable: 1, versions: [1] } };
+    const { runner, fleet: followed } = following(wanted);
     await followed.sync();
     await followed.sync();
     expect(runner.processes).toHaveLength(1);
-    wanted = { stable: 2, versions: [2] };
+    wanted.m = { stable: 2, versions: [2] };
     await followed.sync();
     await until(() => runner.alive.length === 1);
     expect(followed.versionsOf("m")).toEqual([2]);
     expect(followed.entry("m")?.split).toEqual({ stable: 2, share: 0 });
     runner.scripts.set("m3", { load: "fails" });
-    wanted = { stable: 3, versions: [3] };
+    wanted.m = { stable: 3, versions: [3] };
     await followed.sync();
     await followed.sync();
     expect(runner.processes.filter(({ path }) => path === "m3")).toHaveLength(1);
@@ -244,6 +218,51 @@ describe("the life of models", () => {
       { version: "2", state: "READY" },
       { version: "3", state: "UNAVAILABLE", reason: expect.stringContaining("broken") },
     ]);
+  });
+});
+
+describe("the source", () => {
+  test("a split set by hand is not moved by the alias, which is told once, until it is handed back", async () => {
+    const wanted = { m: { stable: 2, versions: [1, 2] } };
+    const { fleet, notices } = following(wanted);
+    await fleet.sync();
+    fleet.setSplit("m", { stable: 2, share: 0 });
+    await fleet.sync();
+    expect(notices).toEqual([]);
+    wanted.m = { stable: 1, versions: [1, 2] };
+    await fleet.sync();
+    await fleet.sync();
+    expect(fleet.entry("m")).toMatchObject({ split: { stable: 2 }, owner: "hand" });
+    expect(notices).toEqual([expect.stringMatching(/^m: stable is version 1.*keeps version 2/)]);
+    await fleet.follow("m");
+    expect(fleet.entry("m")).toMatchObject({ split: { stable: 1, share: 0 }, owner: "source" });
+    fleet.setSplit("m", { stable: 1, share: 0 }, { by: "rollout" });
+    await expect(fleet.follow("m")).rejects.toMatchObject({ status: 409 });
+    await expect(fleet.follow("n")).rejects.toMatchObject({ status: 404 });
+  });
+
+  test("the server is ready beside a model that has never answered, and not while one that has does not", async () => {
+    const wanted: Record<string, { stable: number; versions: number[] }> = {
+      good: { stable: 1, versions: [1] },
+      broken: { stable: 1, versions: [1] },
+    };
+    const { fleet, runner } = following(wanted);
+    runner.scripts.set("broken1", { load: "fails" });
+    const first = fleet.sync();
+    await until(() => fleet.hosts().length === 1);
+    expect(fleet.ready()).toBe(false);
+    await first;
+    expect(fleet.ready()).toBe(true);
+    runner.scripts.set("slow1", { load: "hangs" });
+    wanted["slow"] = { stable: 1, versions: [1] };
+    const second = fleet.sync();
+    await until(() => runner.processes.some(({ path }) => path === "slow1"));
+    expect(fleet.ready()).toBe(true);
+    runner.scripts.set("good1", { load: "hangs" });
+    runner.processes.find(({ path }) => path === "good1")?.die();
+    await until(() => !fleet.ready());
+    await fleet.stop();
+    await second;
   });
 });
 

@@ -2,64 +2,31 @@
 // that fails, and says where each request goes. What is to be served comes from a source.
 
 import { present } from "../base/assert.ts";
-import type { Clock } from "../base/clock.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 import { Counters } from "./counters.ts";
 import { RequestError } from "./errors.ts";
 import type { IndexRow } from "./extensions.ts";
+import type { FleetParts } from "./fleet-parts.ts";
 import {
   allReady,
   emptySlot,
   type FleetEntry,
   HAND,
+  ignoredMove,
   refuseHands,
-  rowsOf,
+  rowsOfAll,
   type Slot,
   soon,
   unknownModel,
   without,
 } from "./fleet-slot.ts";
 import { withoutFolders } from "./folders.ts";
-import type { HostReport, ModelStats, ServedModel } from "./hosting.ts";
+import type { ModelStats, ServedModel } from "./hosting.ts";
 import type { ServedVersion } from "./inference.ts";
-import type { Invariance } from "./invariance.ts";
-import type { ServerMetrics, VersionKey, VersionMetrics } from "./metrics.ts";
+import type { VersionKey } from "./metrics.ts";
 import { hostReport, Outcomes } from "./outcomes.ts";
 import { roleOf, splitFaults, type TrafficSplit } from "./router.ts";
-import type { ModelSource } from "./sources.ts";
 import type { VersionHost } from "./version-host.ts";
-
-/** What a fleet gives each of its hosts. */
-export interface HostSurroundings {
-  /** Of those before it. */
-  readonly counters: Counters;
-  /** Found out before, of the same file. */
-  readonly invariance: Invariance | undefined;
-  readonly metrics: (() => VersionMetrics) | undefined;
-  readonly report: HostReport;
-  readonly onState: () => void;
-  /** Whether no client waits for its answers now. */
-  readonly background: () => boolean;
-  readonly notice: ((line: string) => void) | undefined;
-}
-
-/** What a fleet needs. */
-export interface FleetParts {
-  readonly source: ModelSource;
-  readonly clock: Clock;
-  /** Counts what happens to the versions. */
-  readonly metrics?: ServerMetrics | undefined;
-  /** A host for a version, not started. */
-  host(model: ServedModel, around: HostSurroundings): VersionHost;
-  /** Uniform in [0, 1). */
-  uniform(): number;
-  /** How long requests under way may take when their version ends. Milliseconds. */
-  readonly drainMs: number;
-  /** How long a model may load before the next one begins to. Milliseconds. */
-  readonly patienceMs?: number;
-  /** Told what an operator ought to know, a line each. Stays on this machine: it may name files. */
-  readonly notice?: ((line: string) => void) | undefined;
-}
 
 /** Longer than models of usual size take to load, warm up and be measured. */
 const PATIENCE_MS = 10_000;
@@ -72,6 +39,7 @@ export class Fleet {
   readonly #slots = new Map<string, Slot>();
   readonly #listeners = new Set<() => void>();
   #looking = false;
+  #looked = false;
   #names: readonly string[] | undefined;
   #stopping = false;
 
@@ -90,8 +58,8 @@ export class Fleet {
     const slot = this.#slots.get(name);
     if (slot === undefined || slot.unloaded) return undefined;
     if (version === undefined) return slot.hosts.size > 0 ? slot.routed : undefined;
-    const number = /^[1-9]\d{0,14}$/.test(version) ? Number(version) : undefined;
-    return number !== undefined && slot.hosts.has(number) ? slot.routed.pinned(number) : undefined;
+    const number = /^[1-9]\d{0,14}$/.test(version) ? Number(version) : 0;
+    return slot.hosts.has(number) ? slot.routed.pinned(number) : undefined;
   }
 
   /** Whether what `find` does not find may be there soon: whether the source has it, or its first load, is not known. */
@@ -127,22 +95,20 @@ export class Fleet {
     return this.hosts().map((host) => host.stats());
   }
 
-  /** Whether every model answers. A version that failed to load beside one that serves does not count. */
+  /**
+   * Whether every model answers. Once the first look at the source is over, one that has never answered does not count,
+   * nor at any time a version that failed to load beside one that serves: neither may take the others out of service.
+   */
   ready(): boolean {
-    const slots = [...this.#slots.values()].filter((slot) => !slot.unloaded);
+    const counts = ({ hosts, unloaded }: Slot) => !unloaded && (hosts.size > 0 || !this.#looked);
+    const slots = [...this.#slots.values()].filter(counts);
     const answers = (slot: Slot): boolean => slot.hosts.get(slot.split.stable)?.ready === true;
     return !this.#stopping && slots.length > 0 && slots.every(answers);
   }
 
   /** What there is and how it stands, for the repository extension. */
   index(): readonly IndexRow[] {
-    const rows: IndexRow[] = [];
-    for (const slot of this.#slots.values()) rows.push(...rowsOf(slot));
-    for (const name of this.#names ?? []) {
-      if (rows.some((row) => row.name === name)) continue;
-      rows.push({ name, version: "", state: "UNAVAILABLE", reason: "unloaded" });
-    }
-    return rows;
+    return rowsOfAll([...this.#slots.values()], this.#names ?? []);
   }
 
   /** Looks at the source: loads what is new, exchanges what changed, ends what is wanted no more. */
@@ -165,6 +131,7 @@ export class Fleet {
       await soon(one, this.#parts.patienceMs ?? PATIENCE_MS);
     }
     await Promise.all(brought);
+    this.#looked = true;
   }
 
   /**
@@ -279,6 +246,19 @@ export class Fleet {
     if (candidate !== undefined && !stays) slot.hosts.get(candidate)?.engine.withdraw();
     slot.shadow.forget(split.shadow);
     this.#notify();
+  }
+
+  /**
+   * Lets a split that was set by hand follow the source's alias again.
+   *
+   * @throws RequestError 404 for a name that is not served, 409 while a rollout owns the split.
+   */
+  async follow(name: string): Promise<void> {
+    const slot = this.#slots.get(name);
+    if (slot === undefined || slot.unloaded) throw unknownModel(name);
+    refuseHands(slot);
+    slot.owner = "source";
+    await this.#inTurn(slot, () => this.#bring(slot, false));
   }
 
   /**
@@ -400,6 +380,8 @@ export class Fleet {
     if (slot.owner === "source" && slot.hosts.has(wanted.stable)) {
       slot.split = { stable: wanted.stable, share: 0 };
     }
+    const ignored = ignoredMove(slot, wanted.stable);
+    if (ignored !== undefined) this.#parts.notice?.(ignored);
     this.#endUnwanted(slot, wanted.versions);
     this.#notify();
     if (failure !== undefined) throw failure;

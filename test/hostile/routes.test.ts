@@ -51,6 +51,7 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   deployer: [
     ...["load", "unload"].map((verb) => `POST /v2/repository/models/:name/${verb}`),
     "PUT /api/v1/models/:name/split",
+    "DELETE /api/v1/models/:name/split",
     `POST ${API}/drain`,
     ...["", "/:act"].map((end) => `POST /api/v1/models/:name/rollout${end}`),
   ],

@@ -65,6 +65,7 @@ const HTTP: ReadonlyMap<string, RouteRole> = new Map<string, RouteRole>([
   ["GET /api/v1/models/:name/versions/:version/training", "viewer"],
   ["GET /api/v1/models/:name/split", "viewer"],
   ["PUT /api/v1/models/:name/split", "deployer"],
+  ["DELETE /api/v1/models/:name/split", "deployer"],
   ["POST /api/v1/models/:name/versions/:version/drain", "deployer"],
   ["GET /api/v1/models/:name/rollout", "viewer"],
   ["POST /api/v1/models/:name/rollout", "deployer"],

@@ -18,6 +18,10 @@ export function registerControl(app: FastifyInstance, fleet: Fleet): void {
       fleet.setSplit(name, splitOf(documentOf(request)));
       return splitDocument(entryOf(fleet, request));
     },
+    DELETE: async (request) => {
+      await fleet.follow(entryOf(fleet, request).name);
+      return splitDocument(entryOf(fleet, request));
+    },
   });
   endpoint(app, "POST", "/api/v1/models/:name/versions/:version/drain", async (request) => {
     const { name } = entryOf(fleet, request);
