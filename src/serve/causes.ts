@@ -21,6 +21,12 @@ export function failureOf(error: unknown, file: string): Cause {
   return { kind, text: withoutFolders(messageOf(error), file) };
 }
 
+/** A file that was refused, or a process that did not get as far as that. */
+export function loadFailed(error: unknown, file: string): Cause {
+  const text = `the load failed: ${withoutFolders(messageOf(error), file)}`;
+  return { kind: "load-failed", text };
+}
+
 /** A process that does not answer. */
 export function hung(stuckAfterMs: number): Cause {
   const text = `the process of the model has not answered for more than ${stuckAfterMs} ms, and for ten times what its run was expected to take`;

@@ -2,18 +2,17 @@
 // ends them, and the queue (engine.ts), which outlives them.
 
 import { present } from "../base/assert.ts";
-import { messageOf, SkipwayError } from "../base/errors.ts";
+import { SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { isDigest } from "../registry/digest.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
 import type { Tensors } from "../runtime/runner.ts";
-import { causeOf, failureOf, hung, isBusy } from "./causes.ts";
+import { causeOf, failureOf, hung, isBusy, loadFailed } from "./causes.ts";
 import { Counters } from "./counters.ts";
 import { Engine } from "./engine.ts";
 import { type FailureReason, idOf, RequestError, requestErrorOf } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
 import { firstRuns, type Run } from "./first-runs.ts";
-import { withoutFolders } from "./folders.ts";
 import { close, type Held, kill } from "./held-process.ts";
 import type { HostParts, HostProcess, ModelStats, ServedModel } from "./hosting.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
@@ -334,10 +333,7 @@ export class VersionHost implements ServedVersion {
       this.#held.delete(process);
       this.#memory?.gone(String(process));
       this.#error = error;
-      // Clients read it.
-      const text = `the load failed: ${withoutFolders(messageOf(error), this.model.path)}`;
-      const cause: Cause = { kind: "load-failed", text };
-      this.#tell({ kind: "exited", process, cause });
+      this.#tell({ kind: "exited", process, cause: loadFailed(error, this.model.path) });
     } finally {
       clearTimeout(timer);
     }
