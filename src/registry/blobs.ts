@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { assert } from "../base/assert.ts";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
-import { diskRefused } from "./data-folder.ts";
+import { diskRefused } from "./refused.ts";
 import { type Digest, digestOf, isDigest } from "./digest.ts";
 
 /** Blobs in a folder. */
