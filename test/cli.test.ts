@@ -323,7 +323,7 @@ describe("doctor", () => {
     const store = join(folder, "kept");
     const registry = await Registry.open(store);
     const metadata = { createdBy: "test", metrics: {} };
-    const by = { actor: "test", reason: "", override: true };
+    const by = { actor: "test", reason: "a test", override: true };
     for (const [text, alias] of [
       ["one", "stable"],
       ["two", "canary"],

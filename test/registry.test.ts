@@ -3,10 +3,11 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import Database from "libsql";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { digestOf } from "../src/registry/digest.ts";
 import { Registry } from "../src/registry/registry.ts";
-import { command as skipway } from "./cli.ts";
+import { Running, command as skipway } from "./cli.ts";
 import { affineModel, tinyClassifier } from "./models.ts";
 
 let folder = "";
@@ -88,6 +89,34 @@ test("verify finds a file that was changed, and says which", async () => {
   await writeFile(await open.modelPath(version), "changed");
   const found = await json("verify", "net");
   expect(found).toMatchObject({ code: 1, document: { faults: [{ where: "net version 1" }] } });
+  const again = await registry("push", join(folder, "one.onnx"), "--name", "net");
+  expect(again.out).toContain("put back, because it was damaged or gone: model");
+  expect((await json("verify", "net")).code).toBe(0);
+});
+
+test("a number is a version, also where an alias of an older store is called so", async () => {
+  const db = new Database(join(store, "registry.db"));
+  db.exec(
+    "insert into alias_events (model, alias, version, at_ms, actor, reason) values ('net', '2', 1, 0, 'old', 'old')",
+  );
+  db.close();
+  expect((await json("show", "net@2")).document.versions).toMatchObject([{ version: 2 }]);
+  // Other ways to write a number are names.
+  expect((await registry("show", "net@0x2")).code).toBe(3);
+});
+
+test("pushes of several processes into a folder that is new all go well", async () => {
+  const data = join(folder, "parallel");
+  const names = ["a", "b", "c", "d"];
+  const pushes = names.map(
+    (name) =>
+      new Running(["registry", "push", join(folder, "one.onnx"), "--name", name, "--data", data])
+        .done,
+  );
+  for (const { code, err } of await Promise.all(pushes))
+    expect({ code, err }).toMatchObject({ code: 0 });
+  await using open = await Registry.open(data);
+  expect(await open.models()).toEqual(names);
 });
 
 test.each([
@@ -99,7 +128,9 @@ test.each([
   [["show", "net@9"], 3, "its versions are 1, 2"],
   [["alias", "net", "stable", "9"], 3, "not in the registry"],
   [["alias", "net", "stable", "x"], 2, "whole number"],
-  [["alias", "net", ".bad", "1"], 3, "is no name"],
+  [["alias", "net", ".bad", "1"], 3, "Choose another name for the alias"],
+  [["alias", "net", "2", "1", "--override", "x"], 3, "a whole number is a version"],
+  [["alias", "net", "canary", "1", "--override", " "], 3, "without a reason"],
   [["log", "other"], 3, "the models are net"],
   [["verify", "other"], 3, "the models are net"],
   [["unknown"], 2, "unknown command"],

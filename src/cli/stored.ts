@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
-import { type ModelVersion, Registry } from "../registry/registry.ts";
+import { type ModelVersion, Registry, WHOLE_NUMBER } from "../registry/registry.ts";
 
 /**
  * Opens the store in a folder. A command that only looks makes none.
@@ -42,7 +42,7 @@ export function actorName(): string {
 
 /**
  * The version that NAME, NAME@VERSION or NAME@ALIAS means; of a name alone the one called stable, or else the
- * newest.
+ * newest. A whole number is a version, also where an older skipway let an alias be called so.
  *
  * @throws SkipwayError `input` where there is none, with what there is.
  */
@@ -53,7 +53,11 @@ export async function versionNamed(registry: Registry, text: string): Promise<Mo
   const versions = await registry.versions(name);
   const aliases = await registry.aliases(name);
   const wanted =
-    which === undefined ? aliases.get("stable") : (aliases.get(which) ?? Number(which));
+    which === undefined
+      ? aliases.get("stable")
+      : WHOLE_NUMBER.test(which)
+        ? Number(which)
+        : aliases.get(which);
   const found =
     which === undefined && wanted === undefined
       ? versions.at(-1)

@@ -6,8 +6,17 @@ import { dirname, join } from "node:path";
 import { assert } from "../base/assert.ts";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
-import { diskRefused } from "./data-folder.ts";
 import { type Digest, digestOf, isDigest } from "./digest.ts";
+import { diskRefused } from "./refused.ts";
+
+/** What lay at the address of bytes that were stored. */
+type Before = "nothing" | "the same" | "damaged";
+
+/** Bytes that were stored. */
+export interface Stored {
+  readonly digest: Digest;
+  readonly before: Before;
+}
 
 /** Blobs in a folder. */
 export class Blobs {
@@ -25,14 +34,15 @@ export class Blobs {
   }
 
   /**
-   * Stores bytes; storing them again changes nothing.
+   * Stores bytes; storing them again changes nothing, unless what is stored has been damaged: then they replace it.
    *
    * @throws SkipwayError `environment` when the disk refuses.
    */
-  async write(bytes: Uint8Array): Promise<Digest> {
+  async write(bytes: Uint8Array): Promise<Stored> {
     const digest = digestOf(bytes);
     const path = this.path(digest);
-    if (await exists(path, bytes.byteLength)) return digest;
+    const before = await found(path, bytes);
+    if (before === "the same") return { digest, before };
     const aside = `${path}.${process.pid}.tmp`;
     try {
       await mkdir(dirname(path), { recursive: true });
@@ -43,7 +53,7 @@ export class Blobs {
       await rm(aside, { force: true }).catch(() => undefined);
       throw diskRefused(path, cause);
     }
-    return digest;
+    return { digest, before };
   }
 
   /**
@@ -59,17 +69,19 @@ export class Blobs {
     } catch (cause) {
       throw missing(path, cause);
     }
-    const found = digestOf(bytes);
-    if (found !== digest) throw mismatch(path, digest, found);
+    const has = digestOf(bytes);
+    if (has !== digest) throw mismatch(path, digest, has);
     return bytes;
   }
 }
 
-async function exists(path: string, size: number): Promise<boolean> {
+async function found(path: string, bytes: Uint8Array): Promise<Before> {
   try {
-    return (await stat(path)).size === size;
-  } catch {
-    return false;
+    if ((await stat(path)).size !== bytes.byteLength) return "damaged";
+    return Buffer.compare(await readFile(path), bytes) === 0 ? "the same" : "damaged";
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    return code === "ENOENT" ? "nothing" : "damaged";
   }
 }
 
@@ -94,13 +106,16 @@ async function flushFolder(path: string): Promise<void> {
   }
 }
 
+const PUSH_AGAIN =
+  "Push the same file again under the same name (skipway registry push FILE --name NAME): its bytes are put back. Or restore the data folder from a copy.";
+
 function missing(path: string, cause: unknown): SkipwayError {
   const found = diagnostic({
     id: "registry/blob-missing",
     severity: "error",
     where: path,
     text: `a stored file is gone: ${messageOf(cause)}`,
-    fix: "Restore the data folder from a copy, or delete it and start again.",
+    fix: PUSH_AGAIN,
   });
   return new SkipwayError("environment", found.text, { cause, diagnostics: [found] });
 }
@@ -113,7 +128,7 @@ function mismatch(path: string, expected: Digest, found: Digest): SkipwayError {
       where: path,
       text: "the stored file was changed after it was registered, so it is not served",
       notes: [`registered as ${expected}`, `found ${found}`],
-      fix: "Restore the file from a copy, or delete the data folder and start again.",
+      fix: PUSH_AGAIN,
     }),
   ]);
 }

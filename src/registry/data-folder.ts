@@ -2,8 +2,7 @@
 
 import { mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { diagnostic } from "../base/diagnostic.ts";
-import { messageOf, SkipwayError } from "../base/errors.ts";
+import { diskRefused } from "./refused.ts";
 
 /**
  * Makes a data folder with the folders above it; one that is there already stays.
@@ -46,16 +45,4 @@ async function isFolder(path: string): Promise<boolean> {
     (found) => found.isDirectory(),
     () => false,
   );
-}
-
-/** The error of a store on a disk that refuses. */
-export function diskRefused(path: string, cause: unknown): SkipwayError {
-  const found = diagnostic({
-    id: "registry/unwritable",
-    severity: "error",
-    where: path,
-    text: `the data folder cannot be written: ${messageOf(cause)}`,
-    fix: "Make the folder writable, free some space, or name another with --data DIR.",
-  });
-  return new SkipwayError("environment", found.text, { cause, diagnostics: [found] });
 }

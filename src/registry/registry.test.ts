@@ -176,6 +176,40 @@ describe("registry", () => {
     expect(await idsOf(registry.modelPath(version))).toEqual(["registry/blob-missing"]);
   });
 
+  test("what was damaged or is gone is put back by pushing the same file again", async () => {
+    const folder = fresh();
+    await using registry = await Registry.open(folder);
+    const blobs = new Blobs(join(folder, "blobs"));
+    const attachments = new Map([["golden", bytes("answers")]]);
+    const push = () => registry.push("m", bytes("good"), { metadata, attachments });
+    const { version, repaired } = await push();
+    expect(repaired).toEqual([]);
+    expect((await push()).repaired).toEqual([]);
+    // As long as it was.
+    await writeFile(blobs.path(version.digest), "gooD");
+    await rm(blobs.path(version.attachments["golden"] ?? ""));
+    expect(await push()).toMatchObject({ created: false, repaired: ["model", "golden"] });
+    expect(Buffer.from(await registry.modelBytes(version)).toString()).toBe("good");
+    expect(await registry.attachment(version, "golden")).toBeDefined();
+  });
+
+  test.each(["2", "01", "007"])("no alias is called %s: it would hide a version", async (alias) => {
+    await using registry = await Registry.open(fresh());
+    await registry.push("m", bytes("one"), { metadata });
+    expect(await idsOf(registry.setAlias("m", alias, 1, by))).toEqual(["registry/alias-number"]);
+    expect(await registry.aliases("m")).toEqual(new Map());
+  });
+
+  test("an override says why", async () => {
+    await using registry = await Registry.open(fresh());
+    await registry.push("m", bytes("one"), { metadata });
+    for (const reason of ["", " \n"]) {
+      const moved = registry.setAlias("m", "stable", 1, { ...by, reason });
+      expect(await idsOf(moved)).toEqual(["registry/no-reason"]);
+    }
+    expect(await registry.aliasEvents("m", "stable")).toEqual([]);
+  });
+
   test.each(["metadata = '{'", "attachments = 'null}'", "digest = '../../etc/passwd'"])(
     "a version whose entry was damaged is told: %s",
     async (damage) => {

@@ -6,7 +6,7 @@ import type { Kysely, Selectable, Transaction } from "kysely";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
-import { Blobs } from "./blobs.ts";
+import { Blobs, type Stored } from "./blobs.ts";
 import { makeDataFolder } from "./data-folder.ts";
 import { type Digest, isDigest } from "./digest.ts";
 import { openStore, type Tables, type VersionTable, writeTo } from "./store.ts";
@@ -67,6 +67,9 @@ export interface PushOptions {
   readonly attachments?: ReadonlyMap<string, Uint8Array>;
 }
 
+/** In NAME@WHICH it is a version, never an alias. */
+export const WHOLE_NUMBER: RegExp = /^[0-9]+$/;
+
 const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/;
 
 /** Models, versions and aliases in a folder. */
@@ -94,20 +97,41 @@ export class Registry implements AsyncDisposable {
 
   /**
    * Registers a file as the next version of a model. The same bytes again are the version that they
-   * are already, and `created` is false.
+   * are already, and `created` is false; what of it was damaged or gone is put back, and told in `repaired`.
    */
   async push(
     model: string,
     file: Uint8Array,
     options: PushOptions,
-  ): Promise<{ version: ModelVersion; created: boolean }> {
+  ): Promise<{ version: ModelVersion; created: boolean; repaired: readonly string[] }> {
     checkName("model", model);
     // Blobs first: a kill between the two leaves files that nothing names, never a name without file.
-    const digest = await this.#blobs.write(file);
-    const attachments: Record<string, Digest> = {};
+    const stored = await this.#blobs.write(file);
+    const attached: [string, Stored][] = [];
     for (const [role, bytes] of options.attachments ?? []) {
-      attachments[role] = await this.#blobs.write(bytes);
+      attached.push([role, await this.#blobs.write(bytes)]);
     }
+    const attachments = Object.fromEntries(attached.map(([role, { digest }]) => [role, digest]));
+    const { version, created } = await this.#register(model, file, stored.digest, {
+      metadata: JSON.stringify(options.metadata),
+      attachments: JSON.stringify(attachments),
+    });
+    // What was not there is put back where the version names it already.
+    const isBack = ({ before, digest }: Stored, named: Digest | undefined): boolean =>
+      before === "damaged" || (before === "nothing" && !created && digest === named);
+    const repaired = attached.flatMap(([role, one]) =>
+      isBack(one, version.attachments[role]) ? [role] : [],
+    );
+    const itself = isBack(stored, version.digest) ? ["model"] : [];
+    return { version, created, repaired: [...itself, ...repaired] };
+  }
+
+  #register(
+    model: string,
+    file: Uint8Array,
+    digest: Digest,
+    known: Pick<VersionTable, "metadata" | "attachments">,
+  ): Promise<{ version: ModelVersion; created: boolean }> {
     return writeTo(this.#db, async (db) => {
       const existing = await db
         .selectFrom("versions")
@@ -127,8 +151,7 @@ export class Registry implements AsyncDisposable {
         digest,
         bytes: file.byteLength,
         created_ms: this.#clock.nowMs(),
-        metadata: JSON.stringify(options.metadata),
-        attachments: JSON.stringify(attachments),
+        ...known,
       };
       await db.insertInto("versions").values(row).execute();
       return { version: versionOf(row), created: true };
@@ -143,6 +166,8 @@ export class Registry implements AsyncDisposable {
    */
   async setAlias(model: string, alias: string, version: number, by: AliasMove): Promise<void> {
     checkName("alias", alias);
+    if (WHOLE_NUMBER.test(alias)) throw numberAlias(alias);
+    if (by.override === true && by.reason.trim() === "") throw noReason(model, alias);
     const target = await this.version(model, version);
     if (target === undefined) throw unknownVersion(model, version);
     const check = await this.lastCheck(target);
@@ -162,7 +187,7 @@ export class Registry implements AsyncDisposable {
     { model, version }: ModelVersion,
     check: { readonly actor: string; readonly passed: boolean; readonly report: Uint8Array },
   ): Promise<void> {
-    const report = await this.#blobs.write(check.report);
+    const { digest: report } = await this.#blobs.write(check.report);
     const { actor } = check;
     await writeTo(this.#db, async (db) => {
       const row = { model, version, at_ms: this.#clock.nowMs(), actor, report };
@@ -362,7 +387,33 @@ function checkName(kind: string, name: string): void {
       severity: "error",
       where: `${kind} "${name.slice(0, 64)}"`,
       text: "is no name: letters, digits, dot, hyphen and underscore, at most 128, no dot in front",
-      fix: "Rename the file, or choose another name.",
+      fix: kind === "model" ? "Rename the file, or give another name with --name." : CHOOSE_ALIAS,
+    }),
+  ]);
+}
+
+const CHOOSE_ALIAS = "Choose another name for the alias, such as stable or canary.";
+
+function numberAlias(alias: string): SkipwayError {
+  return SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "registry/alias-number",
+      severity: "error",
+      where: `alias "${alias}"`,
+      text: "a whole number is a version in NAME@VERSION, so no alias is called so",
+      fix: CHOOSE_ALIAS,
+    }),
+  ]);
+}
+
+function noReason(model: string, alias: string): SkipwayError {
+  return SkipwayError.fromDiagnostics("input", [
+    diagnostic({
+      id: "registry/no-reason",
+      severity: "error",
+      where: `${model}, alias "${alias}"`,
+      text: "an override without a reason would tell nobody why",
+      fix: 'Say why: --override "reason". It is kept in the log.',
     }),
   ]);
 }

@@ -2,19 +2,19 @@
 // what was done with them. libSQL in a file, through kysely, in SQL that a server would take too.
 
 import {
+  CompiledQuery,
   type DatabaseConnection,
   type Generated,
   Kysely,
   type Migration,
   Migrator,
+  SqliteAdapter,
   SqliteDialect,
   SqliteDriver,
   type Transaction,
 } from "kysely";
 import Database from "libsql";
-import { diagnostic } from "../base/diagnostic.ts";
-import { messageOf, SkipwayError } from "../base/errors.ts";
-import { diskRefused } from "./data-folder.ts";
+import { diskRefused, isBusyStore, sqliteCode, unusable } from "./refused.ts";
 
 /** A version of a model; it never changes. */
 export interface VersionTable {
@@ -309,8 +309,8 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   },
 };
 
-/** How often a write is begun before another writer is too much. */
-const WRITE_ATTEMPTS = 20;
+/** How often something is begun before other writers are too much. */
+const ATTEMPTS = 20;
 
 /** Where each store lies. */
 const files = new WeakMap<Kysely<Tables>, string>();
@@ -344,29 +344,32 @@ async function attempts<T>(
   db: Kysely<Tables>,
   work: (transaction: Transaction<Tables>) => Promise<T>,
 ): Promise<T> {
+  try {
+    return await unlessBusy(() => db.transaction().execute(work));
+  } catch (error) {
+    if (sqliteCode(error) === "") throw error;
+    throw diskRefused(files.get(db) ?? "registry.db", error);
+  }
+}
+
+/** Does it again while other processes are in the way, within a bound. Not at once for all of them. */
+async function unlessBusy<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await db.transaction().execute(work);
+      return await work();
     } catch (error) {
-      const code = sqliteCode(error);
-      if (code === "") throw error;
-      if (attempt >= WRITE_ATTEMPTS || !code.startsWith("SQLITE_BUSY")) {
-        throw diskRefused(files.get(db) ?? "registry.db", error);
-      }
-      await new Promise((resolve) => setTimeout(resolve, attempt * 10));
+      if (attempt >= ATTEMPTS || !isBusyStore(error)) throw error;
+      const pauseMs = attempt * 10 + (process.pid % 10);
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
   }
 }
 
-/** The code of an error of SQLite, such as SQLITE_FULL; empty for any other. */
-function sqliteCode(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return code.startsWith("SQLITE_") ? code : "";
-}
-
 /**
  * SQLite itself rolls back when a disk is full. Kysely would do it once more, fail, and tell of that instead of
- * the disk.
+ * the disk. Transactions, which all write, have the lock from their start: one that reads first and is overtaken
+ * by another's write is refused without waiting. Tables are made in one, so that of two processes that open a new store
+ * the second finds them.
  */
 class Dialect extends SqliteDialect {
   readonly #database: Database.Database;
@@ -376,9 +379,21 @@ class Dialect extends SqliteDialect {
     this.#database = database;
   }
 
+  override createAdapter(): SqliteAdapter {
+    return new (class extends SqliteAdapter {
+      override get supportsTransactionalDdl(): boolean {
+        return true;
+      }
+    })();
+  }
+
   override createDriver(): SqliteDriver {
     const database = this.#database;
     return new (class extends SqliteDriver {
+      override async beginTransaction(connection: DatabaseConnection): Promise<void> {
+        await connection.executeQuery(CompiledQuery.raw("begin immediate"));
+      }
+
       override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
         if (database.inTransaction) await super.rollbackTransaction(connection);
       }
@@ -398,26 +413,47 @@ export async function openStore(
   file: string,
   survives: "power-cut" | "kill" = "power-cut",
 ): Promise<Kysely<Tables>> {
-  let db: Kysely<Tables> | undefined;
   try {
-    const database = new Database(file);
+    // Not all that is done here waits for a lock by itself: the switch to a log does not.
+    return await unlessBusy(() => opened(file, survives));
+  } catch (cause) {
+    throw unusable(file, cause);
+  }
+}
+
+async function opened(file: string, survives: "power-cut" | "kill"): Promise<Kysely<Tables>> {
+  const database = new Database(file);
+  try {
     // First: another process may be taking the log in, after a kill or at its own end.
     database.pragma("busy_timeout = 5000");
     database.pragma("journal_mode = WAL");
     database.pragma(`synchronous = ${survives === "kill" ? "NORMAL" : "FULL"}`);
-    db = new Kysely<Tables>({ dialect: new Dialect(database) });
+    const db = new Kysely<Tables>({ dialect: new Dialect(database) });
     files.set(db, file);
-    const migrator = new Migrator({
-      db,
-      provider: { getMigrations: () => Promise.resolve({ ...MIGRATIONS }) },
-    });
-    const { error } = await migrator.migrateToLatest();
-    if (error !== undefined) throw error;
+    if (!isCurrent(database)) {
+      const provider = { getMigrations: () => Promise.resolve({ ...MIGRATIONS }) };
+      const { error } = await new Migrator({ db, provider }).migrateToLatest();
+      if (error !== undefined) throw error;
+    }
     return db;
-  } catch (cause) {
-    await db?.destroy();
-    throw unusable(file, cause);
+  } catch (error) {
+    database.close();
+    throw error;
   }
+}
+
+/** Whether its tables are those of this program: to find that out takes no lock. */
+function isCurrent(database: Database.Database): boolean {
+  const made = database.prepare(
+    "select count(*) as n from sqlite_master where name = 'kysely_migration'",
+  );
+  if (made.pluck().get() !== 1) return false;
+  const names = database.prepare("select name from kysely_migration").pluck().all();
+  const known = new Set<unknown>(names);
+  return (
+    known.size === Object.keys(MIGRATIONS).length &&
+    Object.keys(MIGRATIONS).every((one) => known.has(one))
+  );
 }
 
 /** A file that one process holds until it ends, however it ends: the operating system lets go of its lock. */
@@ -444,7 +480,7 @@ export class Claim {
       return true;
     } catch (error) {
       database?.close();
-      if (sqliteCode(error).startsWith("SQLITE_BUSY")) return false;
+      if (isBusyStore(error)) return false;
       throw unusable(this.#file, error);
     }
   }
@@ -453,21 +489,4 @@ export class Claim {
     this.#database?.close();
     this.#database = undefined;
   }
-}
-
-function unusable(file: string, cause: unknown): SkipwayError {
-  const text = messageOf(cause);
-  const newer = text.includes("corrupted migrations");
-  const found = diagnostic({
-    id: newer ? "registry/newer-store" : "registry/unusable-store",
-    severity: "error",
-    where: file,
-    text: newer
-      ? "the store was written by a newer skipway"
-      : `the store cannot be opened: ${text}`,
-    fix: newer
-      ? "Update skipway, or name another folder with --data DIR."
-      : "Stop other processes that use it, restore it from a copy, or name another folder with --data DIR.",
-  });
-  return new SkipwayError("environment", found.text, { cause, diagnostics: [found] });
 }

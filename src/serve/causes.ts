@@ -2,8 +2,12 @@
 
 import { messageOf } from "../base/errors.ts";
 import type { ProcessExit } from "../runtime/child-process.ts";
-import { requestErrorOf } from "./errors.ts";
+import { idOf, requestErrorOf } from "./errors.ts";
+import { withoutFolders } from "./folders.ts";
 import type { Cause } from "./life.ts";
+
+/** The id of what is said where a process has no room to load or to run, whoever else lets go. */
+export const NO_MEMORY = "serve/no-memory";
 
 /** Refusals of the queue: the process was not asked. */
 export function isBusy(error: unknown): boolean {
@@ -11,9 +15,22 @@ export function isBusy(error: unknown): boolean {
   return ["queue-full", "deadline", "memory", "not-ready", "process-died"].includes(reason);
 }
 
-/** An answer to the known question that is none, or another one. */
-export function wrongAnswer(error: unknown): Cause {
-  return { kind: "wrong-answer", text: messageOf(error) };
+/** What a first run or the known question failed with. Clients read the text: it has no folders. */
+export function failureOf(error: unknown, file: string): Cause {
+  const kind = idOf(error) === NO_MEMORY ? "no-memory" : "wrong-answer";
+  return { kind, text: withoutFolders(messageOf(error), file) };
+}
+
+/** A file that was refused, or a process that did not get as far as that. */
+export function loadFailed(error: unknown, file: string): Cause {
+  const text = `the load failed: ${withoutFolders(messageOf(error), file)}`;
+  return { kind: "load-failed", text };
+}
+
+/** A process that does not answer. */
+export function hung(stuckAfterMs: number): Cause {
+  const text = `the process of the model has not answered for more than ${stuckAfterMs} ms, and for ten times what its run was expected to take`;
+  return { kind: "stuck", text };
 }
 
 /** How a process ended, as a cause. */

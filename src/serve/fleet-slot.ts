@@ -163,7 +163,7 @@ function rowsOf(slot: Slot): IndexRow[] {
     const failed = slot.failed.get(version);
     const kept =
       failed === undefined
-        ? (host.unprobed ?? "")
+        ? [host.unprobed, host.untold].filter((text) => text !== undefined).join("; ")
         : `the last load failed, the one before serves: ${failed}`;
     if (host.ready) add(version, "READY", kept);
     else add(version, "UNAVAILABLE", host.reason ?? host.phase);

@@ -443,8 +443,8 @@ export class Fleet {
         await host.stop();
         throw new SkipwayError("interrupted", `the load of ${model.name} was stopped`);
       }
-      if (host.unprobed !== undefined) {
-        notice?.(`${model.name} version ${model.version}: ${host.unprobed}`);
+      for (const text of [host.unprobed, host.untold]) {
+        if (text !== undefined) notice?.(`${model.name} version ${model.version}: ${text}`);
       }
       if (host.invariance !== undefined) slot.invariance.set(model.digest, host.invariance);
       return host;

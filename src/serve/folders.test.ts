@@ -12,6 +12,15 @@ test.each([
   expect(withoutFolders(text)).toBe(told);
 });
 
+const HEX = "ab".repeat(32);
+const BLOB = `blobs/sha256/${HEX.slice(0, 2)}/${HEX.slice(2)}`;
+
+test("a blob is told by its whole digest", () => {
+  expect(withoutFolders(`/srv/data/${BLOB}: was changed`)).toBe(`sha256:${HEX}: was changed`);
+  const path = `/srv/my data/${BLOB}`;
+  expect(withoutFolders(`ENOENT, open '${path}'`, path)).toBe(`ENOENT, open 'sha256:${HEX}'`);
+});
+
 test("folders that are known may have spaces in their names", () => {
   const path = "/srv/my models/a.onnx";
   expect(withoutFolders(`${path}: beside /srv/my models/w.bin`, path)).toBe("a.onnx: beside w.bin");

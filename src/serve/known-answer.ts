@@ -14,6 +14,10 @@ export interface KnownAnswer {
   readonly outputs: Tensors | undefined;
 }
 
+/** Said of a model that has none. */
+export const UNPROBED =
+  "its answers are not watched: no inputs could be made up that it answers, and none were recorded";
+
 /** Different kernels round differently, also with the size of a batch; a wrong file is off by far more. */
 const TOLERANCE = 1e-3;
 const SEED = 20;

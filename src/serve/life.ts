@@ -10,6 +10,8 @@ export type CauseKind =
   | "load-failed"
   /** It did not give the answer that is known. */
   | "wrong-answer"
+  /** There is no room for its first runs: it was not asked. */
+  | "no-memory"
   /** A run or a probe took longer than it may. */
   | "stuck"
   /** It ended by itself. */

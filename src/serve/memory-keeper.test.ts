@@ -1,11 +1,12 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { Random } from "../base/random.ts";
 import { parseGraph } from "../graph/parse.ts";
-import { float32 } from "../graph/tensor.ts";
+import { float32, int64 } from "../graph/tensor.ts";
 import { modelOf } from "../onnx/onnx-model.ts";
+import { digestOf } from "../registry/digest.ts";
 import { memoryOf } from "../runtime/memory-probe.ts";
 import type { Budget } from "./admission/budget.ts";
 import { RequestError } from "./errors.ts";
@@ -184,6 +185,63 @@ describe("a small budget", () => {
     const load = server.serve({ name: "a", version: 1, path, digest: "a" });
     await expect(load).rejects.toThrow(/loading the model takes up to .* MiB, and .* have 80/);
   });
+});
+
+describe("a model whose memory is a matter of values", () => {
+  /** As many numbers as are asked for, and the sum of them. */
+  const VALUES = `
+    g (int64[K] s) => (float[] y) { c = ConstantOfShape (s)  y = ReduceSum <keepdims = 0> (c) }`;
+  const HUGE = 120_000_000;
+
+  async function serveValues(): Promise<{ server: ModelServer; notices: string[] }> {
+    const values = join(folder, "values.onnx");
+    await modelOf(parseGraph(VALUES, { opsets: new Map([["", 20]]) })).save(values);
+    const notices: string[] = [];
+    const memory = budgetOf(2 * restOne + ROOM);
+    const server = new ModelServer({
+      version: "1.2.3",
+      memory,
+      notice: (one) => notices.push(one),
+    });
+    onTestFinished(() => server.stop());
+    const digest = digestOf(await readFile(values));
+    await server.serve({ name: "values", version: 1, path: values, digest });
+    await load(server, ["a"]);
+    return { server, notices };
+  }
+
+  const askFor = (server: ModelServer, count: number): Promise<unknown> => {
+    const inputs = new Map([["s", int64([1], [count])]]);
+    return server.fleet.find("values")?.infer({ inputs }) ?? Promise.reject(new Error("no model"));
+  };
+
+  test("is told, answers small requests after huge ones, and leaves the others their room", async () => {
+    const { server, notices } = await serveValues();
+    expect(notices).toContainEqual(expect.stringContaining("does not tell the sizes inside"));
+    for (let round = 0; round < 2; round++) {
+      await askFor(server, 10);
+      await askFor(server, HUGE);
+      await askFor(server, 10);
+      await ask(server, "a", 900);
+      await Promise.all([askFor(server, 10), ask(server, "a", 900), askFor(server, 20)]);
+    }
+    expect(marksOf(server)).toBeLessThan(2 * restOne + ROOM);
+    const causes = server.stats().flatMap((one) => Object.keys(one.restartsByCause));
+    expect(causes.filter((cause) => cause !== "recycled")).toEqual([]);
+  }, 60_000);
+
+  test("is asked its known question after a death, whatever its requests took", async () => {
+    const { server } = await serveValues();
+    await askFor(server, HUGE);
+    const host = server.fleet.hosts().find(({ name }) => name === "values");
+    const pid = host?.processes()[0]?.pid;
+    expect(pid).toBeDefined();
+    if (pid !== undefined) process.kill(pid, "SIGKILL");
+    await vi.waitFor(() => expect(host?.processes()[0]?.pid).not.toBe(pid), { timeout: 20_000 });
+    await askFor(server, 10);
+    expect(host?.stats().restartsByCause).toEqual({ killed: 1 });
+    expect(host?.ready).toBe(true);
+  }, 60_000);
 });
 
 test("a flood of new shapes is bounded, and leaves the server free to answer", async () => {

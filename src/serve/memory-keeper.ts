@@ -60,8 +60,10 @@ export class MemoryKeeper {
     this.changed();
   }
 
+  /** As it was calibrated: what requests taught a version is forgotten when it is loaded again. */
   learned(digest: string): Learned | undefined {
-    return this.#learned.get(digest);
+    const known = this.#learned.get(digest);
+    return known && { ...known, model: known.model.fresh() };
   }
 
   learn(digest: string, learned: Learned): void {

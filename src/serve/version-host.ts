@@ -2,23 +2,22 @@
 // ends them, and the queue (engine.ts), which outlives them.
 
 import { present } from "../base/assert.ts";
-import { messageOf, SkipwayError } from "../base/errors.ts";
+import { SkipwayError } from "../base/errors.ts";
 import type { ValueType } from "../graph/graph.ts";
 import { isDigest } from "../registry/digest.ts";
 import type { ChildSession } from "../runtime/child-process.ts";
 import type { Tensors } from "../runtime/runner.ts";
-import { causeOf, isBusy, wrongAnswer } from "./causes.ts";
+import { causeOf, failureOf, hung, isBusy, loadFailed } from "./causes.ts";
 import { Counters } from "./counters.ts";
 import { Engine } from "./engine.ts";
 import { type FailureReason, idOf, RequestError, requestErrorOf } from "./errors.ts";
 import type { BatchingSettings, VersionCounts } from "./extensions.ts";
 import { firstRuns, type Run } from "./first-runs.ts";
-import { withoutFolders } from "./folders.ts";
 import { close, type Held, kill } from "./held-process.ts";
 import type { HostParts, HostProcess, ModelStats, ServedModel } from "./hosting.ts";
 import type { InferenceAnswer, InferenceCall, ServedVersion } from "./inference.ts";
 import type { Invariance } from "./invariance.ts";
-import { askKnown, type KnownAnswer } from "./known-answer.ts";
+import { askKnown, type KnownAnswer, UNPROBED } from "./known-answer.ts";
 import {
   ABSENT,
   type Cause,
@@ -36,9 +35,6 @@ import { Patience } from "./patience.ts";
 import { shapesOf } from "./run-batch.ts";
 import type { VersionMemory } from "./version-memory.ts";
 import { statsOf } from "./version-readings.ts";
-
-const UNPROBED =
-  "its answers are not watched: no inputs could be made up that it answers, and none were recorded";
 
 /** Between two looks at a process that does not answer. */
 const SECOND_LOOK_MS = 200;
@@ -158,9 +154,14 @@ export class VersionHost implements ServedVersion {
     }
   }
 
-  /** Why nobody knows whether it answers rightly; undefined where it is asked a known question. */
+  /** Why nobody knows whether it answers rightly, if so. */
   get unprobed(): string | undefined {
     return this.#learned && this.#known === undefined ? UNPROBED : undefined;
+  }
+
+  /** Why what its requests take is not told by their shapes, if so. */
+  get untold(): string | undefined {
+    return this.#memory?.untold;
   }
 
   /** Why its requests are put together, or are not. */
@@ -332,10 +333,7 @@ export class VersionHost implements ServedVersion {
       this.#held.delete(process);
       this.#memory?.gone(String(process));
       this.#error = error;
-      // Clients read it.
-      const text = `the load failed: ${withoutFolders(messageOf(error), this.model.path)}`;
-      const cause: Cause = { kind: "load-failed", text };
-      this.#tell({ kind: "exited", process, cause });
+      this.#tell({ kind: "exited", process, cause: loadFailed(error, this.model.path) });
     } finally {
       clearTimeout(timer);
     }
@@ -360,7 +358,7 @@ export class VersionHost implements ServedVersion {
       this.#tell({ kind: done, process });
     } catch (error) {
       this.#error = error;
-      this.#tell({ kind: "failed", process, cause: wrongAnswer(error) });
+      this.#tell({ kind: "failed", process, cause: failureOf(error, this.model.path) });
     } finally {
       clearTimeout(timer);
     }
@@ -443,9 +441,7 @@ export class VersionHost implements ServedVersion {
   }
 
   #stuck(process: number): void {
-    const { stuckAfterMs } = this.#parts.settings;
-    const text = `the process of the model has not answered for more than ${stuckAfterMs} ms, and for ten times what its run was expected to take`;
-    this.#tell({ kind: "failed", process, cause: { kind: "stuck", text } });
+    this.#tell({ kind: "failed", process, cause: hung(this.#parts.settings.stuckAfterMs) });
   }
 
   /** Through the queue, as a client would. That the queue is full says nothing about the process. */
@@ -458,7 +454,7 @@ export class VersionHost implements ServedVersion {
     this.#probe(ask)
       .catch((error: unknown) => {
         if (this.#life.serving !== process || isBusy(error)) return;
-        this.#tell({ kind: "failed", process, cause: wrongAnswer(error) });
+        this.#tell({ kind: "failed", process, cause: failureOf(error, this.model.path) });
       })
       .finally(() => {
         this.#asking = false;
@@ -478,7 +474,9 @@ export class VersionHost implements ServedVersion {
     if (!due) return;
     held.askedMs = clock.monotonicMs();
     this.#probe(this.#aside(process, session))
-      .catch((error: unknown) => this.#tell({ kind: "failed", process, cause: wrongAnswer(error) }))
+      .catch((error: unknown) =>
+        this.#tell({ kind: "failed", process, cause: failureOf(error, this.model.path) }),
+      )
       .finally(() => {
         held.askedMs = undefined;
       });

@@ -15,6 +15,7 @@ import type { Reclaim } from "./admission/ledger.ts";
 import { memoryModelOf } from "./admission/memory-model.ts";
 import { PlanTable } from "./admission/plan-table.ts";
 import type { MemoryFit } from "./batcher/types.ts";
+import { NO_MEMORY } from "./causes.ts";
 import type { BucketForm, EngineMemory } from "./engine-memory.ts";
 import type { ServedModel } from "./hosting.ts";
 import type { Learned, MemoryKeeper, OutputFacts } from "./memory-keeper.ts";
@@ -50,6 +51,7 @@ interface Seat {
 interface Run {
   readonly seat: Seat;
   readonly shapes: InputShapes;
+  /** All that there is room for, where no more is known of it than what other requests of its shapes took. */
   readonly bytes: number;
   readonly endsBytes: number;
 }
@@ -85,6 +87,12 @@ export class VersionMemory implements EngineMemory {
     this.#host = host;
     this.#keeper = keeper;
     this.#learned = keeper.learned(digest);
+  }
+
+  /** Why what its requests take is not told by their shapes; undefined where it is, or nothing is known yet. */
+  get untold(): string | undefined {
+    const model = this.#learned?.model;
+    return model?.basis === "measured" ? model.reason : undefined;
   }
 
   /**
@@ -314,16 +322,27 @@ export class VersionMemory implements EngineMemory {
 
   #ended(run: Run): void {
     const { ledger, clock } = this.#keeper;
-    const { seat, shapes } = run;
+    const { seat } = run;
     const now = clock.monotonicMs();
     ledger.end(seat.id, now);
     const due = now - seat.lookedMs >= LOOK_MS || run.bytes > seat.highBytes;
     seat.highBytes = Math.max(seat.highBytes, run.bytes);
-    const excess = due ? this.#look(seat) : 0;
-    const model = this.#learned?.model;
-    // How far the mark went above all that was admitted is what is learned; below that, others may have raised it.
-    if (excess > 0) model?.observed(shapes, model.estimate(shapes).admittedBytes + excess);
+    if (due) this.#learnFrom(run);
     this.#settleIdle(seat);
+  }
+
+  #learnFrom({ seat, shapes, bytes }: Run): void {
+    const { excess, mark } = this.#look(seat);
+    const model = this.#learned?.model;
+    if (mark === undefined || model === undefined) return;
+    if (excess === 0) {
+      model.stayed(shapes, mark - seat.moreBytes);
+      return;
+    }
+    // How far the mark went above all that was admitted is what is learned; below that, others may have raised it.
+    model.observed(shapes, bytes - seat.moreBytes + excess);
+    // What was not foreseen must not stand in the way of others, nor hide what later requests take.
+    this.#keeper.ledger.askToSettle(seat.id);
   }
 
   /** Once it runs nothing, where it was asked to. What was freed is the system's again: the mark starts from the rest. */
@@ -346,15 +365,15 @@ export class VersionMemory implements EngineMemory {
     seat.highBytes = 0;
   }
 
-  /** Reads the system's mark. @returns by how much it is above all that was admitted. */
-  #look(seat: Seat): number {
+  /** Reads the system's mark, and by how much it is above all that was admitted. */
+  #look(seat: Seat): { readonly mark: number | undefined; readonly excess: number } {
     const { ledger, clock } = this.#keeper;
     seat.lookedMs = clock.monotonicMs();
     const mark = seat.session && memoryOf(seat.session.pid)?.peakResidentBytes;
-    if (mark === undefined) return 0;
+    if (mark === undefined) return { mark, excess: 0 };
     const before = ledger.account(seat.id)?.markBytes ?? mark;
     ledger.observed(seat.id, mark);
-    return Math.max(0, mark - before);
+    return { mark, excess: Math.max(0, mark - before) };
   }
 
   /** Shapes of a form with so many rows: each batch is asked about several times in turn. */
@@ -369,8 +388,13 @@ export class VersionMemory implements EngineMemory {
   #runOf(seat: Seat, shapes: InputShapes): Run | undefined {
     const estimate = this.#learned?.model.estimate(shapes);
     if (estimate === undefined) return undefined;
-    const { admittedBytes, endsBytes } = estimate;
-    return { seat, shapes, bytes: admittedBytes + seat.moreBytes, endsBytes };
+    const { admittedBytes, firmBytes, endsBytes } = estimate;
+    const bytes = admittedBytes + seat.moreBytes;
+    if (admittedBytes === firmBytes) return { seat, shapes, bytes, endsBytes };
+    // What other requests took may be a matter of their values: for it one waits for all the room there is, and is not refused.
+    const { everBytes } = this.#keeper.ledger.room(seat.id);
+    const most = Math.max(everBytes, firmBytes + seat.moreBytes);
+    return { seat, shapes, bytes: Math.min(bytes, most), endsBytes };
   }
 
   /** With the inputs and outputs of batches that the process has already: all of them may be there at a time. */
@@ -405,7 +429,7 @@ export class VersionMemory implements EngineMemory {
     const text = `${what} takes up to ${formatBytes(wanted)}, and its process may have ${has}: all models together have ${formatBytes(this.#keeper.ledger.availableBytes)}`;
     return SkipwayError.fromDiagnostics("environment", [
       diagnostic({
-        id: "serve/no-memory",
+        id: NO_MEMORY,
         severity: "error",
         where: this.#file.path,
         text,

@@ -9,7 +9,7 @@ import type { Command } from "commander";
 import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/format.ts";
 import { printable } from "../../base/printable.ts";
-import { diskRefused } from "../../registry/data-folder.ts";
+import { diskRefused } from "../../registry/refused.ts";
 import { type ModelVersion, Registry } from "../../registry/registry.ts";
 import { memoryLimitBytes } from "../../runtime/memory-probe.ts";
 import { runtimeInfo } from "../../runtime/ort.ts";

@@ -104,16 +104,20 @@ async function push(io: Io, path: string, options: PushArguments): Promise<void>
   await using registry = await openStored(options.data, { create: true });
   const notes = options.note === undefined ? [] : [options.note];
   const metadata = { createdBy: actorName(), metrics: {}, notes };
-  const { version, created } = await registry.push(name, file, { metadata, attachments });
+  const { version, created, repaired } = await registry.push(name, file, { metadata, attachments });
   const document = {
     schema: "skipway.registry-push/1",
     ...(await viewOf(registry, version)),
     created,
+    repaired,
   };
   const again = created ? "" : " (the same content as before: no new version)";
   answer(io, options, document, [
     `${name} version ${version.version}${again}`,
     version.digest,
+    ...(repaired.length === 0
+      ? []
+      : [`put back, because it was damaged or gone: ${repaired.join(", ")}`]),
     ...(golden === undefined ? [UNRECORDED] : []),
     ...(created ? [`next: skipway check ${name}@${version.version}`] : []),
   ]);

@@ -160,13 +160,14 @@ function document(server: ModelServer, address: string): Record<string, unknown>
     ...(grpcPort !== undefined && { grpcPort }),
     models: server.fleet
       .hosts()
-      .map(({ name, version, digest, batching, invariance, unprobed }) => ({
+      .map(({ name, version, digest, batching, invariance, unprobed, untold }) => ({
         name,
         version,
         digest,
         batched: batching !== undefined,
         ...(invariance !== undefined && { batchReason: invariance.reason }),
         ...(unprobed !== undefined && { unprobed }),
+        ...(untold !== undefined && { memoryReason: untold }),
       })),
   };
 }

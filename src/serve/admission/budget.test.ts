@@ -29,10 +29,12 @@ const model: MemoryModel = {
   prepare: () => undefined,
   estimate: (shapes) => {
     const bytes = (100 + 10 * (shapes.get("x")?.[0] ?? 0)) * MIB;
-    return { likelyBytes: bytes, admittedBytes: bytes, endsBytes: 0 };
+    return { likelyBytes: bytes, admittedBytes: bytes, firmBytes: bytes, endsBytes: 0 };
   },
   rowsWithin: (_, bytes) => Math.max(0, Math.floor((bytes / MIB - 100) / 10)),
   observed: () => undefined,
+  stayed: () => undefined,
+  fresh: () => model,
 };
 
 test("a refusal says how many rows would have fitted", () => {

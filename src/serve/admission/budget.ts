@@ -48,7 +48,7 @@ export function budgetOf(
 /** Why a request does not fit, and what would: for the client, in one sentence. */
 export function whatWouldFit(model: MemoryModel, shapes: InputShapes, room: Room): string {
   const rows = rowsOf(shapes);
-  const needs = formatBytes(model.estimate(shapes).admittedBytes);
+  const needs = formatBytes(model.estimate(shapes).firmBytes);
   const has = formatBytes(room.everBytes);
   const most = model.rowsWithin(shapes, room.everBytes);
   const fits =

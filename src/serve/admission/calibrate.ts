@@ -55,16 +55,21 @@ export async function calibrate(
   const { residentBytes } = await subject.memory();
   let one: Measured | undefined;
   let size = 0;
+  let untold = false;
+  const onUntold = (): void => {
+    untold = true;
+  };
   for (size of MADE_UP_SIZES) {
-    one = await measured(subject, planner, { rows: 1, size, residentBytes }, options);
+    const probe = { rows: 1, size, residentBytes, onUntold };
+    one = await measured(subject, planner, probe, options);
     if (one !== undefined) break;
   }
-  if (one === undefined) return { residentBytes, probes: [] };
+  if (one === undefined) return { residentBytes, probes: [], untold };
   const rows = largerRows(planner, one, residentBytes, options);
-  const more =
-    rows > 1 ? await measured(subject, planner, { rows, size, residentBytes }, options) : undefined;
+  const wide = { rows, size, residentBytes, onUntold };
+  const more = rows > 1 ? await measured(subject, planner, wide, options) : undefined;
   const probes = more === undefined ? [one.probe] : [one.probe, more.probe];
-  return { residentBytes, probes: probes.filter(({ growthBytes }) => growthBytes >= 0) };
+  return { residentBytes, probes: probes.filter(({ growthBytes }) => growthBytes >= 0), untold };
 }
 
 /** How many rows show the slope: within the time, the memory, and what anybody batches. 1 where one row does. */
@@ -97,11 +102,20 @@ function atMost(plannedBytes: number): number {
   return 1.5 * plannedBytes + 4 * GARBAGE_BYTES;
 }
 
+/** A run that is to be measured. */
+interface Asked {
+  readonly rows: number;
+  readonly size: number;
+  readonly residentBytes: number;
+  /** Told where its shapes have no plan. */
+  onUntold(): void;
+}
+
 /** undefined where there are no such inputs, the model cannot take them, or there is no memory for them. */
 async function measured(
   subject: Subject,
   planner: Plans,
-  { rows, size, residentBytes }: { rows: number; size: number; residentBytes: number },
+  { rows, size, residentBytes, onUntold }: Asked,
   { clock, budgetBytes }: CalibrationOptions,
 ): Promise<Measured | undefined> {
   const random = new Random(rows);
@@ -110,7 +124,9 @@ async function measured(
   if (inputs === undefined) return undefined;
   const shapes = shapesOf(inputs);
   await planner.prepare(shapes);
-  const planned = planner.plan(shapes)?.peakBytes ?? 0;
+  const plan = planner.plan(shapes);
+  if (plan === undefined) onUntold();
+  const planned = plan?.peakBytes ?? 0;
   if (residentBytes + atMost(planned) > budgetBytes) return undefined;
   const reset = await subject.resetPeak();
   const before = await subject.memory();

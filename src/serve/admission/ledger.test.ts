@@ -60,6 +60,19 @@ test("a claim makes an idle process settle, and one that keeps its memory is rec
   expect(ledger.reclaim(104)).toEqual({ actions: [{ kind: "recycle", process: "p0" }] });
 });
 
+test("one that took more than was foreseen settles without a claim, once it runs nothing", () => {
+  const ledger = ledgerOf(100, [10, 10], { keptBytes: 0 });
+  ledger.begin("p0", 30);
+  ledger.observed("p0", 300);
+  ledger.askToSettle("p0");
+  expect(ledger.account("p0")).toMatchObject({ reclaiming: "settle", running: 1 });
+  expect(ledger.fits("p0", 30)).toBe("later");
+  ledger.end("p0", 1);
+  ledger.settled("p0", 10);
+  expect(ledger.fits("p0", 30)).toBe("fits");
+  expect(ledger.fits("p1", 90)).toBe("fits");
+});
+
 test("what can never fit is the same whatever the processes keep of their runs", () => {
   const ledger = ledgerOf(120, [10, 10], { keptBytes: 10 });
   /** Of the first process, which asks for what it keeps, too. */

@@ -258,6 +258,15 @@ export class Ledger {
     return later.length === 0 ? { actions: [] } : { actions: [], wakeAtMs: Math.min(...later) };
   }
 
+  /**
+   * Asks a process to settle though nobody claims what it holds: it takes no batch until it has. Without effect where it
+   * was asked for something already.
+   */
+  askToSettle(id: ProcessId): void {
+    const entry = this.#entries.get(id);
+    if (entry !== undefined) entry.reclaiming ??= "settle";
+  }
+
   /** A process that was asked to settle holds so much now, and its mark in the system starts there. */
   settled(id: ProcessId, residentBytes: number): void {
     const entry = this.#entries.get(id);

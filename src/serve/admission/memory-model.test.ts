@@ -1,4 +1,6 @@
 import { expect, test } from "vitest";
+import { diagnostic } from "../../base/diagnostic.ts";
+import { SkipwayError } from "../../base/errors.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { parseGraph } from "../../graph/parse.ts";
 import { bytesOf, tensor } from "../../graph/tensor.ts";
@@ -129,6 +131,77 @@ test("where the graph does not tell, growth that was measured bounds it", async 
   expect(longer).toBeGreaterThan(100 * MIB + 4 * growth(256));
   model.observed(shapesOf(4), 900 * MIB);
   expect(model.estimate(shapesOf(4)).admittedBytes).toBeGreaterThanOrEqual(900 * MIB);
+});
+
+test("what values took is held against the like of them, never refused for good, and fades", async () => {
+  const model = await modelOf(
+    UNTOLD,
+    processOf((rows) => rows * MIB),
+  );
+  const [small, shapes, large] = [1, 4, 8].map(shapesOf) as [InputShapes, InputShapes, InputShapes];
+  const before = model.estimate(shapes);
+  expect(before.firmBytes).toBe(before.admittedBytes);
+  model.observed(shapes, 900 * MIB);
+  const after = model.estimate(shapes);
+  expect(after.admittedBytes).toBeGreaterThanOrEqual(900 * MIB);
+  expect(after.firmBytes).toBe(before.firmBytes);
+  expect(model.rowsWithin(shapes, before.firmBytes)).toBeGreaterThanOrEqual(4);
+  expect(model.estimate(large).admittedBytes).toBeGreaterThan(after.admittedBytes);
+  // Inputs that are smaller may take less for being so, and show nothing of larger ones.
+  expect(model.estimate(small).admittedBytes).toBeLessThan(before.admittedBytes);
+  model.stayed(small, 101 * MIB);
+  expect(model.estimate(shapes)).toEqual(after);
+  model.stayed(shapes, 110 * MIB);
+  const once = model.estimate(shapes).admittedBytes;
+  expect(once).toBeLessThan(after.admittedBytes);
+  expect(once).toBeGreaterThan(before.admittedBytes);
+  for (let i = 0; i < 12; i++) model.stayed(shapes, 101 * MIB);
+  expect(model.estimate(shapes)).toEqual(before);
+});
+
+test("a model that is taken afresh is as it was calibrated", async () => {
+  for (const graph of [BLOCKS, UNTOLD]) {
+    const model = await modelOf(
+      graph,
+      processOf((rows) => rows * MIB),
+    );
+    const before = model.estimate(shapesOf(4));
+    model.observed(shapesOf(4), 900 * MIB);
+    expect(model.estimate(shapesOf(4))).not.toEqual(before);
+    expect(model.fresh().estimate(shapesOf(4))).toEqual(before);
+  }
+});
+
+test("a plan that is far off is off for values: no more than the plan again is refused for it, and it fades", async () => {
+  const model = await modelOf(
+    BLOCKS,
+    processOf((rows) => rows * MIB),
+  );
+  const before = model.estimate(shapesOf(4));
+  const growth = before.admittedBytes - model.residentBytes;
+  model.observed(shapesOf(4), before.admittedBytes + 10 * growth);
+  const far = model.estimate(shapesOf(4));
+  expect(far.admittedBytes).toBe(before.admittedBytes + 10 * growth);
+  expect(Math.abs(far.firmBytes - before.admittedBytes - growth)).toBeLessThan(2);
+  for (let i = 0; i < 12; i++) model.stayed(shapesOf(4), before.likelyBytes);
+  const faded = model.estimate(shapesOf(4));
+  expect(faded.admittedBytes).toBe(faded.firmBytes);
+  // What a plan may be off stays.
+  expect(faded.admittedBytes).toBe(far.firmBytes);
+});
+
+test("a model of which no inputs could be run is untold where they have no plan", async () => {
+  const id = "runtime/failed";
+  const refused = diagnostic({ id, severity: "error", where: "x", text: "is refused", fix: "-" });
+  const refuses: Subject = {
+    ...processOf(() => 0),
+    session: {
+      inputs: new Map([["x", { dtype: "float32", shape: ["N", 65_536] }]]),
+      run: () => Promise.reject(SkipwayError.fromDiagnostics("input", [refused])),
+    },
+  };
+  expect((await modelOf(UNTOLD, refuses)).basis).toBe("measured");
+  expect((await modelOf(BLOCKS, refuses)).basis).toBe("planned");
 });
 
 test("between rows that are planned, the plan is never above what is said", () => {

@@ -11,6 +11,11 @@ export interface MarkEstimate {
   readonly likelyBytes: number;
   /** Never passed: what is asked of the ledger. */
   readonly admittedBytes: number;
+  /**
+   * The same without what is known from clients' requests alone and may be a matter of their values: what is refused for
+   * good is refused for this. Never above `admittedBytes`.
+   */
+  readonly firmBytes: number;
   /** Of these, its inputs and outputs: they are there, too, while the batch before or behind it runs. */
   readonly endsBytes: number;
 }
@@ -27,6 +32,8 @@ export interface Calibration {
   readonly residentBytes: number;
   /** The smallest first; none where no inputs could be made up. */
   readonly probes: readonly Probe[];
+  /** Shapes that were tried have no plan, whether or not they ran. */
+  readonly untold?: boolean;
 }
 
 /** Memory of one loaded model. */
@@ -40,10 +47,14 @@ export interface MemoryModel {
   prepare(shapes: InputShapes): Promise<void> | undefined;
   /** The mark of a process that runs these shapes. */
   estimate(shapes: InputShapes): MarkEstimate;
-  /** Most rows of this shape whose mark is at most `bytes`; 0 where not even one is. */
+  /** Most rows of this shape whose mark is at most `bytes`, as `firmBytes` has it; 0 where not even one is. */
   rowsWithin(shapes: InputShapes, bytes: number): number;
   /** A mark that was measured after these shapes had run: a higher one than was admitted is learned from. */
   observed(shapes: InputShapes, markBytes: number): void;
+  /** These shapes ran, and took the mark no further: what was learned of other values is halved. */
+  stayed(shapes: InputShapes, markBytes: number): void;
+  /** The model as it was calibrated, without what was learned since. */
+  fresh(): MemoryModel;
 }
 
 /** Over what is likely, for what differs from run to run (docs/design/admission.md). */
@@ -63,8 +74,8 @@ const ROWS_MAX = 1_048_576;
 
 /** The memory of a loaded model, from the plans of its runs and from what was measured. */
 export function memoryModelOf(planner: Plans, calibration: Calibration): MemoryModel {
-  const told = calibration.probes.every(({ shapes }) => planner.plan(shapes) !== undefined);
-  return told
+  const all = calibration.probes.every(({ shapes }) => planner.plan(shapes) !== undefined);
+  return all && calibration.untold !== true
     ? new PlannedMemory(planner, calibration)
     : new MeasuredMemory(calibration, planner.batched);
 }
@@ -82,6 +93,7 @@ class PlannedMemory implements MemoryModel {
   readonly reason: string = "";
   readonly residentBytes: number;
   readonly #planner: Plans;
+  readonly #calibration: Calibration;
   readonly #fallback: MeasuredMemory;
   readonly #line: Line;
   /** How far marks went beyond what was admitted. */
@@ -90,6 +102,7 @@ class PlannedMemory implements MemoryModel {
   constructor(planner: Plans, calibration: Calibration) {
     this.residentBytes = calibration.residentBytes;
     this.#planner = planner;
+    this.#calibration = calibration;
     this.#fallback = new MeasuredMemory(calibration, planner.batched);
     this.#line = lineOf(planner, calibration.probes);
   }
@@ -101,12 +114,14 @@ class PlannedMemory implements MemoryModel {
   estimate(shapes: InputShapes): MarkEstimate {
     const run = this.#planner.plan(shapes);
     if (run === undefined) return this.#fallback.estimate(shapes);
-    const { likelyScale, admittedScale, constantBytes } = this.#line;
+    const { likelyScale, constantBytes } = this.#line;
     const likely = likelyScale * run.peakBytes + constantBytes;
-    const most = (1 + MARGIN) * (admittedScale * run.peakBytes + constantBytes) + MARGIN_BYTES;
+    const most = this.#most(run.peakBytes);
     return {
       likelyBytes: Math.ceil(this.residentBytes + likely),
-      admittedBytes: Math.ceil(this.residentBytes + most + GARBAGE_BYTES + this.#excessBytes),
+      admittedBytes: Math.ceil(this.residentBytes + most + this.#excessBytes),
+      // A plan may be off, but not by more than itself: what is beyond that came of values, such as long strings.
+      firmBytes: Math.ceil(this.residentBytes + most + Math.min(most, this.#excessBytes)),
       endsBytes: run.endsBytes,
     };
   }
@@ -116,8 +131,36 @@ class PlannedMemory implements MemoryModel {
   }
 
   observed(shapes: InputShapes, markBytes: number): void {
+    if (this.#planner.plan(shapes) === undefined) {
+      this.#fallback.observed(shapes, markBytes);
+      return;
+    }
     const excess = markBytes - this.estimate(shapes).admittedBytes;
     if (excess > 0) this.#excessBytes += excess;
+  }
+
+  stayed(shapes: InputShapes, markBytes: number): void {
+    const run = this.#planner.plan(shapes);
+    if (run === undefined) {
+      this.#fallback.stayed(shapes, markBytes);
+      return;
+    }
+    const most = this.#most(run.peakBytes);
+    const took = markBytes - this.residentBytes - most;
+    if (this.#excessBytes <= most || took >= this.#excessBytes) return;
+    this.#excessBytes = Math.max(most, took, this.#excessBytes / 2);
+  }
+
+  fresh(): MemoryModel {
+    return new PlannedMemory(this.#planner, this.#calibration);
+  }
+
+  /** Growth that is admitted for a plan, before anything is learned. */
+  #most(peakBytes: number): number {
+    const { admittedScale, constantBytes } = this.#line;
+    return (
+      (1 + MARGIN) * (admittedScale * peakBytes + constantBytes) + MARGIN_BYTES + GARBAGE_BYTES
+    );
   }
 }
 
@@ -166,20 +209,22 @@ function cautious(likely: number): Scale {
 
 /**
  * From measured growth alone: in proportion to the bytes of the inputs beyond the largest probe, and by their square
- * where a row is larger than any that was measured (attention grows so), doubled.
+ * where a row is larger than any that was measured (attention grows so), doubled. What clients' requests took beyond
+ * that holds for inputs that are as large, until one of them takes less: sizes inside may come from values.
  */
 class MeasuredMemory implements MemoryModel {
   readonly basis = "measured";
-  readonly reason: string =
-    "the graph does not tell the sizes inside the model; its memory is bounded by what was measured";
+  readonly reason: string = UNTOLD;
   readonly residentBytes: number;
+  readonly #calibration: Calibration;
   readonly #batched: boolean;
-  readonly #probes: Probe[];
+  /** The smaller the inputs, the smaller the growth: one that took more than a larger one speaks for both. */
+  #learned: readonly Probe[] = [];
 
   constructor(calibration: Calibration, batched: boolean) {
     this.residentBytes = calibration.residentBytes;
+    this.#calibration = calibration;
     this.#batched = batched;
-    this.#probes = [...calibration.probes];
   }
 
   prepare(): undefined {
@@ -187,20 +232,16 @@ class MeasuredMemory implements MemoryModel {
   }
 
   estimate(shapes: InputShapes): MarkEstimate {
-    const rows = this.#batched ? Math.max(1, rowsOf(shapes)) : 1;
     const elements = elementsOf(shapes);
-    let growth =
-      this.#probes.length === 0 ? UNMEASURED_FACTOR * elements : Number.POSITIVE_INFINITY;
-    for (const probe of this.#probes) {
-      const probed = Math.max(1, elementsOf(probe.shapes));
-      const probedRows = this.#batched ? Math.max(1, rowsOf(probe.shapes)) : 1;
-      const row = Math.max(1, elements / rows / (probed / probedRows));
-      const more = Math.max(1, rows / probedRows) * row * row;
-      growth = Math.min(growth, more * probe.growthBytes);
-    }
+    const calibrated = this.#calibrated(shapes, elements);
+    const learned = this.#spoken(elements).map((probe) => this.#scaled(probe, shapes, elements));
+    const growth = Math.max(calibrated, ...learned);
+    const admitted = (bytes: number): number =>
+      Math.ceil(this.residentBytes + 2 * bytes + MARGIN_BYTES + GARBAGE_BYTES);
     return {
       likelyBytes: Math.ceil(this.residentBytes + growth),
-      admittedBytes: Math.ceil(this.residentBytes + 2 * growth + MARGIN_BYTES + GARBAGE_BYTES),
+      admittedBytes: admitted(growth),
+      firmBytes: admitted(calibrated),
       endsBytes: ELEMENT_BYTES * elements,
     };
   }
@@ -210,14 +251,57 @@ class MeasuredMemory implements MemoryModel {
   }
 
   observed(shapes: InputShapes, markBytes: number): void {
-    const growthBytes = markBytes - this.residentBytes;
     if (markBytes <= this.estimate(shapes).admittedBytes) return;
-    // A probe that took less says nothing any more: what this took, others may take.
-    const kept = this.#probes.filter((one) => one.growthBytes > growthBytes);
-    this.#probes.splice(0, this.#probes.length, { shapes, growthBytes }, ...kept);
+    const growthBytes = markBytes - this.residentBytes;
+    const elements = elementsOf(shapes);
+    // Those that took less, and are as large, say nothing any more.
+    const kept = this.#learned.filter(
+      (one) => elementsOf(one.shapes) < elements || one.growthBytes > growthBytes,
+    );
+    this.#learned = [...kept, { shapes, growthBytes }].slice(-LEARNED_MAX);
+  }
+
+  stayed(shapes: InputShapes, markBytes: number): void {
+    if (this.#learned.length === 0) return;
+    const elements = elementsOf(shapes);
+    const took = markBytes - this.residentBytes;
+    const spoken = new Set(this.#spoken(elements));
+    this.#learned = this.#learned.flatMap((one) => {
+      if (!spoken.has(one) || one.growthBytes <= took) return [one];
+      const growthBytes = Math.max(took, one.growthBytes / 2);
+      const tells = growthBytes > this.#calibrated(one.shapes, elementsOf(one.shapes));
+      return tells ? [{ shapes: one.shapes, growthBytes }] : [];
+    });
+  }
+
+  fresh(): MemoryModel {
+    return new MeasuredMemory(this.#calibration, this.#batched);
+  }
+
+  /** What was learned of inputs no larger than these. */
+  #spoken(elements: number): readonly Probe[] {
+    return this.#learned.filter((one) => elementsOf(one.shapes) <= elements);
+  }
+
+  #calibrated(shapes: InputShapes, elements: number): number {
+    const { probes } = this.#calibration;
+    if (probes.length === 0) return UNMEASURED_FACTOR * elements;
+    return Math.min(...probes.map((probe) => this.#scaled(probe, shapes, elements)));
+  }
+
+  #scaled({ shapes: probed, growthBytes }: Probe, shapes: InputShapes, elements: number): number {
+    const rows = this.#batched ? Math.max(1, rowsOf(shapes)) : 1;
+    const probedRows = this.#batched ? Math.max(1, rowsOf(probed)) : 1;
+    const row = Math.max(1, elements / rows / (Math.max(1, elementsOf(probed)) / probedRows));
+    return Math.max(1, rows / probedRows) * row * row * growthBytes;
   }
 }
 
+/** Why a model is measured only, for people. */
+const UNTOLD =
+  "the graph does not tell the sizes inside the model, as where they come from the values of its inputs; its memory is bounded by what was measured";
+/** What is learned of so many sizes of inputs; the oldest is forgotten. */
+const LEARNED_MAX = 16;
 /** Most bytes of an element of an input. */
 const ELEMENT_BYTES = 8;
 /** Bytes of growth for each element of the inputs, where no run could be measured. */
@@ -236,9 +320,8 @@ function mostRows(
   shapes: InputShapes,
   bytes: number,
 ): number {
-  const fits = (rows: number): boolean =>
-    model.estimate(withRows(shapes, rows)).admittedBytes <= bytes;
-  if (!batched) return model.estimate(shapes).admittedBytes <= bytes ? rowsOf(shapes) : 0;
+  const fits = (rows: number): boolean => model.estimate(withRows(shapes, rows)).firmBytes <= bytes;
+  if (!batched) return model.estimate(shapes).firmBytes <= bytes ? rowsOf(shapes) : 0;
   let low = 0;
   let high = 1;
   while (high <= ROWS_MAX && fits(high)) [low, high] = [high, 2 * high];
