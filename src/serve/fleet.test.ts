@@ -247,10 +247,12 @@ describe("the source", () => {
       broken: { stable: 1, versions: [1] },
     };
     const { fleet, runner } = following(wanted);
-    runner.scripts.set("broken1", { load: "fails" });
+    runner.scripts.set("broken1", { load: "hangs" });
     const first = fleet.sync();
-    await until(() => fleet.hosts().length === 1);
+    const broken = () => runner.processes.find(({ path }) => path === "broken1");
+    await until(() => fleet.hosts().length === 1 && broken() !== undefined);
     expect(fleet.ready()).toBe(false);
+    broken()?.die();
     await first;
     expect(fleet.ready()).toBe(true);
     runner.scripts.set("slow1", { load: "hangs" });
