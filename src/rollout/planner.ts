@@ -346,7 +346,9 @@ function warningsOf(input: PlanInput, rules: Rules, steps: readonly PlannedStep[
     }
   }
   const wrong = rules.gates.find(({ name }) => name === "wrong");
-  if (rules.policy.labelsRequired === true && wrong?.required === true) {
+  if (rules.policy.labelsRequired === true && wrong?.required !== true) {
+    warnings.push("labels are required, and the gate wrong is not: they are not waited for");
+  } else if (rules.policy.labelsRequired === true && wrong !== undefined) {
     const needed = fixedToPass(wrong, 0, passLimit(wrong, rules), input.power);
     const least = Number.isFinite(needed)
       ? `${needed} right ones of the candidate`

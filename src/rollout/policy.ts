@@ -43,6 +43,8 @@ export interface RolloutPolicy {
   readonly tolerance: number | null;
   /** Runs of each shape that are left out of the gates of time while a process is new. */
   readonly warmup: number;
+  /** Whether it is promoted only where labels prove it. Left out in policies that were stored before it was. */
+  readonly labelsRequired?: boolean;
   readonly autoPromote: boolean;
   /** With traffic, after which an unproven candidate is taken back; null: four times the plan. */
   readonly maxSeconds: number | null;
@@ -79,6 +81,7 @@ export const DEFAULT_POLICY: RolloutPolicy = {
   disagreement: 0.02,
   tolerance: null,
   warmup: WARMUP,
+  labelsRequired: false,
   autoPromote: true,
   maxSeconds: null,
   deaths: 1,
@@ -108,6 +111,7 @@ export function readPolicy(document: unknown, where: string): RolloutPolicy {
     disagreement: fields.number("disagreement", { min: 0, max: 0.5, above: true }),
     tolerance: fields.number("tolerance", { min: 0, max: 1e9 }),
     warmup: fields.number("warmup", { min: 0, max: LIMITS.warmup[1], whole: true }),
+    labelsRequired: fields.boolean("labelsRequired"),
     autoPromote: fields.boolean("autoPromote"),
     maxSeconds: fields.number("maxSeconds", { min: 1, max: SECONDS_MAX }),
     deaths: fields.number("deaths", { min: 1, max: 1000, whole: true }),

@@ -118,7 +118,7 @@ export function rolloutLines(one: RolloutDocument, paper: Paper): string[] {
   }
   if (verdict !== null) {
     lines.push("", `${verdict.verdict}: ${printable(verdict.text)}`, "");
-    lines.push(...gateLines(verdict.gates, paper));
+    lines.push(...gateLines(verdict.gates, paper), ...labelLines(verdict.gates));
   }
   // A server may be older than the command.
   if (one.advisory != null) lines.push("", ...advisoryLines(one.advisory, paper));
@@ -191,6 +191,19 @@ function gateLines(gates: readonly GateReading[], paper: Paper): string[] {
     rows,
     paper.width,
   );
+}
+
+/** How many labels came, and what of it decides. A server may be older than the command. */
+function labelLines(gates: readonly GateReading[]): string[] {
+  return gates.flatMap(({ gate, labels }) => {
+    if (labels === undefined) return [];
+    const { candidate, stable, needed, decide } = labels;
+    const came = `labels: ${candidate.events} of ${candidate.of} wrong, stable's ${stable.events} of ${stable.of}`;
+    const more = needed === null ? "more" : `about ${needed} more`;
+    const proof =
+      needed === 0 ? "they prove it" : `${more} of the candidate are needed to prove it by them`;
+    return [`${came}; ${proof}${decide ? `, and ${gate} waits for that` : ""}`];
+  });
 }
 
 function gauge(share: number, { unicode }: Paper): string {
