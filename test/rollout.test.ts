@@ -72,6 +72,21 @@ test("what cannot be done says why, with its exit code", async () => {
   expect((await skipway("rollout", "status", "--url", "nothing")).code).toBe(2);
 });
 
+test("a plan that is refused ends as the start itself, also from a file that an editor put a mark in front of", async () => {
+  const names = ["slow", "slow-run", "failed", "out-of-memory", "wrong", "disagreement"];
+  const gates = Object.fromEntries(names.map((name) => [name, false]));
+  const policy = join(folder, "marked.json");
+  await writeFile(policy, `\uFEFF${JSON.stringify({ thresholdMs: 1000, gates })}`);
+  const start = ["start", MODEL, "--to", "1", "--policy", policy];
+  const dry = await rollout(...start, "--dry-run");
+  expect(dry.out).toMatch(/refused +every gate is off/);
+  const json = await rollout(...start, "--dry-run", "--json");
+  expect(JSON.parse(json.out)).toMatchObject({ plan: { refusal: "every gate is off" } });
+  const begun = await rollout(...start);
+  expect(begun.err).toContain("every gate is off");
+  expect([dry.code, json.code, begun.code]).toEqual([3, 3, 3]);
+});
+
 test("after a restart the list of events goes back to what rollouts told before it", async () => {
   const events = async () => (await server.api<OnCallDocument>("GET", "on-call")).events;
   const told = (await events()).filter(({ rollout: of }) => of !== undefined);

@@ -416,9 +416,10 @@ function trafficOf(host: VersionHost): Traffic {
 
 /** What the judge goes by. */
 function judgePolicyOf(policy: RolloutPolicy, threshold: Threshold): JudgePolicy {
-  const { alpha, effect, gates, disagreement, warmup } = policy;
+  const { alpha, effect, gates, disagreement, warmup, labelsRequired = false } = policy;
   const { ms: thresholdMs } = threshold;
-  return { alpha, effect, thresholdMs, gates, disagreementAllowed: disagreement, warmup };
+  const judge = { alpha, effect, thresholdMs, gates, disagreementAllowed: disagreement, warmup };
+  return labelsRequired ? { ...judge, labelsRequired } : judge;
 }
 
 function conflict(model: string, text: string): RequestError {

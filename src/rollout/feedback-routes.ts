@@ -13,6 +13,8 @@ const ITEMS_MAX = 10_000;
 const ID_CHARS_MAX = 128;
 const OUTCOMES_MAX = 16;
 const NAME = /^[A-Za-z_][\w.-]{0,63}$/;
+const NO_NAME =
+  "is no name of an outcome: up to 64 letters, digits, _, . and -, from a letter or _ on, and not __proto__";
 /** Findings that are told. */
 const FAULTS_SHOWN = 10;
 
@@ -57,7 +59,7 @@ function itemOf(value: unknown, where: string, faults: string[]): FeedbackItem[]
   if (given !== undefined) {
     for (const name of given.names.slice(0, OUTCOMES_MAX + 1)) {
       const number = given.number(name, { min: -1e15, max: 1e15 });
-      if (!NAME.test(name)) given.fault(name.slice(0, 64), "is no name of an outcome");
+      if (!NAME.test(name) || name === "__proto__") given.fault(name.slice(0, 64), NO_NAME);
       else if (number !== undefined) outcome[name] = number;
     }
     if (given.names.length > OUTCOMES_MAX) fields.fault("outcome", `has more than ${OUTCOMES_MAX}`);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
-import { float32 } from "../graph/tensor.ts";
+import { float32, tensor } from "../graph/tensor.ts";
 import type { RequestOutcome } from "../serve/outcomes.ts";
 import { type Answered, Feedback } from "./feedback.ts";
 import { MemoryRecords } from "./memory-records.ts";
@@ -52,6 +52,7 @@ test("late, twice, out of order, or of nobody: each fact counts once", async () 
     ...{ taken: 4, duplicates: 2, late: 0, lateFirst: [] },
     unknown: { count: 3, first: ["c", "d", "nobody"] },
     unclassified: { count: 0, first: [] },
+    outside: { count: 0, first: [] },
   });
   expect(taker.got).toEqual([
     "stable 0.2 true",
@@ -84,6 +85,31 @@ test("a label is right where the answer named that class; an answer that named n
     unclassified: { count: 2, first: ["rows", "price"] },
   });
   expect(taker.got).toEqual(["candidate 0.2 true", "candidate 0.2 false", "candidate paid 1"]);
+});
+
+test("a label that is none of the classes is no mistake of the version: it is told, and counts for nothing", async () => {
+  const feedback = new Feedback(new MemoryRecords(), systemClock);
+  for (const id of ["a", "b", "c"]) feedback.note(KEPT, "candidate", request(id, scores(1)));
+  // Of a class number itself nobody knows which others there are.
+  const number = { outputs: new Map([["y", tensor("int64", [1], new Uint8Array(8))]]) };
+  feedback.note(KEPT, "stable", request("n", { ...number, version: 1, role: "stable" }));
+  const taker = new Taker();
+  const items = [
+    { requestId: "a", label: 3, outcome: { paid: 1 } },
+    { requestId: "b", label: -1 },
+    { requestId: "c", label: 99 },
+    { requestId: "n", label: -1 },
+  ];
+  expect(await feedback.take(items, () => taker)).toMatchObject({
+    ...{ taken: 2, duplicates: 0 },
+    outside: { count: 3, first: ["a", "b", "c"] },
+    unclassified: { count: 0 },
+  });
+  expect(taker.got).toEqual(["candidate paid 1", "stable 0.2 false"]);
+  // Whoever labels may say it again.
+  expect(await feedback.take([{ requestId: "a", label: 1 }], () => taker)).toMatchObject({
+    taken: 1,
+  });
 });
 
 test("ten thousand unknown ids hold nothing up: the store is asked for hundreds at a time", async () => {
@@ -163,6 +189,10 @@ test("wrong labels take a version back, and outcomes are compared, over HTTP", a
     const now = await here.rollouts.last("m");
     if (now?.over === true) {
       expect(now).toMatchObject({ phase: "rolled-back", reason: { cause: "wrong" } });
+      const labels = now.verdict?.gates.find(({ gate }) => gate === "wrong")?.labels;
+      expect(labels?.candidate.of).toBeGreaterThan(3);
+      expect(labels?.candidate.events).toBe(labels?.candidate.of);
+      expect(labels?.stable).toMatchObject({ events: 0, of: expect.any(Number) });
       break;
     }
     if (asked === 64) {
@@ -171,6 +201,12 @@ test("wrong labels take a version back, and outcomes are compared, over HTTP", a
     }
   }
   expect(asked).toBeLessThan(500);
+  const named = '{"requestId": "x", "outcome": {"__proto__": 1}}';
+  const refused = await fetch(`${here.url}/api/v1/feedback`, { method: "POST", body: named });
+  expect(refused.status).toBe(400);
+  expect(await refused.text()).toMatch(
+    /outcome\.__proto__ is no name of an outcome: .*not __proto__/,
+  );
   const wrong = await here.api("POST", "feedback", [{ requestId: "x" }, { correct: 1 }]);
   expect(wrong).toMatchObject({
     status: 400,

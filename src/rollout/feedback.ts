@@ -5,7 +5,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { RequestOutcome } from "../serve/outcomes.ts";
-import { winningClass } from "../serve/winner.ts";
+import { classCount, winningClass } from "../serve/winner.ts";
 import type { Arm } from "./judge/types.ts";
 import type { Records } from "./record.ts";
 
@@ -53,6 +53,8 @@ export interface FeedbackReport {
   readonly unknown: NamedRequests;
   /** Labels of answers that named no one class: outputs without classes, or several rows. `correct` is what they take. */
   readonly unclassified: NamedRequests;
+  /** Labels that are none of the classes of which the answer has scores. */
+  readonly outside: NamedRequests;
 }
 
 /** Which version answered a request, and what is known of it. */
@@ -64,6 +66,8 @@ export interface Answered {
   readonly atMs: number;
   /** The class that the answer named, where it named one. */
   readonly named?: number | undefined;
+  /** How many classes it has scores of, where it has. Left out in those that were stored before it was. */
+  readonly classes?: number | undefined;
   labelled: boolean;
   /** Names of the outcomes that are known. */
   readonly outcomes: string[];
@@ -140,7 +144,9 @@ export class Feedback {
     const named = outputs === undefined ? undefined : winningClass(outputs);
     const { rollout } = how;
     // All with the same fields: there are a hundred thousand of them.
-    const answered = { rollout, arm, share, key, atMs, named, labelled: false, outcomes: [] };
+    const classes = outputs === undefined ? undefined : classCount(outputs);
+    const known = { rollout, arm, share, key, atMs, named, classes };
+    const answered = { ...known, labelled: false, outcomes: [] };
     let held = this.#rings.get(how.model);
     if (held?.rollout !== how.rollout) {
       held = { rollout: how.rollout, ring: new Ring(how.remember ?? REMEMBERED) };
@@ -156,7 +162,8 @@ export class Feedback {
     takerOf: (rollout: string) => FeedbackTaker | undefined,
   ): Promise<FeedbackReport> {
     const counts = { taken: 0, duplicates: 0, late: 0 };
-    const [unknown, unclassified, late] = [new Named(), new Named(), new Named()];
+    const [unknown, late] = [new Named(), new Named()];
+    const [unclassified, outside] = [new Named(), new Named()];
     for (const [i, item] of items.entries()) {
       if (i % LOOKED_UP === 0) await this.#lookUp(items.slice(i, i + LOOKED_UP));
       const { requestId } = item;
@@ -166,6 +173,7 @@ export class Feedback {
         continue;
       }
       if (item.label !== undefined && answered.named === undefined) unclassified.add(requestId);
+      else if (isOutside(item, answered)) outside.add(requestId);
       const taker = takerOf(answered.rollout);
       for (const fact of factsOf(item, answered)) {
         if (!isNew(answered, fact)) counts.duplicates++;
@@ -185,6 +193,7 @@ export class Feedback {
       lateFirst: late.named().first,
       unknown: unknown.named(),
       unclassified: unclassified.named(),
+      outside: outside.named(),
     };
   }
 
@@ -233,8 +242,16 @@ export class Feedback {
 
 type Fact = { readonly correct: boolean } | { readonly name: string; readonly value: number };
 
-function factsOf({ correct, label, outcome = {} }: FeedbackItem, { named }: Answered): Fact[] {
-  const right = label === undefined ? correct : named === undefined ? undefined : named === label;
+/** Whether a label is none of the classes that the answer could have named: a mistake of who labels, not of a version. */
+function isOutside({ label }: FeedbackItem, { classes }: Answered): boolean {
+  return label !== undefined && classes !== undefined && (label < 0 || label >= classes);
+}
+
+function factsOf(item: FeedbackItem, answered: Answered): Fact[] {
+  const { correct, label, outcome = {} } = item;
+  const { named } = answered;
+  const looked = named === undefined || isOutside(item, answered) ? undefined : named === label;
+  const right = label === undefined ? correct : looked;
   const facts: Fact[] = right === undefined ? [] : [{ correct: right }];
   for (const [name, value] of Object.entries(outcome)) facts.push({ name, value });
   return facts;

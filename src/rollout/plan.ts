@@ -11,11 +11,11 @@ import type { SampledUnits } from "./traffic-sample.ts";
 /** One step as it is planned. */
 export interface PlannedStep {
   readonly share: number;
-  /** Of the candidate; null where the plan is refused and the policy says nothing. */
+  /** Of the candidate, after which it is over where the judge is not sure before; null where he alone ends it. */
   readonly requests: number | null;
-  /** At today's rate; null where there is none. */
+  /** For so many, at today's rate; null where there is none. */
   readonly seconds: number | null;
-  /** The least ratio of slow requests that it sees; null: none. */
+  /** The least ratio of slow requests that it sees, over stable's rate or the gate's floor; null: none. */
   readonly detects: number | null;
 }
 
@@ -26,7 +26,7 @@ export interface RolloutPlan {
   /** Over so many seconds up to now. */
   readonly windowSeconds: number;
   readonly steps: readonly PlannedStep[];
-  /** Until it is promoted, where it is as good as stable; null where that cannot be said. */
+  /** Until it has passed, where it is as good as stable: often before all steps are through; null: cannot be said. */
   readonly secondsToPromote: number | null;
   readonly warnings: readonly string[];
   /** Why such a canary could never see anything; null where it can, or where the policy plans every step itself. */
@@ -59,17 +59,19 @@ export async function planOf(
   traffic: Traffic,
 ): Promise<RolloutPlan> {
   const { ratePerSecond, windowSeconds, failedRate, rowsPerBatch, units } = traffic;
-  const { steps: wanted, power } = policy;
+  const { steps: wanted, power, shadow, copies } = policy;
   const planned = await planAside({
-    ...{ ratePerSecond, failedRate, rowsPerBatch, slowRate: threshold.slowRate ?? 0 },
+    ...{ ratePerSecond, failedRate, rowsPerBatch, slowRate: threshold.slowRate ?? undefined },
     ...units,
     power,
-    steps: wanted.map(({ share, seconds, detects }) => ({ share, minSeconds: seconds, detects })),
+    steps: wanted.map(({ seconds, ...step }) => ({ ...step, minSeconds: seconds })),
     policy: judge,
+    pairs: shadow === null ? 0 : copies ? undefined : shadow.pairs,
   });
   const steps = wanted.map(({ share, seconds, requests }, i): PlannedStep => {
     const own = planned.steps[i];
-    const needed = requests ?? finite(own?.requests);
+    // The last one is over when the judge is sure, whatever the policy says.
+    const needed = own === undefined ? (requests ?? null) : finite(own.requests);
     const lasts = needed === null || ratePerSecond === 0 ? null : needed / (share * ratePerSecond);
     return {
       share,
@@ -78,19 +80,31 @@ export async function planOf(
       detects: own?.detects ?? null,
     };
   });
-  const lengths = steps.flatMap(({ seconds }) => seconds ?? []);
-  const whole = lengths.length === steps.length;
+  const secondsToPromote = planned.steps.length === 0 ? null : finite(planned.seconds);
   const byHand = wanted.every(({ requests }) => requests !== undefined);
   const { refusal } = planned;
   return {
     ratePerSecond,
     windowSeconds,
     steps,
-    secondsToPromote: whole ? lengths.reduce((sum, one) => sum + one, 0) : null,
-    // Who says how many requests each step has plans it alone.
-    warnings: [...planned.warnings, ...(byHand && refusal !== undefined ? [refusal] : [])],
+    secondsToPromote,
+    warnings: [
+      ...planned.warnings,
+      ...hasteWarnings(policy, secondsToPromote),
+      // Who says how many requests each step has plans it alone.
+      ...(byHand && refusal !== undefined ? [refusal] : []),
+    ],
     refusal: byHand ? null : (refusal ?? null),
   };
+}
+
+/** A rollout that is over before it can have proven anything. */
+function hasteWarnings({ maxSeconds }: RolloutPolicy, seconds: number | null): string[] {
+  if (maxSeconds === null || seconds === null || maxSeconds >= seconds) return [];
+  const [least, most] = [seconds, maxSeconds].map((one) => Number(one.toPrecision(3)));
+  return [
+    `a version that is as good takes about ${least} s to pass, and after maxSeconds, ${most} s, it is taken back as unproven`,
+  ];
 }
 
 function finite(value: number | undefined): number | null {
@@ -100,10 +114,12 @@ function finite(value: number | undefined): number | null {
 /** The ramp that a rollout follows. */
 export function rampOf(policy: RolloutPolicy, plan: RolloutPlan): Ramp {
   const { shadow, copies, autoPromote, deaths, maxSeconds } = policy;
+  // As long as all steps take, though an equal candidate may be through before.
+  const lengths = plan.steps.flatMap(({ seconds }) => seconds ?? []);
   const planned =
-    plan.secondsToPromote === null
+    plan.secondsToPromote === null || lengths.length < plan.steps.length
       ? DAY_MS
-      : Math.max(EVIDENCE_MS_MIN, PATIENCE * 1000 * plan.secondsToPromote);
+      : Math.max(EVIDENCE_MS_MIN, PATIENCE * 1000 * lengths.reduce((sum, one) => sum + one, 0));
   return {
     ...(shadow !== null && { shadow: { pairs: shadow.pairs, maxMs: 1000 * shadow.seconds } }),
     copies: copies && shadow !== null,

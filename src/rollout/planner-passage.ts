@@ -106,6 +106,8 @@ export function requestsWithin(chance: number, ended: readonly Ending[], rates: 
     }
     return sum;
   };
+  // However many come, no more walks end than end at all.
+  if (ended.reduce((sum, one) => sum + one.chance, 0) < chance) return Number.POSITIVE_INFINITY;
   let low = 0;
   let high = 1;
   while (reached(high) < chance) {

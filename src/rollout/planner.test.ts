@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { WORSE } from "./judge/evidence.ts";
-import { REHEARSED_LIMIT_MS, rehearseRelease } from "./judge/rehearsal.ts";
+import { Judge } from "./judge/judge.ts";
+import { REHEARSED_LIMIT_MS, type Rehearsal, rehearseRelease } from "./judge/rehearsal.ts";
 import { forecastDetection, type PlanInput, planRollout } from "./planner.ts";
 import { endings, incompleteBeta } from "./planner-passage.ts";
 
@@ -69,6 +70,129 @@ describe("a plan", () => {
     const gates = { failed: { floor: 0.2, allowed: 5 } };
     const plan = planRollout({ ...INPUT, policy: { ...INPUT.policy, gates } });
     expect(plan.warnings.join()).toMatch(/the gate failed lets every candidate pass/);
+  });
+});
+
+describe("a plan where none of stable's requests were slow", () => {
+  const quiet = { ...INPUT, ratePerSecond: 17, slowRate: 0 };
+  const plan = planRollout(quiet);
+  const ramp = plan.steps.map(({ share, requests }) => ({ share, requests }));
+  const policy = { ...POLICY, thresholdMs: REHEARSED_LIMIT_MS };
+  const rehearsed = (seed: number, change: Partial<Rehearsal>) =>
+    rehearseRelease(
+      { seed, steps: ramp, ratePerSecond: 17, slowRate: 0, ratio: 1, ...change },
+      policy,
+    );
+  const seeds = Array.from({ length: 100 }, (_, i) => i + 1);
+
+  test("is no other than with one that was", () => {
+    const one = planRollout({ ...quiet, slowRate: 0.001 });
+    expect([plan.refusal, one.refusal]).toEqual([undefined, undefined]);
+    expect(plan.warnings).toEqual([expect.stringMatching(/none .* slow .* 1 %, and below 2 %/)]);
+    expect(one.warnings).toEqual([expect.stringMatching(/0\.1 % .* 1 %, and below 2 %/)]);
+    expect(planRollout({ ...quiet, slowRate: undefined })).toEqual({
+      ...plan,
+      warnings: [expect.stringMatching(/not known yet/)],
+    });
+    plan.steps.forEach(({ requests, detects }, i) => {
+      const other = one.steps[i];
+      if (i + 1 < plan.steps.length) expect(requests / (other?.requests ?? 0)).toBeCloseTo(0.87, 0);
+      expect(detects).toBeLessThan(11);
+    });
+  });
+
+  test("an equal candidate is let through within twice the forecast", () => {
+    const steps = ramp.map((one, i) =>
+      i + 1 < ramp.length ? one : { ...one, requests: 2 * plan.requests },
+    );
+    for (const seed of seeds) {
+      const { end, candidateRequests } = rehearsed(seed, { steps });
+      expect(end).toBe("promoted");
+      expect(candidateRequests).toBeLessThan(2 * plan.requests);
+      expect(candidateRequests).toBeGreaterThan(0.95 * plan.requests);
+    }
+  });
+
+  test("one that is always slow, and one that is so as often as a step looks for, are found in that step", () => {
+    const [first] = plan.steps;
+    const most = first?.requests ?? 0;
+    for (const seed of seeds) {
+      const always = rehearsed(seed, { coldRuns: Number.POSITIVE_INFINITY });
+      expect(always).toMatchObject({ end: "rolled back", cause: "slow" });
+      expect(always.candidateRequests).toBeLessThanOrEqual(most);
+    }
+    const times = { slowRate: 1e-9, ratio: (first?.detects ?? 0) * 1e7 };
+    const found = seeds.filter((seed) => {
+      const { end, candidateRequests } = rehearsed(seed, times);
+      return end === "rolled back" && candidateRequests <= most;
+    });
+    expect(found.length).toBeGreaterThan(80);
+    expect(found.length).toBeLessThan(100);
+  });
+});
+
+describe("a plan says what the policy's numbers do not do", () => {
+  const step = { share: 0.05 };
+  const last = { share: 0.5 };
+
+  test.each<[string, Partial<PlanInput>, readonly RegExp[]]>([
+    [
+      "a ratio that nothing shows",
+      { steps: [{ ...step, detects: 1.2 }, last] },
+      [/5 % is to see 1\.2 times .* no number .* over when the judge is sure/],
+    ],
+    [
+      "too few requests",
+      { steps: [{ ...step, requests: 1 }, last] },
+      [/5 % is over after one request, before even .* always slow/],
+    ],
+    [
+      "a ratio beside requests",
+      { steps: [{ ...step, requests: 500, detects: 3 }, last] },
+      [/5 % has its requests: its detects is not looked at/],
+    ],
+    [
+      "a ratio in the last step",
+      { steps: [{ ...last, detects: 3 }] },
+      [/50 % is the last one.*its detects is not looked at/],
+    ],
+    [
+      "a gate of time that is off",
+      { policy: { ...POLICY, gates: { slow: { off: true } } } },
+      [/slow is off: no step sees/],
+    ],
+  ])("%s", (_, change, warnings) => {
+    const plan = planRollout({ ...INPUT, ...change });
+    expect(plan.refusal).toBeUndefined();
+    expect(plan.warnings).toEqual(warnings.map((text) => expect.stringMatching(text)));
+  });
+
+  test("requests of a step are the most: an equal candidate is through before", () => {
+    const steps = [step, last].map((one) => ({ ...one, requests: 100_000 }));
+    const plan = planRollout({ ...INPUT, steps });
+    expect(plan.steps[0]?.requests).toBe(100_000);
+    // What the judge needs is for the most part the same at any share.
+    expect(plan.requests).toBeLessThan(3000);
+    const without = planRollout({ ...INPUT, steps: [step, last] });
+    expect(plan.requests / without.requests).toBeCloseTo(1, 1);
+  });
+
+  test("copies that are required and do not come", () => {
+    const policy = { ...POLICY, gates: { disagreement: { required: true } } };
+    const refused = (pairs?: number) => planRollout({ ...INPUT, policy, pairs }).refusal;
+    expect(refused(0)).toMatch(/no copies are compared: it needs \d+/);
+    const needed = Number(/needs (\d+)/.exec(refused(0) ?? "")?.[1]);
+    expect(refused(needed - 1)).toMatch(`only ${needed - 1} copies`);
+    expect([refused(needed), refused()]).toEqual([undefined, undefined]);
+    // The judge's own word.
+    const judge = new Judge({ ...policy, thresholdMs: 100 });
+    const passes = () =>
+      judge.verdict(1, true).gates.find(({ gate }) => gate === "disagreement")?.verdict;
+    for (let i = 1; i <= needed; i++) {
+      expect(passes()).not.toBe("pass");
+      judge.observe({ kind: "pair", atMs: 1, agrees: true, stableMs: 1, outcome: "good" });
+    }
+    expect(passes()).toBe("pass");
   });
 });
 

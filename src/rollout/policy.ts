@@ -4,7 +4,7 @@
 import { diagnostic } from "../base/diagnostic.ts";
 import { SkipwayError } from "../base/errors.ts";
 import { Fields } from "./fields.ts";
-import { GATE_NAMES, WARMUP } from "./judge/gates.ts";
+import { GATE_NAMES, LIMITS, WARMUP } from "./judge/gates.ts";
 import type { GateName, GatePolicy } from "./judge/types.ts";
 
 /** One step: a share of the requests, and how long it lasts at the least. */
@@ -43,6 +43,8 @@ export interface RolloutPolicy {
   readonly tolerance: number | null;
   /** Runs of each shape that are left out of the gates of time while a process is new. */
   readonly warmup: number;
+  /** Whether it is promoted only where labels prove it. Left out in policies that were stored before it was. */
+  readonly labelsRequired?: boolean;
   readonly autoPromote: boolean;
   /** With traffic, after which an unproven candidate is taken back; null: four times the plan. */
   readonly maxSeconds: number | null;
@@ -79,6 +81,7 @@ export const DEFAULT_POLICY: RolloutPolicy = {
   disagreement: 0.02,
   tolerance: null,
   warmup: WARMUP,
+  labelsRequired: false,
   autoPromote: true,
   maxSeconds: null,
   deaths: 1,
@@ -100,14 +103,15 @@ export function readPolicy(document: unknown, where: string): RolloutPolicy {
     steps: stepsOf(fields),
     shadow: shadowOf(fields),
     copies: fields.boolean("copies"),
-    alpha: fields.number("alpha", { min: 0, max: 0.1, above: true }),
-    effect: fields.number("effect", { min: 1, max: 100, above: true }),
+    alpha: fields.number("alpha", { min: LIMITS.alpha[0], max: 0.1 }),
+    effect: fields.number("effect", { min: LIMITS.effect[0], max: 100 }),
     power: fields.number("power", { min: 0.5, max: 0.999 }),
     thresholdMs: thresholdOf(fields),
     gates: gatesOf(fields),
     disagreement: fields.number("disagreement", { min: 0, max: 0.5, above: true }),
     tolerance: fields.number("tolerance", { min: 0, max: 1e9 }),
-    warmup: fields.number("warmup", { min: 0, max: 10_000, whole: true }),
+    warmup: fields.number("warmup", { min: 0, max: LIMITS.warmup[1], whole: true }),
+    labelsRequired: fields.boolean("labelsRequired"),
     autoPromote: fields.boolean("autoPromote"),
     maxSeconds: fields.number("maxSeconds", { min: 1, max: SECONDS_MAX }),
     deaths: fields.number("deaths", { min: 1, max: 1000, whole: true }),
@@ -188,8 +192,8 @@ function gatesOf(fields: Fields): RolloutPolicy["gates"] | undefined {
 
 function gateOf(gates: Fields, name: GateName): GatePolicy {
   const gate = gates.object(name);
-  const weight = gate?.number("weight", { min: 0, max: 1000, above: true });
-  const allowed = gate?.number("allowed", { min: 1, max: 100, above: true });
+  const weight = gate?.number("weight", { min: LIMITS.weight[0], max: 1000 });
+  const allowed = gate?.number("allowed", { min: LIMITS.allowed[0], max: 100 });
   const floor = gate?.number("floor", { min: 0, max: 1 });
   const required = gate?.boolean("required");
   const off = gate?.boolean("off");

@@ -58,6 +58,14 @@ export function winningClass(outputs: Tensors): number | undefined {
   return undefined;
 }
 
+/** How many classes the answer that `winningClass` looks at could have named; undefined where it does not tell. */
+export function classCount(outputs: Tensors): number | undefined {
+  for (const output of outputs.values()) {
+    if (outputKind(output) === "class") return isScores(output) ? output.shape[1] : undefined;
+  }
+  return undefined;
+}
+
 function part({ dtype, data }: Tensor, from: number, count: number): ArrayLike<number> {
   const size = dtypeBytes(dtype, 1);
   const bytes = data.bytes.subarray(from * size, (from + count) * size);

@@ -120,6 +120,8 @@ async function start(given: Io, name: string, options: StartOptions): Promise<vo
   const proposal = (await askServer(options, "POST", path, { ...body, dryRun: true })) as Proposal;
   if (options.dryRun === true) {
     print(given, options, proposal, () => planLines(proposal, paperOf(given)));
+    // As the start itself would end.
+    if (proposal.plan.refusal !== null) process.exitCode = EXIT.input;
     return;
   }
   io.err(`${planLines(proposal, { ...paperOf(given), color: io.color }).join("\n")}\n\n`);
@@ -235,7 +237,8 @@ async function policyOf(path: string): Promise<unknown> {
     throw new SkipwayError("input", `${path}: ${messageOf(cause)}`, { cause });
   }
   try {
-    return JSON.parse(text);
+    // Some editors put a mark of the byte order in front, which nobody sees.
+    return JSON.parse(text.startsWith("\uFEFF") ? text.slice(1) : text);
   } catch (cause) {
     throw SkipwayError.fromDiagnostics("input", [
       diagnostic({

@@ -35,12 +35,11 @@ export function planLines(
   const rows = plan.steps.map(({ share, requests, seconds, detects }, i) => [
     `${i + 1}`,
     percent(share),
-    requests === null ? "unknown" : `${requests}`,
+    requests === null ? (plan.refusal === null ? "until sure" : "unknown") : `${requests}`,
     seconds === null ? "unknown" : formatSeconds(seconds),
     detects === null ? "none" : `×${Number(detects.toPrecision(2))}`,
   ]);
   const slow = threshold.slowRate === null ? "" : `, ${percent(threshold.slowRate)} of stable's`;
-  const all = plan.secondsToPromote;
   return [
     `${bold("Rollout", paper)}  ${printable(model)} version ${to} in place of version ${from}, at ${rate(plan.ratePerSecond)} over the last ${formatSeconds(plan.windowSeconds)}`,
     `slow is above ${ms(threshold.ms)} (${threshold.source}${slow})`,
@@ -67,15 +66,38 @@ export function planLines(
       paper.width,
     ),
     "",
-    all === null
-      ? "how long that takes cannot be said, and without traffic nothing is decided"
-      : `a version that is as good is promoted after about ${formatSeconds(all)}`,
+    ...passageLines(plan, policy),
     ...plan.warnings.map(
       (text) => `${styled("yellow", "warning", paper.color)}  ${printable(text)}`,
     ),
     ...(plan.refusal === null
       ? []
       : [`${styled("red", "refused", paper.color)}  ${printable(plan.refusal)}`]),
+  ];
+}
+
+/** How long it takes a version that is as good. */
+function passageLines(
+  { secondsToPromote: all, steps, refusal }: Proposal["plan"],
+  { autoPromote, maxSeconds }: Proposal["policy"],
+): string[] {
+  if (all === null) {
+    // What is refused says why.
+    return refusal === null
+      ? ["how long that takes cannot be said, and without traffic nothing is decided"]
+      : [];
+  }
+  const lasts = steps.reduce((sum, { seconds }) => sum + (seconds ?? Number.POSITIVE_INFINITY), 0);
+  const early = all < 0.99 * lasts ? ": the judge is sure before all steps are through" : "";
+  const about = `about ${formatSeconds(all)}`;
+  if (refusal !== null) return [`a version that is as good would pass after ${about}${early}`];
+  if (maxSeconds !== null && maxSeconds < all) {
+    return [`a version that is as good would take ${about}, and is taken back before`];
+  }
+  return [
+    autoPromote
+      ? `a version that is as good is promoted after ${about}${early}`
+      : `a version that is as good has passed after ${about}${early}, and waits for somebody to promote it`,
   ];
 }
 
@@ -96,7 +118,7 @@ export function rolloutLines(one: RolloutDocument, paper: Paper): string[] {
   }
   if (verdict !== null) {
     lines.push("", `${verdict.verdict}: ${printable(verdict.text)}`, "");
-    lines.push(...gateLines(verdict.gates, paper));
+    lines.push(...gateLines(verdict.gates, paper), ...labelLines(verdict.gates));
   }
   // A server may be older than the command.
   if (one.advisory != null) lines.push("", ...advisoryLines(one.advisory, paper));
@@ -169,6 +191,19 @@ function gateLines(gates: readonly GateReading[], paper: Paper): string[] {
     rows,
     paper.width,
   );
+}
+
+/** How many labels came, and what of it decides. A server may be older than the command. */
+function labelLines(gates: readonly GateReading[]): string[] {
+  return gates.flatMap(({ gate, labels }) => {
+    if (labels === undefined) return [];
+    const { candidate, stable, needed, decide } = labels;
+    const came = `labels: ${candidate.events} of ${candidate.of} wrong, stable's ${stable.events} of ${stable.of}`;
+    const more = needed === null ? "more" : `about ${needed} more`;
+    const proof =
+      needed === 0 ? "they prove it" : `${more} of the candidate are needed to prove it by them`;
+    return [`${came}; ${proof}${decide ? `, and ${gate} waits for that` : ""}`];
+  });
 }
 
 function gauge(share: number, { unicode }: Paper): string {

@@ -134,6 +134,20 @@ export interface Rules {
   readonly warmup: number;
 }
 
+/** What the judge can compute with; whoever reads a policy refuses the rest before it comes here. */
+export const LIMITS: Readonly<
+  Record<
+    "alpha" | "effect" | "weight" | "allowed" | "warmup",
+    readonly [least: number, most: number]
+  >
+> = {
+  alpha: [1e-12, 0.5],
+  effect: [1.01, 1000],
+  weight: [1e-6, 1e6],
+  allowed: [1.01, 1000],
+  warmup: [0, 10_000],
+};
+
 const PASS_ALPHA = 0.05;
 const LOG_ROWS = 50_000;
 /** The first run is the slow one; a few more, for batches of other sizes, and two that run at a time. */
@@ -148,10 +162,10 @@ export function rulesOf(policy: JudgePolicy): Rules {
   const passAlpha = policy.passAlpha ?? PASS_ALPHA;
   const logRows = policy.logRows ?? LOG_ROWS;
   const warmup = policy.warmup ?? WARMUP;
-  within("warmup", warmup, 0, 10_000);
-  within("alpha", policy.alpha, 1e-12, 0.5);
-  within("passAlpha", passAlpha, 1e-12, 0.5);
-  within("effect", policy.effect, 1.01, 1000);
+  within("warmup", warmup, ...LIMITS.warmup);
+  within("alpha", policy.alpha, ...LIMITS.alpha);
+  within("passAlpha", passAlpha, ...LIMITS.alpha);
+  within("effect", policy.effect, ...LIMITS.effect);
   within("thresholdMs", policy.thresholdMs, 0, Number.MAX_VALUE);
   within("disagreementAllowed", policy.disagreementAllowed, 0, 1);
   within("logRows", logRows, 16, 1_000_000);
@@ -160,10 +174,11 @@ export function rulesOf(policy: JudgePolicy): Rules {
   const total = on.reduce((sum, name) => sum + weightOf(name), 0);
   const gates = on.map((name): GateRules => {
     const own: GatePolicy = policy.gates[name] ?? {};
-    within(`gates.${name}.weight`, weightOf(name), 1e-6, 1e6);
+    within(`gates.${name}.weight`, weightOf(name), ...LIMITS.weight);
     const gate = GATES[name];
     const allowed = own.allowed ?? (name === "disagreement" ? 1 : policy.effect);
-    within(`gates.${name}.allowed`, allowed, name === "disagreement" ? 0.01 : 1.01, 1000);
+    const [least, most] = LIMITS.allowed;
+    within(`gates.${name}.allowed`, allowed, name === "disagreement" ? 0.01 : least, most);
     const floor = own.floor ?? (name === "disagreement" ? policy.disagreementAllowed : gate.floor);
     within(`gates.${name}.floor`, floor, 0, 1);
     return {

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { Random } from "../../base/random.ts";
+import { planRollout } from "../planner.ts";
 import { Judge } from "./judge.ts";
 import { replay } from "./log.ts";
-import type { JudgePolicy, Observation, RequestObservation, Verdict } from "./types.ts";
+import type { Arm, JudgePolicy, Observation, RequestObservation, Verdict } from "./types.ts";
 
 const POLICY: JudgePolicy = {
   alpha: 0.001,
@@ -91,6 +92,98 @@ function until(observations: Iterable<Observation>): [string | undefined, number
   }
   return [judge.regressed, candidates];
 }
+
+describe("labels", () => {
+  function* labels(arm: Arm, right: number, wrong: number): Generator<Observation> {
+    for (let i = 0; i < right + wrong; i++) {
+      yield { kind: "label", atMs: 2e12, arm, share: 0.4, correct: i >= wrong };
+    }
+  }
+  const good = [...traffic(4000, 0.5, () => ({ latencyMs: 20 }))];
+  const wrongOf = ({ gates }: Verdict) => gates.find(({ gate }) => gate === "wrong");
+
+  test("that are too few prove nothing by themselves and hold nothing up; how many came is said", () => {
+    expect(wrongOf(judged(good)[1])?.labels).toBeUndefined();
+    const [, verdict] = judged([
+      ...good,
+      ...labels("candidate", 24, 1),
+      ...labels("stable", 59, 1),
+    ]);
+    expect(verdict.verdict).toBe("PASS");
+    expect(verdict.text).toMatch(/of 25 labels 1 were wrong, of stable's 60 1: about \d+ more/);
+    const gate = wrongOf(verdict);
+    expect(gate).toMatchObject({
+      verdict: "pass",
+      candidate: { events: 0 },
+      labels: {
+        candidate: { events: 1, of: 25 },
+        stable: { events: 1, of: 60 },
+        decide: false,
+      },
+    });
+    expect(gate?.labels?.needed).toBeGreaterThan(10);
+  });
+
+  test("that speak against the candidate are waited for, until further ones clear it", () => {
+    const bad = [...good, ...labels("candidate", 20, 5), ...labels("stable", 60, 0)];
+    const [, verdict] = judged(bad);
+    expect(verdict.verdict).toBe("UNDERPOWERED");
+    expect(verdict.text).toMatch(
+      /^wrong: .*of 25 labels 5 were wrong, of stable's 60 0: about \d+/,
+    );
+    const gate = wrongOf(verdict);
+    expect(gate).toMatchObject({
+      verdict: "underpowered",
+      candidate: { events: 5, of: 25 },
+      labels: { decide: true },
+    });
+    const { needed } = gate?.labels ?? {};
+    expect(verdict.requestsNeeded).toBeGreaterThan(needed ?? Number.POSITIVE_INFINITY);
+    const cleared = [...labels("stable", 900, 100), ...labels("candidate", 900, 20)];
+    const [, after] = judged([...bad, ...cleared]);
+    expect(after).toMatchObject({ verdict: "PASS" });
+    expect(wrongOf(after)?.labels).toMatchObject({ decide: false, needed: 0 });
+    const [worse] = judged([...bad, ...labels("candidate", 0, 20)]);
+    expect(worse.regressed).toBe("wrong");
+  });
+
+  test("of an equal candidate are waited for as seldom as promised", () => {
+    let doubted = 0;
+    for (let seed = 1; seed <= 200; seed++) {
+      const random = new Random(seed, 5);
+      const judge = new Judge(POLICY);
+      let seen = false;
+      for (let i = 0; i < 400; i++) {
+        const arm = random.uniform() < 0.4 ? "candidate" : "stable";
+        const correct = random.uniform() > 0.2;
+        judge.observe({ kind: "label", atMs: 1, arm, share: 0.4, correct });
+        if (!correct) seen ||= wrongOf(judge.verdict(1))?.labels?.decide === true;
+      }
+      doubted += Number(seen);
+    }
+    expect(doubted).toBeGreaterThan(0);
+    expect(doubted).toBeLessThan(20);
+  });
+
+  test("that must come: as many as the plan says pass, and fewer do not", () => {
+    const policy = { ...POLICY, labelsRequired: true };
+    const input = {
+      ratePerSecond: 100,
+      slowRate: 0.01,
+      power: 0.9,
+      steps: [{ share: 0.5 }],
+      policy,
+    };
+    const [warning = ""] = planRollout(input).warnings;
+    const needed = Number(/before (\d+) right ones/.exec(warning)?.[1]);
+    const [, none] = judged(good, policy);
+    expect(none.text).toMatch(/^wrong: not known before labels .*come; no label has come/);
+    expect(judged([...good, ...labels("candidate", needed - 10, 0)], policy)[1]).toMatchObject({
+      verdict: "UNDERPOWERED",
+    });
+    expect(judged([...good, ...labels("candidate", needed, 0)], policy)[1].verdict).toBe("PASS");
+  });
+});
 
 describe("a verdict", () => {
   test("is underpowered at first, says what is needed, and passes an equal candidate", () => {

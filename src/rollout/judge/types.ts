@@ -121,8 +121,20 @@ export interface GateReading {
   readonly stratum?: string;
   /** Batches of the candidate that were left out of this gate, as the warm-up of a process. */
   readonly leftOut?: number;
+  /** Labels so far, where any came or must come: wrong ones of all. */
+  readonly labels?: LabelReading;
   /** Candidate requests (or batches, labels, pairs) that the gate still needs to pass; null: never at these rates. */
   readonly needed?: number | null;
+}
+
+/** What labels say by themselves. */
+export interface LabelReading {
+  readonly candidate: Counts;
+  readonly stable: Counts;
+  /** Further ones of the candidate that would pass the gate by labels alone; null: not known, or never at these rates. */
+  readonly needed: number | null;
+  /** Whether the gate waits for them: the policy wants them, or those that came speak against the candidate. */
+  readonly decide: boolean;
 }
 
 /** Whether requests went where they should have. */

@@ -20,6 +20,7 @@ import {
   type Evidence,
   gateEvidence,
   known,
+  sourceEvidence,
   tally,
   UNITS_OF,
 } from "./state.ts";
@@ -44,7 +45,7 @@ export function verdictOf(evidence: Evidence, rules: Rules, now: Circumstances):
   const stratum = evidence.fault === "" ? undefined : evidence.fault;
   const requests = countOf(evidence, "requests", "candidate");
   const wanting = gates.filter((gate) => gate.required === true && gate.verdict !== "pass");
-  const needs = wanting.map(({ needed }) => needed ?? null);
+  const needs = wanting.map((gate) => requestsOf(gate, requests));
   const never = needs.includes(null);
   const requestsNeeded = never ? null : Math.max(0, ...needs.map((need) => need ?? 0));
   const perSecond = now.candidateRate;
@@ -78,7 +79,8 @@ export function verdictOf(evidence: Evidence, rules: Rules, now: Circumstances):
   const seen = now.shadow === true ? countOf(evidence, "pair", "candidate") : requests;
   if (!fault && seen > 0 && wanting.length === 0) {
     const what = now.shadow === true ? `${seen} shadow copies` : `${seen} requests`;
-    return { verdict: "PASS", text: `no worse than allowed, by ${what}`, ...common };
+    const text = [`no worse than allowed, by ${what}`, ...labelTexts(gates)].join("; ");
+    return { verdict: "PASS", text, ...common };
   }
   return {
     verdict: "UNDERPOWERED",
@@ -87,8 +89,50 @@ export function verdictOf(evidence: Evidence, rules: Rules, now: Circumstances):
   };
 }
 
-/** What one gate says now. */
+/** Candidate requests that a gate still needs: labels come for some of them. */
+function requestsOf({ needed = null, labels }: GateReading, requests: number): number | null {
+  if (needed === null || labels?.decide !== true || labels.candidate.of === 0) return needed;
+  return Math.ceil((needed * requests) / labels.candidate.of);
+}
+
+/** What one gate says now. Labels decide where they must come, and where they speak against the candidate. */
 function reading(
+  evidence: Evidence,
+  gate: GateRules,
+  rules: Rules,
+  now: Circumstances,
+): GateReading {
+  const read = (source: Source): GateReading => readingBy(source, evidence, gate, rules, now);
+  const regressed = evidence.regressed === gate.name;
+  const usual = regressed
+    ? gateEvidence(evidence, gate, rules).source
+    : passingSource(gate, now.shadow === true);
+  const label = gate.sources.find(({ name }) => name === "label");
+  if (label === undefined || now.shadow === true) return read(usual);
+  const [candidate, stable] = [
+    countsOf(evidence, COUNTS_OF.label, "candidate"),
+    countsOf(evidence, COUNTS_OF.label, "stable"),
+  ];
+  const required = rules.policy.labelsRequired === true;
+  if (!required && candidate.of + stable.of === 0) return read(usual);
+  const byLabels = read(label);
+  // How often they are wrong is not known before the first one.
+  const needed = candidate.of + stable.of === 0 ? null : (byLabels.needed ?? null);
+  const doubted = sourceEvidence(evidence, gate, label, rules).logE >= DOUBT;
+  const decide = required || (doubted && needed !== 0);
+  const shown = decide && !regressed ? { ...byLabels, needed } : read(usual);
+  return { ...shown, labels: { candidate, stable, needed, decide } };
+}
+
+/**
+ * Labels that need not come may be few, and by themselves prove nothing for long. But where they say this much, which
+ * they ever do of an equal candidate with a chance of one in ten, other evidence does not outweigh them.
+ */
+const DOUBT = Math.log(10);
+
+/** What a gate says by one of its sources. */
+function readingBy(
+  shown: Source,
   evidence: Evidence,
   gate: GateRules,
   rules: Rules,
@@ -96,7 +140,6 @@ function reading(
 ): GateReading {
   const against = gateEvidence(evidence, gate, rules);
   const regressed = evidence.regressed === gate.name;
-  const shown = regressed ? against.source : passingSource(gate, rules, now);
   const names = COUNTS_OF[shown.name];
   const [candidate, stable] = [
     countsOf(evidence, names, "candidate"),
@@ -156,16 +199,10 @@ function countsOf(
   return { events: countOf(evidence, events, arm), of: countOf(evidence, of, arm) - leftOut };
 }
 
-/** What has to be shown to pass. Of shadow copies, the source that counts pairs. */
-function passingSource(gate: GateRules, rules: Rules, now: Circumstances): Source {
-  const { sources } = gate;
-  const wanted =
-    now.shadow === true
-      ? sources.find(({ name }) => name.startsWith("pair"))
-      : rules.policy.labelsRequired === true
-        ? sources.find(({ name }) => name === "label")
-        : undefined;
-  return wanted ?? present(sources[0], "a gate has a source");
+/** What has to be shown to pass where labels do not decide. Of shadow copies, the source that counts pairs. */
+function passingSource({ sources }: GateRules, shadow: boolean): Source {
+  const pairs = shadow ? sources.find(({ name }) => name.startsWith("pair")) : undefined;
+  return pairs ?? present(sources[0], "a gate has a source");
 }
 
 /** While there are only shadow copies, they must come, and agree. */
@@ -270,8 +307,27 @@ function waitingText(
   seconds: number | null,
 ): string {
   const names = wanting.map(({ gate }) => gate).join(", ");
-  if (requests === null) return `${names}: cannot be decided at this share and these rates`;
   const time =
     seconds === null ? "no traffic now" : `about ${Math.ceil(seconds)} s at today's rate`;
-  return `${names || "no requests yet"}: ${requests} candidate requests still needed, ${time}`;
+  const decided = wanting.filter(({ labels }) => labels?.decide === true);
+  const needed =
+    requests === null
+      ? decided.some(({ labels }) => labels?.candidate.of === 0)
+        ? "not known before labels of the candidate come"
+        : "cannot be decided at this share and these rates"
+      : `${requests} candidate requests still needed, ${time}`;
+  return [`${names || "no requests yet"}: ${needed}`, ...labelTexts(decided)].join("; ");
+}
+
+/** How many labels came, and whether they would do. */
+function labelTexts(gates: readonly GateReading[]): string[] {
+  return gates.flatMap(({ labels }) => {
+    if (labels === undefined) return [];
+    const { candidate, stable, needed } = labels;
+    if (candidate.of + stable.of === 0) return ["no label has come"];
+    const came = `of ${candidate.of} labels ${candidate.events} were wrong, of stable's ${stable.of} ${stable.events}`;
+    if (needed === 0) return [came];
+    const more = needed === null ? "more labels are" : `about ${needed} more are`;
+    return [`${came}: ${more} needed to prove it by them`];
+  });
 }
