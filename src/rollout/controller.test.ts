@@ -205,7 +205,8 @@ test("a person holds, freezes, promotes; a dry run says what would happen", asyn
   expect(await act("freeze", { rollback: false })).toMatchObject({
     body: { frozen: true, automaticRollback: false },
   });
-  expect(await act("promote")).toMatchObject({ status: 409 });
+  const frozen = { status: 409, body: { error: expect.stringMatching(/frozen: resume it first/) } };
+  for (const name of ["promote", "hold"]) expect(await act(name)).toMatchObject(frozen);
   expect(await act("resume")).toMatchObject({ body: { held: false, frozen: false } });
   const dry = await act("promote", { dryRun: true });
   expect(dry.body).toMatchObject({
@@ -217,6 +218,13 @@ test("a person holds, freezes, promotes; a dry run says what would happen", asyn
   const end = await here.until(({ over }) => over);
   await stop();
   expect(end).toMatchObject({ phase: "promoted", reason: { cause: "operator", text: "I know" } });
+  const told = (kind: string) => here.news.find((one) => one.kind === kind);
+  expect(told("held")).toMatchObject({ automaticRollback: true, share: 0.2 });
+  expect(told("frozen")).toMatchObject({
+    automaticRollback: false,
+    text: expect.stringMatching(/no automatic rollback/),
+  });
+  expect([told("promoting")?.share, told("promoted")?.share]).toEqual([1, 1]);
 });
 
 test("a registry that is lost holds up the alias alone", async () => {

@@ -265,7 +265,32 @@ function broken(
   }
   const forward = split.share > splitOf(was, ramp).share && now.step > was.step;
   check(!forward || (!now.held && !now.frozen && now.ready.stable), "forward while it may not");
+  wrong.push(...letGo(was, now, event));
   wrong.push(...unproven(was, now, event, ramp));
+  return wrong;
+}
+
+/** What a person has ordered stands until a person ends it, or the rollout does. */
+function letGo(was: RolloutState, now: RolloutState, event: RolloutEvent): string[] {
+  const act = event.kind === "operator" ? event.act : undefined;
+  const wrong: string[] = [];
+  // What cannot be loaded is not there to be looked into.
+  const gone = act !== undefined || event.kind === "load-failed";
+  if (was.rollbackOff && now.phase === "rolled-back" && !gone)
+    wrong.push("rolled back all the same");
+  if (hasEnded(now)) return wrong;
+  const moved = now.phase !== was.phase || now.step !== was.step;
+  if (was.frozen && now.frozen && moved) wrong.push("it moved while frozen");
+  if (was.frozen && !now.frozen && act !== "resume") {
+    wrong.push(`a freeze was lifted by ${act ?? event.kind}`);
+  }
+  if (was.held && !now.held && act !== "resume" && act !== "promote") {
+    wrong.push(`a hold was lifted by ${act ?? event.kind}`);
+  }
+  const asked = act === "resume" || act === "freeze";
+  if (was.rollbackOff && !now.rollbackOff && !asked) wrong.push("rollback was turned on");
+  if (!was.rollbackOff && now.rollbackOff && act !== "freeze")
+    wrong.push("rollback was turned off");
   return wrong;
 }
 

@@ -3,6 +3,7 @@ import { BOUNDS, explore } from "./explore.test-helper.ts";
 import { refusalOf, stepRollout } from "./machine.ts";
 import {
   NO_READING,
+  type Notice,
   newRollout,
   type Ramp,
   type Reading,
@@ -19,8 +20,6 @@ test("no order of events breaks an invariant, and every state finds an end", () 
   expect(found.faults).toEqual([]);
   expect([...found.ends.keys()].sort()).toEqual(["aborted", "failed", "promoted", "rolled-back"]);
 });
-
-type Told = Extract<RolloutEffect, { kind: "notice" }>["notice"]["kind"];
 
 /** A rollout that is told one event after another, with what it asked for. */
 class Course {
@@ -72,8 +71,12 @@ class Course {
     return this.tell({ kind: "operator", act, actor: "she", reason: "so", rollback });
   }
 
-  get told(): readonly Told[] {
-    return this.effects.flatMap((one) => (one.kind === "notice" ? [one.notice.kind] : []));
+  get notices(): readonly Notice[] {
+    return this.effects.flatMap((one) => (one.kind === "notice" ? [one.notice] : []));
+  }
+
+  get told(): readonly Notice["kind"][] {
+    return this.notices.map(({ kind }) => kind);
   }
 
   get share(): number {
@@ -114,6 +117,12 @@ test("hold stops the ramp, not the judge; freeze stops people too, and the judge
   const frozen = new Course().ready().operator("freeze").operator("promote");
   expect(frozen.effects.at(-1)).toEqual({ kind: "refused", text: "it is frozen: resume it first" });
   expect(frozen.traffic("REGRESS", 1).state.phase).toBe("rolled-back");
+
+  // Resume alone ends a freeze: a hold would turn the rollback on and let people promote.
+  const kept = new Course().ready().operator("freeze", false).operator("hold");
+  expect(kept.effects.at(-1)).toEqual({ kind: "refused", text: "it is frozen: resume it first" });
+  expect(kept.state).toMatchObject({ frozen: true, rollbackOff: true });
+  expect(kept.notices.at(-1)).toMatchObject({ kind: "frozen", text: "no automatic rollback: so" });
 
   const watched = new Course().ready().traffic("UNDERPOWERED", 4).operator("freeze", false);
   const before = watched.share;

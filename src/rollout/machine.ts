@@ -181,8 +181,14 @@ function operate(
     draft.rollbackOff = act === "freeze" && !rollback;
     draft.reason = act === "resume" ? null : { cause: "operator", text: reason, actor };
     const told = { hold: "held", freeze: "frozen", resume: "resumed" } as const;
-    notice(work, told[act], "operator", reason, actor);
+    const kept = act === "freeze" && !rollback;
+    notice(work, told[act], "operator", kept ? withoutRollback(reason) : reason, actor);
   }
+}
+
+/** Whoever reads of it has to see that nobody takes a bad candidate back. */
+function withoutRollback(reason: string): string {
+  return `no automatic rollback${reason === "" ? "" : `: ${reason}`}`;
 }
 
 /** Why a person cannot do this now; undefined where they can. */
@@ -192,9 +198,10 @@ export function refusalOf(state: RolloutState, act: Act): string | undefined {
   if (act === "abort") return undefined;
   if (phase === "promoting") return "it is being promoted: abort it, or wait for the end";
   if (act === "resume") return held || frozen ? undefined : "it is neither held nor frozen";
-  if (act === "hold") return held && !frozen ? "it is held already" : undefined;
   if (act === "freeze") return undefined;
+  // A hold is less than a freeze: it would let people promote, and a bad candidate be taken back.
   if (frozen) return "it is frozen: resume it first";
+  if (act === "hold") return held ? "it is held already" : undefined;
   if (!ready.candidate) return "the candidate does not answer";
   if (reading.verdict === "REGRESS") return `the candidate is worse than stable: ${reading.text}`;
   return undefined;

@@ -26,6 +26,7 @@ import {
   type RolloutEvent,
   type RolloutState,
   type Side,
+  shareOf,
   splitOf,
 } from "./state.ts";
 
@@ -450,7 +451,8 @@ export class Running {
       version: to,
       stable: from,
       rollout: id,
-      share: splitOf(this.#state, ramp).share,
+      share: shareOf(this.#state, ramp),
+      automaticRollback: !this.#state.rollbackOff,
       nodePool: this.#parts.nodePool,
     };
     this.#journal.tell(news);

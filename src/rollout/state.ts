@@ -239,3 +239,8 @@ export function splitOf(state: RolloutState, { steps, copies }: Ramp): TrafficSp
   const share = steps[step]?.share ?? 0;
   return { stable: from, candidate: to, share, ...(copies && { shadow: to }) };
 }
+
+/** What the version that is rolled out gets, 0 to 1: everything once it is stable. */
+export function shareOf(state: RolloutState, ramp: Ramp): number {
+  return state.phase === "promoted" ? 1 : splitOf(state, ramp).share;
+}

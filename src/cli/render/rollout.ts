@@ -7,7 +7,7 @@ import { tableLines } from "../../base/table.ts";
 import type { AdvisoryReading } from "../../rollout/advisory.ts";
 import type { Proposal } from "../../rollout/controller.ts";
 import type { CostReading } from "../../rollout/cost.ts";
-import type { RolloutDocument } from "../../rollout/document.ts";
+import type { RolloutDocument, RolloutStatus } from "../../rollout/document.ts";
 import type { GateReading } from "../../rollout/judge/types.ts";
 import type { DriftReading } from "../../rollout/output-drift.ts";
 import type { RolloutPhase } from "../../rollout/state.ts";
@@ -79,8 +79,11 @@ export function planLines(
   ];
 }
 
+/** What is printed of a rollout. */
+type Printed = RolloutStatus & Pick<RolloutDocument, "events">;
+
 /** The lines of a rollout. */
-export function rolloutLines(one: RolloutDocument, paper: Paper): string[] {
+export function rolloutLines(one: Printed, paper: Paper): string[] {
   const { model, from, to, id, verdict, reason, events } = one;
   const lines = [
     `${bold("Rollout", paper)}  ${printable(model)} version ${to} in place of version ${from}  ${id}`,
@@ -131,7 +134,7 @@ export function listLines(all: readonly RolloutDocument[], paper: Paper): string
 }
 
 function stateLine(
-  { phase, step, steps, share, held, frozen, waiting, over }: RolloutDocument,
+  { phase, step, steps, share, held, frozen, waiting, automaticRollback, over }: RolloutStatus,
   paper: Paper,
 ): string {
   const words: string[] = [phase];
@@ -139,6 +142,7 @@ function stateLine(
   if (!over) words.push(`${percent(share)} of the requests`);
   if (held) words.push("held");
   if (frozen) words.push("frozen");
+  if (!over && !automaticRollback) words.push("no automatic rollback");
   if (waiting) words.push("waits for somebody to promote it");
   const style = STYLES[phase];
   const text = words.join(", ");
@@ -219,7 +223,7 @@ function costRow({ stable, candidate, ratio, lower, upper, verdict }: CostReadin
 
 const EVENTS_SHOWN = 12;
 
-function eventLines({ events }: RolloutDocument, paper: Paper): string[] {
+function eventLines({ events }: Printed, paper: Paper): string[] {
   const rows = events
     .slice(-EVENTS_SHOWN)
     .map(({ atMs, kind, text }) => [timeText(atMs).slice(11, 23), kind, text]);

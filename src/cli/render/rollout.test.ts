@@ -1,0 +1,19 @@
+import { expect, test } from "vitest";
+import { fakeRollout } from "../../rollout/document.test-helper.ts";
+import type { RolloutStatus } from "../../rollout/document.ts";
+import { rolloutLines } from "./rollout.ts";
+
+const PAPER = { width: 100, color: false, unicode: false };
+
+function stateLine(change: Partial<RolloutStatus>): string | undefined {
+  return rolloutLines({ ...fakeRollout(change), events: [] }, PAPER)[1];
+}
+
+test("what stops a rollout is said, and whether a bad candidate is taken back by itself", () => {
+  const canary = "canary, step 2 of 4, 5 % of the requests";
+  expect(stateLine({})).toBe(canary);
+  expect(stateLine({ held: true })).toBe(`${canary}, held`);
+  const kept = { frozen: true, automaticRollback: false };
+  expect(stateLine(kept)).toBe(`${canary}, frozen, no automatic rollback`);
+  expect(stateLine({ phase: "aborted", over: true })).toBe("aborted");
+});
