@@ -245,6 +245,55 @@ test("a registry that is lost holds up the alias alone", async () => {
   expect(here.alias.moves).toEqual([2]);
 });
 
+test("an alias that people move meanwhile stops the rollout, is left alone, and is followed at the end", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  const policy = { ...POLICY, shadow: false, autoPromote: false };
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  await here.until(({ phase }) => phase === "canary");
+  here.alias.version = 3;
+  const seen = await here.until(({ aliasElsewhere }) => aliasElsewhere !== null);
+  expect(seen).toMatchObject({ aliasElsewhere: 3, phase: "canary" });
+  const moved = here.news.filter(({ kind }) => kind === "alias-moved");
+  expect(moved).toMatchObject([
+    { cause: "alias", text: expect.stringMatching(/version 3 answers/) },
+  ]);
+  const promoted = await here.api("POST", "models/m/rollout/promote");
+  expect(promoted).toMatchObject({
+    status: 409,
+    body: { error: expect.stringMatching(/alias stable to version 3/) },
+  });
+  expect(await here.api("POST", "models/m/rollout/abort")).toMatchObject({ body: { over: true } });
+  // As a server that starts would have it.
+  const entry = () => here.server.fleet.entry("m");
+  await expect.poll(() => entry()?.split).toEqual({ stable: 3, share: 0 });
+  expect(entry()?.owner).toBe("source");
+  await stop();
+  expect(here.alias).toMatchObject({ version: 3, moves: [] });
+  expect(here.counts.failed).toBe(0);
+});
+
+test("no rollout starts beside an alias that points elsewhere", async () => {
+  await using here = await served();
+  here.alias.version = 3;
+  const start = await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  expect(start).toMatchObject({
+    status: 409,
+    body: { error: expect.stringMatching(/points to version 3, and/) },
+  });
+});
+
+test("the end of a rollout says where the alias and the split do not agree", async () => {
+  await using here = await served();
+  const policy = { ...POLICY, shadow: false };
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  // Too late to be seen before the end.
+  here.alias.version = 2;
+  await here.api("POST", "models/m/rollout/abort");
+  const end = await here.until(({ fault }) => fault !== null);
+  expect(end.fault).toMatch(/stable points to version 2, and version 1 answers/);
+});
+
 /** With the digest that belongs to it. */
 function sealed({ digest: _, ...certificate }: Certificate): Certificate {
   return { ...certificate, digest: digestOf(Buffer.from(JSON.stringify(certificate))) };

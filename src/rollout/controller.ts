@@ -8,6 +8,7 @@ import { RequestError } from "../serve/errors.ts";
 import type { Outcome } from "../serve/outcomes.ts";
 import type { VersionHost } from "../serve/version-host.ts";
 import type { AdvisoryReading } from "./advisory.ts";
+import type { Aliases } from "./alias.ts";
 import { type DecidedEvidence, decidedBy } from "./certificate.ts";
 import type { ComparisonReading } from "./comparison.ts";
 import { documentOf, type RolloutDocument, type RolloutStatus, statusOf } from "./document.ts";
@@ -24,15 +25,13 @@ import {
   type RolloutNews,
   storedOf,
 } from "./record.ts";
-import { type Aliases, Running, type RunningParts } from "./running.ts";
+import { Running, type RunningParts } from "./running.ts";
 import { type Act, isOver, type Ramp, type RolloutEffect } from "./state.ts";
 import { type Threshold, thresholdOf } from "./threshold.ts";
 import { sampledUnits } from "./traffic-sample.ts";
 
 /** What is known of versions beside that they are served. */
 export interface Releases extends Aliases {
-  /** Where the alias of what answers points; undefined where there is none. */
-  stable(model: string): Promise<number | undefined>;
   /** A version; undefined where it is not known here. */
   version(
     model: string,
@@ -164,6 +163,8 @@ export class Rollouts {
         : undefined);
     if (refused !== undefined) throw conflict(model, refused);
     if (releases !== undefined) {
+      const alias = await releases.stable(model);
+      if (alias !== undefined && alias !== from) throw conflict(model, elsewhere(alias, from));
       const found = await releases.version(model, to);
       if (found === undefined) throw missing(model, to);
       if (!found.checked && order.override === undefined)
@@ -423,6 +424,11 @@ function judgePolicyOf(policy: RolloutPolicy, threshold: Threshold): JudgePolicy
 
 function conflict(model: string, text: string): RequestError {
   return new RequestError(409, "invalid", `rollout of ${model}: ${text}`);
+}
+
+/** A server that starts would serve another version than the one that is compared with. */
+function elsewhere(alias: number, from: number): string {
+  return `the alias stable points to version ${alias}, and version ${from} answers: set the split to the one, or point the alias to the other`;
 }
 
 function missing(model: string, version: number): RequestError {

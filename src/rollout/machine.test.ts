@@ -207,3 +207,34 @@ test("without autoPromote the proof waits for a person", () => {
   expect(refusalOf(course.state, "promote")).toBeUndefined();
   expect(course.operator("promote").state.phase).toBe("promoting");
 });
+
+test("where others move the alias to a third version nothing goes forward, and theirs stays", () => {
+  const seen = (version: number) => ({ kind: "alias-seen", version }) as const;
+  const long = { evidenceMsMax: 20_000 };
+  const course = new Course(long).ready().traffic("UNDERPOWERED", 4).tell(seen(7)).tell(seen(7));
+  const { share } = course;
+  expect(course.traffic("PASS", 100).share).toBe(share);
+  expect(course.notices.filter(({ kind }) => kind === "alias-moved")).toHaveLength(1);
+  expect(refusalOf(course.state, "promote")).toMatch(/alias stable to version 7 .* version 1 or 2/);
+  const aborted = new Course().ready().tell(seen(7)).operator("abort");
+  expect(aborted.effects.at(-1)).toEqual({ kind: "release" });
+  expect(course.tell(seen(1)).traffic("PASS", 20).state.phase).toBe("promoting");
+  expect(course.told).toContain("alias-back");
+  // Found out by the move itself, which leaves it there.
+  course.tell({ kind: "alias", version: 2, moved: false, text: "", elsewhere: 7 });
+  expect(course.traffic("PASS", 10).state).toMatchObject({
+    phase: "promoting",
+    alias: { moving: null },
+  });
+  expect(course.tell(seen(2)).state.phase).toBe("promoted");
+  expect(course.effects.filter(({ kind }) => kind === "alias")).toHaveLength(1);
+});
+
+test("where others move the alias to the candidate it goes on, and is moved back with it", () => {
+  const course = new Course().ready().traffic("UNDERPOWERED", 2);
+  course.tell({ kind: "alias-seen", version: 2 }).traffic("UNDERPOWERED", 4);
+  expect(course.told.at(-1)).toBe("step");
+  expect(course.effects.filter(({ kind }) => kind === "alias")).toEqual([]);
+  course.operator("abort");
+  expect(course.effects.at(-1)).toEqual({ kind: "alias", version: 1 });
+});

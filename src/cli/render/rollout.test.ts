@@ -17,3 +17,13 @@ test("what stops a rollout is said, and whether a bad candidate is taken back by
   expect(stateLine(kept)).toBe(`${canary}, frozen, no automatic rollback`);
   expect(stateLine({ phase: "aborted", over: true })).toBe("aborted");
 });
+
+test("an alias that others have moved is a line of its own, with what to do", () => {
+  const lines = (change: Partial<RolloutStatus>) =>
+    rolloutLines({ ...fakeRollout(change), events: [] }, PAPER).join("\n");
+  expect(lines({})).not.toContain("moved");
+  expect(lines({ aliasElsewhere: 7 })).toMatch(
+    /stable to version 7, so .* alias net stable 1\), or/,
+  );
+  expect(lines({ aliasElsewhere: 7, over: true })).toContain("7, which answers since");
+});

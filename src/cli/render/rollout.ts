@@ -97,11 +97,12 @@ export function rolloutLines(one: Printed, paper: Paper): string[] {
   if (one.fault !== null) {
     lines.push(`${styled("yellow", "not done", paper.color)}  ${printable(one.fault)}`);
   }
+  // A server may be older than the command.
+  if (one.aliasElsewhere != null) lines.push(elsewhereLine(one, paper));
   if (verdict !== null) {
     lines.push("", `${verdict.verdict}: ${printable(verdict.text)}`, "");
     lines.push(...gateLines(verdict.gates, paper));
   }
-  // A server may be older than the command.
   if (one.advisory != null) lines.push("", ...advisoryLines(one.advisory, paper));
   if (events.length > 0) lines.push("", ...eventLines(one, paper));
   return lines;
@@ -147,6 +148,14 @@ function stateLine(
   const style = STYLES[phase];
   const text = words.join(", ");
   return style === undefined ? text : styled(style, text, paper.color);
+}
+
+function elsewhereLine({ aliasElsewhere, from, to, model, over }: Printed, paper: Paper): string {
+  const moved = `others have moved the alias stable to version ${aliasElsewhere}`;
+  const then = over
+    ? "which answers since the rollout ended"
+    : `so that nothing goes forward: point it to version ${from} or ${to} again (skipway registry alias ${printable(model)} stable ${from}), or abort the rollout`;
+  return `${styled("yellow", "moved", paper.color)}  ${moved}, ${then}`;
 }
 
 const BAR = 20;

@@ -92,6 +92,8 @@ describe("what a card says", () => {
       phaseWords(fakeRollout(change)).map(({ text }) => text);
     expect(words({ held: true })).toEqual(["canary", "held"]);
     expect(words({ held: true, frozen: true })).toEqual(["canary", "frozen"]);
+    expect(words({ frozen: true, automaticRollback: false })[2]).toBe("no rollback by itself");
+    expect(words({ aliasElsewhere: 7 })[1]).toBe("stopped: the alias was moved to version 7");
     expect(words({ frozen: true, phase: "aborted" })).toEqual(["taken back by hand"]);
   });
 

@@ -84,13 +84,17 @@ const PHASES: Readonly<Record<RolloutStatus["phase"], Word>> = {
 
 /** Where it is, and what stops it. */
 export function phaseWords(status: RolloutStatus): readonly Word[] {
-  const { phase, held, frozen, waiting } = status;
+  const { phase, held, frozen, waiting, aliasElsewhere } = status;
   const words: Word[] = [PHASES[phase]];
   if (hasEnded(status)) return words;
   if (frozen) words.push({ sign: "■", text: "frozen", tone: "bad" });
   else if (held) words.push({ sign: "‖", text: "held", tone: "bad" });
   if (!status.automaticRollback)
     words.push({ sign: "▲", text: "no rollback by itself", tone: "bad" });
+  if (aliasElsewhere !== null) {
+    const text = `stopped: the alias was moved to version ${aliasElsewhere}`;
+    words.push({ sign: "▲", text, tone: "bad" });
+  }
   for (const side of ["stable", "candidate"] as const) {
     const text = `${side} does not answer`;
     if (phase !== "loading" && !status.ready[side]) words.push({ sign: "✕", text, tone: "bad" });
