@@ -466,3 +466,23 @@ test("orders that come before a server has taken over what was left behind are t
   await here.rollouts.resume();
   expect(await here.api("POST", "models/m/rollout/abort")).toMatchObject({ status: 404 });
 });
+
+test("of two servers over one folder the second says who moves its rollouts, and takes over once that one is gone", async () => {
+  const records = new MemoryRecords();
+  let held = true;
+  records.claim = () => !held;
+  await using here = await served({}, { records });
+  const policy = { ...POLICY, autoPromote: false };
+  const order = (act: string, body: unknown = {}) =>
+    here.api("POST", `models/m/rollout${act}`, body);
+  const elsewhere = { status: 409, body: { error: expect.stringMatching(/another server over/) } };
+  expect(await order("", { to: 2, policy })).toMatchObject(elsewhere);
+  for (const act of ["hold", "resume", "freeze", "promote", "abort"]) {
+    expect(await order(`/${act}`)).toMatchObject(elsewhere);
+    expect(await order(`/${act}`, { dryRun: true })).toMatchObject(elsewhere);
+  }
+  held = false;
+  expect(await order("/abort")).toMatchObject({ status: 404 });
+  expect(await order("", { to: 2, policy })).toMatchObject({ status: 201 });
+  expect(await order("/abort")).toMatchObject({ status: 200 });
+});

@@ -87,7 +87,7 @@ export interface VersionComparison extends AdvisoryReading {
 }
 
 const ELSEWHERE =
-  "another server over this data folder moves its rollouts: start it there, or stop that server";
+  "another server over this data folder moves its rollouts: order it there, or stop that server";
 
 const TICK_MS = 250;
 const EVENTS_SHOWN = 200;
@@ -220,18 +220,19 @@ export class Rollouts {
   /**
    * Does what a person orders.
    *
-   * @throws RequestError 404 where none is under way, 409 where it cannot be done, 503 before `resume`.
+   * @throws RequestError 404 where none is under way, 409 where it cannot be done or another server moves the
+   * rollouts of this folder, 503 before `resume`.
    */
-  act(model: string, act: Act, order: ActOrder): RolloutDocument {
-    const running = this.#active(model);
+  async act(model: string, act: Act, order: ActOrder): Promise<RolloutDocument> {
+    const running = await this.#active(model);
     const refused = running.operate({ kind: "operator", act, ...order });
     if (refused !== undefined) throw conflict(model, refused);
     return this.#documentOfRunning(running);
   }
 
   /** What an order would do. @throws as `act`. */
-  foresee(model: string, act: Act, order: ActOrder): readonly RolloutEffect[] {
-    const running = this.#active(model);
+  async foresee(model: string, act: Act, order: ActOrder): Promise<readonly RolloutEffect[]> {
+    const running = await this.#active(model);
     const effects = running.foresee({ kind: "operator", act, ...order });
     const refused = effects.find((effect) => effect.kind === "refused");
     if (refused !== undefined) throw conflict(model, refused.text);
@@ -327,9 +328,12 @@ export class Rollouts {
     await this.#feedback.write();
   }
 
-  #active(model: string): Running {
+  /** As `start`, an order first sees whether the server that moved the rollouts of this folder has ended. */
+  async #active(model: string): Promise<Running> {
+    if (this.#taken === "elsewhere") await this.resume();
     const running = this.#running.get(model);
     if (running !== undefined && !running.over) return running;
+    if (this.#taken === "elsewhere") throw conflict(model, ELSEWHERE);
     throw this.#taken === "not yet" ? notYet(model) : nothing(model);
   }
 

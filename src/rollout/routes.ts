@@ -35,7 +35,7 @@ export function registerRollouts(app: FastifyInstance, rollouts: Rollouts): void
     const { order, dryRun } = orderOf(request);
     const name = nameOf(request);
     if (!dryRun) return rollouts.act(name, act, order);
-    const effects = rollouts.foresee(name, act, order);
+    const effects = await rollouts.foresee(name, act, order);
     return { schema: "skipway.rollout-effects/1", model: name, act, effects };
   });
   endpoint(app, "GET", "/api/v1/rollouts", async () => ({
