@@ -109,7 +109,7 @@ export function rolloutLines(one: Printed, paper: Paper): string[] {
 }
 
 /** In one line, for progress. */
-export function progressLine({ phase, step, steps, share, verdict }: RolloutDocument): string {
+export function progressLine({ phase, step, steps, share, verdict }: RolloutStatus): string {
   const at = phase === "canary" ? ` step ${step + 1} of ${steps.length}, ${percent(share)}` : "";
   const judged = verdict === null ? "" : `: ${verdict.verdict}, ${printable(verdict.text)}`;
   return `${phase}${at}${judged}`;
