@@ -16,7 +16,7 @@ export interface Word {
 /** A step of the ramp. */
 export interface StepView {
   readonly text: string;
-  readonly state: "done" | "now" | "next" | "stopped";
+  readonly state: "done" | "now" | "next" | "stopped" | "skipped";
 }
 
 /** What one gate says. */
@@ -110,7 +110,9 @@ export function stepsOf(status: RolloutStatus): readonly StepView[] {
   const through = phase === "promoting" || phase === "promoted";
   const views = steps.map(({ share }, i): StepView => {
     const text = percentText(share);
-    if (through || i < step) return { text, state: "done" };
+    if (i < step || (through && i === step)) return { text, state: "done" };
+    // Whoever promotes by hand leaves out what was to come.
+    if (through) return { text, state: "skipped" };
     if (i > step) return { text, state: "next" };
     return { text, state: over ? "stopped" : "now" };
   });
@@ -149,12 +151,12 @@ export function verdictText(status: RolloutStatus): string {
 }
 
 /** Why it ended or stands still, and who said so; what the verdict says already is not said again. */
-export function reasonText(
+export function reasonTexts(
   { cause, text, actor }: NonNullable<RolloutStatus["reason"]>,
   said: string,
-): string {
+): readonly string[] {
   const why = text === "" && cause !== "operator" ? cause : text;
-  return [...(why === "" || why === said ? [] : [why]), `by ${actor}`].join(", ");
+  return [...(why === "" || why === said ? [] : [why]), `by ${actor}`];
 }
 
 /** The gates, in the order of the judge. */
