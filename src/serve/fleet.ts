@@ -277,8 +277,7 @@ export class Fleet {
     slot.owner = "hand";
     const { split } = slot;
     const wanted = await this.#parts.source.wanted(name).catch(() => undefined);
-    const follow = follows || wanted?.stable === split.stable;
-    if (slot.split === split && follow) slot.owner = "source";
+    if (slot.split === split && (follows || wanted?.stable === split.stable)) slot.owner = "source";
     this.#notify();
   }
 

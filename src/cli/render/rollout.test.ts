@@ -18,6 +18,12 @@ test("what stops a rollout is said, and whether a bad candidate is taken back by
   expect(stateLine({ phase: "aborted", over: true })).toBe("aborted");
 });
 
+test("a reason that nobody gave leaves no gap", () => {
+  const reason = { cause: "operator", text: "", actor: "she" };
+  const lines = rolloutLines({ ...fakeRollout({ reason }), events: [] }, PAPER);
+  expect(lines[2]).toBe("operator (she)");
+});
+
 test("an alias that others have moved is a line of its own, with what to do", () => {
   const lines = (change: Partial<RolloutStatus>) =>
     rolloutLines({ ...fakeRollout(change), events: [] }, PAPER).join("\n");

@@ -90,9 +90,8 @@ export function rolloutLines(one: Printed, paper: Paper): string[] {
     stateLine(one, paper),
   ];
   if (reason !== null) {
-    lines.push(
-      `${printable(reason.cause)}: ${printable(reason.text)} (${printable(reason.actor)})`,
-    );
+    const why = [reason.cause, reason.text].filter((text) => text !== "").join(": ");
+    lines.push(`${printable(why)} (${printable(reason.actor)})`);
   }
   if (one.fault !== null) {
     lines.push(`${styled("yellow", "not done", paper.color)}  ${printable(one.fault)}`);
