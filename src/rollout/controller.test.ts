@@ -205,7 +205,8 @@ test("a person holds, freezes, promotes; a dry run says what would happen", asyn
   expect(await act("freeze", { rollback: false })).toMatchObject({
     body: { frozen: true, automaticRollback: false },
   });
-  expect(await act("promote")).toMatchObject({ status: 409 });
+  const frozen = { status: 409, body: { error: expect.stringMatching(/frozen: resume it first/) } };
+  for (const name of ["promote", "hold"]) expect(await act(name)).toMatchObject(frozen);
   expect(await act("resume")).toMatchObject({ body: { held: false, frozen: false } });
   const dry = await act("promote", { dryRun: true });
   expect(dry.body).toMatchObject({
@@ -217,6 +218,13 @@ test("a person holds, freezes, promotes; a dry run says what would happen", asyn
   const end = await here.until(({ over }) => over);
   await stop();
   expect(end).toMatchObject({ phase: "promoted", reason: { cause: "operator", text: "I know" } });
+  const told = (kind: string) => here.news.find((one) => one.kind === kind);
+  expect(told("held")).toMatchObject({ automaticRollback: true, share: 0.2 });
+  expect(told("frozen")).toMatchObject({
+    automaticRollback: false,
+    text: expect.stringMatching(/no automatic rollback/),
+  });
+  expect([told("promoting")?.share, told("promoted")?.share]).toEqual([1, 1]);
 });
 
 test("a registry that is lost holds up the alias alone", async () => {
@@ -235,6 +243,55 @@ test("a registry that is lost holds up the alias alone", async () => {
   await stop();
   expect(end.phase).toBe("promoted");
   expect(here.alias.moves).toEqual([2]);
+});
+
+test("an alias that people move meanwhile stops the rollout, is left alone, and is followed at the end", async () => {
+  await using here = await served();
+  const stop = here.load(4);
+  const policy = { ...POLICY, shadow: false, autoPromote: false };
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  await here.until(({ phase }) => phase === "canary");
+  here.alias.version = 3;
+  const seen = await here.until(({ aliasElsewhere }) => aliasElsewhere !== null);
+  expect(seen).toMatchObject({ aliasElsewhere: 3, phase: "canary" });
+  const moved = here.news.filter(({ kind }) => kind === "alias-moved");
+  expect(moved).toMatchObject([
+    { cause: "alias", text: expect.stringMatching(/version 3 answers/) },
+  ]);
+  const promoted = await here.api("POST", "models/m/rollout/promote");
+  expect(promoted).toMatchObject({
+    status: 409,
+    body: { error: expect.stringMatching(/alias stable to version 3/) },
+  });
+  expect(await here.api("POST", "models/m/rollout/abort")).toMatchObject({ body: { over: true } });
+  // As a server that starts would have it.
+  const entry = () => here.server.fleet.entry("m");
+  await expect.poll(() => entry()?.split).toEqual({ stable: 3, share: 0 });
+  expect(entry()?.owner).toBe("source");
+  await stop();
+  expect(here.alias).toMatchObject({ version: 3, moves: [] });
+  expect(here.counts.failed).toBe(0);
+});
+
+test("no rollout starts beside an alias that points elsewhere", async () => {
+  await using here = await served();
+  here.alias.version = 3;
+  const start = await here.api("POST", "models/m/rollout", { to: 2, policy: POLICY });
+  expect(start).toMatchObject({
+    status: 409,
+    body: { error: expect.stringMatching(/points to version 3, and/) },
+  });
+});
+
+test("the end of a rollout says where the alias and the split do not agree", async () => {
+  await using here = await served();
+  const policy = { ...POLICY, shadow: false };
+  await here.api("POST", "models/m/rollout", { to: 2, policy });
+  // Too late to be seen before the end.
+  here.alias.version = 2;
+  await here.api("POST", "models/m/rollout/abort");
+  const end = await here.until(({ fault }) => fault !== null);
+  expect(end.fault).toMatch(/stable points to version 2, and version 1 answers/);
 });
 
 /** With the digest that belongs to it. */
@@ -408,4 +465,24 @@ test("orders that come before a server has taken over what was left behind are t
   expect(early).toMatchObject({ status: 503, body: { error: expect.stringMatching(/moment/) } });
   await here.rollouts.resume();
   expect(await here.api("POST", "models/m/rollout/abort")).toMatchObject({ status: 404 });
+});
+
+test("of two servers over one folder the second says who moves its rollouts, and takes over once that one is gone", async () => {
+  const records = new MemoryRecords();
+  let held = true;
+  records.claim = () => !held;
+  await using here = await served({}, { records });
+  const policy = { ...POLICY, autoPromote: false };
+  const order = (act: string, body: unknown = {}) =>
+    here.api("POST", `models/m/rollout${act}`, body);
+  const elsewhere = { status: 409, body: { error: expect.stringMatching(/another server over/) } };
+  expect(await order("", { to: 2, policy })).toMatchObject(elsewhere);
+  for (const act of ["hold", "resume", "freeze", "promote", "abort"]) {
+    expect(await order(`/${act}`)).toMatchObject(elsewhere);
+    expect(await order(`/${act}`, { dryRun: true })).toMatchObject(elsewhere);
+  }
+  held = false;
+  expect(await order("/abort")).toMatchObject({ status: 404 });
+  expect(await order("", { to: 2, policy })).toMatchObject({ status: 201 });
+  expect(await order("/abort")).toMatchObject({ status: 200 });
 });

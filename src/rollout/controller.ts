@@ -8,6 +8,7 @@ import { RequestError } from "../serve/errors.ts";
 import type { Outcome } from "../serve/outcomes.ts";
 import type { VersionHost } from "../serve/version-host.ts";
 import type { AdvisoryReading } from "./advisory.ts";
+import type { Aliases } from "./alias.ts";
 import { type DecidedEvidence, decidedBy } from "./certificate.ts";
 import type { ComparisonReading } from "./comparison.ts";
 import { documentOf, type RolloutDocument, type RolloutStatus, statusOf } from "./document.ts";
@@ -24,15 +25,13 @@ import {
   type RolloutNews,
   storedOf,
 } from "./record.ts";
-import { type Aliases, Running, type RunningParts } from "./running.ts";
+import { Running, type RunningParts } from "./running.ts";
 import { type Act, isOver, type Ramp, type RolloutEffect } from "./state.ts";
 import { type Threshold, thresholdOf } from "./threshold.ts";
 import { sampledUnits } from "./traffic-sample.ts";
 
 /** What is known of versions beside that they are served. */
 export interface Releases extends Aliases {
-  /** Where the alias of what answers points; undefined where there is none. */
-  stable(model: string): Promise<number | undefined>;
   /** A version; undefined where it is not known here. */
   version(
     model: string,
@@ -88,7 +87,7 @@ export interface VersionComparison extends AdvisoryReading {
 }
 
 const ELSEWHERE =
-  "another server over this data folder moves its rollouts: start it there, or stop that server";
+  "another server over this data folder moves its rollouts: order it there, or stop that server";
 
 const TICK_MS = 250;
 const EVENTS_SHOWN = 200;
@@ -164,6 +163,8 @@ export class Rollouts {
         : undefined);
     if (refused !== undefined) throw conflict(model, refused);
     if (releases !== undefined) {
+      const alias = await releases.stable(model);
+      if (alias !== undefined && alias !== from) throw conflict(model, elsewhere(alias, from));
       const found = await releases.version(model, to);
       if (found === undefined) throw missing(model, to);
       if (!found.checked && order.override === undefined)
@@ -219,18 +220,19 @@ export class Rollouts {
   /**
    * Does what a person orders.
    *
-   * @throws RequestError 404 where none is under way, 409 where it cannot be done, 503 before `resume`.
+   * @throws RequestError 404 where none is under way, 409 where it cannot be done or another server moves the
+   * rollouts of this folder, 503 before `resume`.
    */
-  act(model: string, act: Act, order: ActOrder): RolloutDocument {
-    const running = this.#active(model);
+  async act(model: string, act: Act, order: ActOrder): Promise<RolloutDocument> {
+    const running = await this.#active(model);
     const refused = running.operate({ kind: "operator", act, ...order });
     if (refused !== undefined) throw conflict(model, refused);
     return this.#documentOfRunning(running);
   }
 
   /** What an order would do. @throws as `act`. */
-  foresee(model: string, act: Act, order: ActOrder): readonly RolloutEffect[] {
-    const running = this.#active(model);
+  async foresee(model: string, act: Act, order: ActOrder): Promise<readonly RolloutEffect[]> {
+    const running = await this.#active(model);
     const effects = running.foresee({ kind: "operator", act, ...order });
     const refused = effects.find((effect) => effect.kind === "refused");
     if (refused !== undefined) throw conflict(model, refused.text);
@@ -326,9 +328,12 @@ export class Rollouts {
     await this.#feedback.write();
   }
 
-  #active(model: string): Running {
+  /** As `start`, an order first sees whether the server that moved the rollouts of this folder has ended. */
+  async #active(model: string): Promise<Running> {
+    if (this.#taken === "elsewhere") await this.resume();
     const running = this.#running.get(model);
     if (running !== undefined && !running.over) return running;
+    if (this.#taken === "elsewhere") throw conflict(model, ELSEWHERE);
     throw this.#taken === "not yet" ? notYet(model) : nothing(model);
   }
 
@@ -424,6 +429,11 @@ function judgePolicyOf(policy: RolloutPolicy, threshold: Threshold): JudgePolicy
 
 function conflict(model: string, text: string): RequestError {
   return new RequestError(409, "invalid", `rollout of ${model}: ${text}`);
+}
+
+/** A server that starts would serve another version than the one that is compared with. */
+function elsewhere(alias: number, from: number): string {
+  return `the alias stable points to version ${alias}, and version ${from} answers: set the split to the one, or point the alias to the other`;
 }
 
 function missing(model: string, version: number): RequestError {

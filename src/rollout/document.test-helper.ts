@@ -34,7 +34,7 @@ export function fakeRollout(change: Partial<RolloutStatus> = {}): RolloutStatus 
     ...{ phase: "canary", over: false, step: 1, share: 0.05, actor: "she" },
     steps: [0.01, 0.05, 0.25, 0.5].map((share) => ({ share, requests: 500, minSeconds: 60 })),
     ...{ startedMs: 1000, updatedMs: 61_000, held: false, frozen: false, waiting: false },
-    ...{ automaticRollback: true, ready: { stable: true, candidate: true } },
+    ...{ automaticRollback: true, aliasElsewhere: null, ready: { stable: true, candidate: true } },
     verdict: fakeVerdict(),
     advisory: null,
     threshold: { ms: 12, source: "stable p99", n: 1200, slowRate: 0.01 },

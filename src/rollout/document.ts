@@ -36,6 +36,8 @@ export interface RolloutDocument {
   readonly automaticRollback: boolean;
   /** The proof is there, and a person has to promote. */
   readonly waiting: boolean;
+  /** The third version that others have moved the alias to meanwhile; null where they have not. */
+  readonly aliasElsewhere: number | null;
   readonly ready: { readonly stable: boolean; readonly candidate: boolean };
   readonly policy: RolloutPolicy;
   readonly plan: RolloutPlan;
@@ -76,7 +78,7 @@ export function documentOf(
   around: Around,
 ): RolloutDocument {
   const { id, model, from, to, startedMs, actor, ramp, policy, plan, threshold } = facts;
-  const { phase, step, held, frozen, rollbackOff, waiting, ready, reason } = state;
+  const { phase, step, held, frozen, rollbackOff, waiting, ready, reason, alias } = state;
   return {
     schema: "skipway.rollout/1",
     id,
@@ -99,6 +101,7 @@ export function documentOf(
     frozen,
     automaticRollback: !rollbackOff,
     waiting,
+    aliasElsewhere: alias.elsewhere ?? null,
     ready,
     policy,
     plan,

@@ -22,6 +22,8 @@ export interface Bounds {
   readonly rollouts: number;
   /** Deaths of each version's process in one rollout. */
   readonly deaths: number;
+  /** Times that people move the alias in one rollout. */
+  readonly hands: number;
   /** Between two ticks: the longer, the fewer states differ in their clocks alone. Milliseconds. */
   readonly tickMs: number;
   /** Where to stop. */
@@ -43,6 +45,7 @@ export const BOUNDS: Omit<Bounds, "states"> = {
   },
   rollouts: 2,
   deaths: 1,
+  hands: 2,
   tickMs: 1000,
 };
 
@@ -65,6 +68,9 @@ interface Moment {
   readonly begun: number;
   /** Where the registry's alias points. */
   readonly alias: number;
+  /** Times that people have moved it in the rollout that is there now, and whether nobody has looked since. */
+  readonly hands: number;
+  readonly unseen: boolean;
   /** Promotions that were told of the rollout that is there now. */
   readonly promotions: number;
 }
@@ -81,6 +87,8 @@ interface Move {
   readonly event?: RolloutEvent;
   readonly atMs: number;
   readonly alias?: number;
+  /** People move the alias, and nobody is told. */
+  readonly hand?: number;
   readonly begins?: RolloutState;
 }
 
@@ -91,7 +99,7 @@ const PATIENCE = 400;
 /** Explores breadth first, and then follows a kind and a dull world from every state to an end. */
 export function explore(bounds: Bounds): Explored {
   const faults: string[] = [];
-  const first: Moment = { now: begin(1, 2), begun: 1, alias: 1, promotions: 0 };
+  const first: Moment = { now: begin(1, 2), begun: 1, alias: 1, ...UNTOUCHED, promotions: 0 };
   const visits: Visit[] = [{ moment: first, before: -1, by: "start" }];
   const known = new Map<string, number>([[keyOf(first), 0]]);
   let transitions = 0;
@@ -124,16 +132,27 @@ export function explore(bounds: Bounds): Explored {
   return { states: visits.length, transitions, complete, ends, faults };
 }
 
+const UNTOUCHED = { hands: 0, unseen: false } as const;
+
+/** A version that is none of a rollout's two. */
+function thirdOf({ from, to }: RolloutState): number {
+  return [97, 98, 99].find((one) => one !== from && one !== to) ?? 0;
+}
+
+function isThird({ from, to }: RolloutState, version: number): boolean {
+  return version !== from && version !== to;
+}
+
 function begin(from: number, to: number): RolloutState {
   return newRollout(from, to, 0);
 }
 
 /** Texts and counts since the beginning are of no matter to what may happen next. */
-function keyOf({ now, begun, alias, promotions }: Moment): string {
+function keyOf({ now, begun, alias, hands, unseen, promotions }: Moment): string {
   const { reading, reason, ...rest } = now;
   const { verdict, fault, pairs } = reading;
   const judged = `${verdict}${fault}${Math.min(pairs, 2)}${reading.cause}`;
-  return `${begun} ${alias} ${promotions} ${judged} ${JSON.stringify(rest)}`;
+  return `${begun} ${alias} ${hands}${unseen} ${promotions} ${judged} ${JSON.stringify(rest)}`;
 }
 
 function movesFrom(moment: Moment, bounds: Bounds): Move[] {
@@ -164,19 +183,32 @@ function movesFrom(moment: Moment, bounds: Bounds): Move[] {
   add("freeze without rollback", { ...hands, rollback: false });
   const { moving } = now.alias;
   const killed: RolloutEvent = { kind: "restarted" };
-  add("killed", killed);
+  const third = isThird(now, alias);
+  // A server that starts while the alias is elsewhere ends the rollout, and does not come here.
+  if (!third) add("killed", killed);
   if (moving !== null) {
     const ended = { kind: "alias", version: moving, text: "" } as const;
-    add("alias moved", { ...ended, moved: true }, { alias: moving });
     add("alias not moved", { ...ended, moved: false });
-    add("alias moved, not told", { ...ended, moved: false }, { alias: moving });
-    add("alias moved, killed", killed, { alias: moving });
+    if (third) add("alias found elsewhere", { ...ended, moved: false, elsewhere: alias });
+    else {
+      add("alias moved", { ...ended, moved: true }, { alias: moving });
+      add("alias moved, not told", { ...ended, moved: false }, { alias: moving });
+      add("alias moved, killed", killed, { alias: moving });
+    }
+  } else if (!isOver(now)) add("a look at the alias", { kind: "alias-seen", version: alias });
+  // What becomes of the alias after the end is no matter of the rollout.
+  if (moment.hands < bounds.hands && !isOver(now)) {
+    for (const version of [now.from, now.to, thirdOf(now)]) {
+      if (version === alias) continue;
+      moves.push({ name: `a hand moves the alias to ${version}`, atMs: 0, hand: version });
+    }
   }
   // What a server told that is no more, or an answer that comes twice.
   if (moving !== now.to) {
     add("a late answer", { kind: "alias", version: now.to, moved: true, text: "" });
   }
   const next = begun + 2;
+  // No rollout begins whose stable version is not that of the alias.
   if (begun < bounds.rollouts && startRefusal(now, alias, next) === undefined) {
     moves.push({ name: "the next one", atMs: 0, begins: begin(alias, next) });
   }
@@ -202,16 +234,24 @@ function carryOut(
   ramp: Ramp,
 ): { readonly next: Moment; readonly wrong: string[] } {
   if (move.begins !== undefined) {
-    const next = { ...moment, now: move.begins, begun: moment.begun + 1, promotions: 0 };
-    const alone = isOver(moment.now) && moment.alias === splitOf(moment.now, ramp).stable;
-    return { next, wrong: alone ? [] : ["two rollouts at once"] };
+    const begun = moment.begun + 1;
+    const next = { ...moment, ...UNTOUCHED, now: move.begins, begun, promotions: 0 };
+    return { next, wrong: isOver(moment.now) ? [] : ["two rollouts at once"] };
+  }
+  if (move.hand !== undefined) {
+    const hands = moment.hands + 1;
+    return { next: { ...moment, alias: move.hand, hands, unseen: true }, wrong: [] };
   }
   const alias = move.alias ?? moment.alias;
   const event = move.event ?? { kind: "tick" };
   const { state, effects } = stepRollout({ ...moment.now, lastMs: 0 }, event, move.atMs, ramp);
-  const told = effects.filter((one) => one.kind === "notice" && one.notice.kind === "promoted");
-  const promotions = moment.promotions + told.length;
-  const next = { ...moment, now: { ...state, lastMs: 0 }, alias, promotions };
+  const promoted = effects.filter((one) => one.kind === "notice" && one.notice.kind === "promoted");
+  const promotions = moment.promotions + promoted.length;
+  // Whatever tells where the alias is now.
+  const told =
+    event.kind === "alias-seen" || (event.kind === "alias" && event.elsewhere !== undefined);
+  const unseen = moment.unseen && !told && move.alias === undefined;
+  const next = { ...moment, now: { ...state, lastMs: 0 }, alias, unseen, promotions };
   return { next, wrong: broken(moment, next, { effects, event, ramp }) };
 }
 
@@ -239,7 +279,7 @@ function broken(
     check(now.phase === was.phase, "an end was left");
     const told = effects.filter((one) => ["notice", "certify", "split"].includes(one.kind));
     const registry = told.every(
-      (one) => one.kind === "notice" && one.notice.kind.startsWith("registry"),
+      (one) => one.kind === "notice" && /^(registry|alias)-/.test(one.notice.kind),
     );
     check(registry, "something after the end");
   }
@@ -251,9 +291,10 @@ function broken(
     "promoted",
   );
   if (now.phase === "promoted" && was.phase !== "promoted") {
-    check(now.ready.candidate && after.alias === now.to, "promoted what is not there");
+    check(now.ready.candidate, "promoted what is not there");
+    check(after.unseen || after.alias === now.to, "promoted beside the alias");
   }
-  if (isOver(now)) check(after.alias === split.stable, "the alias is elsewhere");
+  wrong.push(...aliasFaults(was, after, effects, split.stable));
   const releases = effects.filter((one) => one.kind === "release").length;
   check(releases === Number(isOver(now) && !isOver(was)), "released not once");
   check(effects.filter((one) => one.kind === "alias").length <= 1, "two moves at once");
@@ -265,7 +306,55 @@ function broken(
   }
   const forward = split.share > splitOf(was, ramp).share && now.step > was.step;
   check(!forward || (!now.held && !now.frozen && now.ready.stable), "forward while it may not");
+  wrong.push(...letGo(was, now, event));
   wrong.push(...unproven(was, now, event, ramp));
+  return wrong;
+}
+
+/** The alias ends where the split does, or where people have put it: over theirs nothing is moved or promoted. */
+function aliasFaults(
+  was: RolloutState,
+  { now, alias, unseen }: Moment,
+  effects: readonly RolloutEffect[],
+  stable: number,
+): string[] {
+  const wrong: string[] = [];
+  const { elsewhere } = now.alias;
+  const moves = effects.some(({ kind }) => kind === "alias");
+  if (moves && !hasEnded(now) && now.phase !== "promoting") wrong.push("moved without a promotion");
+  const there = alias === (elsewhere ?? stable);
+  if (isOver(now) && !unseen && !there) wrong.push("the alias is elsewhere");
+  if (elsewhere === undefined) return wrong;
+  if (!isThird(now, elsewhere)) wrong.push("one of the two is called elsewhere");
+  if (moves) wrong.push("moved over what people have moved");
+  if (now.step > was.step) wrong.push("a step while the alias is elsewhere");
+  const ended = now.phase === "promoting" || now.phase === "promoted";
+  if (ended && now.phase !== was.phase) wrong.push("promoted while the alias is elsewhere");
+  return wrong;
+}
+
+/** What a person has ordered stands until a person ends it, or the rollout does. */
+function letGo(was: RolloutState, now: RolloutState, event: RolloutEvent): string[] {
+  const act = event.kind === "operator" ? event.act : undefined;
+  const wrong: string[] = [];
+  // What cannot be loaded is not there to be looked into.
+  const gone = act !== undefined || event.kind === "load-failed";
+  if (was.rollbackOff && now.phase === "rolled-back" && !gone)
+    wrong.push("rolled back all the same");
+  if (hasEnded(now)) return wrong;
+  const moved = now.phase !== was.phase || now.step !== was.step;
+  if (was.held && now.held && now.step !== was.step) wrong.push("it moved while held");
+  if (was.frozen && now.frozen && moved) wrong.push("it moved while frozen");
+  if (was.frozen && !now.frozen && act !== "resume") {
+    wrong.push(`a freeze was lifted by ${act ?? event.kind}`);
+  }
+  if (was.held && !now.held && act !== "resume" && act !== "promote") {
+    wrong.push(`a hold was lifted by ${act ?? event.kind}`);
+  }
+  const asked = act === "resume" || act === "freeze";
+  if (was.rollbackOff && !now.rollbackOff && !asked) wrong.push("rollback was turned on");
+  if (!was.rollbackOff && now.rollbackOff && act !== "freeze")
+    wrong.push("rollback was turned off");
   return wrong;
 }
 
@@ -303,13 +392,18 @@ function withoutEnd(
 }
 
 function fairStep(moment: Moment, weather: "kind" | "dull", ramp: Ramp): Moment {
-  const { now } = moment;
+  const { now, alias } = moment;
   const { moving } = now.alias;
+  const third = isThird(now, alias);
   const verdict = weather === "kind" ? "PASS" : "UNDERPOWERED";
   const more = readings(now.reading, ramp).find((one) => one.verdict === verdict) ?? now.reading;
   const reading = { ...more, fault: false };
   const event = ((): RolloutEvent => {
-    if (moving !== null) return { kind: "alias", version: moving, moved: true, text: "" };
+    if (moving !== null) {
+      const end = { kind: "alias", version: moving, text: "" } as const;
+      return third ? { ...end, moved: false, elsewhere: alias } : { ...end, moved: true };
+    }
+    if (moment.unseen || third) return { kind: "alias-seen", version: third ? now.from : alias };
     if (now.held || now.frozen) return { kind: "operator", act: "resume", actor: "", reason: "" };
     if (now.waiting) return { kind: "operator", act: "promote", actor: "", reason: "" };
     for (const side of ["stable", "candidate"] as const) {
@@ -320,7 +414,15 @@ function fairStep(moment: Moment, weather: "kind" | "dull", ramp: Ramp): Moment 
     }
     return { kind: "tick" };
   })();
-  const move = { name: "fair", event, atMs: 1000, ...(moving !== null && { alias: moving }) };
+  // Whoever has moved the alias elsewhere moves it back.
+  const puts = { alias: event.kind === "alias-seen" ? event.version : moving };
+  const moved = third ? moving === null : moving !== null;
+  const move: Move = {
+    name: "fair",
+    event,
+    atMs: 1000,
+    ...(moved && puts.alias !== null && { alias: puts.alias }),
+  };
   return carryOut(moment, move, ramp).next;
 }
 

@@ -3,6 +3,7 @@ import { BOUNDS, explore } from "./explore.test-helper.ts";
 import { refusalOf, stepRollout } from "./machine.ts";
 import {
   NO_READING,
+  type Notice,
   newRollout,
   type Ramp,
   type Reading,
@@ -19,8 +20,6 @@ test("no order of events breaks an invariant, and every state finds an end", () 
   expect(found.faults).toEqual([]);
   expect([...found.ends.keys()].sort()).toEqual(["aborted", "failed", "promoted", "rolled-back"]);
 });
-
-type Told = Extract<RolloutEffect, { kind: "notice" }>["notice"]["kind"];
 
 /** A rollout that is told one event after another, with what it asked for. */
 class Course {
@@ -72,8 +71,12 @@ class Course {
     return this.tell({ kind: "operator", act, actor: "she", reason: "so", rollback });
   }
 
-  get told(): readonly Told[] {
-    return this.effects.flatMap((one) => (one.kind === "notice" ? [one.notice.kind] : []));
+  get notices(): readonly Notice[] {
+    return this.effects.flatMap((one) => (one.kind === "notice" ? [one.notice] : []));
+  }
+
+  get told(): readonly Notice["kind"][] {
+    return this.notices.map(({ kind }) => kind);
   }
 
   get share(): number {
@@ -114,6 +117,12 @@ test("hold stops the ramp, not the judge; freeze stops people too, and the judge
   const frozen = new Course().ready().operator("freeze").operator("promote");
   expect(frozen.effects.at(-1)).toEqual({ kind: "refused", text: "it is frozen: resume it first" });
   expect(frozen.traffic("REGRESS", 1).state.phase).toBe("rolled-back");
+
+  // Resume alone ends a freeze: a hold would turn the rollback on and let people promote.
+  const kept = new Course().ready().operator("freeze", false).operator("hold");
+  expect(kept.effects.at(-1)).toEqual({ kind: "refused", text: "it is frozen: resume it first" });
+  expect(kept.state).toMatchObject({ frozen: true, rollbackOff: true });
+  expect(kept.notices.at(-1)).toMatchObject({ kind: "frozen", text: "no automatic rollback: so" });
 
   const watched = new Course().ready().traffic("UNDERPOWERED", 4).operator("freeze", false);
   const before = watched.share;
@@ -197,4 +206,35 @@ test("without autoPromote the proof waits for a person", () => {
   expect(course.told.filter((kind) => kind === "waiting")).toHaveLength(1);
   expect(refusalOf(course.state, "promote")).toBeUndefined();
   expect(course.operator("promote").state.phase).toBe("promoting");
+});
+
+test("where others move the alias to a third version nothing goes forward, and theirs stays", () => {
+  const seen = (version: number) => ({ kind: "alias-seen", version }) as const;
+  const long = { evidenceMsMax: 20_000 };
+  const course = new Course(long).ready().traffic("UNDERPOWERED", 4).tell(seen(7)).tell(seen(7));
+  const { share } = course;
+  expect(course.traffic("PASS", 100).share).toBe(share);
+  expect(course.notices.filter(({ kind }) => kind === "alias-moved")).toHaveLength(1);
+  expect(refusalOf(course.state, "promote")).toMatch(/alias stable to version 7 .* version 1 or 2/);
+  const aborted = new Course().ready().tell(seen(7)).operator("abort");
+  expect(aborted.effects.at(-1)).toEqual({ kind: "release" });
+  expect(course.tell(seen(1)).traffic("PASS", 20).state.phase).toBe("promoting");
+  expect(course.told).toContain("alias-back");
+  // Found out by the move itself, which leaves it there.
+  course.tell({ kind: "alias", version: 2, moved: false, text: "", elsewhere: 7 });
+  expect(course.traffic("PASS", 10).state).toMatchObject({
+    phase: "promoting",
+    alias: { moving: null },
+  });
+  expect(course.tell(seen(2)).state.phase).toBe("promoted");
+  expect(course.effects.filter(({ kind }) => kind === "alias")).toHaveLength(1);
+});
+
+test("where others move the alias to the candidate it goes on, and is moved back with it", () => {
+  const course = new Course().ready().traffic("UNDERPOWERED", 2);
+  course.tell({ kind: "alias-seen", version: 2 }).traffic("UNDERPOWERED", 4);
+  expect(course.told.at(-1)).toBe("step");
+  expect(course.effects.filter(({ kind }) => kind === "alias")).toEqual([]);
+  course.operator("abort");
+  expect(course.effects.at(-1)).toEqual({ kind: "alias", version: 1 });
 });

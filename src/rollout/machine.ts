@@ -81,7 +81,7 @@ function pass({ draft, ramp }: Work, nowMs: number): void {
   const enough =
     draft.phase === "shadow" ? (ramp.shadow?.maxMs ?? 0) : (ramp.steps[draft.step]?.minMs ?? 0);
   draft.stepMs = Math.min(draft.stepMs + ms, enough);
-  if (!draft.held && !draft.frozen && !draft.waiting) {
+  if (!isHalted(draft)) {
     draft.totalMs = Math.min(draft.totalMs + ms, ramp.evidenceMsMax);
   }
 }
@@ -114,6 +114,9 @@ function take(work: Work, event: RolloutEvent): void {
       return;
     case "alias":
       aliasMoved(work, event);
+      return;
+    case "alias-seen":
+      aliasSeen(work, event.version);
   }
 }
 
@@ -124,7 +127,8 @@ function restart(work: Work): void {
   draft.ready = { stable: false, candidate: false };
   const { alias } = draft;
   const known = alias.moving === null ? alias.known : null;
-  draft.alias = { ...alias, known, moving: null, failures: 0, waitMs: 0 };
+  // Where others have moved the alias elsewhere, a server that starts does not go on with the rollout at all.
+  draft.alias = { wanted: alias.wanted, known, moving: null, failures: 0, waitMs: 0 };
   if (!isOver(draft)) effects.push({ kind: "load" });
 }
 
@@ -181,20 +185,30 @@ function operate(
     draft.rollbackOff = act === "freeze" && !rollback;
     draft.reason = act === "resume" ? null : { cause: "operator", text: reason, actor };
     const told = { hold: "held", freeze: "frozen", resume: "resumed" } as const;
-    notice(work, told[act], "operator", reason, actor);
+    const kept = act === "freeze" && !rollback;
+    notice(work, told[act], "operator", kept ? withoutRollback(reason) : reason, actor);
   }
+}
+
+/** Whoever reads of it has to see that nobody takes a bad candidate back. */
+function withoutRollback(reason: string): string {
+  return `no automatic rollback${reason === "" ? "" : `: ${reason}`}`;
 }
 
 /** Why a person cannot do this now; undefined where they can. */
 export function refusalOf(state: RolloutState, act: Act): string | undefined {
-  const { phase, held, frozen, ready, reading } = state;
+  const { phase, held, frozen, ready, reading, alias } = state;
   if (hasEnded(state)) return `it has ended: ${phase}`;
   if (act === "abort") return undefined;
   if (phase === "promoting") return "it is being promoted: abort it, or wait for the end";
   if (act === "resume") return held || frozen ? undefined : "it is neither held nor frozen";
-  if (act === "hold") return held && !frozen ? "it is held already" : undefined;
   if (act === "freeze") return undefined;
+  // A hold is less than a freeze: it would let people promote, and a bad candidate be taken back.
   if (frozen) return "it is frozen: resume it first";
+  if (act === "hold") return held ? "it is held already" : undefined;
+  if (alias.elsewhere !== undefined) {
+    return `others have moved the alias stable to version ${alias.elsewhere} meanwhile: point it to version ${state.from} or ${state.to} again, or abort the rollout`;
+  }
   if (!ready.candidate) return "the candidate does not answer";
   if (reading.verdict === "REGRESS") return `the candidate is worse than stable: ${reading.text}`;
   return undefined;
@@ -214,15 +228,16 @@ function takeBack(work: Work): void {
   } else if (
     draft.totalMs >= ramp.evidenceMsMax &&
     draft.phase !== "promoting" &&
-    !isHalted(work)
+    !isHalted(draft)
   ) {
     const text = `its time is over and it is not proven to be as good: ${reading.text}`;
     end(work, "rolled-back", { cause: "underpowered", text, actor });
   }
 }
 
-function isHalted({ draft }: Work): boolean {
-  return draft.held || draft.frozen || draft.waiting;
+/** Whether a person has to do something before it goes forward. */
+function isHalted({ held, frozen, waiting, alias }: RolloutState): boolean {
+  return held || frozen || waiting || alias.elsewhere !== undefined;
 }
 
 /** One step forward at the most. */
@@ -234,6 +249,7 @@ function goOn(work: Work): void {
   }
   const { ready, reading, phase, step } = draft;
   if (hasEnded(draft) || draft.held || draft.frozen || reading.fault) return;
+  if (draft.alias.elsewhere !== undefined) return;
   if (!ready.stable || !ready.candidate) return;
   if (phase === "loading") {
     if (ramp.shadow === undefined) enterStep(work, 0);
@@ -319,22 +335,31 @@ function end(
   effects.push({ kind: "certify", decision: "rollback" });
 }
 
-/** One move at a time, and no second one before the end of the first is known. */
+/**
+ * One move at a time, and no second one before the end of the first is known. None before the promotion, and none over
+ * what others have moved: theirs is the later order.
+ */
 function moveAlias({ draft, effects }: Work): void {
-  const { wanted, known, moving, waitMs } = draft.alias;
-  if (moving !== null || known === wanted || waitMs > 0) return;
+  const { wanted, known, moving, waitMs, elsewhere } = draft.alias;
+  if (draft.phase !== "promoting" && !hasEnded(draft)) return;
+  if (moving !== null || known === wanted || waitMs > 0 || elsewhere !== undefined) return;
   draft.alias = { ...draft.alias, moving: wanted };
   effects.push({ kind: "alias", version: wanted });
 }
 
 function aliasMoved(
   work: Work,
-  { version, moved, text }: Extract<RolloutEvent, { kind: "alias" }>,
+  { version, moved, text, elsewhere }: Extract<RolloutEvent, { kind: "alias" }>,
 ): void {
   const { draft } = work;
   const { alias } = draft;
   // The end of a move that a restart has cut off tells nothing about the one after it.
   if (alias.moving !== version) return;
+  if (elsewhere !== undefined) {
+    draft.alias = { ...alias, known: null, moving: null, failures: 0, waitMs: 0 };
+    aliasSeen(work, elsewhere);
+    return;
+  }
   if (moved) {
     if (alias.failures > 0) notice(work, "registry-back", null, "the alias could be moved");
     draft.alias = { ...alias, known: version, moving: null, failures: 0, waitMs: 0 };
@@ -344,6 +369,38 @@ function aliasMoved(
   const failures = Math.min(alias.failures + 1, RETRIES_DOUBLED);
   const waitMs = RETRY_MS * 2 ** failures;
   draft.alias = { ...alias, known: null, moving: null, failures, waitMs };
+}
+
+/** Others move the alias too, and nobody tells. Between the two versions of the rollout that stops nothing. */
+function aliasSeen(work: Work, version: number): void {
+  const { draft } = work;
+  const { from, to, alias } = draft;
+  // Of a moment before the move that is under way, or after it: how it ends is told by itself.
+  if (alias.moving !== null || isOver(draft)) return;
+  const { elsewhere, ...rest } = alias;
+  const before = elsewhere ?? rest.known;
+  if (version === before) return;
+  if (version !== from && version !== to) {
+    draft.alias = { ...rest, known: null, elsewhere: version };
+    const held = `nothing goes forward until it points to version ${from} or ${to} again, and at the end version ${version} answers`;
+    const then = hasEnded(draft) ? `version ${version} answers from now on` : held;
+    notice(work, "alias-moved", "alias", `others have moved the alias stable: ${then}`);
+    return;
+  }
+  if (rest.failures > 0 && version === rest.wanted) {
+    notice(work, "registry-back", null, "the alias is where it ought to be");
+    draft.alias = { ...rest, known: version, failures: 0, waitMs: 0 };
+    return;
+  }
+  draft.alias = { ...rest, known: version };
+  if (before === null) return;
+  const kind = elsewhere === undefined ? "alias-moved" : "alias-back";
+  notice(
+    work,
+    kind,
+    "alias",
+    `others have moved the alias stable to version ${version}: it goes on`,
+  );
 }
 
 function notice(

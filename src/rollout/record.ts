@@ -85,7 +85,10 @@ export interface RolloutNews {
   readonly version: number;
   readonly stable: number;
   readonly rollout: string;
+  /** What the version got then, 0 to 1. */
   readonly share: number;
+  /** Whether a bad candidate was taken back by itself then. Left out in those from before it was told. */
+  readonly automaticRollback?: boolean;
   readonly nodePool: string;
 }
 

@@ -2,7 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { RequestError, requestErrorOf } from "../serve/errors.ts";
-import { actorOf } from "../serve/http/app.ts";
+import { actorOf, noteDryRun } from "../serve/http/app.ts";
 import { endpoint, endpoints } from "../serve/http/endpoint.ts";
 import { documentOf } from "../serve/http/oip-body.ts";
 import type { ActOrder, Rollouts, StartOrder } from "./controller.ts";
@@ -26,7 +26,10 @@ export function registerRollouts(app: FastifyInstance, rollouts: Rollouts): void
     POST: async (request, reply) => {
       const { order, dryRun } = startOf(request);
       const name = nameOf(request);
-      if (dryRun) return answered(rollouts.propose(name, order));
+      if (dryRun) {
+        noteDryRun(request);
+        return answered(rollouts.propose(name, order));
+      }
       return reply.code(201).send(await answered(rollouts.start(name, order)));
     },
   });
@@ -35,7 +38,8 @@ export function registerRollouts(app: FastifyInstance, rollouts: Rollouts): void
     const { order, dryRun } = orderOf(request);
     const name = nameOf(request);
     if (!dryRun) return rollouts.act(name, act, order);
-    const effects = rollouts.foresee(name, act, order);
+    noteDryRun(request);
+    const effects = await rollouts.foresee(name, act, order);
     return { schema: "skipway.rollout-effects/1", model: name, act, effects };
   });
   endpoint(app, "GET", "/api/v1/rollouts", async () => ({

@@ -8,6 +8,7 @@ import type { RolloutLogChange, RolloutRow } from "../registry/rollouts.ts";
 import type { Fleet } from "../serve/fleet.ts";
 import type { Outcome } from "../serve/outcomes.ts";
 import { Advisory, type AdvisoryReading } from "./advisory.ts";
+import { type Aliases, RolloutAlias } from "./alias.ts";
 import { certificateOf } from "./certificate.ts";
 import { Comparison, type ComparisonReading, type SavedComparison } from "./comparison.ts";
 import type { Answered } from "./feedback.ts";
@@ -26,18 +27,9 @@ import {
   type RolloutEvent,
   type RolloutState,
   type Side,
+  shareOf,
   splitOf,
 } from "./state.ts";
-
-/** Moves the alias of what answers where no version is named. */
-export interface Aliases {
-  /** @throws SkipwayError where the registry cannot be written, or does not allow it. */
-  move(
-    model: string,
-    version: number,
-    by: { readonly actor: string; readonly reason: string; readonly override: boolean },
-  ): Promise<void>;
-}
 
 /** What a rollout acts on. */
 export interface RunningParts {
@@ -78,6 +70,7 @@ export class Running {
   readonly #parts: RunningParts;
   readonly #judge: Judge;
   readonly #journal: Journal;
+  readonly #alias: RolloutAlias;
   #state: RolloutState;
   #verdict: Verdict | null;
   #events: number;
@@ -100,6 +93,7 @@ export class Running {
     this.facts = facts;
     this.#parts = parts;
     this.#judge = new Judge(facts.judge, saved?.evidence);
+    this.#alias = new RolloutAlias(parts.aliases, facts, (event) => void this.#step(event));
     this.#state = saved?.stored.state ?? newRollout(facts.from, facts.to, this.#nowMs);
     this.#verdict = saved?.stored.verdict ?? null;
     this.#events = saved?.stored.events ?? 0;
@@ -280,6 +274,7 @@ export class Running {
     // What moves the evidence is weighed when it comes; that good requests prove a version may wait a little.
     const due = this.#moved || this.#nowMs >= this.#weighMs;
     if (due && !hasEnded(this.#state)) this.#weigh();
+    this.#alias.look(this.#nowMs);
     this.#tick();
   }
 
@@ -367,7 +362,7 @@ export class Running {
         this.#load();
         return;
       case "alias":
-        void this.#moveAlias(effect.version);
+        void this.#alias.move(effect.version, this.#state.reason);
         return;
       case "notice":
         this.#tell(effect.notice);
@@ -419,23 +414,6 @@ export class Running {
     }
   }
 
-  async #moveAlias(version: number): Promise<void> {
-    const { model, override, from, id } = this.facts;
-    const { reason } = this.#state;
-    const actor = reason?.actor ?? "rollout";
-    const why = `rollout ${id}: ${override ?? reason?.text ?? ""}`;
-    let text = "";
-    let moved = true;
-    try {
-      const by = { actor, reason: why, override: override !== null || version === from };
-      await this.#parts.aliases?.move(model, version, by);
-    } catch (error) {
-      moved = false;
-      text = messageOf(error);
-    }
-    this.#step({ kind: "alias", version, moved, text });
-  }
-
   #tell({ kind, cause, text, actor }: Notice): void {
     const { model, to, from, id, ramp } = this.facts;
     this.#events++;
@@ -450,7 +428,8 @@ export class Running {
       version: to,
       stable: from,
       rollout: id,
-      share: splitOf(this.#state, ramp).share,
+      share: shareOf(this.#state, ramp),
+      automaticRollback: !this.#state.rollbackOff,
       nodePool: this.#parts.nodePool,
     };
     this.#journal.tell(news);
@@ -467,14 +446,13 @@ export class Running {
 
   #release(): void {
     const { fleet } = this.#parts;
-    const { model, from, to, ramp } = this.facts;
+    const { to, ramp } = this.facts;
+    const { stable } = splitOf(this.#state, ramp);
     this.#released = true;
-    if (splitOf(this.#state, ramp).stable !== to) this.#unwanted.abort();
-    void fleet
-      .release(model)
-      .then(() => Promise.all([fleet.letGo(model, from), fleet.letGo(model, to)]))
-      // A model that was unloaded meanwhile has nothing to let go.
-      .catch(() => undefined);
+    if (stable !== to) this.#unwanted.abort();
+    void this.#alias.leave(fleet, stable).then((fault) => {
+      this.#fault ??= fault;
+    });
   }
 }
 

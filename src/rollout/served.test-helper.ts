@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { systemClock } from "../base/clock.ts";
 import { NO_OBJECTIVES } from "../observe/slo.ts";
+import type { AccessStore } from "../registry/access.ts";
 import { type Script, ScriptedRunner } from "../serve/scripted-runner.test-helper.ts";
 import { ModelServer } from "../serve/server.ts";
 import type { ModelSource } from "../serve/sources.ts";
@@ -47,6 +48,8 @@ export async function served(
     /** Of a row. */
     readonly outputs?: number;
     readonly resumes?: boolean;
+    /** Tokens and the audit log. */
+    readonly access?: AccessStore;
   } = {},
 ): Promise<Served> {
   const { records = new MemoryRecords(), alias = { version: 1, broken: false, moves: [] } } =
@@ -54,7 +57,9 @@ export async function served(
   const runner = new ScriptedRunner(around.outputs);
   for (const [version, script] of Object.entries(scripts))
     runner.scripts.set(`v${version}`, script);
-  const server = new ModelServer({ version: "1", runner, source: sourceOf(alias) });
+  const { access } = around;
+  const source = sourceOf(alias);
+  const server = new ModelServer({ version: "1", runner, source, ...(access && { access }) });
   const news: RolloutNews[] = [];
   const rollouts = new Rollouts({
     fleet: server.fleet,

@@ -59,8 +59,10 @@ export interface Reading {
 /** Where the registry's alias ought to point and does. */
 export interface AliasState {
   readonly wanted: number;
-  /** null: a move failed or was cut off, so that nobody knows. */
+  /** null: a move failed or was cut off, or others moved it, so that nobody knows. */
   readonly known: number | null;
+  /** The third version that others have moved it to meanwhile; left out where they have not. */
+  readonly elsewhere?: number | undefined;
   /** The move that is under way. */
   readonly moving: number | null;
   /** Moves that failed one after another. */
@@ -133,7 +135,11 @@ export type RolloutEvent =
       readonly version: number;
       readonly moved: boolean;
       readonly text: string;
-    };
+      /** Where it was found instead of at one of the two versions: then it was left there. */
+      readonly elsewhere?: number;
+    }
+  /** Where somebody has looked and found the alias, while no move was under way. */
+  | { readonly kind: "alias-seen"; readonly version: number };
 
 /** What is told to people and other programs. */
 export type NoticeKind =
@@ -153,6 +159,8 @@ export type NoticeKind =
   | "stable-up"
   | "registry-lost"
   | "registry-back"
+  | "alias-moved"
+  | "alias-back"
   | "promoting"
   | "promoted"
   | "rolled-back"
@@ -223,8 +231,8 @@ export function hasEnded({ phase }: Pick<RolloutState, "phase">): boolean {
 
 /** Whether nothing remains to be done: another rollout of the model may begin. */
 export function isOver(state: Pick<RolloutState, "phase" | "alias">): boolean {
-  const { known, wanted, moving } = state.alias;
-  return hasEnded(state) && moving === null && known === wanted;
+  const { known, wanted, moving, elsewhere } = state.alias;
+  return hasEnded(state) && moving === null && (known === wanted || elsewhere !== undefined);
 }
 
 /** Who gets which requests: a function of the state alone, so that no path leads to another split. */
@@ -238,4 +246,9 @@ export function splitOf(state: RolloutState, { steps, copies }: Ramp): TrafficSp
   if (phase !== "canary") return back;
   const share = steps[step]?.share ?? 0;
   return { stable: from, candidate: to, share, ...(copies && { shadow: to }) };
+}
+
+/** What the version that is rolled out gets, 0 to 1: everything once it is stable. */
+export function shareOf(state: RolloutState, ramp: Ramp): number {
+  return state.phase === "promoted" ? 1 : splitOf(state, ramp).share;
 }

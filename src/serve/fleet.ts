@@ -262,16 +262,16 @@ export class Fleet {
   }
 
   /**
-   * Ends a rollout's hold of a split. Where the source's alias says the same it is followed again, else the split
-   * stands until a hand changes it: what was rolled back does not come back because it is the newest.
+   * Ends a rollout's hold of a split. Where the source's alias says the same, or was moved by people meanwhile
+   * (`follows`), it is followed again, else the split stands: what was rolled back does not come back as the newest.
    */
-  async release(name: string): Promise<void> {
+  async release(name: string, follows = false): Promise<void> {
     const slot = this.#slots.get(name);
     if (slot?.owner !== "rollout") return;
     slot.owner = "hand";
     const { split } = slot;
     const wanted = await this.#parts.source.wanted(name).catch(() => undefined);
-    if (slot.split === split && wanted?.stable === split.stable) slot.owner = "source";
+    if (slot.split === split && (follows || wanted?.stable === split.stable)) slot.owner = "source";
     this.#notify();
   }
 

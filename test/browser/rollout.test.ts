@@ -138,12 +138,25 @@ describe("the canary card", () => {
     expect(await card().getByText("held").count()).toBe(0);
     await page.keyboard.press("o");
     await foreseen();
-    await page.getByLabel("Reason, for the record").fill("I look at it");
+    await page.getByLabel("Reason, for the record").fill("I look\u202e at it");
     await page.keyboard.press("Enter");
     await outcome().getByText("Hold net 3 → 2: done").waitFor();
-    await event(/held.*I look at it/s).waitFor();
+    await event(/held.*I look\u202e at it/s).waitFor();
     await card().locator(".words").getByText("held").waitFor();
-    await page.keyboard.press("f");
+    // What turns the direction of writing turns nothing of the page itself.
+    const around = page.locator("main :not(bdi)", { hasText: /\u202e/ });
+    const own = await around.evaluateAll((all) =>
+      all.flatMap(({ tagName, childNodes }) =>
+        [...childNodes].some(
+          ({ nodeType, nodeValue }) => nodeType === 3 && nodeValue?.includes("\u202e"),
+        )
+          ? [tagName]
+          : [],
+      ),
+    );
+    expect(own).toEqual([]);
+    expect(await page.locator("bdi", { hasText: /\u202e/ }).count()).toBe(2);
+    await page.keyboard.press("o");
     await foreseen();
     await page.keyboard.press("Enter");
     await outcome().getByText("Resume net 3 → 2: done").waitFor();

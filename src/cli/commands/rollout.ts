@@ -16,9 +16,9 @@ import { type CommonOptions, type Io, quietIo } from "../io.ts";
 import { wholeNumber } from "../options.ts";
 import { addRemote, askServer, fieldOf, type RemoteOptions } from "../remote.ts";
 import { EXIT } from "../render/findings.ts";
-import { LiveArea } from "../render/live.ts";
-import { listLines, type Paper, planLines, progressLine, rolloutLines } from "../render/rollout.ts";
+import { listLines, type Paper, planLines, rolloutLines } from "../render/rollout.ts";
 import { packageVersion } from "../version.ts";
+import { watchRollout } from "../watch.ts";
 
 interface ServerOptions extends CommonOptions, RemoteOptions {}
 
@@ -43,7 +43,6 @@ interface ReplayOptions extends ServerOptions {
 }
 
 const POLICY_BYTES_MAX = 1_048_576;
-const WATCH_MS = 250;
 
 /** Adds the command. */
 export function addRollout(program: Command, io: Io): void {
@@ -53,7 +52,7 @@ export function addRollout(program: Command, io: Io): void {
   addStart(rollout, io);
   withServer(rollout.command("status"), "how a rollout stands; without a name, the last ones")
     .argument("[name]", "the model")
-    .option("--watch", "go on until it is over")
+    .option("--watch", "go on until it is over, also over a restart of the server")
     .addHelpText("after", "\nExample:\n  $ skipway rollout status digits --watch\n")
     .action((name: string | undefined, options: ServerOptions & { watch?: boolean }) =>
       status(io, name, options),
@@ -88,7 +87,7 @@ function addStart(rollout: Command, io: Io): void {
     .option("--reason <text>", "for the record")
     .option("--override <reason>", "roll a version out that has not passed its release check")
     .option("--dry-run", "print the plan and start nothing")
-    .option("--watch", "go on until it is over; exit 1 unless it is promoted")
+    .option("--watch", "go on until it is over, also over a restart; exit 1 unless it is promoted")
     .addHelpText("after", "\nExample:\n  $ skipway rollout start digits --to 2 --watch\n")
     .action((name: string, options: StartOptions) => start(io, name, options));
 }
@@ -159,28 +158,11 @@ async function order(io: Io, act: Act, name: string, options: ActOptions): Promi
 }
 
 /** Follows a rollout to its end. */
-async function watch(
-  io: Io,
-  options: ServerOptions,
-  begun: RolloutDocument,
-): Promise<RolloutDocument> {
-  const area = new LiveArea(io);
-  let told = "";
-  let now = begun;
+function watch(io: Io, options: ServerOptions, begun: RolloutDocument): Promise<RolloutDocument> {
   const path = `rollouts/${encodeURIComponent(begun.id)}`;
-  while (!now.over && !io.signal.aborted) {
-    const line = progressLine(now);
-    area.set([line]);
-    const milestone = `${now.phase} ${now.step}`;
-    if (!io.live && milestone !== told) io.err(`${line}\n`);
-    told = milestone;
-    await new Promise((done) => setTimeout(done, WATCH_MS));
-    now = (await askServer(options, "GET", path)) as RolloutDocument;
-  }
-  area.done();
-  if (now.phase !== "promoted")
-    process.exitCode = io.signal.aborted ? EXIT.interrupted : EXIT.check;
-  return now;
+  return watchRollout(io, begun, async () => {
+    return (await askServer(options, "GET", path)) as RolloutDocument;
+  });
 }
 
 async function replay(io: Io, id: string, options: ReplayOptions): Promise<void> {

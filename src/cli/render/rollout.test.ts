@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { fakeGate, fakeRollout, fakeVerdict } from "../../rollout/document.test-helper.ts";
+import type { RolloutStatus } from "../../rollout/document.ts";
 import type { GateReading } from "../../rollout/judge/types.ts";
 import type { RolloutPlan } from "../../rollout/plan.ts";
 import { DEFAULT_POLICY, type RolloutPolicy } from "../../rollout/policy.ts";
@@ -56,4 +57,33 @@ test("the status says how many labels came, how many were wrong, and what they a
   );
   expect(lines({ ...labels, decide: true })).toMatch(/by them, and wrong waits for that$/m);
   expect(lines({ ...labels, needed: 0 })).toMatch(/they prove it$/m);
+});
+
+function stateLine(change: Partial<RolloutStatus>): string | undefined {
+  return rolloutLines({ ...fakeRollout(change), events: [] }, PAPER)[1];
+}
+
+test("what stops a rollout is said, and whether a bad candidate is taken back by itself", () => {
+  const canary = "canary, step 2 of 4, 5 % of the requests";
+  expect(stateLine({})).toBe(canary);
+  expect(stateLine({ held: true })).toBe(`${canary}, held`);
+  const kept = { frozen: true, automaticRollback: false };
+  expect(stateLine(kept)).toBe(`${canary}, frozen, no automatic rollback`);
+  expect(stateLine({ phase: "aborted", over: true })).toBe("aborted");
+});
+
+test("a reason that nobody gave leaves no gap", () => {
+  const reason = { cause: "operator", text: "", actor: "she" };
+  const lines = rolloutLines({ ...fakeRollout({ reason }), events: [] }, PAPER);
+  expect(lines[2]).toBe("operator (she)");
+});
+
+test("an alias that others have moved is a line of its own, with what to do", () => {
+  const lines = (change: Partial<RolloutStatus>) =>
+    rolloutLines({ ...fakeRollout(change), events: [] }, PAPER).join("\n");
+  expect(lines({})).not.toContain("moved");
+  expect(lines({ aliasElsewhere: 7 })).toMatch(
+    /stable to version 7, so .* alias net stable 1\), or/,
+  );
+  expect(lines({ aliasElsewhere: 7, over: true })).toContain("7, which answers since");
 });

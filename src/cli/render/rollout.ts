@@ -7,7 +7,7 @@ import { tableLines } from "../../base/table.ts";
 import type { AdvisoryReading } from "../../rollout/advisory.ts";
 import type { Proposal } from "../../rollout/controller.ts";
 import type { CostReading } from "../../rollout/cost.ts";
-import type { RolloutDocument } from "../../rollout/document.ts";
+import type { RolloutDocument, RolloutStatus } from "../../rollout/document.ts";
 import type { GateReading } from "../../rollout/judge/types.ts";
 import type { DriftReading } from "../../rollout/output-drift.ts";
 import type { RolloutPhase } from "../../rollout/state.ts";
@@ -101,33 +101,36 @@ function passageLines(
   ];
 }
 
+/** What is printed of a rollout. */
+type Printed = RolloutStatus & Pick<RolloutDocument, "events">;
+
 /** The lines of a rollout. */
-export function rolloutLines(one: RolloutDocument, paper: Paper): string[] {
+export function rolloutLines(one: Printed, paper: Paper): string[] {
   const { model, from, to, id, verdict, reason, events } = one;
   const lines = [
     `${bold("Rollout", paper)}  ${printable(model)} version ${to} in place of version ${from}  ${id}`,
     stateLine(one, paper),
   ];
   if (reason !== null) {
-    lines.push(
-      `${printable(reason.cause)}: ${printable(reason.text)} (${printable(reason.actor)})`,
-    );
+    const why = [reason.cause, reason.text].filter((text) => text !== "").join(": ");
+    lines.push(`${printable(why)} (${printable(reason.actor)})`);
   }
   if (one.fault !== null) {
     lines.push(`${styled("yellow", "not done", paper.color)}  ${printable(one.fault)}`);
   }
+  // A server may be older than the command.
+  if (one.aliasElsewhere != null) lines.push(elsewhereLine(one, paper));
   if (verdict !== null) {
     lines.push("", `${verdict.verdict}: ${printable(verdict.text)}`, "");
     lines.push(...gateLines(verdict.gates, paper), ...labelLines(verdict.gates));
   }
-  // A server may be older than the command.
   if (one.advisory != null) lines.push("", ...advisoryLines(one.advisory, paper));
   if (events.length > 0) lines.push("", ...eventLines(one, paper));
   return lines;
 }
 
 /** In one line, for progress. */
-export function progressLine({ phase, step, steps, share, verdict }: RolloutDocument): string {
+export function progressLine({ phase, step, steps, share, verdict }: RolloutStatus): string {
   const at = phase === "canary" ? ` step ${step + 1} of ${steps.length}, ${percent(share)}` : "";
   const judged = verdict === null ? "" : `: ${verdict.verdict}, ${printable(verdict.text)}`;
   return `${phase}${at}${judged}`;
@@ -153,7 +156,7 @@ export function listLines(all: readonly RolloutDocument[], paper: Paper): string
 }
 
 function stateLine(
-  { phase, step, steps, share, held, frozen, waiting, over }: RolloutDocument,
+  { phase, step, steps, share, held, frozen, waiting, automaticRollback, over }: RolloutStatus,
   paper: Paper,
 ): string {
   const words: string[] = [phase];
@@ -161,10 +164,19 @@ function stateLine(
   if (!over) words.push(`${percent(share)} of the requests`);
   if (held) words.push("held");
   if (frozen) words.push("frozen");
+  if (!over && !automaticRollback) words.push("no automatic rollback");
   if (waiting) words.push("waits for somebody to promote it");
   const style = STYLES[phase];
   const text = words.join(", ");
   return style === undefined ? text : styled(style, text, paper.color);
+}
+
+function elsewhereLine({ aliasElsewhere, from, to, model, over }: Printed, paper: Paper): string {
+  const moved = `others have moved the alias stable to version ${aliasElsewhere}`;
+  const then = over
+    ? "which answers since the rollout ended"
+    : `so that nothing goes forward: point it to version ${from} or ${to} again (skipway registry alias ${printable(model)} stable ${from}), or abort the rollout`;
+  return `${styled("yellow", "moved", paper.color)}  ${moved}, ${then}`;
 }
 
 const BAR = 20;
@@ -254,7 +266,7 @@ function costRow({ stable, candidate, ratio, lower, upper, verdict }: CostReadin
 
 const EVENTS_SHOWN = 12;
 
-function eventLines({ events }: RolloutDocument, paper: Paper): string[] {
+function eventLines({ events }: Printed, paper: Paper): string[] {
   const rows = events
     .slice(-EVENTS_SHOWN)
     .map(({ atMs, kind, text }) => [timeText(atMs).slice(11, 23), kind, text]);

@@ -152,6 +152,14 @@ export function actorOf(request: FastifyRequest): string {
   return actors.get(request) ?? "unknown";
 }
 
+/** Requests to routes that change state which have changed none, since they only asked what would happen. */
+const dryRuns = new WeakSet<FastifyRequest>();
+
+/** Says that a request changes nothing: its answer goes out also where it cannot be written down. */
+export function noteDryRun(request: FastifyRequest): void {
+  dryRuns.add(request);
+}
+
 function letIn(guard: Guard, request: FastifyRequest, done: (error?: Error) => void): void {
   const { headers, method } = request;
   const role = roleOf(request);
@@ -212,8 +220,8 @@ function writeDown(app: FastifyInstance, guard: Guard): void {
       await guard.record(role, record);
       return payload;
     } catch (error) {
-      // A refusal that leaves no entry has changed nothing.
-      if (statusCode >= 400) return payload;
+      // A refusal that leaves no entry has changed nothing, and nor has a question.
+      if (statusCode >= 400 || dryRuns.has(request)) return payload;
       noteFailure(request, error);
       reply.code(500).removeHeader("content-length").type("application/json; charset=utf-8");
       return JSON.stringify({

@@ -29,7 +29,7 @@ export function Details(props: DetailsProps) {
   return (
     <section aria-labelledby="details-title" class="details">
       <h2 id="details-title">
-        {model} version {version}
+        <bdi>{model}</bdi> version {version}
         <span class="acts">
           <button type="button" onClick={reload}>
             Reload <kbd>r</kbd>

@@ -24,7 +24,9 @@ export function Dialog(props: { title: string; close(): void; children: Componen
   };
   return (
     <dialog ref={element} aria-labelledby="dialog-title" onKeyDown={pressed} onClose={props.close}>
-      <h2 id="dialog-title">{props.title}</h2>
+      <h2 id="dialog-title">
+        <bdi>{props.title}</bdi>
+      </h2>
       {props.children}
     </dialog>
   );

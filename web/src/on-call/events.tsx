@@ -32,11 +32,16 @@ export function Events({ events: all }: { events: readonly ServingEvent[] }) {
             <span>
               {event.model !== null && (
                 <b>
-                  {event.model} {event.version}
+                  <bdi>{event.model}</bdi> {event.version}
                 </b>
               )}{" "}
-              {event.text}
-              {aboutOf(event) !== "" && <small> ({aboutOf(event)})</small>}
+              <bdi>{event.text}</bdi>
+              {aboutOf(event) !== "" && (
+                <small>
+                  {" "}
+                  (<bdi>{aboutOf(event)}</bdi>)
+                </small>
+              )}
             </span>
           </li>
         ))}

@@ -32,7 +32,7 @@ export const KEYS: readonly {
   { keys: ["d"], command: "drain", text: "drain the version; unload a model with one" },
   { keys: ["s"], command: "split", text: "set the split of the model" },
   { keys: ["b"], command: "roll-back", text: "roll the canary of the model back" },
-  { keys: ["f"], command: "freeze", text: "freeze the rollout; resume one that is stopped" },
+  { keys: ["f"], command: "freeze", text: "freeze the rollout; resume one that is frozen" },
   { keys: ["o"], command: "hold", text: "hold the rollout at its step; resume it" },
   { keys: ["p"], command: "promote", text: "promote the canary" },
   { keys: ["w"], command: "window", text: "next window of time" },

@@ -34,6 +34,8 @@ const KINDS: Readonly<Record<EventKind, Kind>> = {
   "stable-up": { sign: "●" },
   "registry-lost": { sign: "✕", alarming: true },
   "registry-back": { sign: "●" },
+  "alias-moved": { sign: "▲", alarming: true },
+  "alias-back": { sign: "●" },
   promoting: { sign: "▶" },
   promoted: { sign: "✓", letter: "P" },
   "rolled-back": { sign: "◁", letter: "B", alarming: true },

@@ -59,7 +59,9 @@ function Served({ known }: { known: Feed }) {
   return (
     <>
       {first.objectives.fault !== null && (
-        <p class="outcome bad">▲ There are no objectives: {first.objectives.fault}</p>
+        <p class="outcome bad">
+          ▲ There are no objectives: <bdi>{first.objectives.fault}</bdi>
+        </p>
       )}
       <Rollouts
         feed={known}
@@ -166,9 +168,8 @@ function Outcome() {
     <div role="status" aria-live="polite">
       {last !== undefined && (
         <p class={`outcome ${tone}`} data-testid="outcome">
-          {last.outcome === undefined
-            ? `◔ ${last.title}: under way…`
-            : `${last.outcome.ok ? "✓" : "▲"} ${last.outcome.text}`}
+          {last.outcome === undefined ? "◔ " : last.outcome.ok ? "✓ " : "▲ "}
+          <bdi>{last.outcome?.text ?? `${last.title}: under way…`}</bdi>
           {last.outcome?.signIn === true && (
             <>
               {" "}

@@ -85,11 +85,18 @@ function VersionRow({ row, selected, select, ...rest }: TableProps & { row: Row 
       onFocus={() => !chosen && select(row.key)}
     >
       <th scope="row">
-        <b>{status.model}</b> {status.version}
+        <b>
+          <bdi>{status.model}</bdi>
+        </b>{" "}
+        {status.version}
         <span class={`state ${row.state.tone}`}>
           <span aria-hidden="true">{row.state.sign}</span> {status.state}
         </span>
-        {status.reason !== null && <small class="line">{status.reason}</small>}
+        {status.reason !== null && (
+          <small class="line">
+            <bdi>{status.reason}</bdi>
+          </small>
+        )}
       </th>
       <td>
         {row.traffic.role}

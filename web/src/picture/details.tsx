@@ -56,9 +56,14 @@ function SkipDetails({ picture, skip }: { picture: Picture; skip: PictureSkip })
         </Row>
         {skip.shortcut.length > 0 && <Row name="shortcut">{shortList(skip.shortcut)}</Row>}
         <Row name="memory for it alone">
-          {held === null
-            ? "none: its source is read elsewhere until then"
-            : `${bytesOf(skip)} while ${held[1] - held[0] + 1} nodes run, from ${nodes[held[0]]?.name ?? ""} to ${nodes[held[1]]?.name ?? ""}`}
+          {held === null ? (
+            "none: its source is read elsewhere until then"
+          ) : (
+            <>
+              {bytesOf(skip)} while {held[1] - held[0] + 1} nodes run, from{" "}
+              <bdi>{nodes[held[0]]?.name}</bdi> to <bdi>{nodes[held[1]]?.name}</bdi>
+            </>
+          )}
         </Row>
         {skip.atPeak && <Row name="◆ at the peak">it stands at the memory peak</Row>}
         {skip.hazards.map((hazard) => (
@@ -89,7 +94,7 @@ function MomentDetails({
   return (
     <>
       <h3>
-        {nodes[place]?.name} <span>{nodes[place]?.op}</span>{" "}
+        <bdi>{nodes[place]?.name}</bdi> <span>{nodes[place]?.op}</span>{" "}
         <small>
           {bytes(total)} alive{held > 0 && `, ${bytes(held)} for skips alone`}
           {total > 0 && ` · ${percent(total / Math.max(1, memory.peakBytes))} of the peak`}

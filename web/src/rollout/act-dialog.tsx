@@ -88,16 +88,24 @@ function Told({ answer }: { answer: Answer | undefined }) {
   return (
     <div role="status" data-testid="dry-run">
       {answer === undefined && <p>◔ Asking the server what will happen…</p>}
-      {answer?.kind === "refused" && <p class="outcome bad">▲ Refused: {answer.text}</p>}
+      {answer?.kind === "refused" && (
+        <p class="outcome bad">
+          ▲ Refused: <bdi>{answer.text}</bdi>
+        </p>
+      )}
       {answer?.kind === "unknown" && (
-        <p class="outcome bad">▲ What will happen is not known: {answer.text}</p>
+        <p class="outcome bad">
+          ▲ What will happen is not known: <bdi>{answer.text}</bdi>
+        </p>
       )}
       {answer?.kind === "known" && (
         <>
           <p>At once, as the server foresees it:</p>
           <ul>
             {effectTexts(answer.effects).map((text) => (
-              <li key={text}>{text}</li>
+              <li key={text}>
+                <bdi>{text}</bdi>
+              </li>
             ))}
           </ul>
         </>

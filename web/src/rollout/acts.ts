@@ -15,20 +15,22 @@ export interface ActView {
   readonly label: string;
 }
 
-/** What can be done now; one key freezes and lets go. */
+const FREEZE: ActView = { act: "freeze", command: "freeze", label: "Freeze" };
+
+/** What can be done now; the key that stopped it lets it go again. One that is held can still be frozen. */
 export function actsOf(status: RolloutStatus): readonly ActView[] {
   if (hasEnded(status)) return [];
-  const stopped = status.held || status.frozen;
   return [
     { act: "abort", command: "roll-back", label: "Roll back" },
-    ...(stopped
-      ? [{ act: "resume", command: "freeze", label: "Resume" } as const]
-      : [
-          { act: "freeze", command: "freeze", label: "Freeze" } as const,
-          { act: "hold", command: "hold", label: "Hold" } as const,
-        ]),
+    ...stopsOf(status),
     { act: "promote", command: "promote", label: "Promote" },
   ];
+}
+
+function stopsOf({ held, frozen }: RolloutStatus): readonly ActView[] {
+  if (frozen) return [{ act: "resume", command: "freeze", label: "Resume" }];
+  if (held) return [FREEZE, { act: "resume", command: "hold", label: "Resume" }];
+  return [FREEZE, { act: "hold", command: "hold", label: "Hold" }];
 }
 
 /** The act of a command; undefined where there is none for it now. */

@@ -1,5 +1,6 @@
 // The card of one rollout: where it is, what the judge knows, what is missing, and what one can do about it.
 
+import { Fragment } from "preact";
 import type { ServingStatus } from "../../../src/dashboard/api.ts";
 import type { RolloutStatus } from "../../../src/rollout/document.ts";
 import { percentText } from "../format.ts";
@@ -11,7 +12,7 @@ import { EvidenceChart } from "./evidence-chart.tsx";
 import { Gates } from "./gates.tsx";
 import type { KnownRollout } from "./known.ts";
 import { hasEnded } from "./verdict.ts";
-import { phaseWords, reasonText, stepsOf, verdictText, verdictWord, type Word } from "./view.ts";
+import { phaseWords, reasonTexts, stepsOf, verdictText, verdictWord, type Word } from "./view.ts";
 
 /** What a card is given. */
 export interface CardProps {
@@ -33,7 +34,7 @@ export function Card(props: CardProps) {
   return (
     <section aria-labelledby={title} class="rollout" data-rollout={id}>
       <h2 id={title}>
-        {model} {from} → {to}{" "}
+        <bdi>{model}</bdi> {from} → {to}{" "}
         <span class="words">
           {phaseWords(rollout).map((word) => (
             <Badge key={word.text} word={word} />
@@ -53,9 +54,23 @@ export function Card(props: CardProps) {
           <Badge word={verdictWord(rollout)} />
         </span>{" "}
         <b>{verdictText(rollout)}</b>
-        {reason !== null && <small> · {reasonText(reason, verdictText(rollout))}</small>}
+        {reason !== null && (
+          <small>
+            {" · "}
+            {reasonTexts(reason, verdictText(rollout)).map((text, i) => (
+              <Fragment key={text}>
+                {i > 0 && ", "}
+                <bdi>{text}</bdi>
+              </Fragment>
+            ))}
+          </small>
+        )}
       </p>
-      {rollout.fault !== null && <p class="outcome bad">▲ {rollout.fault}</p>}
+      {rollout.fault !== null && (
+        <p class="outcome bad">
+          ▲ <bdi>{rollout.fault}</bdi>
+        </p>
+      )}
       <div class="rollout-parts">
         <Gates rollout={rollout} />
         <div>
@@ -93,8 +108,14 @@ function Acts({ rollout, act }: Pick<CardProps, "act"> & { rollout: RolloutStatu
   );
 }
 
-const STEP_SIGNS = { done: "✓", now: "●", next: "", stopped: "✕" } as const;
-const STEP_WORDS = { done: "done", now: "now", next: "to come", stopped: "stopped here" } as const;
+const STEP_SIGNS = { done: "✓", now: "●", next: "", stopped: "✕", skipped: "–" } as const;
+const STEP_WORDS = {
+  done: "done",
+  now: "now",
+  next: "to come",
+  stopped: "stopped here",
+  skipped: "left out",
+} as const;
 
 function Ramp({ rollout }: { rollout: RolloutStatus }) {
   const { model, share, from, to } = rollout;

@@ -28,7 +28,7 @@ export function Comparison(props: { rollout: RolloutStatus; status: ServingStatu
           {compare(rollout, status).map(({ name, over, stable, candidate }) => (
             <tr key={name}>
               <th scope="row">
-                {name} <small>{over}</small>
+                <bdi>{name}</bdi> <small>{over}</small>
               </th>
               <Cell value={stable} />
               <Cell value={candidate} />

@@ -59,7 +59,11 @@ function Gate({ view }: { view: GateView }) {
         <small class="line">
           {evidence}, {Math.round(100 * way)} %
         </small>
-        {stratum !== undefined && <small class="line">worst in {stratum}</small>}
+        {stratum !== undefined && (
+          <small class="line">
+            worst in <bdi>{stratum}</bdi>
+          </small>
+        )}
       </td>
       <td class="number" data-name="stable">
         {stable}

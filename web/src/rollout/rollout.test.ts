@@ -21,7 +21,7 @@ import {
   eText,
   gatesOf,
   phaseWords,
-  reasonText,
+  reasonTexts,
   stepsOf,
   verdictText,
   verdictWord,
@@ -46,6 +46,9 @@ describe("what a card says", () => {
     expect(states({ phase: "shadow", step: -1 })[0]).toBe("shadow now");
     expect(states({ phase: "rolled-back" })[1]).toBe("5 % stopped");
     expect(states({ phase: "promoting", step: 3 }).at(-1)).toBe("all now");
+    expect(states({ phase: "promoted" })).toEqual([
+      ...["1 % done", "5 % done", "25 % skipped", "50 % skipped", "all done"],
+    ]);
     expect(
       new Set(states({ phase: "promoted", step: 3 }).map((one) => one.split(" ").at(-1))),
     ).toEqual(new Set(["done"]));
@@ -73,10 +76,12 @@ describe("what a card says", () => {
 
   test("why it ended, and who said so", () => {
     const actor = "she";
-    expect(reasonText({ cause: "operator", text: "", actor }, "")).toBe("by she");
-    expect(reasonText({ cause: "operator", text: "enough", actor }, "")).toBe("enough, by she");
-    expect(reasonText({ cause: "slow", text: "", actor: "rollout" }, "x")).toBe("slow, by rollout");
-    expect(reasonText({ cause: "slow", text: "5 of 9", actor }, "5 of 9")).toBe("by she");
+    const texts = (cause: string, text: string, said = "") =>
+      reasonTexts({ cause, text, actor }, said);
+    expect(texts("operator", "")).toEqual(["by she"]);
+    expect(texts("operator", "enough")).toEqual(["enough", "by she"]);
+    expect(texts("slow", "", "x")).toEqual(["slow", "by she"]);
+    expect(texts("slow", "5 of 9", "5 of 9")).toEqual(["by she"]);
   });
 
   test("a split that is not as it should be takes the word from the verdict", () => {
@@ -92,6 +97,8 @@ describe("what a card says", () => {
       phaseWords(fakeRollout(change)).map(({ text }) => text);
     expect(words({ held: true })).toEqual(["canary", "held"]);
     expect(words({ held: true, frozen: true })).toEqual(["canary", "frozen"]);
+    expect(words({ frozen: true, automaticRollback: false })[2]).toBe("no rollback by itself");
+    expect(words({ aliasElsewhere: 7 })[1]).toBe("stopped: the alias was moved to version 7");
     expect(words({ frozen: true, phase: "aborted" })).toEqual(["taken back by hand"]);
   });
 
@@ -354,8 +361,11 @@ describe("acts", () => {
       actsOf(fakeRollout(change)).map(({ act, command }) => `${command} ${act}`);
     expect(acts({})).toEqual(["roll-back abort", "freeze freeze", "hold hold", "promote promote"]);
     expect(acts({ frozen: true })).toEqual(["roll-back abort", "freeze resume", "promote promote"]);
+    expect(acts({ held: true })).toEqual([
+      ...["roll-back abort", "freeze freeze", "hold resume", "promote promote"],
+    ]);
     for (const phase of ENDS) expect(acts({ phase })).toEqual([]);
-    expect(actOf(fakeRollout({ held: true }), "hold")?.act).toBe("resume");
+    expect(actOf(fakeRollout({ frozen: true }), "hold")?.act).toBe("resume");
   });
 
   test("a key means the rollout of the selected model, or the only one", () => {

@@ -66,14 +66,19 @@ function Past() {
         {found?.map((one) => (
           <li key={one.id}>
             <button type="button" onClick={() => choose({ rollout: one.id })}>
-              {one.model} {one.from} → {one.to}
+              <bdi>{one.model}</bdi> {one.from} → {one.to}
             </button>{" "}
             {phaseWords(one)
               .map(({ sign, text }) => `${sign} ${text}`)
               .join(", ")}
             ,{" "}
             <time dateTime={new Date(one.updatedMs).toISOString()}>{dateText(one.updatedMs)}</time>
-            {one.reason !== null && <small> {one.reason.text}</small>}
+            {one.reason !== null && (
+              <small>
+                {" "}
+                <bdi>{one.reason.text}</bdi>
+              </small>
+            )}
           </li>
         ))}
       </ol>

@@ -16,7 +16,7 @@ export interface Word {
 /** A step of the ramp. */
 export interface StepView {
   readonly text: string;
-  readonly state: "done" | "now" | "next" | "stopped";
+  readonly state: "done" | "now" | "next" | "stopped" | "skipped";
 }
 
 /** What one gate says. */
@@ -84,13 +84,17 @@ const PHASES: Readonly<Record<RolloutStatus["phase"], Word>> = {
 
 /** Where it is, and what stops it. */
 export function phaseWords(status: RolloutStatus): readonly Word[] {
-  const { phase, held, frozen, waiting } = status;
+  const { phase, held, frozen, waiting, aliasElsewhere } = status;
   const words: Word[] = [PHASES[phase]];
   if (hasEnded(status)) return words;
   if (frozen) words.push({ sign: "■", text: "frozen", tone: "bad" });
   else if (held) words.push({ sign: "‖", text: "held", tone: "bad" });
   if (!status.automaticRollback)
     words.push({ sign: "▲", text: "no rollback by itself", tone: "bad" });
+  if (aliasElsewhere !== null) {
+    const text = `stopped: the alias was moved to version ${aliasElsewhere}`;
+    words.push({ sign: "▲", text, tone: "bad" });
+  }
   for (const side of ["stable", "candidate"] as const) {
     const text = `${side} does not answer`;
     if (phase !== "loading" && !status.ready[side]) words.push({ sign: "✕", text, tone: "bad" });
@@ -106,7 +110,9 @@ export function stepsOf(status: RolloutStatus): readonly StepView[] {
   const through = phase === "promoting" || phase === "promoted";
   const views = steps.map(({ share }, i): StepView => {
     const text = percentText(share);
-    if (through || i < step) return { text, state: "done" };
+    if (i < step || (through && i === step)) return { text, state: "done" };
+    // Whoever promotes by hand leaves out what was to come.
+    if (through) return { text, state: "skipped" };
     if (i > step) return { text, state: "next" };
     return { text, state: over ? "stopped" : "now" };
   });
@@ -145,12 +151,12 @@ export function verdictText(status: RolloutStatus): string {
 }
 
 /** Why it ended or stands still, and who said so; what the verdict says already is not said again. */
-export function reasonText(
+export function reasonTexts(
   { cause, text, actor }: NonNullable<RolloutStatus["reason"]>,
   said: string,
-): string {
+): readonly string[] {
   const why = text === "" && cause !== "operator" ? cause : text;
-  return [...(why === "" || why === said ? [] : [why]), `by ${actor}`].join(", ");
+  return [...(why === "" || why === said ? [] : [why]), `by ${actor}`];
 }
 
 /** The gates, in the order of the judge. */
