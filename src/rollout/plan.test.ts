@@ -3,8 +3,9 @@ import { SkipwayError } from "../base/errors.ts";
 import { Random } from "../base/random.ts";
 import { GATE_NAMES } from "./judge/gates.ts";
 import { Judge } from "./judge/judge.ts";
+import { planOf, type RolloutPlan, rampOf } from "./plan.ts";
 import { planRollout } from "./planner.ts";
-import { type RolloutPolicy, readPolicy } from "./policy.ts";
+import { DEFAULT_POLICY, type RolloutPolicy, readPolicy } from "./policy.ts";
 
 /** Numbers at the limits of each field, within and beyond, and usual ones. */
 const NUMBERS = {
@@ -77,4 +78,51 @@ test("whatever policy is admitted can be planned and judged", () => {
     expect(plan.warnings.join()).not.toMatch(/NaN|undefined|Infinity/);
   }
   expect(count).toBeGreaterThan(20);
+});
+
+const JUDGE = { alpha: 0.001, effect: 2, thresholdMs: 100, disagreementAllowed: 0.02 };
+const TRAFFIC = { ratePerSecond: 100, windowSeconds: 60, failedRate: 0, rowsPerBatch: 1 };
+
+function plannedOf(change: Partial<RolloutPolicy>): Promise<RolloutPlan> {
+  const policy = { ...DEFAULT_POLICY, shadow: null, ...change };
+  const threshold = { ms: 100, source: "policy", n: 6000, slowRate: 0 } as const;
+  return planOf(policy, { ...JUDGE, gates: policy.gates }, threshold, TRAFFIC);
+}
+
+test("a plan warns of a rollout that ends before it proves anything, whatever its steps say", async () => {
+  const steps = [{ share: 0.5, seconds: 0, requests: 1 }];
+  const plan = await plannedOf({ steps, maxSeconds: 1 });
+  expect(plan.refusal).toBeNull();
+  expect(plan.warnings).toContainEqual(
+    expect.stringMatching(/takes about 10.* after maxSeconds, 1 s/),
+  );
+  expect(plan.secondsToPromote).toBeCloseTo((plan.steps[0]?.requests ?? 0) / 50, 6);
+  const patient = await plannedOf({ steps, maxSeconds: 12, shadow: { pairs: 100, seconds: 30 } });
+  // A hundred copies take a second at the least.
+  expect(patient.secondsToPromote).toBeCloseTo((plan.secondsToPromote ?? 0) + 1, 6);
+  expect(patient.warnings).not.toContainEqual(expect.stringMatching(/maxSeconds/));
+});
+
+test("what cannot pass is refused, and where each step has its requests told", async () => {
+  const gates = { disagreement: { required: true } };
+  const refused = await plannedOf({ gates });
+  expect(refused.refusal).toMatch(/disagreement is required and no copies are compared/);
+  const steps = [{ share: 0.5, seconds: 0, requests: 1 }];
+  const byHand = await plannedOf({ gates, steps });
+  expect(byHand.refusal).toBeNull();
+  expect(byHand.warnings).toContainEqual(expect.stringMatching(/no copies are compared/));
+  const few = { shadow: { pairs: 100, seconds: 30 }, copies: false };
+  expect((await plannedOf({ gates, ...few })).refusal).toMatch(/only 100 copies/);
+  expect((await plannedOf({ gates, ...few, copies: true })).refusal).toBeNull();
+});
+
+test("who asks for many requests is given the time for them, though an equal version is through before", async () => {
+  const policy = {
+    ...{ ...DEFAULT_POLICY, shadow: null },
+    steps: [0.05, 0.5].map((share) => ({ share, seconds: 10, requests: 100_000 })),
+  };
+  const plan = await plannedOf(policy);
+  expect(plan.steps[0]).toMatchObject({ requests: 100_000, seconds: 20_000 });
+  expect(plan.secondsToPromote).toBeLessThan(300);
+  expect(rampOf(policy, plan).evidenceMsMax).toBeGreaterThan(4 * 20_000_000);
 });

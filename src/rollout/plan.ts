@@ -80,7 +80,9 @@ export async function planOf(
       detects: own?.detects ?? null,
     };
   });
-  const secondsToPromote = planned.steps.length === 0 ? null : finite(planned.seconds);
+  const canarySeconds = planned.steps.length === 0 ? null : finite(planned.seconds);
+  const secondsToPromote =
+    canarySeconds === null ? null : canarySeconds + shadowSeconds(policy, ratePerSecond);
   const byHand = wanted.every(({ requests }) => requests !== undefined);
   const { refusal } = planned;
   return {
@@ -96,6 +98,11 @@ export async function planOf(
     ],
     refusal: byHand ? null : (refusal ?? null),
   };
+}
+
+/** The least that copies take before the canary: one of each request at the most. */
+function shadowSeconds({ shadow }: RolloutPolicy, ratePerSecond: number): number {
+  return shadow === null ? 0 : Math.min(shadow.seconds, shadow.pairs / ratePerSecond);
 }
 
 /** A rollout that is over before it can have proven anything. */

@@ -27,6 +27,7 @@ test("a plan says when an equal version passes, and nothing of a promotion that 
   expect(planned({}, {})).toMatch(/is promoted after about 20.* s: the judge is sure before all/);
   expect(planned({ secondsToPromote: 700 }, {})).toMatch(/is promoted after about 11 min[^:]*$/);
   expect(planned({}, { autoPromote: false })).toMatch(/has passed after .* waits for somebody/);
+  expect(planned({}, { labelsRequired: true })).toMatch(/20.* s, where its labels have come/);
   for (const text of [
     planned({}, { maxSeconds: 1 }),
     planned({ refusal: "every gate is off", secondsToPromote: null }, {}),

@@ -79,7 +79,7 @@ export function planLines(
 /** How long it takes a version that is as good. */
 function passageLines(
   { secondsToPromote: all, steps, refusal }: Proposal["plan"],
-  { autoPromote, maxSeconds }: Proposal["policy"],
+  { autoPromote, maxSeconds, labelsRequired }: Proposal["policy"],
 ): string[] {
   if (all === null) {
     // What is refused says why.
@@ -89,7 +89,8 @@ function passageLines(
   }
   const lasts = steps.reduce((sum, { seconds }) => sum + (seconds ?? Number.POSITIVE_INFINITY), 0);
   const early = all < 0.99 * lasts ? ": the judge is sure before all steps are through" : "";
-  const about = `about ${formatSeconds(all)}`;
+  const labels = labelsRequired === true ? ", where its labels have come by then" : "";
+  const about = `about ${formatSeconds(all)}${labels}`;
   if (refusal !== null) return [`a version that is as good would pass after ${about}${early}`];
   if (maxSeconds !== null && maxSeconds < all) {
     return [`a version that is as good would take ${about}, and is taken back before`];
