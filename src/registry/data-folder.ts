@@ -1,5 +1,6 @@
 // The folder that everything kept lies in: made where it is not there, and what is said where that cannot be.
 
+import { accessSync, constants } from "node:fs";
 import { mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { diagnostic } from "../base/diagnostic.ts";
@@ -38,6 +39,16 @@ async function tryToMake(folder: string): Promise<NodeJS.ErrnoException | undefi
     if (await isFolder(folder)) return undefined;
     if (cause instanceof Error) return cause;
     throw cause;
+  }
+}
+
+/** Whether this user may write a file or a folder, on a disk that takes it. */
+export function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -1,6 +1,8 @@
 // The relational side of the registry: versions, the events that moved aliases, tokens, and the record of
 // what was done with them. libSQL in a file, through kysely, in SQL that a server would take too.
 
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import {
   type DatabaseConnection,
   type Generated,
@@ -14,7 +16,7 @@ import {
 import Database from "libsql";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
-import { diskRefused } from "./data-folder.ts";
+import { diskRefused, isWritable } from "./data-folder.ts";
 
 /** A version of a model; it never changes. */
 export interface VersionTable {
@@ -161,7 +163,8 @@ export interface Tables {
   audit: AuditTable;
 }
 
-const MIGRATIONS: Readonly<Record<string, Migration>> = {
+/** What made the tables what they are. */
+export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "1-versions-and-aliases": {
     async up(db: Kysely<Tables>) {
       await db.schema
@@ -455,7 +458,16 @@ export class Claim {
   }
 }
 
-function unusable(file: string, cause: unknown): SkipwayError {
+/** Why a store cannot be opened. */
+export function unusable(
+  file: string,
+  cause: unknown,
+  writable: typeof isWritable = isWritable,
+): SkipwayError {
+  const folder = dirname(file);
+  // SQLite says only that it cannot open it.
+  const readOnly = [folder, file].find((path) => existsSync(path) && !writable(path));
+  if (readOnly !== undefined) return readOnlyStore(readOnly, cause);
   const text = messageOf(cause);
   const newer = text.includes("corrupted migrations");
   const found = diagnostic({
@@ -470,4 +482,18 @@ function unusable(file: string, cause: unknown): SkipwayError {
       : "Stop other processes that use it, restore it from a copy, or name another folder with --data DIR.",
   });
   return new SkipwayError("environment", found.text, { cause, diagnostics: [found] });
+}
+
+function readOnlyStore(where: string, cause: unknown): SkipwayError {
+  const found = diagnostic({
+    id: "registry/read-only",
+    severity: "error",
+    where,
+    text: "it cannot be written: its disk is mounted read-only, or this user may not",
+    fix: "Make it writable, or name another folder with --data DIR. To look at it as it is: skipway registry list, show, log and verify, skipway rollout replay.",
+  });
+  return new SkipwayError("environment", `${found.where}: ${found.text}`, {
+    cause,
+    diagnostics: [found],
+  });
 }
