@@ -20,6 +20,7 @@ test("the runtime tells nobody of what it does, in the server's process, in mode
     /ONNX Runtime/,
   );
   const server = new Running(["serve", model, "--port", "0", "--json", "--no-grpc"], env);
+  onTestFinished(() => server.kill("SIGKILL"));
   await server.prints(/^\}$/m);
   expect(await readdir(own)).toEqual([]);
   server.kill("SIGINT");

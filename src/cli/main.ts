@@ -5,7 +5,10 @@ import { processIo } from "./io.ts";
 import { EXIT, exitCodeOf } from "./render/findings.ts";
 import { runCommand, showError, stopsItself } from "./run.ts";
 
-/** Ctrl-C and SIGTERM end what runs, with the signal's name as the reason; a second one ends it at once. */
+/**
+ * Ctrl-C, SIGTERM and the end of the terminal end what runs, with the signal's name as the reason; a second one ends it
+ * at once. So does the end of a process that has started this one with a channel to it.
+ */
 function interruptSignal(): AbortSignal {
   const controller = new AbortController();
   const stop = (signal: NodeJS.Signals): void => {
@@ -14,6 +17,11 @@ function interruptSignal(): AbortSignal {
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
+  // A terminal that closes sends it twice, itself and through its shell: that is nobody's impatience.
+  process.on("SIGHUP", () => controller.abort("SIGHUP"));
+  process.on("disconnect", () => controller.abort("SIGHUP"));
+  // Nothing is said over it, and it shall keep nobody waiting.
+  process.channel?.unref();
   return controller.signal;
 }
 
