@@ -30,7 +30,16 @@ function never(): AbortSignal {
   return new AbortController().signal;
 }
 
-function main(): Promise<number> {
+/**
+ * Ends this process as the signal would have ended it at once. Node sets the terminal back at its own end, and aborts where
+ * that has gone.
+ */
+function endAsHungUp(): void {
+  process.removeAllListeners("SIGHUP");
+  process.kill(process.pid, "SIGHUP");
+}
+
+async function main(): Promise<number> {
   const args = process.argv.slice(2);
   const io = processIo(stopsItself(args[0]) ? interruptSignal() : never());
   for (const event of ["unhandledRejection", "uncaughtException"]) {
@@ -39,7 +48,10 @@ function main(): Promise<number> {
       process.exit(exitCodeOf(error));
     });
   }
-  return runCommand(args, io);
+  const code = await runCommand(args, io);
+  const terminal = [process.stdin, process.stdout, process.stderr].some(({ isTTY }) => isTTY);
+  if (terminal && io.signal.reason === "SIGHUP") endAsHungUp();
+  return code;
 }
 
 // A command that is done and has found something has set 1 itself.
