@@ -60,6 +60,15 @@ describe("where a command writes to", () => {
     expect(io.columns).toBe(100);
   });
 
+  test("a terminal that has gone is no error: a signal tells of it", () => {
+    const stdout = new Stream(80);
+    processIo(signal, { stdout, stderr: new Stream(80), env: {} });
+    const fails = (code: string) => () =>
+      stdout.emit("error", Object.assign(new Error(code), { code }));
+    expect(fails("EIO")).not.toThrow();
+    expect(fails("ENOSPC")).toThrow("ENOSPC");
+  });
+
   test("quiet leaves the results", () => {
     const [stdout, stderr] = [new Stream(80), new Stream(80)];
     const io = quietIo(processIo(signal, { stdout, stderr, env: {} }));

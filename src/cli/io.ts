@@ -18,7 +18,7 @@ export interface Io {
   readonly outColumns: number;
   /** Whether results may be drawn with characters beyond ASCII. */
   readonly outUnicode: boolean;
-  /** Aborted by Ctrl-C or SIGTERM, for a command that has something to bring to an end then. */
+  /** Aborted by Ctrl-C, SIGTERM or SIGHUP, for a command that has something to bring to an end then. */
   readonly signal: AbortSignal;
 }
 
@@ -55,7 +55,8 @@ export function processIo(signal: AbortSignal, host: Host = process): Io {
   // A reader that has gone (`| head`) is the end of the output, not an error.
   stdout.on("error", (error) => {
     if (error.code === "EPIPE") process.exit(0);
-    throw error;
+    // A terminal that has gone: SIGHUP says so, and what runs has to be brought to an end.
+    if (error.code !== "EIO") throw error;
   });
   // Work goes on when nobody reads its progress: the result is elsewhere.
   stderr.on("error", () => undefined);

@@ -39,7 +39,7 @@ export function addServing(command: Command): Command {
     .option("--no-grpc", "HTTP alone")
     .option(
       "--grace <seconds>",
-      "after SIGTERM, how long late requests are still answered",
+      "after SIGTERM or SIGHUP, how long late requests are still answered",
       wholeNumber(0, 3600),
       10,
     )
@@ -86,7 +86,8 @@ export function hostSettings(options: ServingOptions): HostSettings {
 
 /**
  * Waits for the end, and ends well. A person who presses Ctrl-C waits for nothing but requests under way; whoever
- * sends SIGTERM may still send requests, until everybody has seen that the server is not ready any more.
+ * sends SIGTERM (or closes the terminal) may still send requests, until everybody has seen that the server is not ready
+ * any more.
  */
 export async function untilStopped(
   io: Io,
@@ -94,7 +95,7 @@ export async function untilStopped(
   { grace }: Pick<ServingOptions, "grace">,
 ): Promise<void> {
   await untilAborted(io.signal);
-  const seconds = io.signal.reason === "SIGTERM" ? grace : 0;
+  const seconds = io.signal.reason === "SIGINT" ? 0 : grace;
   io.err(
     seconds === 0
       ? "\nStopping: requests under way are finished.\n"

@@ -9,16 +9,28 @@ import { printable } from "../base/printable.ts";
 import { type ModelVersion, Registry, WHOLE_NUMBER } from "../registry/registry.ts";
 
 /**
- * Opens the store in a folder. A command that only looks makes none.
+ * Opens the store in a folder: `read` for a command that only looks, which changes nothing, `create` for one that makes
+ * it where there is none.
  *
  * @throws SkipwayError `input` where there is none.
  */
 export async function openStored(
   folder: string,
-  { create = false }: { create?: boolean } = {},
+  to: "read" | "write" | "create",
 ): Promise<Registry> {
+  if (to === "create") return Registry.open(resolve(folder));
+  const absolute = storeFolder(folder);
+  return to === "read" ? Registry.openToRead(absolute) : Registry.open(absolute);
+}
+
+/**
+ * The folder of a store that is there.
+ *
+ * @throws SkipwayError `input` where there is none.
+ */
+export function storeFolder(folder: string): string {
   const absolute = resolve(folder);
-  if (create || existsSync(join(absolute, "registry.db"))) return Registry.open(absolute);
+  if (existsSync(join(absolute, "registry.db"))) return absolute;
   throw SkipwayError.fromDiagnostics("input", [
     diagnostic({
       id: "registry/no-store",

@@ -5,6 +5,7 @@ import type { Kysely } from "kysely";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { AuditLog } from "./audit.ts";
 import { makeDataFolder } from "./data-folder.ts";
+import { openToRead } from "./reading.ts";
 import { closeStore, openStore, type Tables } from "./store.ts";
 import { TokenView } from "./token-view.ts";
 import { Tokens } from "./tokens.ts";
@@ -31,6 +32,15 @@ export class AccessStore implements AsyncDisposable {
   static async open(folder: string, clock: Clock = systemClock): Promise<AccessStore> {
     await makeDataFolder(folder);
     return new AccessStore(await openStore(join(folder, "registry.db")), clock);
+  }
+
+  /**
+   * Opens the store of a data folder, which is there, to look at it: also where nothing can be written.
+   *
+   * @throws SkipwayError `environment` when it cannot be read.
+   */
+  static async openToRead(folder: string): Promise<AccessStore> {
+    return new AccessStore(await openToRead(join(folder, "registry.db")), systemClock);
   }
 
   async close(): Promise<void> {

@@ -17,8 +17,11 @@ export async function makeDataFolder(folder: string): Promise<void> {
   }
 }
 
-/** Not `mkdir` with `recursive`: that never returns where a folder that is there has no room for others, such as /proc. */
-async function makeFolder(folder: string): Promise<void> {
+/**
+ * Makes a folder with those above it. Not `mkdir` with `recursive`: that never returns where a folder that is there has no
+ * room for others, such as /proc.
+ */
+export async function makeFolder(folder: string): Promise<void> {
   const refused = await tryToMake(folder);
   if (refused === undefined) return;
   const above = dirname(folder);

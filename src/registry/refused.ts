@@ -1,5 +1,7 @@
 // What is said where the disk or the database refuses: each kind of refusal with its own way out.
 
+import { accessSync, constants, existsSync } from "node:fs";
+import { dirname } from "node:path";
 import { diagnostic } from "../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../base/errors.ts";
 
@@ -49,7 +51,14 @@ export function diskRefused(path: string, cause: unknown): SkipwayError {
 }
 
 /** The error of a database that cannot be opened. */
-export function unusable(file: string, cause: unknown): SkipwayError {
+export function unusable(
+  file: string,
+  cause: unknown,
+  writable: typeof isWritable = isWritable,
+): SkipwayError {
+  // SQLite says only that it cannot open it.
+  const readOnly = [dirname(file), file].find((path) => existsSync(path) && !writable(path));
+  if (readOnly !== undefined) return readOnlyStore(readOnly, cause);
   const message = messageOf(cause);
   if (message.includes("corrupted migrations")) return newer(file, cause);
   const kind = kindOf(cause);
@@ -62,6 +71,30 @@ export function unusable(file: string, cause: unknown): SkipwayError {
     fix: kind?.fix ?? "Restore the data folder from a copy, or name another with --data DIR.",
   });
   return new SkipwayError("environment", found.text, { cause, diagnostics: [found] });
+}
+
+function readOnlyStore(where: string, cause: unknown): SkipwayError {
+  const found = diagnostic({
+    id: "registry/read-only",
+    severity: "error",
+    where,
+    text: "it cannot be written: its disk is mounted read-only, or this user may not",
+    fix: "Make it writable, or name another folder with --data DIR. To look at it as it is: skipway registry list, show, log and verify, skipway rollout replay.",
+  });
+  return new SkipwayError("environment", `${found.where}: ${found.text}`, {
+    cause,
+    diagnostics: [found],
+  });
+}
+
+/** Whether this user may write a file or a folder, on a disk that takes it. */
+export function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function newer(file: string, cause: unknown): SkipwayError {

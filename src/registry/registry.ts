@@ -9,6 +9,7 @@ import { messageOf, SkipwayError } from "../base/errors.ts";
 import { Blobs, type Stored } from "./blobs.ts";
 import { makeDataFolder } from "./data-folder.ts";
 import { type Digest, isDigest } from "./digest.ts";
+import { openToRead } from "./reading.ts";
 import { openStore, type Tables, type VersionTable, writeTo } from "./store.ts";
 
 /** What is known of a version besides its bytes. */
@@ -93,6 +94,15 @@ export class Registry implements AsyncDisposable {
     await makeDataFolder(folder);
     const db = await openStore(join(folder, "registry.db"));
     return new Registry(folder, db, options.clock ?? systemClock);
+  }
+
+  /**
+   * Opens a registry that is there, to look at it: also where nothing can be written.
+   *
+   * @throws SkipwayError `environment` when its store cannot be read.
+   */
+  static async openToRead(folder: string): Promise<Registry> {
+    return new Registry(folder, await openToRead(join(folder, "registry.db")), systemClock);
   }
 
   /**

@@ -4,6 +4,7 @@
 import { join } from "node:path";
 import type { Kysely, Transaction } from "kysely";
 import { makeDataFolder } from "./data-folder.ts";
+import { openToRead } from "./reading.ts";
 import { Claim, openStore, type Tables, writeTo } from "./store.ts";
 
 /** Rows of the evidence, numbered since the beginning. JSON. */
@@ -113,6 +114,16 @@ export class RolloutStore implements AsyncDisposable {
     const file = join(folder, "registry.db");
     const db = await openStore(file);
     return new RolloutStore(folder, db, await openStore(file, "kill"));
+  }
+
+  /**
+   * Opens the store of a data folder, which is there, to look at it: also where nothing can be written.
+   *
+   * @throws SkipwayError `environment` when it cannot be read.
+   */
+  static async openToRead(folder: string): Promise<RolloutStore> {
+    const db = await openToRead(join(folder, "registry.db"));
+    return new RolloutStore(folder, db, db);
   }
 
   /**

@@ -161,7 +161,8 @@ export interface Tables {
   audit: AuditTable;
 }
 
-const MIGRATIONS: Readonly<Record<string, Migration>> = {
+/** What made the tables what they are. */
+export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "1-versions-and-aliases": {
     async up(db: Kysely<Tables>) {
       await db.schema

@@ -1,5 +1,6 @@
 // The certificate of a decision, and finding the same verdict from it once more.
 
+import { messageOf } from "../base/errors.ts";
 import { digestOf } from "../registry/digest.ts";
 import type { AdvisoryReading } from "./advisory.ts";
 import { rulesOf } from "./judge/gates.ts";
@@ -53,18 +54,31 @@ export interface Replayed {
   readonly same: boolean;
   /** Each difference as a sentence; none where it is the same. */
   readonly differences: readonly string[];
-  /** Null where the certificate is not what was written: then it is not judged from. */
+  /** Null where the certificate is not what was written, or is none: then it is not judged from. */
   readonly verdict: Verdict | null;
 }
 
 const CHANGED = "it was changed after it was written: its digest is another";
+const DAMAGED = "it is damaged: what lies in its place is no certificate";
 
-/** Judges once more, from what the certificate keeps. */
-export function replayed(certificate: Certificate): Replayed {
-  const { digest, ...rest } = certificate;
-  if (digestOfJson(rest) !== digest) {
-    return { same: false, differences: [CHANGED], verdict: null };
+/** Judges once more, from what a certificate keeps. @param kept What lies in its place: evidence may be damaged. */
+export function replayed(kept: unknown): Replayed {
+  if (!isObject(kept) || !("digest" in kept)) return notJudged(DAMAGED);
+  const { digest, ...rest } = kept;
+  if (digestOfJson(rest) !== digest) return notJudged(CHANGED);
+  try {
+    // Of this type, where it was written by us; whoever seals something else himself gets no further than this.
+    return judgedAgain(kept as Certificate);
+  } catch (error) {
+    return notJudged(`nothing can be judged from it: ${messageOf(error)}`);
   }
+}
+
+function notJudged(why: string): Replayed {
+  return { same: false, differences: [why], verdict: null };
+}
+
+function judgedAgain(certificate: Certificate): Replayed {
   const differences: string[] = [];
   if (digestOfJson(certificate.policy) !== certificate.policyDigest) {
     differences.push("the policy is not the one whose digest is written down");
@@ -83,6 +97,43 @@ export function replayed(certificate: Certificate): Replayed {
     );
   }
   return { same: differences.length === 0, differences, verdict };
+}
+
+/** What a rollout's record says of its way: of each kind of decision there was a certificate, written together with it. */
+export interface DecidedRecord {
+  readonly phase: string;
+  /** -1 before the canary. */
+  readonly step: number;
+  /** Kinds of its events. */
+  readonly events: readonly string[];
+}
+
+const ENDS: readonly string[] = ["rolled-back", "aborted", "failed"];
+
+/** How many decisions of each kind the record of a rollout knows of. */
+function decided({ phase, step, events }: DecidedRecord): Record<Certificate["decision"], number> {
+  const told = (...kinds: readonly string[]): number =>
+    events.filter((kind) => kinds.includes(kind)).length;
+  const promoted = phase === "promoting" || phase === "promoted";
+  return {
+    step: Math.max(told("step"), step + 1),
+    promote: Math.max(told("promoting"), Number(promoted)),
+    rollback: Math.max(told(...ENDS), Number(ENDS.includes(phase))),
+  };
+}
+
+/**
+ * Decisions that have no certificate, each as a sentence.
+ *
+ * @param decisions Those that have one, damaged or not.
+ */
+export function missingOf(record: DecidedRecord, decisions: readonly string[]): readonly string[] {
+  return Object.entries(decided(record)).flatMap(([decision, count]) => {
+    const missing = count - decisions.filter((one) => one === decision).length;
+    if (missing <= 0) return [];
+    const all = `${missing} of ${count} certificates of its decisions "${decision}" missing`;
+    return [`${all}; by its record the rollout is ${record.phase}, at step ${record.step + 1}`];
+  });
 }
 
 /** How the evidence went until the last decision: what that was made on. */

@@ -16,6 +16,7 @@ let loading: Promise<Ort> | undefined;
  * @throws SkipwayError `environment` if it is not installed or does not load on this machine.
  */
 export function loadOrt(): Promise<Ort> {
+  withoutTelemetry();
   loading ??= import("onnxruntime-node").catch((cause: unknown) => {
     loading = undefined;
     throw new SkipwayError("environment", `ONNX Runtime does not load: ${messageOf(cause)}`, {
@@ -33,6 +34,15 @@ export function loadOrt(): Promise<Ort> {
     });
   });
   return loading;
+}
+
+/**
+ * The runtime (seen in 1.30 on Linux) has Microsoft's telemetry in it: a number for the machine and a store of events to
+ * send below ~/.cache/Microsoft, a session and a log of each process among the temporary files. It looks at this
+ * variable when it is loaded.
+ */
+function withoutTelemetry(): void {
+  process.env["ORT_DISABLE_TELEMETRY"] = "1";
 }
 
 /** A tensor at the binding: what an `ort.Tensor` is made of. */
@@ -112,6 +122,7 @@ const LOG_LEVEL = 4;
  */
 export async function loadBindingAlone(): Promise<new () => BindingSession> {
   const { platform, arch } = process;
+  withoutTelemetry();
   try {
     const file = `onnxruntime-node/bin/napi-v6/${platform}/${arch}/onnxruntime_binding.node`;
     const native = createRequire(import.meta.url)(file) as NativeModule;

@@ -1,6 +1,5 @@
 // `skipway audit …`: what was changed, by whom, and whether the record of it is whole.
 
-import { resolve } from "node:path";
 import type { Command } from "commander";
 import { timeText } from "../../base/clock.ts";
 import { tableLines } from "../../base/table.ts";
@@ -8,6 +7,7 @@ import { AccessStore } from "../../registry/access.ts";
 import type { CommonOptions, Io } from "../io.ts";
 import { wholeNumber } from "../options.ts";
 import { EXIT } from "../render/findings.ts";
+import { storeFolder } from "../stored.ts";
 
 interface AuditOptions extends CommonOptions {
   readonly data: string;
@@ -38,7 +38,7 @@ function withCommon(command: Command, description: string): Command {
 }
 
 async function list(io: Io, options: AuditOptions & { last: number }): Promise<void> {
-  await using store = await AccessStore.open(resolve(options.data));
+  await using store = await AccessStore.openToRead(storeFolder(options.data));
   const entries = await store.audit.list(options.last);
   if (options.json === true) {
     io.out(`${JSON.stringify({ schema: "skipway.audit/1", entries }, null, 2)}\n`);
@@ -60,7 +60,7 @@ async function list(io: Io, options: AuditOptions & { last: number }): Promise<v
 }
 
 async function verify(io: Io, options: AuditOptions & { head?: string }): Promise<void> {
-  await using store = await AccessStore.open(resolve(options.data));
+  await using store = await AccessStore.openToRead(storeFolder(options.data));
   const verdict = await store.audit.verify(options.head);
   const { entries, head, broken } = verdict;
   if (options.json === true) {

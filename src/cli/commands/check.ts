@@ -122,7 +122,7 @@ interface Subject {
 async function run(given: Io, model: string, options: CheckOptions): Promise<void> {
   const io = options.quiet === true ? quietIo(given) : given;
   const registry = existsSync(join(resolve(options.data), "registry.db"))
-    ? await openStored(options.data)
+    ? await openStored(options.data, "write")
     : undefined;
   try {
     const subject = await subjectOf(registry, model);

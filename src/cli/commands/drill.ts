@@ -1,16 +1,19 @@
 // `skipway drill NAME|all`: rollouts of candidates that are bad in a known way, on a server of their own.
 
 import { spawn } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { constants } from "node:fs";
+import { access, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import { SkipwayError } from "../../base/errors.ts";
+import { diagnostic } from "../../base/diagnostic.ts";
+import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
 import { runDrill } from "../../drill/scenario/drill.ts";
 import { prepare } from "../../drill/scenario/material.ts";
 import { type DrillDocument, drillDocument, drillMarkdown } from "../../drill/scenario/report.ts";
 import { DRILLS, type DrillName, type Scenario } from "../../drill/scenario/scenario.ts";
 import { SCENARIOS } from "../../drill/scenario/scenarios.ts";
+import { makeFolder } from "../../registry/data-folder.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
 import { drillLines } from "../render/drill.ts";
 import { styled } from "../render/style.ts";
@@ -37,6 +40,7 @@ export function addDrill(program: Command, io: Io): void {
 
 async function run(given: Io, name: DrillName | "all", options: DrillOptions): Promise<void> {
   const io = options.quiet === true ? quietIo(given) : given;
+  if (options.out !== undefined) await prepareReports(options.out);
   const chosen = SCENARIOS.filter((one) => name === "all" || one.name === name);
   io.err("Training a small model of digits, and its successor\n");
   const material = await prepare(io.signal);
@@ -44,7 +48,9 @@ async function run(given: Io, name: DrillName | "all", options: DrillOptions): P
   const notRun: string[] = [];
   for (const scenario of chosen) {
     const record = await runOne(io, scenario, material).catch((error: unknown) => {
-      if (chosen.length === 1 || io.signal.aborted || !(error instanceof SkipwayError)) throw error;
+      // A server that was sent the signal too has failed for that reason alone.
+      if (io.signal.aborted) throw io.signal.reason;
+      if (chosen.length === 1 || !(error instanceof SkipwayError)) throw error;
       // The others tell something all the same.
       io.err(`MISSED  ${scenario.name}: it could not be run: ${printable(error.message)}\n`);
       notRun.push(scenario.name);
@@ -87,18 +93,40 @@ function runOne(
 function launch(args: readonly string[]): ReturnType<typeof spawn> {
   const [, script = ""] = process.argv;
   const all = [...process.execArgv, script, ...args];
-  return spawn(process.execPath, all, { stdio: ["ignore", "pipe", "pipe"] });
+  // The channel tells it when this process is gone, however that ends.
+  return spawn(process.execPath, all, { stdio: ["ignore", "pipe", "pipe", "ipc"] });
+}
+
+/** Before anything runs for minutes: whether reports can be written. @throws SkipwayError `environment` */
+async function prepareReports(folder: string): Promise<void> {
+  try {
+    await makeFolder(resolve(folder));
+    await access(folder, constants.W_OK);
+  } catch (cause) {
+    throw unwritable(folder, cause);
+  }
 }
 
 async function report(folder: string, drill: DrillDocument): Promise<void> {
   const path = join(folder, drill.name);
   try {
-    await mkdir(folder, { recursive: true });
     await writeFile(`${path}.md`, drillMarkdown(drill));
     await writeFile(`${path}.json`, `${JSON.stringify(drill, null, 2)}\n`);
   } catch (cause) {
-    throw new SkipwayError("environment", `the report ${path} cannot be written`, { cause });
+    throw unwritable(path, cause);
   }
+}
+
+function unwritable(path: string, cause: unknown): SkipwayError {
+  return SkipwayError.fromDiagnostics("environment", [
+    diagnostic({
+      id: "drill/unwritable",
+      severity: "error",
+      where: printable(path),
+      text: `reports cannot be written there: ${printable(messageOf(cause))}`,
+      fix: "Name a folder that can be written with --out DIR.",
+    }),
+  ]);
 }
 
 function readName(text: string): DrillName | "all" {

@@ -101,7 +101,7 @@ async function push(io: Io, path: string, options: PushArguments): Promise<void>
   await using session = await loadLimited(io, { bytes: file, name: absolute }, options.limit);
   const golden = await recordGolden(session, { signal });
   if (golden !== undefined) attachments.set("golden", encodeGolden(golden));
-  await using registry = await openStored(options.data, { create: true });
+  await using registry = await openStored(options.data, "create");
   const notes = options.note === undefined ? [] : [options.note];
   const metadata = { createdBy: actorName(), metrics: {}, notes };
   const { version, created, repaired } = await registry.push(name, file, { metadata, attachments });
@@ -147,7 +147,7 @@ function refuseOtherBytes(path: string, file: Uint8Array, digest: Digest | undef
 }
 
 async function list(io: Io, options: StoreOptions): Promise<void> {
-  await using registry = await openStored(options.data);
+  await using registry = await openStored(options.data, "read");
   const models = await Promise.all(
     (await registry.models()).map(async (name) => {
       const versions = await registry.versions(name);
@@ -170,7 +170,7 @@ async function list(io: Io, options: StoreOptions): Promise<void> {
 }
 
 async function show(io: Io, name: string, options: StoreOptions): Promise<void> {
-  await using registry = await openStored(options.data);
+  await using registry = await openStored(options.data, "read");
   const chosen = name.includes("@")
     ? [await versionNamed(registry, name)]
     : await registry.versions(name);
@@ -224,7 +224,7 @@ async function move(
   { model, alias, version }: { model: string; alias: string; version: number },
   options: AliasArguments,
 ): Promise<void> {
-  await using registry = await openStored(options.data);
+  await using registry = await openStored(options.data, "write");
   const before = (await registry.aliases(model)).get(alias) ?? null;
   const override = options.override !== undefined;
   const reason = options.override ?? options.reason;
@@ -235,7 +235,7 @@ async function move(
 }
 
 async function log(io: Io, model: string, options: StoreOptions): Promise<void> {
-  await using registry = await openStored(options.data);
+  await using registry = await openStored(options.data, "read");
   if ((await registry.versions(model)).length === 0) await versionNamed(registry, model);
   const aliases = [...(await registry.aliases(model)).keys()];
   const events = (await Promise.all(aliases.map((alias) => registry.aliasEvents(model, alias))))
@@ -259,7 +259,7 @@ async function log(io: Io, model: string, options: StoreOptions): Promise<void> 
 }
 
 async function verify(io: Io, model: string | undefined, options: StoreOptions): Promise<void> {
-  await using registry = await openStored(options.data);
+  await using registry = await openStored(options.data, "read");
   if (model !== undefined && (await registry.versions(model)).length === 0) {
     await versionNamed(registry, model);
   }

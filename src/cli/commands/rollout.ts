@@ -1,24 +1,20 @@
 // `skipway rollout …`: rollouts of a running server, and judging one once more from what it left behind.
 
 import { readFile, stat } from "node:fs/promises";
-import { resolve } from "node:path";
 import type { Command } from "commander";
 import { diagnostic } from "../../base/diagnostic.ts";
 import { messageOf, SkipwayError } from "../../base/errors.ts";
 import { printable } from "../../base/printable.ts";
-import { RolloutStore } from "../../registry/rollouts.ts";
-import { replayed } from "../../rollout/certificate.ts";
 import type { Proposal } from "../../rollout/controller.ts";
 import type { RolloutDocument } from "../../rollout/document.ts";
-import type { Certificate } from "../../rollout/record.ts";
 import type { Act, RolloutEffect } from "../../rollout/state.ts";
 import { type CommonOptions, type Io, quietIo } from "../io.ts";
 import { wholeNumber } from "../options.ts";
 import { addRemote, askServer, fieldOf, type RemoteOptions } from "../remote.ts";
 import { EXIT } from "../render/findings.ts";
 import { listLines, type Paper, planLines, rolloutLines } from "../render/rollout.ts";
-import { packageVersion } from "../version.ts";
 import { watchRollout } from "../watch.ts";
+import { addReplay } from "./rollout-replay.ts";
 
 interface ServerOptions extends CommonOptions, RemoteOptions {}
 
@@ -38,10 +34,6 @@ interface ActOptions extends ServerOptions {
   readonly rollback?: boolean;
 }
 
-interface ReplayOptions extends ServerOptions {
-  readonly data?: string;
-}
-
 const POLICY_BYTES_MAX = 1_048_576;
 
 /** Adds the command. */
@@ -58,17 +50,7 @@ export function addRollout(program: Command, io: Io): void {
       status(io, name, options),
     );
   for (const [act, does] of Object.entries(ACTS)) addAct(rollout, io, act as Act, does);
-  addRemote(rollout.command("replay"))
-    .description("judges once more from the certificates, and says where the verdict differs")
-    .argument("<id>", "the rollout")
-    .option("--data <dir>", "reads them from skipway's own folder instead of a server")
-    .option("--json", "print one JSON document")
-    .option("--quiet", "only the result")
-    .addHelpText(
-      "after",
-      "\nExample:\n  $ skipway rollout replay 91b2c4d5e6f70812 --data .skipway\n",
-    )
-    .action((id: string, options: ReplayOptions) => replay(io, id, options));
+  addReplay(rollout, io);
 }
 
 const ACTS: Readonly<Record<Act, string>> = {
@@ -163,48 +145,6 @@ function watch(io: Io, options: ServerOptions, begun: RolloutDocument): Promise<
   return watchRollout(io, begun, async () => {
     return (await askServer(options, "GET", path)) as RolloutDocument;
   });
-}
-
-async function replay(io: Io, id: string, options: ReplayOptions): Promise<void> {
-  const certificates = await certificatesOf(id, options);
-  const found = certificates.map((certificate) => ({
-    decision: certificate.decision,
-    atMs: certificate.atMs,
-    build: certificate.build,
-    ...replayed(certificate),
-  }));
-  const same = found.every((one) => one.same);
-  if (!same) process.exitCode = EXIT.check;
-  const document = { schema: "skipway.rollout-replay/1", rollout: id, same, certificates: found };
-  print(io, options, document, () =>
-    found.flatMap(({ decision, same: equal, verdict, differences, build }) => [
-      `${printable(String(decision))}: ${verdict?.verdict ?? "not judged"}, ${equal ? "the same bits" : "not the same"}`,
-      ...differences.map((text) => `  ${printable(text)}`),
-      // Another version may judge otherwise.
-      ...(equal || build === packageVersion()
-        ? []
-        : [`  skipway ${printable(String(build))} wrote it, and this is ${packageVersion()}`]),
-    ]),
-  );
-}
-
-async function certificatesOf(id: string, options: ReplayOptions): Promise<Certificate[]> {
-  if (options.data === undefined) {
-    const path = `rollouts/${encodeURIComponent(id)}/certificate`;
-    return fieldOf(await askServer(options, "GET", path), "certificates") as Certificate[];
-  }
-  await using store = await RolloutStore.open(resolve(options.data));
-  const rows = await store.certificates(id);
-  if (rows.length > 0) return rows.map(({ document }) => JSON.parse(document) as Certificate);
-  throw SkipwayError.fromDiagnostics("input", [
-    diagnostic({
-      id: "rollout/unknown",
-      severity: "error",
-      where: printable(id),
-      text: "is no rollout of this folder that has decided anything",
-      fix: "See which there are with: skipway rollout status.",
-    }),
-  ]);
 }
 
 async function policyOf(path: string): Promise<unknown> {

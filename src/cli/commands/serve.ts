@@ -44,7 +44,7 @@ export async function serve(
   const observed = observation(given, options);
   const started = systemClock.monotonicMs();
   const folder = resolve(options.data);
-  await using store = models.length > 0 ? undefined : await openStored(folder);
+  await using store = models.length > 0 ? undefined : await openStored(folder, "write");
   const source = store === undefined ? await filesOf(models) : storeOf(store, options);
   await using protection = await openProtection(io, options, {
     folder,

@@ -9,6 +9,7 @@ import { AccessStore } from "../../registry/access.ts";
 import { type Issued, ROLES, type Role, roleNamed, type TokenInfo } from "../../registry/tokens.ts";
 import type { CommonOptions, Io } from "../io.ts";
 import { duration } from "../options.ts";
+import { storeFolder } from "../stored.ts";
 
 interface TokenOptions extends CommonOptions {
   readonly data: string;
@@ -115,7 +116,7 @@ async function issue(
 }
 
 async function revoke(io: Io, name: string, options: TokenOptions): Promise<void> {
-  await using store = await AccessStore.open(resolve(options.data));
+  await using store = await AccessStore.open(storeFolder(options.data));
   const token = await store.tokens.revoke(name);
   const action = `token revoke ${name}`;
   await store.audit.append({
@@ -130,7 +131,7 @@ async function revoke(io: Io, name: string, options: TokenOptions): Promise<void
 }
 
 async function list(io: Io, options: TokenOptions): Promise<void> {
-  await using store = await AccessStore.open(resolve(options.data));
+  await using store = await AccessStore.openToRead(storeFolder(options.data));
   const tokens = await store.tokens.list();
   if (options.json === true) {
     io.out(`${JSON.stringify({ schema: "skipway.tokens/1", tokens }, null, 2)}\n`);
