@@ -103,3 +103,29 @@ test("requests to all models hold no more than was kept for them, and one alone 
   // Bodies share what is kept.
   expect(total.bodyRefusal()).toMatchObject({ status: 503, reason: "queue-full" });
 });
+
+test("of a batch that fails, those that were withdrawn meanwhile are not run again", async () => {
+  const ids: number[] = [];
+  const { engine, told, ask, session } = await setUp((event) => {
+    if (event.kind !== "arrive" || ids.includes(event.request.id)) return [];
+    ids.push(event.request.id);
+    if (ids.length < 2) return [];
+    const { bucket } = event.request;
+    return [{ kind: "start", batch: 1, slot: "p", ids, rows: 2, bucket, expectedMs: 1 }];
+  });
+  let fail: (error: Error) => void = () => undefined;
+  session.runBatch = () =>
+    new Promise((_, reject) => {
+      fail = reject;
+    });
+  const stays = ask();
+  const moves = ask(undefined, { again: () => true });
+  engine.withdraw();
+  await expect(moves).rejects.toMatchObject({ reason: "withdrawn" });
+  fail(new Error("it broke"));
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  const again = told.filter(({ kind }) => kind === "arrive").slice(2);
+  expect(again).toMatchObject([{ request: { id: ids[0], batchable: false } }]);
+  engine.close("the end");
+  await expect(stays).rejects.toMatchObject({ status: 503 });
+});

@@ -305,10 +305,8 @@ export class Engine {
 
   /** Puts a request that has not been computed back into the queue. */
   #again(pending: Pending, batchable: boolean): void {
-    if (pending.call.signal?.aborted) {
-      this.#fail(pending, endedBy(pending.call.signal));
-      return;
-    }
+    // Given up while it ran, by its client or by a withdrawal.
+    if (!this.#pending.has(pending.request.id)) return;
     if (this.#closed) {
       this.#fail(pending, this.#unavailable());
       return;
