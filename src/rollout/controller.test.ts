@@ -138,7 +138,10 @@ test("what cannot be started says why, and a dry run starts nothing", async () =
   expect(await start({})).toMatchObject({ status: 400, body: error(/to, the version/) });
   expect(await start({ to: 9 })).toMatchObject({ status: 404, body: error(/no version 9/) });
   expect(await start({ to: 1 })).toMatchObject({ status: 409, body: error(/stable one already/) });
-  expect(await start({ to: 3 })).toMatchObject({ status: 409, body: error(/release check/) });
+  for (const override of [undefined, " "]) {
+    const unchecked = { status: 409, body: error(/release check/) };
+    expect(await start({ to: 3, override })).toMatchObject(unchecked);
+  }
   expect(await start({ to: 2 })).toMatchObject({
     status: 400,
     body: error(/which request is slow/),

@@ -147,6 +147,7 @@ export class Rollouts {
   async propose(model: string, order: StartOrder): Promise<Proposal> {
     const { fleet, releases } = this.#parts;
     const entry = fleet.entry(model);
+    if (entry === undefined && fleet.awaits(model)) throw notYet(model);
     if (entry === undefined) throw new RequestError(404, "invalid", `there is no model "${model}"`);
     const { to } = order;
     const from = entry.split.stable;

@@ -84,7 +84,7 @@ function startOf(request: FastifyRequest): {
   const to = fields.number("to", { min: 1, max: Number.MAX_SAFE_INTEGER, whole: true });
   const policy = fields.value("policy");
   const reason = fields.text("reason", REASON_CHARS_MAX);
-  const override = fields.text("override", REASON_CHARS_MAX);
+  const override = fields.text("override", REASON_CHARS_MAX)?.trim();
   const dryRun = fields.boolean("dryRun") ?? false;
   fields.end();
   if (to === undefined && faults.length === 0)
