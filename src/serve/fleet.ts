@@ -96,11 +96,13 @@ export class Fleet {
   }
 
   /**
-   * Whether every model answers. Once the first look at the source is over, one that has never answered does not count,
-   * nor at any time a version that failed to load beside one that serves: neither may take the others out of service.
+   * Whether every model answers. Once the first look at the source is over, one that nobody asked for by name and that
+   * has never answered does not count, nor at any time a version that failed to load beside one that serves: neither
+   * may take the others out of service.
    */
   ready(): boolean {
-    const counts = ({ hosts, unloaded }: Slot) => !unloaded && (hosts.size > 0 || !this.#looked);
+    const all = !this.#looked || this.#parts.source.asked === true;
+    const counts = ({ hosts, unloaded }: Slot) => !unloaded && (all || hosts.size > 0);
     const slots = [...this.#slots.values()].filter(counts);
     const answers = (slot: Slot): boolean => slot.hosts.get(slot.split.stable)?.ready === true;
     return !this.#stopping && slots.length > 0 && slots.every(answers);

@@ -21,6 +21,7 @@ export function registrySource(
   { versions = "stable", only }: { versions?: VersionPolicy; only?: readonly string[] } = {},
 ): ModelSource {
   return {
+    asked: only !== undefined,
     names: async () => only ?? (await registry.models()),
     wanted: async (name) => {
       if (only?.includes(name) === false) return undefined;

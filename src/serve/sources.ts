@@ -19,6 +19,8 @@ export interface WantedModel {
 
 /** Where models come from. */
 export interface ModelSource {
+  /** Whether each name was asked for by name: a server that lacks one is not ready. Left out: no. */
+  readonly asked?: boolean;
   /** Every name that can be loaded. */
   names(): Promise<readonly string[]>;
   /** What ought to be served under a name; undefined for a name that is not there. */
@@ -65,6 +67,7 @@ export class GivenModels implements ModelSource {
 /** Files, each version 1 of its name; the digest is that of the file as it is when it is loaded. */
 export function fileSource(files: ReadonlyMap<string, string>): ModelSource {
   return {
+    asked: true,
     names: async () => [...files.keys()],
     wanted: async (name) => (files.has(name) ? { stable: 1, versions: [1] } : undefined),
     stamp: async (name) => {
