@@ -85,6 +85,7 @@ const NONE: Counts = { events: 0, of: 0 };
 /** The document of a rollout, as far as it is read here (skipway.rollout/1). */
 interface RolloutDocument {
   readonly over: boolean;
+  readonly reason: { readonly cause: string } | null;
   readonly verdict: {
     readonly candidateRequests: number;
     readonly gates: readonly { gate: string; candidate: Counts; stable: Counts }[];
@@ -245,13 +246,23 @@ function rolloutAt({ at }: Served, model: string): string {
 /** How it ends, by itself or by hand once it has had its requests. */
 async function endOf(site: Site, model: string, heard: Promise<RolloutNews>): Promise<RolloutNews> {
   let done = false;
-  const ended = heard.finally(() => {
+  let tell: (news: RolloutNews) => void = () => undefined;
+  const missed = new Promise<RolloutNews>((resolve) => {
+    tell = resolve;
+  });
+  const ended = Promise.race([heard, missed]).finally(() => {
     done = true;
   });
   const watch = (async () => {
     while (!done) {
       await pause(1000);
-      const { verdict } = await read(site, model);
+      const { verdict, over, reason } = await read(site, model);
+      if (over && !done) {
+        // The stream was cut off in that moment.
+        const atMs = Date.now();
+        const kind = reason === null ? "promoted" : "rolled-back";
+        tell({ model, kind, cause: reason?.cause ?? null, atMs, seenMs: atMs });
+      }
       if (done || (verdict?.candidateRequests ?? 0) < REQUESTS_MAX) continue;
       const body = JSON.stringify({ reason: "missed" });
       await fetch(`${rolloutAt(site.server, model)}/abort`, { method: "POST", body });

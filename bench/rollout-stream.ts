@@ -23,9 +23,9 @@ const ENDS: ReadonlySet<string> = new Set(["rolled-back", "promoted", "failed", 
 export async function follow(at: string): Promise<Stream> {
   const end = new AbortController();
   const waiting = new Map<string, (news: RolloutNews) => void>();
-  const { body } = await fetch(`${at}/api/v1/events`, { signal: end.signal });
-  if (body === null) throw new Error("the stream of events has no body");
-  const reading = (async () => {
+  const read = async (): Promise<void> => {
+    const { body } = await fetch(`${at}/api/v1/events`, { signal: end.signal });
+    if (body === null) throw new Error("the stream of events has no body");
     let text = "";
     for await (const chunk of body.pipeThrough(new TextDecoderStream())) {
       const seenMs = Date.now();
@@ -33,9 +33,11 @@ export async function follow(at: string): Promise<Stream> {
       text = parts.pop() ?? "";
       for (const part of parts) take(part, seenMs, waiting);
     }
-  })().catch((error: unknown) => {
-    if (!end.signal.aborted) throw error;
-  });
+  };
+  // As a page does: a reader that was held up while much was told is cut off, and comes again.
+  const reading = (async () => {
+    while (!end.signal.aborted) await read().catch(() => undefined);
+  })();
   return {
     rollout: (model) => new Promise((resolve) => waiting.set(model, resolve)),
     [Symbol.asyncDispose]: async () => {

@@ -197,6 +197,7 @@ export class VersionHost implements ServedVersion {
   /** Lets what waits and runs finish, for a time, then ends the processes. */
   async drain(limitMs: number): Promise<void> {
     this.#tell({ kind: "drain" });
+    for (const { id } of this.#life.processes) this.#memory?.leaves(String(id));
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, limitMs);
@@ -289,6 +290,7 @@ export class VersionHost implements ServedVersion {
       return;
     }
     const held = present(this.#held.get(process), "actions are about processes that are there");
+    if (kind === "kill" || kind === "close") this.#memory?.leaves(String(process));
     if (kind === "kill") kill(held);
     else if (kind === "close") void close(held);
     else {

@@ -215,6 +215,12 @@ export class VersionMemory implements EngineMemory {
     return this.#keeper.ledger.account(this.#seats.get(slot)?.id ?? "")?.markBytes;
   }
 
+  /** A process was told to end, or will be. */
+  leaves(slot: string): void {
+    const seat = this.#seats.get(slot);
+    if (seat !== undefined) this.#keeper.ledger.leaves(seat.id);
+  }
+
   /** A process is gone. */
   gone(slot: string): void {
     const seat = this.#seats.get(slot);

@@ -60,6 +60,19 @@ test("a claim makes an idle process settle, and one that keeps its memory is rec
   expect(ledger.reclaim(104)).toEqual({ actions: [{ kind: "recycle", process: "p0" }] });
 });
 
+test("what loads, or is on its way out, is waited for: nothing is refused for good because of it", () => {
+  const ledger = ledgerOf(100, [10, 10]);
+  expect(ledger.open("p2", start(40), 0)).toBe("fits");
+  expect(ledger.fits("p0", 60)).toBe("later");
+  ledger.loaded("p2", 40);
+  expect(ledger.fits("p0", 60)).toBe("never");
+  ledger.leaves("p2");
+  expect(ledger.room("p0")).toEqual({ nowBytes: 50, everBytes: 90 });
+  expect(ledger.fits("p0", 60)).toBe("later");
+  ledger.ended("p2", 1);
+  expect(ledger.fits("p0", 60)).toBe("fits");
+});
+
 test("one that took more than was foreseen settles without a claim, once it runs nothing", () => {
   const ledger = ledgerOf(100, [10, 10], { keptBytes: 0 });
   ledger.begin("p0", 30);

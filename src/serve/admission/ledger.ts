@@ -69,6 +69,8 @@ interface Entry {
   reclaiming: Reclaim["kind"] | undefined;
   /** Nobody can ask it for anything yet. */
   loading: boolean;
+  /** It ends as soon as it can. */
+  leaving: boolean;
   /** Settling it did not bring it to its base: the next time it is recycled. */
   sticky: boolean;
   idleSinceMs: number;
@@ -142,6 +144,7 @@ export class Ledger {
       running: 0,
       reclaiming: undefined,
       loading: true,
+      leaving: false,
       sticky: false,
       idleSinceMs: nowMs,
     });
@@ -158,6 +161,12 @@ export class Ledger {
     entry.restBytes = residentBytes;
     entry.markBytes = Math.max(residentBytes, markBytes);
     entry.loading = false;
+  }
+
+  /** The process was told to end, or will be: what it holds is no reason to refuse anything for good. */
+  leaves(id: ProcessId): void {
+    const entry = this.#entries.get(id);
+    if (entry !== undefined) entry.leaving = true;
   }
 
   /** The process is gone, and none comes in its place. */
@@ -185,7 +194,9 @@ export class Ledger {
     const mark = entry?.markBytes ?? 0;
     const free = this.availableBytes - this.#sum(({ markBytes }) => markBytes, id);
     const { keptBytes } = this.#options;
-    const promised = this.#sum(({ baseBytes }) => baseBytes + keptBytes, id);
+    // What loads may not stay, or be in the place of what leaves: until that is known it is waited for.
+    const stays = (one: Entry): boolean => !one.loading && !one.leaving;
+    const promised = this.#sum((one) => (stays(one) ? one.baseBytes + keptBytes : 0), id);
     // Of its own, what it keeps already is among the bytes that are asked for.
     const more = entry === undefined ? 0 : keptBytes - keptOf(entry);
     const everBytes = Math.max(mark, this.availableBytes - promised - more);

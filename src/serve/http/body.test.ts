@@ -1,6 +1,7 @@
 import { PassThrough, Readable } from "node:stream";
 import { deflateRawSync, deflateSync, gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
+import { present } from "../../base/assert.ts";
 import { limits } from "../../base/limits.ts";
 import { HeldBytes } from "../held-bytes.ts";
 import { acceptedEncoding, compressed } from "./answer-encoding.ts";
@@ -91,6 +92,24 @@ describe("compressed bodies", () => {
     slow.end();
     expect(await whole).toHaveLength(200);
     expect(await read()).toHaveLength(900);
+  });
+
+  test("where all together are too many, those that began last give way, and not those that are large", async () => {
+    const reader = new BodyReader(new HeldBytes(1000));
+    const [large, ...small] = Array.from({ length: 4 }, () => new PassThrough());
+    const whole = reader.read(present(large, "the first"));
+    const others = small.map((one) => reader.read(one));
+    for (const one of small) one.write(Buffer.alloc(200));
+    large?.write(Buffer.alloc(500));
+    const full = { status: 503, retryAfterSeconds: 1 };
+    await expect(others[2]).rejects.toMatchObject(full);
+    large?.write(Buffer.alloc(250));
+    await expect(others[1]).rejects.toMatchObject(full);
+    small[0]?.write(Buffer.alloc(100));
+    await expect(others[0]).rejects.toMatchObject(full);
+    large?.end();
+    expect(await whole).toHaveLength(750);
+    expect(await reader.read(streamOf(Buffer.alloc(1000)))).toHaveLength(1000);
   });
 });
 

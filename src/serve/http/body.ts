@@ -21,6 +21,8 @@ const INFLATE_CHUNK_BYTES = 65_536;
 /** Reads bodies, and counts the bytes of those that are not whole yet. */
 export class BodyReader {
   readonly #held: HeldBytes;
+  /** Bodies that are not whole, the oldest first. */
+  readonly #arriving = new Set<Arrival>();
 
   constructor(held: HeldBytes = new HeldBytes()) {
     this.#held = held;
@@ -73,11 +75,29 @@ export class BodyReader {
       bytesMax: this.#held.bodyMax,
       hold: (bytes) => {
         this.#held.add(bytes);
-        return bytes > 0 ? this.#held.bodyRefusal() : undefined;
+        return bytes > 0 ? this.#roomFor(arrival) : undefined;
       },
-      settle: (result) => (result instanceof Error ? done(result) : done(null, result)),
+      settle: (result) => {
+        this.#arriving.delete(arrival);
+        if (result instanceof Error) done(result);
+        else done(null, result);
+      },
     });
+    this.#arriving.add(arrival);
     arrival.begin();
+  }
+
+  /**
+   * Why a body may not grow; undefined where it may. Those that began last give way: a large body needs room for
+   * longer than small ones, which would always be there before it.
+   */
+  #roomFor(arrival: Arrival): RequestError | undefined {
+    for (;;) {
+      const refusal = this.#held.bodyRefusal();
+      const youngest = [...this.#arriving].at(-1);
+      if (refusal === undefined || youngest === undefined || youngest === arrival) return refusal;
+      youngest.end(refusal);
+    }
   }
 }
 
@@ -137,18 +157,18 @@ class Arrival {
   begin(): void {
     const { body, inflate } = this.#options;
     body.on("data", this.#count);
-    body.once("error", (error) => this.#end(error));
+    body.once("error", (error) => this.end(error));
     body.once("close", () => {
-      if (!body.readableEnded) this.#end(cutOff());
+      if (!body.readableEnded) this.end(cutOff());
     });
     if (inflate === undefined) {
       body.on("data", this.#take);
-      body.once("end", () => this.#end(this.#whole()));
+      body.once("end", () => this.end(this.#whole()));
       return;
     }
     inflate.on("data", this.#take);
-    inflate.once("error", () => this.#end(broken()));
-    inflate.once("end", () => this.#end(this.#leftOver() ? broken() : this.#whole()));
+    inflate.once("error", () => this.end(broken()));
+    inflate.once("end", () => this.end(this.#leftOver() ? broken() : this.#whole()));
     body.pipe(inflate);
   }
 
@@ -160,23 +180,28 @@ class Arrival {
     const { chunksMax, bytesMax } = this.#options;
     if (this.#chunks > chunksMax) {
       const text = `the body comes in more than ${chunksMax} chunks; send fewer and larger ones`;
-      this.#end(new RequestError(413, "invalid", text));
+      this.end(new RequestError(413, "invalid", text));
     } else if (this.#options.inflate !== undefined) {
       const refusal = sizeRefusal(this.#sent, bytesMax);
-      if (refusal !== undefined) this.#end(refusal);
+      if (refusal !== undefined) this.end(refusal);
     }
   }
 
   /** What it is. */
   #taken(chunk: Buffer): void {
     if (this.#settled) return;
+    const { hold, bytesMax } = this.#options;
+    // Before it is counted: nobody is to give way to what cannot be.
+    const tooLarge = sizeRefusal(this.#size + chunk.byteLength, bytesMax);
+    if (tooLarge !== undefined) {
+      this.end(tooLarge);
+      return;
+    }
     this.#size += chunk.byteLength;
     this.#group.push(chunk);
     if (this.#group.length === GROUP) this.#closeGroup();
-    const { hold, bytesMax } = this.#options;
-    const held = hold(chunk.byteLength);
-    const refusal = sizeRefusal(this.#size, bytesMax) ?? held ?? this.#ratioRefusal();
-    if (refusal !== undefined) this.#end(refusal);
+    const refusal = hold(chunk.byteLength) ?? this.#ratioRefusal();
+    if (refusal !== undefined) this.end(refusal);
   }
 
   #closeGroup(): void {
@@ -206,7 +231,7 @@ class Arrival {
   }
 
   /** Once; what still comes is let go. */
-  #end(result: Buffer | Error): void {
+  end(result: Buffer | Error): void {
     if (this.#settled) return;
     this.#settled = true;
     const { body, inflate, hold, settle } = this.#options;
