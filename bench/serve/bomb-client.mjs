@@ -53,10 +53,13 @@ function ask(at, agent, question) {
   return new Promise((resolve) => {
     const url = `${at}/v2/models/${question.model}/infer`;
     const sending = request(url, { method: "POST", agent, headers }, (answer) => {
-      answer.resume();
+      let text = "";
+      answer.on("data", (chunk) => {
+        if (answer.statusCode !== 200) text += chunk;
+      });
       answer.on("end", () => {
         const waitMs = 1000 * Number(answer.headers["retry-after"] ?? 0);
-        resolve({ status: answer.statusCode, waitMs });
+        resolve({ status: answer.statusCode, waitMs, text });
       });
       answer.on("error", () => resolve({ status: 0, waitMs: 0 }));
     });
@@ -70,9 +73,9 @@ function ask(at, agent, question) {
 async function answered(at, agent, question) {
   const from = performance.now();
   for (let again = 0; ; again++) {
-    const { status, waitMs } = await ask(at, agent, question);
+    const { status, waitMs, text } = await ask(at, agent, question);
     const ms = performance.now() - from;
-    if (!LATER.includes(status) || ms > PATIENCE_MS) return { status, ms, again };
+    if (!LATER.includes(status) || ms > PATIENCE_MS) return { status, ms, again, text };
     await new Promise((resolve) => setTimeout(resolve, Math.min(RETRY_MS, waitMs)));
   }
 }
@@ -87,14 +90,14 @@ answerTasks({
     const client = async () => {
       while (sent++ < requests) {
         const question = drawn(random, targets);
-        const { status, ms, again } = await answered(at, agent, question);
+        const { status, ms, again, text } = await answered(at, agent, question);
         const name = `${question.model}, ${question.rows} rows of ${question.size}`;
         statuses[status] = (statuses[status] ?? 0) + 1;
         toldLater += again;
         if (status === 200) times.push(ms);
-        if (status === 507) refused.set(name, question);
+        if (status === 507) refused.set(name, { ...question, text });
         if (!ENDS.includes(status) && unexpected.length < UNEXPECTED_SHOWN) {
-          unexpected.push(`${name}: ${status} after ${again} more`);
+          unexpected.push(`${name}: ${status} after ${again} more: ${text}`);
         }
         if (++done % 5000 === 0) process.stderr.write(`${done} of ${requests}\n`);
       }
@@ -109,8 +112,8 @@ answerTasks({
     const found = [];
     for (const question of questions) {
       const { status } = await answered(at, agent, question);
-      if (status === 200)
-        found.push(`${question.model}, ${question.rows} rows of ${question.size}`);
+      const { model, rows, size, text } = question;
+      if (status === 200) found.push(`${model}, ${rows} rows of ${size}: ${text}`);
     }
     agent.destroy();
     return found;
