@@ -19,6 +19,7 @@ import { calibrate } from "../dist/serve/admission/calibrate.js";
 import { Ledger } from "../dist/serve/admission/ledger.js";
 import { memoryModelOf } from "../dist/serve/admission/memory-model.js";
 import { RunPlanner } from "../dist/serve/admission/planned.js";
+import { WIDE } from "./serve/wide.mjs";
 
 /** Memory goes back after each run, and a run is laid out in one block (docs/design/admission.md). */
 const SETTINGS = { arena: false, memoryPattern: true };
@@ -28,15 +29,6 @@ const AT_ONCE = 64;
 
 /** The memory of ResNet-20, which its first stage decides, for a third of the work: requests enough in the time there is. */
 const SHALLOW = "cifar-resnet8";
-
-/** Much memory for little work, whose width is the client's choice. */
-const WIDE = `
-  g (float[N,W] x) => (float[N] y) <int64[1] one = {1}> {
-    a = Neg (x)
-    b = Exp (a)
-    c = Concat <axis = 1> (a, b, x)
-    y = ReduceMax <keepdims = 0> (c, one)
-  }`;
 
 const [task, ...rest] = process.argv.slice(2);
 const folder = await mkdtemp(join(tmpdir(), "skipway-admission-"));

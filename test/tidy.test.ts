@@ -180,6 +180,10 @@ describe("what no file says", () => {
     }
   });
 
+  test("what a compiler made stands among no sources", () => {
+    expect(filesBelow("src", /\.(js|d\.ts|map)$/)).toEqual([]);
+  });
+
   test("no test is skipped or runs alone", () => {
     for (const path of TESTS) {
       const found = textOf(path).match(

@@ -10,6 +10,7 @@ import * as nn from "../../dist/nn/index.js";
 import { zoo } from "../../dist/nn/models/index.js";
 import { modelOf } from "../../dist/onnx/onnx-model.js";
 import { encodeModel } from "../../dist/onnx/write.js";
+import { WIDE } from "./wide.mjs";
 
 const OPSETS = new Map([["", 20]]);
 
@@ -55,18 +56,6 @@ function free() {
   return { ...graph, inputs };
 }
 
-/** Much memory for little work, whose width is the client's choice. */
-function wide() {
-  const text = `
-    g (float[N,W] x) => (float[N] y) <int64[1] one = {1}> {
-      a = Neg (x)
-      b = Exp (a)
-      c = Concat <axis = 1> (a, b, x)
-      y = ReduceMax <keepdims = 0> (c, one)
-    }`;
-  return parseGraph(text, { opsets: OPSETS });
-}
-
 /** Two inputs of sequences of any length. */
 function bert() {
   const { build, input } = zoo["bert-base"].small;
@@ -79,7 +68,7 @@ const models = {
   mlp,
   resnet20: () => resnet(20, 16),
   free,
-  wide,
+  wide: () => parseGraph(WIDE, { opsets: OPSETS }),
   bert,
   // 20 ms or more.
   slow: () => resnet(74, 32),
